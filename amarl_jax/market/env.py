@@ -1,0 +1,251 @@
+"""The market as a pure environment: ``reset(key, params, z)`` and ``step(key, state, actions, params)``.
+
+One step, in this order (design: section 2): everyone decides on the state at the end of the last step; orders whose
+time is up, and the slot's child if the slot decided again, leave in bulk; messages reach the book by latency; value and
+news move. The horizon is fixed: an episode that ended with the parent order would leak ``z`` by its length.
+"""
+
+import dataclasses
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.lob import book as lob
+from amarl_jax.market import events, fundamental, noise
+from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.slot import SlotDecision, decode_action, noise_decision
+from amarl_jax.market.state import Accounts, EnvState, TapeEvents
+from amarl_jax.trees import select
+from amarl_jax.types import N_OWNERS, Array, Owner, Tape
+
+MAX_PRICE_TICKS = 1 << 13  # with it, an episode's cash stays inside int32: see tests/market/test_accounts.py
+MAX_LOTS = 1 << 10
+VARIANCE_DECAY = 0.9  # per step, of the realised variance shown to the execution agent
+
+
+@struct.dataclass
+class Actions:
+    """Joint action of one step, in the public units of design section 3."""
+
+    execution: Array  # [3] size_frac in [-1, 1], limit_offset ticks, order_type_logit
+    maker: Array  # [4] bid and ask offset in ticks from mid, bid and ask size as fractions of max_quote_lots
+    arbitrageur: Array  # [] in [-1, 1]
+
+
+@struct.dataclass
+class StepOutput:
+    """Market terms of one step; rewards are composed from them after the rollout."""
+
+    cash_change: Array  # [O] int32, tick-lots
+    inventory: Array  # [O] int32 lots, after the step's fills
+    inventory_change: Array  # [O] int32, lots
+    value: Array  # [] V[t] ticks, at the fills
+    value_next: Array  # [] V[t+1] ticks
+    mid2: Array  # [] int32, twice the mid at the start of the step
+    mid2_next: Array  # [] int32, after it
+    tape: Tape
+    slot: SlotDecision  # what the slot sent, in either class
+    quotes: events.MakerQuotes  # what the maker decided
+    traded_lots: Array  # [] int32, bought and sold by all aggressors
+    arbitrageur_traded: Array  # [] bool
+    snipe_lots: Array  # [] int32, arbitrageur's fills against maker quotes of an earlier step
+
+
+def slot_key(key: Array) -> Array:
+    """The stream of the slot's decision in a step; give it to whichever rule decides, as only one of them is used."""
+    return jax.random.fold_in(key, 0)
+
+
+def decode_quotes(action: Array, mid2: Array, params: EnvParams) -> events.MakerQuotes:
+    """Maker action to quotes: offsets clipped to [0, max_spread], at least one lot each, ``ask >= bid + 1``."""
+    offset = jnp.clip(jnp.round(action[:2]), 0, params.max_spread_ticks).astype(jnp.int32)
+    bid = events.limit_price(jnp.int32(1), offset[0], mid2)
+    ask = jnp.maximum(events.limit_price(jnp.int32(-1), offset[1], mid2), bid + 1)
+    lots = jnp.round(jnp.clip(action[2:], 0.0, 1.0) * params.max_quote_lots).astype(jnp.int32)
+    return events.MakerQuotes(price=jnp.stack([bid, ask]), lots=jnp.maximum(lots, 1))
+
+
+def mid_price2(book: lob.Book, last_mid2: Array) -> Array:
+    """Twice the mid; the last one while a side stands empty. [] int32."""
+    price, exists = lob.best_quotes(book)
+    return jnp.where(jnp.all(exists), price[0] + price[1], last_mid2)
+
+
+def _spread(book: lob.Book) -> Array:
+    """Best ask minus best bid, 0 if a side is empty. [] int32 ticks."""
+    price, exists = lob.best_quotes(book)
+    return jnp.where(jnp.all(exists), price[1] - price[0], 0)
+
+
+def _append_events(recent: TapeEvents, tape: Tape) -> TapeEvents:
+    """Shift the step's events into the window of recent ones."""
+    n_new = jnp.sum(tape.side != 0, dtype=jnp.int32)
+    rows = n_new + jnp.arange(recent.side.shape[0])
+    columns = {
+        name: jnp.concatenate([getattr(recent, name), getattr(tape, name)])[rows]
+        for name in TapeEvents.__dataclass_fields__
+    }
+    return TapeEvents(**columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Market:
+    """The environment: static sizes, and two pure functions."""
+
+    spec: MarketSpec = MarketSpec()
+
+    @property
+    def book_spec(self) -> lob.BookSpec:
+        """Sizes of the matching engine."""
+        return lob.BookSpec(
+            capacity=self.spec.book_capacity, n_owners=N_OWNERS, max_price=MAX_PRICE_TICKS, max_quantity=MAX_LOTS
+        )
+
+    @functools.cached_property
+    def _opening_messages(self) -> lob.Message:
+        """The provider's ladder: one tick per level from mid, both sides, sizes in the stated order."""
+        rows = [
+            (side, -side * level, lots)
+            for level in range(1, self.spec.initial_levels + 1)
+            for lots in self.spec.initial_sizes
+            for side in (1, -1)
+        ]
+        side, price, lots = (jnp.array(column, jnp.int32) for column in zip(*rows, strict=True))
+        count = len(rows)
+        return lob.Message(
+            kind=jnp.full(count, lob.MessageKind.LIMIT, jnp.int32),
+            side=side,
+            price=price,
+            quantity=lots,
+            order_id=jnp.arange(count, dtype=jnp.int32),
+            owner=jnp.full(count, Owner.PROVIDER, jnp.int32),
+            expiry=jnp.full(count, events.NO_EXPIRY, jnp.int32),
+        )
+
+    def reset(self, key: Array, params: EnvParams, z: Array) -> EnvState:
+        """Open a market.
+
+        Args:
+            key: typed key.
+            params: market constants.
+            z: [] int32, 0 or 1; the learner assigns it, stratified over environments.
+        """
+        chex.assert_rank(z, 0)
+        key_direction, key_private = jax.random.split(key)
+        book, _ = lob.apply_all(lob.empty_book(self.book_spec), self._opening_messages, self.book_spec)
+        window = jnp.zeros(self.spec.n_tape_events, jnp.int8)
+        return EnvState(
+            time=jnp.int32(0),
+            book=book,
+            accounts=Accounts(cash=jnp.zeros(N_OWNERS, jnp.int32), inventory=jnp.zeros(N_OWNERS, jnp.int32)),
+            z=z.astype(jnp.int32),
+            direction=fundamental.draw_direction(key_direction),
+            private=jax.random.normal(key_private),
+            value=jnp.float32(0.0),
+            news=jnp.float32(0.0),
+            mid2=jnp.int32(0),
+            quote_mid2=jnp.int32(0),
+            quote_ids=jnp.full(2, -1, jnp.int32),
+            variance=jnp.float32(0.0),
+            arbitrageur_traded=jnp.bool_(False),
+            recent=TapeEvents(window, window, window, window, window.astype(jnp.uint8)),
+            size_cdf=noise.size_distribution(params, self.spec.max_order_size),
+            noise_cut=jnp.int32(0),
+        )
+
+    def step(self, key: Array, state: EnvState, actions: Actions, params: EnvParams) -> tuple[EnvState, StepOutput]:
+        """Play one minute.
+
+        Args:
+            key: typed key of the step; :func:`slot_key` of it drives the slot.
+            state: the market.
+            actions: joint action; at ``z = 0`` the execution action is ignored.
+            params: market constants.
+
+        Returns:
+            The market after the step and the step's market terms.
+        """
+        chex.assert_shape([actions.execution, actions.maker, actions.arbitrageur], [(3,), (4,), ()])
+        p_buy = noise.buy_probability(state.news, state.mid2, params)
+        decision = select(
+            state.z == 1,
+            decode_action(actions.execution, state.direction, self.spec),
+            noise_decision(slot_key(key), p_buy, state.size_cdf, params, self.spec),
+        )
+        key_flow, key_value = jax.random.split(jax.random.fold_in(key, 1))
+        intentions, time_ms, cut = self._decide(key_flow, state, actions, decision, p_buy, params)
+        book, removals = self._expire(state, decision.acts)
+        table = events.build_table(state, intentions, time_ms, params, self.spec)
+        book, accounts, log = events.process(book, state.accounts, table, params, self.spec, self.book_spec)
+        after = state.replace(
+            time=state.time + 1,
+            book=book,
+            accounts=accounts,
+            value=fundamental.step_value(key_value, state.value, state.direction, params),
+            news=fundamental.step_news(state.news, state.value, params),
+            mid2=mid_price2(book, state.mid2),
+            quote_mid2=state.mid2,
+            quote_ids=table.messages.order_id[events.MAKER_QUOTES],
+            noise_cut=state.noise_cut + cut,
+        )
+        return self._observe_step(state, after, log, intentions, removals)
+
+    def _decide(
+        self, key: Array, state: EnvState, actions: Actions, decision: SlotDecision, p_buy: Array, params: EnvParams
+    ) -> tuple[events.Intentions, Array, Array]:
+        """Everyone's orders with their arrival times [M], and how many noise orders the bound cut off."""
+        n = self.spec.max_noise_orders
+        key_count, key_orders, key_life, key_time, key_jitter = jax.random.split(key, 5)
+        count, cut = noise.draw_count(key_count, params.noise_rate, n)
+        intentions = events.Intentions(
+            signal=actions.arbitrageur,
+            quotes=decode_quotes(actions.maker, state.mid2, params),
+            slot=decision,
+            noise=noise.draw_orders(key_orders, (n,), p_buy, state.size_cdf, params, self.spec),
+            noise_count=count,
+            lifetimes=noise.draw_lifetimes(key_life, (1 + n,), params),
+        )
+        uniform, jitter = jax.random.uniform(key_time, (1 + n,)), jax.random.exponential(key_jitter, (3,))
+        return intentions, events.arrival_times(uniform, jitter, params), cut
+
+    def _expire(self, state: EnvState, slot_acts: Array) -> tuple[lob.Book, Array]:
+        """Bulk removal at the start of the step; the [2] counts are all anyone learns of it."""
+        live = lob.live(state.book)
+        due = state.book.expiry <= state.time
+        replaced = (state.book.owner == Owner.SLOT) & slot_acts
+        book, removals, _ = lob.remove(state.book, live & (due | replaced))
+        return book, removals
+
+    def _observe_step(
+        self, before: EnvState, after: EnvState, log: events.EventLog, intentions: events.Intentions, removals: Array
+    ) -> tuple[EnvState, StepOutput]:
+        """The tape and the market terms of a step that has been played."""
+        tape = events.record_tape(
+            log, before.mid2, removals, after.news - 0.5 * after.mid2, _spread(after.book), self.spec
+        )
+        by_arbitrageur = log.message.owner == Owner.ARBITRAGEUR
+        arbitrageur_traded = jnp.any(by_arbitrageur & (log.filled > 0))
+        move = 0.5 * (after.mid2 - before.mid2)
+        after = after.replace(
+            variance=VARIANCE_DECAY * before.variance + (1 - VARIANCE_DECAY) * move**2,
+            arbitrageur_traded=arbitrageur_traded,
+            recent=_append_events(before.recent, tape),
+        )
+        return after, StepOutput(
+            cash_change=after.accounts.cash - before.accounts.cash,
+            inventory=after.accounts.inventory,
+            inventory_change=after.accounts.inventory - before.accounts.inventory,
+            value=before.value,
+            value_next=after.value,
+            mid2=before.mid2,
+            mid2_next=after.mid2,
+            tape=tape,
+            slot=intentions.slot,
+            quotes=intentions.quotes,
+            traded_lots=jnp.sum(log.filled, dtype=jnp.int32),
+            arbitrageur_traded=arbitrageur_traded,
+            snipe_lots=jnp.sum(jnp.where(by_arbitrageur, log.stale_maker_lots, 0), dtype=jnp.int32),
+        )

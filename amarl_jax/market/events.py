@@ -1,0 +1,253 @@
+"""One step's event table: who sends what, when it arrives, and what the book makes of it."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.lob.book import Book, BookSpec, Execution, Message, MessageKind, apply, best_quotes
+from amarl_jax.market.noise import NoiseOrders
+from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec
+from amarl_jax.market.slot import SlotDecision
+from amarl_jax.market.state import Accounts, EnvState
+from amarl_jax.types import GAP_UNITS, N_OWNERS, TIME_UNITS, Array, Owner, Tape
+
+NO_LIMIT = 1 << 29  # lots, for owners without a position limit
+NO_EXPIRY = 1 << 30  # steps, for orders that stay until filled or cancelled
+MAKER_CANCELS, MAKER_QUOTES = slice(1, 3), slice(3, 5)  # rows of the event table
+
+
+@struct.dataclass
+class MakerQuotes:
+    """Two quotes, bid first."""
+
+    price: Array  # [2] int32, ticks
+    lots: Array  # [2] int32, 0 for no quote
+
+
+@struct.dataclass
+class Intentions:
+    """What everyone decided at the start of a step, before latency orders it."""
+
+    signal: Array  # [] arbitrageur's action in [-1, 1]
+    quotes: MakerQuotes
+    slot: SlotDecision
+    noise: NoiseOrders  # [M_max], the first noise_count are sent
+    noise_count: Array  # [] int32
+    lifetimes: Array  # [1 + M_max] int32 steps, of the slot's and the noise orders
+
+
+@struct.dataclass
+class EventTable:
+    """Messages in rank order (arbitrageur, maker, slot, noise) with their arrival times."""
+
+    messages: Message  # [M] each field
+    time_ms: Array  # [M] arrival within the step
+    first_id: Array  # [] int32, the smallest id of a new order; maker quotes below it are stale
+
+
+@struct.dataclass
+class EventLog:
+    """What happened to each row of the table, in arrival order."""
+
+    message: Message  # [M], quantities after the position limits
+    time_ms: Array  # [M]
+    marketable: Array  # [M] bool
+    filled: Array  # [M] int32 lots taken
+    stale_maker_lots: Array  # [M] int32, lots taken from maker quotes of an earlier step
+
+
+def empty_accounts() -> Accounts:
+    """Nobody owns anything."""
+    return Accounts(cash=jnp.zeros(N_OWNERS, jnp.int32), inventory=jnp.zeros(N_OWNERS, jnp.int32))
+
+
+def limit_price(side: Array, offset_ticks: Array, mid2: Array) -> Array:
+    """Price ``offset`` ticks behind mid on the order's own side; half-tick centres round outward. int32 ticks."""
+    bid_centre, ask_centre = mid2 >> 1, (mid2 + 1) >> 1
+    return jnp.where(side > 0, bid_centre - offset_ticks, ask_centre + offset_ticks)
+
+
+def position_limits(params: EnvParams) -> Array:
+    """[O] lots: the largest absolute position each owner may reach; orders are cut to it when they arrive."""
+    limits = [NO_LIMIT] * N_OWNERS
+    limits[Owner.SLOT] = params.parent_lots
+    limits[Owner.MAKER] = params.maker_inventory_limit
+    limits[Owner.ARBITRAGEUR] = params.arbitrageur_position_limit
+    return jnp.stack([jnp.asarray(limit, jnp.int32) for limit in limits])
+
+
+def first_id(spec: MarketSpec, time: Array) -> Array:
+    """Id of the first row of step ``time``; opening orders have the ids below ``first_id(spec, 0)``."""
+    return 2 * spec.initial_levels * len(spec.initial_sizes) + time * spec.n_messages
+
+
+def _kind(present: Array, kind: Array | MessageKind) -> Array:
+    """The kind of a message that may be absent."""
+    return jnp.where(present, kind, MessageKind.NONE).astype(jnp.int32)
+
+
+def _arbitrageur_row(book: Book, signal: Array, params: EnvParams) -> dict[str, Array]:
+    """Immediate-or-cancel at the best opposite price seen: above 1/3 lifts the ask, below -1/3 hits the bid."""
+    best, exists = best_quotes(book)
+    side = jnp.where(signal > 0, 1, -1)
+    target = jnp.where(side > 0, 1, 0)
+    sends = (jnp.abs(signal) > 1.0 / 3.0) & exists[target]
+    return {
+        "kind": _kind(sends, MessageKind.IMMEDIATE_OR_CANCEL)[None],
+        "side": side[None],
+        "price": best[target][None],
+        "quantity": params.arbitrageur_order_lots[None],
+    }
+
+
+def _maker_rows(quotes: MakerQuotes) -> dict[str, Array]:
+    """Two cancels of the working quotes, then two new quotes."""
+    cancel = jnp.full(2, MessageKind.CANCEL)
+    post = _kind(quotes.lots > 0, MessageKind.LIMIT)
+    none = jnp.zeros(2, jnp.int32)
+    return {
+        "kind": jnp.concatenate([cancel, post]),
+        "side": jnp.array([1, -1, 1, -1]),
+        "price": jnp.concatenate([none, quotes.price]),
+        "quantity": jnp.concatenate([none, quotes.lots]),
+    }
+
+
+def _order_rows(present: Array, order: NoiseOrders | SlotDecision, mid2: Array) -> dict[str, Array]:
+    """Limit or market orders around mid, of the slot or of noise traders."""
+    return {
+        "kind": _kind(present, jnp.where(order.is_limit, MessageKind.LIMIT, MessageKind.MARKET)),
+        "side": order.side,
+        "price": limit_price(order.side, order.offset_ticks, mid2),
+        "quantity": order.lots,
+    }
+
+
+def build_table(
+    state: EnvState, intentions: Intentions, time_ms: Array, params: EnvParams, spec: MarketSpec
+) -> EventTable:
+    """Lay out the messages of one step in rank order: arbitrageur, maker, slot, noise.
+
+    Args:
+        state: the market as everyone saw it when deciding.
+        intentions: what everyone decided.
+        time_ms: [M] arrival times in rank order.
+        params: market constants.
+        spec: market sizes.
+    """
+    sent = jnp.arange(spec.max_noise_orders) < intentions.noise_count
+    slot = jax.tree.map(lambda x: x[None], intentions.slot)
+    blocks = [
+        _arbitrageur_row(state.book, intentions.signal, params),
+        _maker_rows(intentions.quotes),
+        _order_rows(slot.acts, slot, state.mid2),
+        _order_rows(sent, intentions.noise, state.mid2),
+    ]
+    columns = {name: jnp.concatenate([block[name] for block in blocks]).astype(jnp.int32) for name in blocks[0]}
+    new_ids = first_id(spec, state.time)
+    owners = [Owner.ARBITRAGEUR] + [Owner.MAKER] * 4 + [Owner.SLOT] + [Owner.NOISE] * spec.max_noise_orders
+    messages = Message(
+        **columns,
+        order_id=(new_ids + jnp.arange(spec.n_messages)).at[MAKER_CANCELS].set(state.quote_ids),
+        owner=jnp.array(owners, jnp.int32),
+        expiry=jnp.concatenate([jnp.full(5, NO_EXPIRY), state.time + intentions.lifetimes]).astype(jnp.int32),
+    )
+    return EventTable(messages=messages, time_ms=time_ms, first_id=new_ids)
+
+
+def arrival_times(uniform: Array, jitter: Array, params: EnvParams) -> Array:
+    """Arrival times in rank order, ms.
+
+    Arbitrageur and maker decide at the start of the step and arrive after their latency and jitter. The slot decides
+    at a uniform time, such that its message still lands within the step: its arrival is uniform on
+    [latency + jitter, step], in both classes. Noise arrives uniformly.
+
+    Args:
+        uniform: [1 + M_max] in [0, 1), of the slot and the noise orders.
+        jitter: [3] standard exponential draws of arbitrageur, maker and slot.
+        params: market constants.
+
+    Returns:
+        [M] ms within the step.
+    """
+    latency = jnp.stack([params.latency_arbitrageur_ms, params.latency_maker_ms, params.latency_execution_ms])
+    delay = jnp.minimum(latency + params.jitter_ms * jitter, STEP_MS)
+    slot = delay[2] + uniform[0] * (STEP_MS - delay[2])
+    return jnp.concatenate([delay[0][None], jnp.full(4, delay[1]), slot[None], uniform[1:] * STEP_MS])
+
+
+def _settle(accounts: Accounts, message: Message, execution: Execution) -> Accounts:
+    """Book every fill to both owners: the taker by side, each resting owner the other way."""
+    taker = jax.nn.one_hot(message.owner, N_OWNERS, dtype=jnp.int32)
+    lots = message.side * (taker * execution.filled - execution.owner_quantity)
+    money = message.side * (taker * execution.notional - execution.owner_notional)
+    return Accounts(cash=accounts.cash - money, inventory=accounts.inventory + lots)
+
+
+def process(
+    book: Book, accounts: Accounts, table: EventTable, params: EnvParams, spec: MarketSpec, book_spec: BookSpec
+) -> tuple[Book, Accounts, EventLog]:
+    """Send the table's messages to the book in the order (arrival time, rank, index).
+
+    A new order is cut to what its owner's position limit leaves when it arrives; nothing is sent if that is nothing.
+    """
+    order = jnp.argsort(table.time_ms, stable=True)
+    messages = jax.tree.map(lambda x: x[order], table.messages)
+    limits = position_limits(params)
+
+    def step(carry: tuple[Book, Accounts], message: Message) -> tuple[tuple[Book, Accounts], tuple]:
+        book, accounts = carry
+        room = limits[message.owner] - message.side * accounts.inventory[message.owner]
+        is_cancel = message.kind == MessageKind.CANCEL
+        quantity = jnp.where(is_cancel, message.quantity, jnp.clip(message.quantity, 0, jnp.maximum(room, 0)))
+        message = message.replace(quantity=quantity, kind=_kind(is_cancel | (quantity > 0), message.kind))
+        book, execution = apply(book, message, book_spec)
+        is_stale = (execution.owner == Owner.MAKER) & (execution.order_id < table.first_id)
+        stale_lots = jnp.sum(jnp.where(is_stale, execution.quantity, 0), dtype=jnp.int32)
+        return (book, _settle(accounts, message, execution)), (
+            message,
+            execution.marketable,
+            execution.filled,
+            stale_lots,
+        )
+
+    (book, accounts), (sent, marketable, filled, stale) = jax.lax.scan(step, (book, accounts), messages)
+    log = EventLog(
+        message=sent, time_ms=table.time_ms[order], marketable=marketable, filled=filled, stale_maker_lots=stale
+    )
+    return book, accounts, log
+
+
+def record_tape(
+    log: EventLog, mid2: Array, removals: Array, value_gap: Array, spread: Array, spec: MarketSpec
+) -> Tape:
+    """The step as the maker sees it: every order but its own, anonymous, in arrival order.
+
+    Args:
+        log: [M] rows in arrival order.
+        mid2: [] twice the mid at the start of the step.
+        removals: [2] orders that left at the start of the step.
+        value_gap: [] ``W - mid`` after the step, ticks.
+        spread: [] after the step, ticks.
+        spec: market sizes.
+    """
+    on_tape = (log.message.kind != MessageKind.NONE) & (log.message.owner != Owner.MAKER)
+    rows = jnp.argsort(~on_tape, stable=True)[: spec.n_tape_rows]
+    shown = on_tape[rows]
+
+    def column(values: Array, dtype: jnp.dtype) -> Array:
+        return jnp.where(shown, values[rows], 0).astype(dtype)
+
+    is_market = log.message.kind == MessageKind.MARKET
+    price = jnp.where(is_market, 0, (2 * log.message.price - mid2) >> 1)
+    time = jnp.clip(jnp.floor(log.time_ms * (TIME_UNITS / STEP_MS)), 0, TIME_UNITS - 1)
+    return Tape(
+        side=column(log.message.side, jnp.int8),
+        price_ticks=column(jnp.clip(price, -127, 127), jnp.int8),
+        size_lots=column(jnp.clip(log.message.quantity, 0, 127), jnp.int8),
+        marketable=column(log.marketable, jnp.int8),
+        time_256=column(time, jnp.uint8),
+        removals=jnp.clip(removals, 0, 127).astype(jnp.int8),
+        value_gap_16=jnp.clip(jnp.round(value_gap * GAP_UNITS), -32767, 32767).astype(jnp.int16),
+        spread_ticks=jnp.clip(spread, 0, 32767).astype(jnp.int16),
+    )

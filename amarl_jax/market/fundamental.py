@@ -1,0 +1,34 @@
+"""The value nobody but the arbitrageur sees, and the news that follows it."""
+
+import jax
+import jax.numpy as jnp
+
+from amarl_jax.market.params import EnvParams
+from amarl_jax.types import Array
+
+
+def step_value(key: Array, value: Array, direction: Array, params: EnvParams) -> Array:
+    """One Ornstein-Uhlenbeck step, ``V + theta (u Delta - V) + sigma_V eps``, in ticks.
+
+    Args:
+        key: typed key.
+        value: [] ``V[t]``, ticks.
+        direction: [] ``u``, +1 or -1.
+        params: market constants.
+
+    Returns:
+        [] ``V[t+1]``, ticks.
+    """
+    target = direction * params.value_target_ticks
+    shock = params.value_volatility_ticks * jax.random.normal(key)
+    return value + params.value_reversion * (target - value) + shock
+
+
+def step_news(news: Array, value: Array, params: EnvParams) -> Array:
+    """Public value ``W[t+1] = W[t] + phi (V[t] - W[t])``: the same value, late. [] ticks."""
+    return news + params.news_speed * (value - news)
+
+
+def draw_direction(key: Array) -> Array:
+    """``u`` uniform on {-1, +1}, independent of ``z``. [] int32."""
+    return jnp.where(jax.random.bernoulli(key), 1, -1).astype(jnp.int32)

@@ -1,0 +1,79 @@
+"""The noise traders' law: how many orders, when, of which size, at which price, for how long."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec
+from amarl_jax.types import Array
+
+
+@struct.dataclass
+class NoiseOrders:
+    """Orders drawn from the noise law, with or without a leading axis."""
+
+    side: Array  # int32, +1 buy, -1 sell
+    lots: Array  # int32
+    offset_ticks: Array  # int32, behind mid on the order's own side; negative is aggressive
+    is_limit: Array  # bool
+
+
+def size_distribution(params: EnvParams, max_order_size: int) -> Array:
+    """``P(size <= k)`` for k = 1 .. max_order_size, where ``size = max(1, round(max_order_size * Beta(a, b)))``.
+
+    Returns:
+        [max_order_size] float32, the last entry exactly 1.
+    """
+    edges = (jnp.arange(1, max_order_size) + 0.5) / max_order_size
+    below = jax.scipy.special.betainc(params.size_beta_a, params.size_beta_b, edges)
+    return jnp.append(below, 1.0)
+
+
+def buy_probability(news: Array, mid2: Array, params: EnvParams) -> Array:
+    """``1/2 + clip(psi (W - mid), -psi_max, psi_max)``: the tilt by which trading discovers the price."""
+    tilt = params.tilt_per_tick * (news - 0.5 * mid2)
+    return 0.5 + jnp.clip(tilt, -params.tilt_max, params.tilt_max)
+
+
+def draw_count(key: Array, rate: Array, max_count: int) -> tuple[Array, Array]:
+    """A Poisson count by inverse CDF, bounded; a fixed number of operations under ``vmap``.
+
+    Returns:
+        The count, at most ``max_count``, and how many orders the bound cut off, both [] int32.
+    """
+    support = jnp.arange(3 * max_count + 8)
+    log_mass = support * jnp.log(rate) - rate - jax.lax.lgamma(support + 1.0)
+    mass = jnp.where(rate > 0, jnp.exp(log_mass), support == 0)
+    count = jnp.sum(jax.random.uniform(key) > jnp.cumsum(mass), dtype=jnp.int32)
+    bounded = jnp.minimum(count, max_count)
+    return bounded, count - bounded
+
+
+def draw_orders(
+    key: Array, shape: tuple[int, ...], p_buy: Array, size_cdf: Array, params: EnvParams, spec: MarketSpec
+) -> NoiseOrders:
+    """Independent orders of the noise law (side, size, offset, type), each of the given shape."""
+    uniform = jax.random.uniform(key, (4, *shape))
+    n_offsets = spec.offset_max_ticks - spec.offset_min_ticks + 1
+    thresholds = size_cdf.reshape((-1,) + (1,) * len(shape))
+    lots = 1 + jnp.sum(uniform[1][None] > thresholds, axis=0, dtype=jnp.int32)
+    offset = jnp.floor(uniform[2] * n_offsets).astype(jnp.int32)
+    return NoiseOrders(
+        side=jnp.where(uniform[0] < p_buy, 1, -1).astype(jnp.int32),
+        lots=jnp.minimum(lots, spec.max_order_size),
+        offset_ticks=spec.offset_min_ticks + jnp.minimum(offset, n_offsets - 1),
+        is_limit=uniform[3] >= params.market_order_probability,
+    )
+
+
+def draw_lifetimes(key: Array, shape: tuple[int, ...], params: EnvParams) -> Array:
+    """Geometric lifetimes of mean ``lifetime_steps`` on 1, 2, ..., int32 steps."""
+    uniform = jax.random.uniform(key, shape, minval=jnp.finfo(jnp.float32).tiny)
+    log_survival = jnp.log1p(-1.0 / jnp.maximum(params.lifetime_steps, 1.0))
+    steps = jnp.floor(jnp.log(uniform) / log_survival)
+    return 1 + jnp.clip(steps, 0.0, 1e6).astype(jnp.int32)
+
+
+def draw_arrivals(key: Array, shape: tuple[int, ...]) -> Array:
+    """Arrival times uniform in the step, ms."""
+    return jax.random.uniform(key, shape, maxval=STEP_MS)

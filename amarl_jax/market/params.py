@@ -1,0 +1,85 @@
+"""Constants of the market: static sizes in :class:`MarketSpec`, everything a scientist sweeps in :class:`EnvParams`."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.types import Array
+
+STEP_MS = 60_000.0  # one step is a minute
+
+
+@dataclasses.dataclass(frozen=True)
+class MarketSpec:
+    """Sizes that change shapes, and switches that change the program. Closed over, never traced."""
+
+    horizon: int = 390  # T, steps per episode, one minute each
+    book_capacity: int = 96  # N, resting orders per side
+    max_noise_orders: int = 20  # M_max, bound on noise orders per step
+    max_order_size: int = 20  # lots, largest noise or child order
+    n_levels: int = 20  # L, price levels per side in the snapshot
+    n_tape_events: int = 20  # tape events the maker sees
+    initial_levels: int = 5  # price levels per side of the opening book
+    initial_sizes: tuple[int, ...] = (5, 3)  # lots of the orders that open each level
+    offset_min_ticks: int = -2  # most aggressive limit offset of noise and child orders
+    offset_max_ticks: int = 5  # most passive limit offset
+    private_randomiser: bool = True  # one N(0, 1) number in the execution agent's observation
+    tick_size: float = 0.01  # currency per tick, reports only
+    initial_mid_price: float = 100.0  # currency, reports only
+
+    @property
+    def n_tape_rows(self) -> int:
+        """K: one arbitrageur, one slot and ``max_noise_orders`` noise orders."""
+        return 2 + self.max_noise_orders
+
+    @property
+    def n_messages(self) -> int:
+        """Rows of the event table of one step: the tape's plus two cancels and two quotes of the maker."""
+        return self.n_tape_rows + 4
+
+
+@struct.dataclass
+class EnvParams:
+    """Physical constants of the market, all traced leaves (design: sections 2 and 4)."""
+
+    # hidden state
+    informed_probability: Array | float = 0.5  # p_z, P(z = 1)
+    value_target_ticks: Array | float = 20.0  # Delta, |m - V[0]|
+    value_reversion: Array | float = 0.05  # theta, per step
+    value_volatility_ticks: Array | float = 1.0  # sigma_V, ticks per sqrt(step)
+    news_speed: Array | float = 0.1  # phi, per step: how fast public W follows V
+    # flow
+    noise_rate: Array | float = 10.0  # orders per step
+    slot_rate: Array | float = 0.1  # P(the slot fires in a step) at z = 0
+    lifetime_steps: Array | float = 10.0  # geometric mean lifetime of noise and slot orders
+    market_order_probability: Array | float = 0.2  # p_market
+    size_beta_a: Array | float = 4.44
+    size_beta_b: Array | float = 13.31
+    tilt_per_tick: Array | float = 0.05  # psi
+    tilt_max: Array | float = 0.3  # psi_max
+    # latency
+    latency_arbitrageur_ms: Array | float = 1.0
+    latency_maker_ms: Array | float = 10.0
+    latency_execution_ms: Array | float = 100.0
+    jitter_ms: Array | float = 2.0  # mean of the exponential jitter
+    # agents' limits
+    parent_lots: Array | int = 100  # Q
+    maker_inventory_limit: Array | int = 100  # lots
+    max_spread_ticks: Array | int = 10  # largest quote offset from mid
+    max_quote_lots: Array | int = 10
+    arbitrageur_position_limit: Array | int = 20  # lots
+    arbitrageur_order_lots: Array | int = 5
+    # terminal cost and money unit
+    terminal_penalty_ticks: Array | float = 10.0  # kappa, per lot left over
+    is_unit_ticks: Array | float = 17.0  # reward unit, ticks per parent lot
+
+
+def as_arrays(params: EnvParams) -> EnvParams:
+    """Every leaf as a strongly typed scalar array, so that all params of a program share one trace."""
+    defaults = EnvParams()
+    leaves = {
+        name: jnp.asarray(getattr(params, name), jnp.int32 if isinstance(getattr(defaults, name), int) else jnp.float32)
+        for name in EnvParams.__dataclass_fields__
+    }
+    return EnvParams(**leaves)

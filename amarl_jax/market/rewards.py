@@ -1,0 +1,127 @@
+"""Rewards of one episode, composed from market terms and what networks made of the tape (design: section 4).
+
+Arrays carry a leading ``[T]`` axis. Money is in units of ``is_unit_ticks`` per parent lot, that is divided by
+``Q is_unit_ticks``; information and belief terms are not.
+"""
+
+import chex
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.market.env import StepOutput
+from amarl_jax.market.params import EnvParams
+from amarl_jax.types import Array, Owner
+
+
+@struct.dataclass
+class MarketTerms:
+    """Money terms of an episode before weights, in reward units."""
+
+    shortfall: Array  # [T] IS, a cost: the remainder is paid at the last step
+    maker_pnl: Array  # [T]
+    adverse_selection: Array  # [T] of the maker
+    arbitrageur_pnl: Array  # [T]
+
+
+def money_unit(params: EnvParams) -> Array:
+    """``Q is_unit_ticks``, tick-lots per reward unit. [] float32."""
+    return params.parent_lots * params.is_unit_ticks
+
+
+def shortfall_ticks(output: StepOutput, direction: Array, params: EnvParams) -> Array:
+    """Implementation shortfall against the opening mid, in ticks per parent lot, as it accrues.
+
+    ``IS[t] = (s / Q) sum q (p - P_0)`` over the slot's fills, ``q`` > 0 along ``s``; since prices are relative to
+    ``P_0`` that is minus the slot's cash over ``Q``. At the horizon the remainder ``R`` adds
+    ``(R / Q) (s (V_T - P_0) + kappa)``: the value cannot be pushed, the mid can.
+
+    Returns:
+        [T] float32.
+    """
+    chex.assert_rank([output.value, direction], [1, 0])
+    fills = -output.cash_change[:, Owner.SLOT] / params.parent_lots
+    remainder = params.parent_lots - direction * output.inventory[-1, Owner.SLOT]
+    cost = direction * output.value_next[-1] + params.terminal_penalty_ticks
+    return fills.at[-1].add(remainder / params.parent_lots * cost)
+
+
+def maker_pnl(output: StepOutput) -> Array:
+    """``sum q D (p - mid) + inventory (V[t+1] - V[t])``: spread captured plus revaluation. [T] tick-lots."""
+    cash, lots = output.cash_change[:, Owner.MAKER], output.inventory_change[:, Owner.MAKER]
+    spread = cash + 0.5 * output.mid2 * lots
+    return spread + output.inventory[:, Owner.MAKER] * (output.value_next - output.value)
+
+
+def adverse_selection(output: StepOutput) -> Array:
+    """``sum q D (V - mid)`` over the maker's fills, ``D`` = +1 when it sells. [T] tick-lots."""
+    return -output.inventory_change[:, Owner.MAKER] * (output.value - 0.5 * output.mid2)
+
+
+def arbitrageur_pnl(output: StepOutput) -> Array:
+    """Cash plus the change of inventory marked to V. [T] tick-lots."""
+    cash, lots = output.cash_change[:, Owner.ARBITRAGEUR], output.inventory_change[:, Owner.ARBITRAGEUR]
+    revaluation = output.inventory[:, Owner.ARBITRAGEUR] * (output.value_next - output.value)
+    return cash + lots * output.value + revaluation
+
+
+def belief_lag(output: StepOutput, belief: Array) -> Array:
+    """``BeliefLag[t+1] = traded[t] |b[t+1] - b[t]|``: acting before the maker's belief has moved. [T], paid late."""
+    moved = output.arbitrageur_traded[:-1] * jnp.abs(jnp.diff(belief))
+    return jnp.concatenate([jnp.zeros(1), moved])
+
+
+def binary_entropy(probability: Array) -> Array:
+    """``H(b)`` in nats, 0 at both ends."""
+    p = jnp.clip(probability, 1e-6, 1.0 - 1e-6)
+    return -p * jnp.log(p) - (1.0 - p) * jnp.log1p(-p)
+
+
+def market_terms(output: StepOutput, direction: Array, params: EnvParams) -> MarketTerms:
+    """The money terms of an episode, in reward units."""
+    unit = money_unit(params)
+    return MarketTerms(
+        shortfall=shortfall_ticks(output, direction, params) / params.is_unit_ticks,
+        maker_pnl=maker_pnl(output) / unit,
+        adverse_selection=adverse_selection(output) / unit,
+        arbitrageur_pnl=arbitrageur_pnl(output) / unit,
+    )
+
+
+def compose(
+    terms: MarketTerms,
+    output: StepOutput,
+    z: Array,
+    belief: Array,
+    leakage: Array,
+    predictability: Array,
+    hypers: Hypers,
+) -> Array:
+    """Rewards of the three agents.
+
+    ``r_E = -IS - lambda L - mu Pred``; ``r_M = PnL - alpha AdvSel - beta H(b) / T + gamma Acc(b) / T``;
+    ``r_A = PnL + delta BeliefLag``.
+
+    Args:
+        terms: money terms in reward units.
+        output: market terms of the episode.
+        z: [] the class of the episode.
+        belief: [T] the maker's posterior after each step.
+        leakage: [T] L, nats; predictability: [T] Pred, nats.
+        hypers: the weights.
+
+    Returns:
+        [T, agent] float32; the execution column means something at ``z = 1`` only.
+    """
+    chex.assert_equal_shape([terms.shortfall, belief, leakage, predictability])
+    horizon = belief.shape[0]
+    accuracy = jnp.where(z == 1, belief, 1.0 - belief)
+    execution = -terms.shortfall - hypers.leakage_weight * leakage - hypers.predictability_weight * predictability
+    maker = (
+        terms.maker_pnl
+        - hypers.adverse_selection_weight * terms.adverse_selection
+        - hypers.belief_entropy_weight * binary_entropy(belief) / horizon
+        + hypers.belief_accuracy_weight * accuracy / horizon
+    )
+    arbitrageur = terms.arbitrageur_pnl + hypers.belief_lag_weight * belief_lag(output, belief)
+    return jnp.stack([execution, maker, arbitrageur], axis=1)

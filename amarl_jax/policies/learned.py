@@ -1,0 +1,104 @@
+"""Policies that are networks: features in, latents drawn, an action decoded from them."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from amarl_jax.market import observe
+from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.nets import heads
+from amarl_jax.nets.actors import ArbitrageurActor, ExecutionActor, MakerActor
+from amarl_jax.nets.heads import ExecutionLatents
+from amarl_jax.nets.spec import NetworkSpec
+from amarl_jax.policies.protocol import Decision
+from amarl_jax.types import Agent, Array, PyTree
+
+
+def decode_execution(latents: ExecutionLatents, spec: MarketSpec) -> Array:
+    """``[size_frac, limit_offset, order_type_logit]``; integer offsets of equal width in the latent. [3]."""
+    n_offsets = spec.offset_max_ticks - spec.offset_min_ticks + 1
+    sign = jnp.where(latents.side > 0.5, 1.0, -1.0)
+    offset = spec.offset_min_ticks + jnp.minimum(jnp.floor(latents.offset * n_offsets), n_offsets - 1)
+    return jnp.stack(
+        [
+            jnp.where(latents.gate > 0.5, sign * latents.size, 0.0),
+            offset,
+            jnp.where(latents.kind > 0.5, 1.0, -1.0),
+        ]
+    )
+
+
+def decode_maker(latents: Array, params: EnvParams) -> Array:
+    """Bid and ask offset in ticks, bid and ask size fractions: latents of [-1, 1] span each range, clipped. [4]."""
+    unit = jnp.clip(0.5 * (latents + 1.0), 0.0, 1.0)
+    return unit.at[:2].multiply(params.max_spread_ticks)
+
+
+def actor(agent: Agent, spec: NetworkSpec) -> nn.Module:
+    """The network of one agent."""
+    if agent == Agent.EXECUTION:
+        return ExecutionActor(spec.execution_hidden)
+    if agent == Agent.MAKER:
+        return MakerActor(spec.maker_hidden)
+    return ArbitrageurActor(spec.arbitrageur_hidden)
+
+
+def features(agent: Agent, view: Any, params: EnvParams) -> Array:
+    """What the network of one agent sees of its view. [D] float32."""
+    if agent == Agent.EXECUTION:
+        return observe.execution_features(view)
+    if agent == Agent.MAKER:
+        return observe.maker_features(view, params)
+    return observe.arbitrageur_features(view, params)
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """A network with its parameters, as a policy.
+
+    Attributes:
+        agent: whose policy it is.
+        head_of: observation features [D] to a policy head, parameters closed over.
+        spec: market sizes.
+        deterministic: play the head's mode.
+    """
+
+    agent: Agent
+    head_of: Callable[[Array], heads.Head]
+    spec: MarketSpec
+    deterministic: bool = False
+
+    def init(self, params: EnvParams) -> tuple[()]:
+        """Nothing to remember."""
+        return ()
+
+    def act(self, key: Array, carry: tuple[()], view: Any, params: EnvParams) -> tuple[tuple[()], Decision]:
+        """One draw, or the mode."""
+        head = self.head_of(features(self.agent, view, params))
+        latents = head.mode() if self.deterministic else head.sample(key)
+        return carry, Decision(self._decode(latents, params), latents, head.log_prob(latents))
+
+    def _decode(self, latents: Any, params: EnvParams) -> Array:
+        if self.agent == Agent.EXECUTION:
+            return decode_execution(latents, self.spec)
+        if self.agent == Agent.MAKER:
+            return decode_maker(latents, params)
+        return jnp.tanh(latents)
+
+
+def learned_policy(
+    agent: Agent, parameters: PyTree, network: NetworkSpec, spec: MarketSpec, deterministic: bool = False
+) -> Learned:
+    """The policy that an agent's network parameters play."""
+    module = actor(agent, network)
+    return Learned(agent, lambda observation: module.apply(parameters, observation), spec, deterministic)
+
+
+def init_parameters(key: Array, agent: Agent, view: Any, network: NetworkSpec, params: EnvParams) -> PyTree:
+    """Fresh network parameters for one agent; ``view`` gives the shapes only."""
+    width = jax.eval_shape(lambda v: features(agent, v, params), view).shape
+    return actor(agent, network).init(key, jnp.zeros(width))

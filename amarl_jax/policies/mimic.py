@@ -1,0 +1,30 @@
+"""The perfect mimic: an execution agent that draws the noise law itself, and so leaks exactly nothing."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from amarl_jax.market.noise import buy_probability, size_distribution
+from amarl_jax.market.observe import ExecutionView
+from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.slot import encode_action, noise_decision
+from amarl_jax.policies.protocol import Decision
+from amarl_jax.types import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Mimic:
+    """Fires, sizes, prices and tilts as the slot does at ``z = 0``; the parent order may stay unfinished."""
+
+    spec: MarketSpec
+
+    def init(self, params: EnvParams) -> Array:
+        """The size law, computed once per episode."""
+        return size_distribution(params, self.spec.max_order_size)
+
+    def act(self, key: Array, carry: Array, view: ExecutionView, params: EnvParams) -> tuple[Array, Decision]:
+        """One draw of the noise law, from W - mid as every noise trader sees it."""
+        mid2 = jnp.round(2 * view.public.mid).astype(jnp.int32)
+        news = view.public.news_gap + view.public.mid
+        decision = noise_decision(key, buy_probability(news, mid2, params), carry, params, self.spec)
+        return carry, Decision(encode_action(decision, view.direction, self.spec), (), jnp.float32(0.0))

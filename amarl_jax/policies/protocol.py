@@ -1,0 +1,29 @@
+"""What a policy is: a pure pair ``init, act`` over views, for one environment."""
+
+from typing import Any, Protocol
+
+from flax import struct
+
+from amarl_jax.market.params import EnvParams
+from amarl_jax.types import Array, PyTree
+
+
+@struct.dataclass
+class Decision:
+    """An action and what learning wants to remember of it."""
+
+    action: Array  # execution [3], maker [4], arbitrageur []
+    latents: PyTree  # what the action was decoded from; () for scripted policies
+    log_prob: Array  # [] of the latents, 0 for scripted policies
+
+
+class Policy(Protocol):
+    """Decides for one agent. ``act`` must be traceable and must not look at anything but its view."""
+
+    def init(self, params: EnvParams) -> PyTree:
+        """The carry at the start of an episode."""
+        ...
+
+    def act(self, key: Array, carry: PyTree, view: Any, params: EnvParams) -> tuple[PyTree, Decision]:
+        """One decision from the agent's view (see ``market.observe``)."""
+        ...
