@@ -11,6 +11,7 @@ import functools
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from amarl_jax.lob import book as lob
@@ -105,25 +106,28 @@ class Market:
         )
 
     @functools.cached_property
-    def _opening_messages(self) -> lob.Message:
-        """The provider's ladder: one tick per level from mid, both sides, sizes in the stated order."""
+    def opening_book(self) -> lob.Book:
+        """The provider's ladder, one tick per level from mid, sizes in the stated order; a constant of the program."""
         rows = [
             (side, -side * level, lots)
             for level in range(1, self.spec.initial_levels + 1)
             for lots in self.spec.initial_sizes
             for side in (1, -1)
         ]
-        side, price, lots = (jnp.array(column, jnp.int32) for column in zip(*rows, strict=True))
-        count = len(rows)
-        return lob.Message(
-            kind=jnp.full(count, lob.MessageKind.LIMIT, jnp.int32),
-            side=side,
-            price=price,
-            quantity=lots,
-            order_id=jnp.arange(count, dtype=jnp.int32),
-            owner=jnp.full(count, Owner.PROVIDER, jnp.int32),
-            expiry=jnp.full(count, events.NO_EXPIRY, jnp.int32),
-        )
+        with jax.ensure_compile_time_eval():
+            side, price, lots = (jnp.array(column, jnp.int32) for column in zip(*rows, strict=True))
+            order = jnp.zeros_like(side)
+            messages = lob.Message(
+                kind=order + lob.MessageKind.LIMIT,
+                side=side,
+                price=price,
+                quantity=lots,
+                order_id=jnp.arange(len(rows), dtype=jnp.int32),
+                owner=order + Owner.PROVIDER,
+                expiry=order + events.NO_EXPIRY,
+            )
+            book, _ = lob.apply_all(lob.empty_book(self.book_spec), messages, self.book_spec)
+        return jax.tree.map(np.asarray, book)
 
     def reset(self, key: Array, params: EnvParams, z: Array) -> EnvState:
         """Open a market.
@@ -135,11 +139,10 @@ class Market:
         """
         chex.assert_rank(z, 0)
         key_direction, key_private = jax.random.split(key)
-        book, _ = lob.apply_all(lob.empty_book(self.book_spec), self._opening_messages, self.book_spec)
         window = jnp.zeros(self.spec.n_tape_events, jnp.int8)
         return EnvState(
             time=jnp.int32(0),
-            book=book,
+            book=jax.tree.map(jnp.asarray, self.opening_book),
             accounts=Accounts(cash=jnp.zeros(N_OWNERS, jnp.int32), inventory=jnp.zeros(N_OWNERS, jnp.int32)),
             z=z.astype(jnp.int32),
             direction=fundamental.draw_direction(key_direction),

@@ -1,0 +1,81 @@
+"""The static bundle a program is built from: the market, the networks and the sizes of the learner."""
+
+import dataclasses
+import functools
+
+import jax
+
+from amarl_jax.information import estimators
+from amarl_jax.information.estimators import MIEstimator
+from amarl_jax.learn.hypers import LearnSpec
+from amarl_jax.market.env import Market
+from amarl_jax.market.params import MarketSpec
+from amarl_jax.nets.belief import BeliefTransformer
+from amarl_jax.nets.critic import Critic
+from amarl_jax.nets.predictor import GRUPredictor
+from amarl_jax.nets.spec import NetworkSpec
+from amarl_jax.nets.statistics import StatisticsNetwork
+from amarl_jax.types import Agent
+
+AGENT_NAMES = {Agent.EXECUTION: "execution", Agent.MAKER: "maker", Agent.ARBITRAGEUR: "arbitrageur"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Game:
+    """Everything static. Hashable, so that a jitted function may take it as a static argument."""
+
+    market_spec: MarketSpec = MarketSpec()
+    network: NetworkSpec = NetworkSpec()
+    learn: LearnSpec = LearnSpec()
+
+    @functools.cached_property
+    def market(self) -> Market:
+        """The environment."""
+        return Market(self.market_spec)
+
+    @functools.cached_property
+    def belief(self) -> BeliefTransformer:
+        """The maker's inference network."""
+        return BeliefTransformer(self.network.belief, self.market_spec.horizon)
+
+    @functools.cached_property
+    def critic(self) -> Critic:
+        """The centralised critic."""
+        return Critic(self.network.critic_hidden, self.network.critic_head_hidden)
+
+    @functools.cached_property
+    def statistics(self) -> StatisticsNetwork:
+        """The critic of the mutual-information estimator."""
+        return StatisticsNetwork(self.network.statistics_hidden)
+
+    @functools.cached_property
+    def predictor(self) -> GRUPredictor:
+        """The predictor of the flow."""
+        return GRUPredictor(self.network.predictor_hidden)
+
+    @functools.cached_property
+    def estimator(self) -> MIEstimator:
+        """The mutual-information estimator named by the learner's sizes."""
+        return estimators.get(self.learn.mi_estimator)
+
+    def episodes_per_phase(self, agents: tuple[Agent, ...]) -> int:
+        """Whole episodes a phase plays per environment: its steps, rounded up."""
+        steps = self.learn.execution_phase_steps
+        if Agent.EXECUTION not in agents:
+            steps = self.learn.maker_arbitrageur_phase_steps
+        return -(-steps // self.market_spec.horizon)
+
+    def phases(self) -> tuple[tuple[Agent, ...], ...]:
+        """Which agents train in each phase of an update: A then B, or all at once."""
+        if self.learn.alternating:
+            return (Agent.EXECUTION,), (Agent.MAKER, Agent.ARBITRAGEUR)
+        return (tuple(Agent),)
+
+    def steps_per_update(self) -> int:
+        """Environment steps of one update, summed over environments."""
+        episodes = sum(self.episodes_per_phase(agents) for agents in self.phases())
+        return episodes * self.market_spec.horizon * self.learn.n_envs
+
+    def rollout_keys(self, key: jax.Array) -> jax.Array:
+        """One key per environment, [E]."""
+        return jax.random.split(key, self.learn.n_envs)

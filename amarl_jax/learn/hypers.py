@@ -1,0 +1,68 @@
+"""The learner's numbers: static sizes in :class:`LearnSpec`, everything one might sweep in :class:`Hypers`."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.types import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnSpec:
+    """Sizes and switches of the learner. Closed over, never traced."""
+
+    n_envs: int = 128  # E, episodes per rollout
+    n_epochs: int = 10  # PPO passes over a rollout
+    n_minibatches: int = 4  # of whole environments, must divide n_envs
+    execution_phase_steps: int = 1000  # environment steps per environment in phase A, rounded up to episodes
+    maker_arbitrageur_phase_steps: int = 1000  # likewise in phase B
+    alternating: bool = True  # False trains all agents at once
+    n_mine_steps: int = 16  # MINE and predictor steps after each rollout of phase A
+    n_belief_steps: int = 4  # belief optimiser steps after each rollout of phase B
+    belief_microbatch: int = 8  # episodes per backward pass of the belief
+    replay_capacity: int = 256  # packed episodes
+    replay_batch: int = 32  # replayed episodes per belief step, beside the fresh ones
+    leakage_source: str = "mine"  # or "belief"
+    leakage_credit: str = "increment"  # or "level"
+    mi_estimator: str = "mine"  # a name in information.estimators.REGISTRY
+
+
+@struct.dataclass
+class Hypers:
+    """Traced hyperparameters: leaves that a sweep may vary lane by lane."""
+
+    # rewards (design: section 4)
+    leakage_weight: Array | float = 0.5  # lambda, reward per nat
+    predictability_weight: Array | float = 0.1  # mu, reward per nat
+    adverse_selection_weight: Array | float = 1.0  # alpha
+    belief_entropy_weight: Array | float = 0.05  # beta_reward
+    belief_accuracy_weight: Array | float = 0.2  # gamma_acc
+    belief_lag_weight: Array | float = 0.02  # delta
+    # PPO
+    discount: Array | tuple[float, ...] = (1.0, 0.99, 0.99)  # gamma, [agent]
+    gae_decay: Array | float = 0.95
+    clip_ratio: Array | float = 0.2
+    entropy_weight: Array | float = 0.01
+    value_weight: Array | float = 0.5
+    max_grad_norm: Array | float = 0.5
+    weight_decay: Array | float = 1e-5
+    # learning rates, at the start of the schedule
+    lr_actor: Array | float = 3e-4
+    lr_critic: Array | float = 1e-3
+    lr_mine: Array | float = 1e-4
+    lr_belief: Array | float = 3e-4
+    lr_final_fraction: Array | float = 0.0  # of the linear schedule; 1 is constant
+    n_updates: Array | float = 34.0  # updates over which the schedule runs
+    # information
+    mine_ema: Array | float = 0.99  # decay of the partition's moving average
+    belief_loss_entropy: Array | float = 0.05  # beta_entropy of the belief's loss
+    # replay
+    replay_alpha: Array | float = 0.6  # priority exponent
+    replay_beta: Array | float = 0.4  # importance-weight exponent
+
+
+def as_arrays(hypers: Hypers) -> Hypers:
+    """Every leaf as a float32 array, so that all hypers of a program share one trace."""
+    leaves = {name: jnp.asarray(getattr(hypers, name), jnp.float32) for name in Hypers.__dataclass_fields__}
+    return Hypers(**leaves)

@@ -1,0 +1,67 @@
+"""Losses of proximal policy optimisation: arrays in, scalars out."""
+
+import chex
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.types import Array
+
+LOG_RATIO_MAX = 20.0  # beyond it the surrogate is flat or exp would overflow float32
+
+
+@struct.dataclass
+class SurrogateAux:
+    """Diagnostics of one clipped-surrogate evaluation."""
+
+    approx_kl: Array  # [] nats, KL(old || new)
+    clip_fraction: Array  # [] share of entries whose ratio left the clip range
+
+
+def masked_mean(x: Array, mask: Array) -> Array:
+    """``sum(mask x) / sum(mask)``, 0 where nothing is unmasked; a masked NaN does no harm, nor does its gradient."""
+    chex.assert_equal_shape([x, mask])
+    mask = mask.astype(x.dtype)
+    total = jnp.sum(mask)
+    return jnp.sum(mask * jnp.where(mask > 0, x, 0.0)) / jnp.where(total > 0, total, 1.0)
+
+
+def clipped_surrogate(
+    log_prob_new: Array, log_prob_old: Array, advantage: Array, mask: Array, clip_ratio: Array | float
+) -> tuple[Array, SurrogateAux]:
+    """The clipped policy-gradient loss of PPO, ``-E min(rho A, clip(rho, 1 - c, 1 + c) A)``, ``rho = pi_new / pi_old``.
+
+    Schulman et al. 2017, "Proximal policy optimization algorithms", eq. 7. The KL is estimated by
+    ``E[rho - 1 - log rho]``, unbiased and never negative. Advantages are constants to the gradient's caller.
+
+    Args:
+      log_prob_new: log-density of the taken actions under the policy being trained, any shape.
+      log_prob_old: the same under the policy that acted.
+      advantage: same shape.
+      mask: same shape; 0 leaves an entry out, other values weight it.
+      clip_ratio: c, [].
+
+    Returns:
+      (loss [], :class:`SurrogateAux`).
+    """
+    chex.assert_equal_shape([log_prob_new, log_prob_old, advantage, mask])
+    log_ratio = jnp.where(mask > 0, log_prob_new - log_prob_old, 0.0)
+    log_ratio = jnp.clip(log_ratio, -LOG_RATIO_MAX, LOG_RATIO_MAX)
+    ratio = jnp.exp(log_ratio)
+    clipped = jnp.clip(ratio, 1.0 - clip_ratio, 1.0 + clip_ratio)
+    loss = -masked_mean(jnp.minimum(ratio * advantage, clipped * advantage), mask)
+    outside = (jnp.abs(ratio - 1.0) > clip_ratio).astype(ratio.dtype)
+    return loss, SurrogateAux(
+        approx_kl=masked_mean(ratio - 1.0 - log_ratio, mask), clip_fraction=masked_mean(outside, mask)
+    )
+
+
+def value_loss(value: Array, target: Array, mask: Array) -> Array:
+    """Mean squared error of the value head over unmasked entries, in reward units squared.
+
+    Args:
+      value: predictions, any shape.
+      target: from :func:`amarl_jax.learn.returns.gae`, same shape.
+      mask: same shape, 0 or 1.
+    """
+    chex.assert_equal_shape([value, target, mask])
+    return masked_mean(jnp.square(value - target), mask)

@@ -1,0 +1,139 @@
+"""One phase: play, score, fit what reads the tape, improve the agents that train; the others stay bit for bit."""
+
+import jax
+import jax.numpy as jnp
+
+from amarl_jax.learn import sources
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.ppo import improve, make_batch
+from amarl_jax.learn.rollout import Players, Trajectory, rollouts, stratified_labels
+from amarl_jax.learn.scoring import Scores, score
+from amarl_jax.learn.state import TrainState
+from amarl_jax.market.params import EnvParams
+from amarl_jax.nets.belief import debias, init_cache
+from amarl_jax.policies.learned import learned_policy
+from amarl_jax.types import Agent, Array, PyTree, Tape
+
+
+class TransformerBelief:
+    """The belief network, decoding one token per step; what it returns is the de-biased posterior."""
+
+    def __init__(self, parameters: PyTree, game: Game, hypers: Hypers) -> None:
+        self.parameters, self.game, self.hypers = parameters, game, hypers
+
+    def init(self, params: EnvParams) -> PyTree:
+        """An empty ring of keys and values."""
+        return init_cache(self.game.network.belief, self.game.market_spec.horizon)
+
+    def read(self, memory: PyTree, tape: Tape, time: Array, params: EnvParams) -> tuple[PyTree, Array, Array]:
+        """One step of tape."""
+        decode = self.game.belief.decode
+        memory, logit, hidden = self.game.belief.apply(self.parameters, memory, tape, time, method=decode)
+        return memory, debias(jax.nn.sigmoid(logit), self.hypers.belief_loss_entropy), hidden
+
+
+def players(state: TrainState, game: Game, deterministic: bool = False) -> Players:
+    """The learned policies as they stand."""
+    return Players(
+        *(
+            learned_policy(agent, state.agents[agent].params, game.network, game.market_spec, deterministic)
+            for agent in Agent
+        )
+    )
+
+
+def play(
+    key: Array,
+    state: TrainState,
+    game: Game,
+    hypers: Hypers,
+    params: EnvParams,
+    n_envs: int | None = None,
+    deterministic: bool = False,
+) -> Trajectory:
+    """``n_envs`` episodes of the learned agents with fresh keys, ``z`` stratified. [E] leading."""
+    key_labels, key_episodes = jax.random.split(key)
+    n_envs = n_envs or game.learn.n_envs
+    z = stratified_labels(key_labels, n_envs, params.informed_probability)
+    belief = TransformerBelief(state.belief.params, game, hypers)
+    keys = jax.random.split(key_episodes, n_envs)
+    return rollouts(keys, game.market, players(state, game, deterministic), belief, z, params)
+
+
+def phase(
+    state: TrainState, trained: tuple[Agent, ...], game: Game, hypers: Hypers, params: EnvParams
+) -> tuple[TrainState, dict[str, Array]]:
+    """Play whole episodes in all environments until the phase's steps are done, and learn from each rollout.
+
+    Where execution trains, the MI critic and the predictor are fitted; where the maker trains, the belief is. All
+    that pays rewards scores a rollout before it is fitted to it.
+
+    Returns:
+        The learner, and metrics averaged over the phase's rollouts.
+    """
+
+    def body(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
+        return _play_and_learn(state, trained, game, hypers, params)
+
+    state, metrics = jax.lax.scan(body, state, None, length=game.episodes_per_phase(trained))
+    return state, jax.tree.map(jnp.mean, metrics)
+
+
+def _play_and_learn(
+    state: TrainState, trained: tuple[Agent, ...], game: Game, hypers: Hypers, params: EnvParams
+) -> tuple[TrainState, dict[str, Array]]:
+    """One rollout and everything learned from it."""
+    key, key_play, key_mine, key_belief, key_improve = jax.random.split(state.key, 5)
+    state = state.replace(key=key)
+    trajectory = play(key_play, state, game, hypers, params)
+    scores = score(state, trajectory, game, hypers, params)
+    batch = make_batch(state, trajectory, scores.reward, game, hypers, params)
+    metrics = rollout_metrics(trajectory, scores, params)
+    if Agent.EXECUTION in trained:
+        state, fitted = sources.fit_mine(key_mine, state, trajectory, game, hypers, params)
+        metrics |= fitted
+        state, fitted = sources.fit_predictor(state, trajectory, game, hypers)
+        metrics |= fitted
+    if Agent.MAKER in trained:
+        state, fitted = sources.fit_belief(key_belief, state, trajectory, game, hypers)
+        metrics |= fitted
+    state, improved = improve(key_improve, state, batch, trained, game, hypers)
+    return state, metrics | improved
+
+
+def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -> dict[str, Array]:
+    """What one rollout says of the game, scalars; money in reward units, information in nats."""
+    informed = trajectory.z.astype(jnp.float32)
+    n_informed = jnp.maximum(jnp.sum(informed), 1.0)
+
+    def informed_mean(x: Array) -> Array:
+        return jnp.sum(informed * x) / n_informed
+
+    belief = trajectory.belief
+    right = (belief[:, -1] > params.informed_probability) == (trajectory.z == 1)
+    position = trajectory.direction * trajectory.output.inventory[:, -1, 0]
+    counters = trajectory.final.book.counters
+    return {
+        "execution/reward": informed_mean(jnp.sum(scores.reward[..., Agent.EXECUTION], axis=1)),
+        "execution/shortfall": informed_mean(jnp.sum(scores.terms.shortfall, axis=1)),
+        "execution/completion": informed_mean(position / params.parent_lots),
+        "execution/leakage": informed_mean(jnp.sum(scores.leakage, axis=1)),
+        "execution/predictability": informed_mean(jnp.sum(scores.predictability, axis=1)),
+        "maker/reward": jnp.mean(jnp.sum(scores.reward[..., Agent.MAKER], axis=1)),
+        "maker/pnl": jnp.mean(jnp.sum(scores.terms.maker_pnl, axis=1)),
+        "maker/adverse_selection": jnp.mean(jnp.sum(scores.terms.adverse_selection, axis=1)),
+        "maker/quoted_spread_ticks": jnp.mean(
+            1.0 * (trajectory.output.quotes.price[..., 1] - trajectory.output.quotes.price[..., 0])
+        ),
+        "arbitrageur/reward": jnp.mean(jnp.sum(scores.reward[..., Agent.ARBITRAGEUR], axis=1)),
+        "arbitrageur/pnl": jnp.mean(jnp.sum(scores.terms.arbitrageur_pnl, axis=1)),
+        "arbitrageur/snipe_lots": jnp.mean(jnp.sum(1.0 * trajectory.output.snipe_lots, axis=1)),
+        "belief/final_accuracy": jnp.mean(1.0 * right),
+        "belief/mean": jnp.mean(belief),
+        "market/spread_ticks": jnp.mean(1.0 * trajectory.output.tape.spread_ticks),
+        "market/traded_lots": jnp.mean(jnp.sum(1.0 * trajectory.output.traded_lots, axis=1)),
+        "market/refused": jnp.mean(1.0 * counters.refused),
+        "market/evicted": jnp.mean(1.0 * counters.evicted),
+        "market/noise_cut": jnp.mean(1.0 * trajectory.final.noise_cut),
+    }

@@ -1,0 +1,146 @@
+"""Whole episodes of the market, whoever plays: one scan over time, for one environment."""
+
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.market import observe
+from amarl_jax.market.env import Actions, Market, StepOutput, slot_key
+from amarl_jax.market.params import EnvParams
+from amarl_jax.market.state import EnvState
+from amarl_jax.policies.learned import features
+from amarl_jax.policies.protocol import Decision, Policy
+from amarl_jax.types import Agent, Array, PyTree, Tape
+
+
+class Belief(Protocol):
+    """Reads the tape step by step and says ``P(z = 1 | F_<=t)``."""
+
+    def init(self, params: EnvParams) -> PyTree:
+        """The memory before the first step."""
+        ...
+
+    def read(self, memory: PyTree, tape: Tape, time: Array, params: EnvParams) -> tuple[PyTree, Array, Array]:
+        """Memory, posterior [] and hidden state [D] after one more step of tape."""
+        ...
+
+
+class Players(NamedTuple):
+    """One policy per agent, in the order of :class:`amarl_jax.types.Agent`."""
+
+    execution: Policy
+    maker: Policy
+    arbitrageur: Policy
+
+
+class PriorBelief:
+    """A maker that learns nothing: the belief frozen at ``p_z``."""
+
+    def init(self, params: EnvParams) -> tuple[()]:
+        """Nothing to remember."""
+        return ()
+
+    def read(self, memory: tuple[()], tape: Tape, time: Array, params: EnvParams) -> tuple[tuple[()], Array, Array]:
+        """The prior, whatever the tape says."""
+        return memory, jnp.asarray(params.informed_probability, jnp.float32), jnp.zeros(0)
+
+
+@struct.dataclass
+class Trajectory:
+    """One episode, or [E] of them. ``[T]`` axes follow the environment axis."""
+
+    output: StepOutput  # [T] market terms
+    execution: Decision  # [T]
+    maker: Decision  # [T]
+    arbitrageur: Decision  # [T]
+    execution_seen: Array  # [T, D] features before the step
+    maker_seen: Array  # [T, D]
+    arbitrageur_seen: Array  # [T, D]
+    global_seen: Array  # [T, D] the critic's pre-action state
+    belief: Array  # [T] posterior after the step
+    hidden: Array  # [T, D] the belief's state after the step
+    z: Array  # [] int32
+    direction: Array  # [] int32
+    final: EnvState
+
+
+class _Carry(NamedTuple):
+    state: EnvState
+    memory: PyTree
+    belief: Array
+    policies: tuple[PyTree, PyTree, PyTree]
+
+
+def rollout(key: Array, market: Market, players: Players, belief: Belief, z: Array, params: EnvParams) -> Trajectory:
+    """Play one episode of ``T`` steps.
+
+    At every step all agents see the state at the end of the last one and the maker's posterior then; the slot's key
+    goes to the execution policy, so the mimic draws exactly what the slot would draw at ``z = 0``.
+
+    Args:
+        key: typed key of the episode.
+        market: the environment.
+        players: a policy for each agent.
+        belief: the maker's inference.
+        z: [] int32, the class of the episode.
+        params: market constants.
+    """
+    key_reset, key_steps = jax.random.split(key)
+    start = market.reset(key_reset, params, z)
+    prior = jnp.asarray(params.informed_probability, jnp.float32)
+    carry = _Carry(start, belief.init(params), prior, tuple(player.init(params) for player in players))
+
+    def play(carry: _Carry, inputs: tuple[Array, Array]) -> tuple[_Carry, dict]:
+        time, key_step = inputs
+        return _play_step(key_step, time, carry, market, players, belief, params)
+
+    keys = jax.random.split(key_steps, market.spec.horizon)
+    carry, steps = jax.lax.scan(play, carry, (jnp.arange(market.spec.horizon), keys))
+    return Trajectory(**steps, z=start.z, direction=start.direction, final=carry.state)
+
+
+def _play_step(
+    key: Array, time: Array, carry: _Carry, market: Market, players: Players, belief: Belief, params: EnvParams
+) -> tuple[_Carry, dict]:
+    """Observe, act, step, infer."""
+    key_env, key_maker, key_arbitrageur = jax.random.split(key, 3)
+    seen = observe.views(carry.state, carry.belief, params, market.spec)
+    views = (seen.execution, seen.maker, seen.arbitrageur)
+    keys = (slot_key(key_env), key_maker, key_arbitrageur)
+    acted = [
+        player.act(k, memory, view, params)
+        for player, k, memory, view in zip(players, keys, carry.policies, views, strict=True)
+    ]
+    decisions = [decision for _, decision in acted]
+    actions = Actions(*(decision.action for decision in decisions))
+    state, output = market.step(key_env, carry.state, actions, params)
+    memory, posterior, hidden = belief.read(carry.memory, output.tape, time, params)
+    after = _Carry(state, memory, posterior, tuple(memory for memory, _ in acted))
+    return after, {
+        "output": output,
+        "execution": decisions[0],
+        "maker": decisions[1],
+        "arbitrageur": decisions[2],
+        "execution_seen": features(Agent.EXECUTION, seen.execution, params),
+        "maker_seen": features(Agent.MAKER, seen.maker, params),
+        "arbitrageur_seen": features(Agent.ARBITRAGEUR, seen.arbitrageur, params),
+        "global_seen": observe.global_features(carry.state, seen, carry.belief, params),
+        "belief": posterior,
+        "hidden": hidden,
+    }
+
+
+def rollouts(
+    keys: Array, market: Market, players: Players, belief: Belief, z: Array, params: EnvParams
+) -> Trajectory:
+    """``[E]`` episodes side by side, one key and one ``z`` each."""
+    return jax.vmap(lambda k, label: rollout(k, market, players, belief, label, params))(keys, z)
+
+
+def stratified_labels(key: Array, n_envs: int, probability: Array) -> Array:
+    """``z`` with ``P(z = 1)`` met to within one environment in every batch, in random order. [E] int32."""
+    key_shift, key_order = jax.random.split(key)
+    position = (jnp.arange(n_envs) + jax.random.uniform(key_shift)) / n_envs
+    return jax.random.permutation(key_order, (position < probability).astype(jnp.int32))

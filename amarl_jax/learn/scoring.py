@@ -1,0 +1,91 @@
+"""What networks make of finished episodes: leakage, predictability, rewards."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.information import mine
+from amarl_jax.information.flow_features import flow_features, flow_series
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.rollout import Trajectory
+from amarl_jax.learn.state import TrainState
+from amarl_jax.market import rewards
+from amarl_jax.market.params import EnvParams
+from amarl_jax.nets.predictor import predictability
+from amarl_jax.types import Array, PyTree
+
+STD_FLOOR = 1e-3  # keeps the unconditional law of a flow that never moves proper
+
+
+@struct.dataclass
+class Scores:
+    """Rewards of ``[E]`` episodes and the terms they are made of."""
+
+    reward: Array  # [E, T, agent]
+    terms: rewards.MarketTerms  # [E, T]
+    leakage: Array  # [E, T] nats, L of the source in use
+    predictability: Array  # [E, T] nats
+    log_posterior: Array  # [E, T] log P(z = 1 | F_<=t) according to the source in use
+
+
+def evidence(trajectory: Trajectory) -> Array:
+    """``h_t``, what the statistics network knows of the past: running flow features and the belief's state.
+
+    [E, T, D] for [E] episodes; the belief's state is a constant to whoever trains on it.
+    """
+    flow = jax.vmap(flow_features)(trajectory.output.tape)
+    return jnp.concatenate([flow, jax.lax.stop_gradient(trajectory.hidden)], axis=-1)
+
+
+def statistics_scores(params: PyTree, features: Array, game: Game) -> Array:
+    """``T(z, h)`` for both z, [..., 2]."""
+    flat = features.reshape(-1, features.shape[-1])
+    scores = jax.vmap(lambda row: game.statistics.apply(params, row))(flat)
+    return scores.reshape(*features.shape[:-1], 2)
+
+
+def log_posterior_one(state: TrainState, trajectory: Trajectory, game: Game, params: EnvParams) -> Array:
+    """``log P(z = 1 | F_<=t)`` according to ``leakage_source``. [E, T] nats."""
+    if game.learn.leakage_source == "belief":
+        return jnp.log(jnp.maximum(trajectory.belief, 1e-8))
+    scores = statistics_scores(state.statistics.params, evidence(trajectory), game)
+    return mine.log_posterior(scores, params.informed_probability)[..., 1]
+
+
+def flow_law(trajectory: Trajectory) -> tuple[Array, Array, Array]:
+    """The flow series [E, T, D] with its unconditional mean and standard deviation [D] in these episodes."""
+    series = jax.vmap(flow_series)(trajectory.output.tape)
+    return series, jnp.mean(series, axis=(0, 1)), jnp.maximum(jnp.std(series, axis=(0, 1)), STD_FLOOR)
+
+
+def flow_predictability(state: TrainState, trajectory: Trajectory, game: Game) -> Array:
+    """``Pred[t]``: log-likelihood the predictor gains over the unconditional law. [E, T] nats."""
+    series, mean, std = flow_law(trajectory)
+
+    def gain(episode: Array) -> Array:
+        predicted, log_std = game.predictor.apply(state.predictor.params, episode)
+        return predictability(episode, predicted, log_std, mean, std)
+
+    return jax.vmap(gain)(series)
+
+
+def score(state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers, params: EnvParams) -> Scores:
+    """Rewards of new episodes, by the sources as they stand: nothing is trained on an episode before it is scored."""
+    log_posterior = log_posterior_one(state, trajectory, game, params)
+    credit = mine.leakage_increments if game.learn.leakage_credit == "increment" else mine.leakage_levels
+    leakage = jax.vmap(lambda row: credit(row, params.informed_probability))(log_posterior)
+    predicted = flow_predictability(state, trajectory, game)
+    terms = jax.vmap(lambda out, side: rewards.market_terms(out, side, params))(
+        trajectory.output, trajectory.direction
+    )
+    reward = jax.vmap(lambda *episode: rewards.compose(*episode, hypers))(
+        terms, trajectory.output, trajectory.z, trajectory.belief, leakage, predicted
+    )
+    return Scores(
+        reward=jax.lax.stop_gradient(reward),
+        terms=terms,
+        leakage=leakage,
+        predictability=predicted,
+        log_posterior=log_posterior,
+    )

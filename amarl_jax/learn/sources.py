@@ -1,0 +1,131 @@
+"""Fitting what reads the tape: the MINE critic, the predictor and the belief."""
+
+import jax
+import jax.numpy as jnp
+
+from amarl_jax.learn import replay
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.optimiser import descend, scheduled
+from amarl_jax.learn.rollout import Trajectory
+from amarl_jax.learn.scoring import evidence, flow_law, statistics_scores
+from amarl_jax.learn.state import Episode, TrainState
+from amarl_jax.market.params import EnvParams
+from amarl_jax.nets.belief import belief_loss
+from amarl_jax.nets.predictor import predictability
+from amarl_jax.types import Array, PyTree
+
+
+def fit_mine(
+    key: Array, state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers, params: EnvParams
+) -> tuple[TrainState, dict[str, Array]]:
+    """``n_mine_steps`` steps of the MI critic, which together see every (episode, step) of the rollout once.
+
+    Each step takes all episodes at a random share of the time steps, with one partition per time step.
+    """
+    features = evidence(trajectory)
+    n_steps, horizon = game.learn.n_mine_steps, features.shape[1]
+    share = -(-horizon // n_steps)
+    times = jax.random.permutation(key, horizon)[jnp.arange(n_steps * share) % horizon].reshape(n_steps, share)
+    learning_rate = scheduled(hypers.lr_mine, state.update, hypers)
+
+    def step(carry: tuple, at: Array) -> tuple[tuple, Array]:
+        statistics, estimator = carry
+        part = jax.tree.map(lambda x: x[at], estimator)
+
+        def loss(network: PyTree) -> tuple[Array, PyTree]:
+            scores = statistics_scores(network, features[:, at], game)
+            return game.estimator.loss(scores, trajectory.z, params.informed_probability, part, hypers.mine_ema)
+
+        (value, part), gradient = jax.value_and_grad(loss, has_aux=True)(statistics.params)
+        estimator = jax.tree.map(lambda x, y: x.at[at].set(y), estimator, part)
+        return (descend(statistics, gradient, learning_rate, hypers), estimator), value
+
+    (statistics, estimator), losses = jax.lax.scan(step, (state.statistics, state.estimator), times)
+    return state.replace(statistics=statistics, estimator=estimator), {"mine/loss": losses[-1]}
+
+
+def fit_predictor(
+    state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers
+) -> tuple[TrainState, dict[str, Array]]:
+    """``n_mine_steps`` steps of maximum likelihood on the informed episodes' flow, a share of them at a time."""
+    series, mean, std = flow_law(trajectory)
+    n_envs = series.shape[0]
+    share = max(1, n_envs // game.learn.n_mine_steps)
+    starts = (jnp.arange(game.learn.n_mine_steps) * share) % n_envs
+    learning_rate = scheduled(hypers.lr_mine, state.update, hypers)
+
+    def step(predictor: PyTree, start: Array) -> tuple[PyTree, Array]:
+        rows = (start + jnp.arange(share)) % n_envs
+
+        def loss(network: PyTree) -> Array:
+            predict = jax.vmap(lambda episode: game.predictor.apply(network, episode))
+            predicted, log_std = predict(series[rows])
+            gain = jax.vmap(lambda *episode: predictability(*episode, mean, std))(series[rows], predicted, log_std)
+            return -jnp.mean(gain)
+
+        value, gradient = jax.value_and_grad(loss)(predictor.params)
+        return descend(predictor, gradient, learning_rate, hypers), value
+
+    predictor, losses = jax.lax.scan(step, state.predictor, starts)
+    return state.replace(predictor=predictor), {"predictor/loss": losses[-1]}
+
+
+def fit_belief(
+    key: Array, state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers
+) -> tuple[TrainState, dict[str, Array]]:
+    """``n_belief_steps`` steps of the belief on fresh episodes, each seen once, beside replayed ones.
+
+    The fresh episodes enter the replay afterwards, with their loss as priority.
+    """
+    fresh = Episode(tape=trajectory.output.tape, z=trajectory.z)
+    n_envs, n_steps = trajectory.z.shape[0], game.learn.n_belief_steps
+    share = -(-n_envs // n_steps)
+    rows = (jnp.arange(n_steps * share) % n_envs).reshape(n_steps, share)
+    learning_rate = scheduled(hypers.lr_belief, state.update, hypers)
+
+    def step(carry: tuple, inputs: tuple[Array, Array]) -> tuple[tuple, tuple[Array, Array]]:
+        belief, memory = carry
+        key_step, at = inputs
+        drawn = replay.sample(key_step, memory, game.learn.replay_batch, hypers.replay_alpha, hypers.replay_beta)
+        new = jax.tree.map(lambda x: x[at], fresh)
+        episodes = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), new, drawn.items)
+        weights = jnp.concatenate([jnp.ones(share), drawn.weights])
+        gradient, losses = _belief_gradient(belief.params, episodes, weights, game, hypers)
+        priorities = jnp.where(drawn.weights > 0, losses[share:], memory.priority[drawn.indices])
+        memory = replay.update_priorities(memory, drawn.indices, priorities)
+        return (descend(belief, gradient, learning_rate, hypers), memory), (losses[:share], at)
+
+    keys = jax.random.split(key, n_steps)
+    (belief, memory), (losses, order) = jax.lax.scan(step, (state.belief, state.replay), (keys, rows))
+    priorities = jnp.zeros(n_envs).at[order.reshape(-1)].set(losses.reshape(-1))
+    kept = min(n_envs, game.learn.replay_capacity)
+    memory = replay.add(memory, jax.tree.map(lambda x: x[:kept], fresh), priorities[:kept])
+    return state.replace(belief=belief, replay=memory), {"belief/loss": jnp.mean(losses)}
+
+
+def _belief_gradient(
+    network: PyTree, episodes: Episode, weights: Array, game: Game, hypers: Hypers
+) -> tuple[PyTree, Array]:
+    """Gradient of the weighted mean loss, and each episode's loss [n], by a scan over microbatches.
+
+    A backward pass through the belief costs tens of megabytes per episode; the scan bounds how many are alive.
+    """
+    n_episodes = weights.shape[0]
+    n_parts = -(-n_episodes // game.learn.belief_microbatch)
+    at = jnp.arange(n_parts * game.learn.belief_microbatch)
+    padded = jnp.where(at < n_episodes, weights[at % n_episodes], 0.0) / jnp.sum(weights)
+
+    def loss(params: PyTree, part: Array) -> tuple[Array, Array]:
+        batch = jax.tree.map(lambda x: x[part % n_episodes], episodes)
+        logits, _ = jax.vmap(lambda tape: game.belief.apply(params, tape))(batch.tape)
+        losses = jax.vmap(lambda row, z: belief_loss(row, z, hypers.belief_loss_entropy))(logits, batch.z)
+        return jnp.sum(padded[part] * losses), losses
+
+    def accumulate(total: PyTree, part: Array) -> tuple[PyTree, Array]:
+        gradient, losses = jax.grad(loss, has_aux=True)(network, part)
+        return jax.tree.map(jnp.add, total, gradient), losses
+
+    start = jax.tree.map(jnp.zeros_like, network)
+    gradient, losses = jax.lax.scan(accumulate, start, at.reshape(n_parts, -1))
+    return gradient, losses.reshape(-1)[:n_episodes]

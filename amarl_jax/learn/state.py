@@ -1,0 +1,100 @@
+"""Everything that training carries from one update to the next, and how it begins."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.information.flow_features import flow_features, flow_series
+from amarl_jax.information.mine import MineState
+from amarl_jax.learn import replay
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.optimiser import Trained, fresh
+from amarl_jax.learn.replay import ReplayState
+from amarl_jax.market import observe
+from amarl_jax.market.params import EnvParams
+from amarl_jax.policies.learned import init_parameters
+from amarl_jax.types import Agent, Array, PyTree, Tape, empty_tape
+
+
+class Agents(NamedTuple):
+    """The three policies, in the order of :class:`amarl_jax.types.Agent`."""
+
+    execution: Trained
+    maker: Trained
+    arbitrageur: Trained
+
+
+@struct.dataclass
+class Episode:
+    """What the replay keeps of an episode: the packed tape and its label."""
+
+    tape: Tape  # [T, ...]
+    z: Array  # [] int32
+
+
+@struct.dataclass
+class TrainState:
+    """The carry of training; arrays only."""
+
+    key: Array  # [] typed
+    update: Array  # [] int32, updates done
+    agents: Agents
+    critic: Trained
+    belief: Trained
+    statistics: Trained  # critic of the mutual-information estimator
+    estimator: MineState | PyTree  # its moving averages, [T]
+    predictor: Trained
+    replay: ReplayState  # of Episode
+
+
+def empty_episode(game: Game) -> Episode:
+    """Shapes of what the replay keeps."""
+    step = empty_tape(game.market_spec.n_tape_rows)
+    horizon = game.market_spec.horizon
+    tape = jax.tree.map(lambda x: jnp.zeros((horizon, *x.shape), x.dtype), step)
+    return Episode(tape=tape, z=jnp.int32(0))
+
+
+def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> TrainState:
+    """A fresh learner.
+
+    Args:
+        key: typed key of the run.
+        game: static bundle.
+        hypers: traced hyperparameters; they shape nothing here.
+        params: market constants; they shape nothing here.
+    """
+    keys = jax.random.split(key, 8)
+    market, spec = game.market, game.market_spec
+    start = jax.eval_shape(lambda k: market.reset(k, params, jnp.int32(0)), keys[0])
+    seen = jax.eval_shape(lambda s: observe.views(s, jnp.float32(0.5), params, spec), start)
+    agents = Agents(
+        *(
+            fresh(init_parameters(keys[agent], agent, view, game.network, params), hypers)
+            for agent, view in zip(Agent, (seen.execution, seen.maker, seen.arbitrageur), strict=True)
+        )
+    )
+    everything = jax.eval_shape(lambda s, v: observe.global_features(s, v, jnp.float32(0.5), params), start, seen)
+    episode = empty_episode(game)
+    width = game.network.belief.d_model
+    features = jax.eval_shape(flow_features, episode.tape)
+    series = jax.eval_shape(flow_series, episode.tape)
+    n_mine = features.shape[-1] + width
+    return TrainState(
+        key=keys[7],
+        update=jnp.int32(0),
+        agents=agents,
+        critic=fresh(game.critic.init(keys[3], jnp.zeros(everything.shape), _zero_actions()), hypers),
+        belief=fresh(game.belief.init(keys[4], episode.tape), hypers),
+        statistics=fresh(game.statistics.init(keys[5], jnp.zeros(n_mine)), hypers),
+        estimator=game.estimator.init((spec.horizon,)),
+        predictor=fresh(game.predictor.init(keys[6], jnp.zeros(series.shape)), hypers),
+        replay=replay.init(episode, game.learn.replay_capacity),
+    )
+
+
+def _zero_actions() -> tuple[Array, Array, Array]:
+    return jnp.zeros(3), jnp.zeros(4), jnp.zeros(1)

@@ -1,0 +1,46 @@
+"""The compiled update, and training as a scan of it."""
+
+import jax
+import jax.numpy as jnp
+
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.phases import phase
+from amarl_jax.learn.state import TrainState
+from amarl_jax.market.params import EnvParams
+from amarl_jax.trees import all_finite
+from amarl_jax.types import Array
+
+PHASE_NAMES = ("phase_a", "phase_b")
+
+
+def update(
+    state: TrainState, hypers: Hypers, params: EnvParams, game: Game
+) -> tuple[TrainState, dict[str, Array]]:
+    """One pass of the alternating scheme: phase A, then phase B (design: section 7).
+
+    Args:
+        state: the learner.
+        hypers: traced hyperparameters; any leaf may differ from lane to lane of a sweep.
+        params: market constants, likewise.
+        game: static bundle, closed over by the compiled program.
+
+    Returns:
+        The learner after the update and a flat mapping of scalar metrics; phase names lead their keys.
+    """
+    metrics = {}
+    names = PHASE_NAMES if game.learn.alternating else ("joint",)
+    for name, trained in zip(names, game.phases(), strict=True):
+        state, measured = phase(state, trained, game, hypers, params)
+        metrics |= {f"{name}/{key}": value for key, value in measured.items()}
+    state = state.replace(update=state.update + 1)
+    learned = (state.agents, state.critic, state.belief, state.statistics, state.predictor)
+    metrics["finite"] = all_finite(learned).astype(jnp.float32)
+    return state, metrics
+
+
+def train_chunk(
+    state: TrainState, hypers: Hypers, params: EnvParams, game: Game, n_updates: int
+) -> tuple[TrainState, dict[str, Array]]:
+    """``n_updates`` updates as one scan; metrics gain a leading [n_updates] axis."""
+    return jax.lax.scan(lambda carry, _: update(carry, hypers, params, game), state, None, length=n_updates)
