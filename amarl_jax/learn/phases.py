@@ -1,12 +1,14 @@
-"""One phase: play, score, fit what reads the tape, improve the agents that train; the others stay bit for bit."""
+"""One rollout of a phase: play, score, fit what reads the tape, improve the agents that train."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
 
 from amarl_jax.learn import sources
-from amarl_jax.learn.game import Game
+from amarl_jax.learn.game import AGENT_NAMES, Game
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.ppo import improve, make_batch
+from amarl_jax.learn.ppo import ACTOR_METRICS, PpoBatch, improve, make_batch
 from amarl_jax.learn.rollout import Players, Trajectory, rollouts, stratified_labels
 from amarl_jax.learn.scoring import Scores, score
 from amarl_jax.learn.state import TrainState
@@ -61,35 +63,55 @@ def play(
     return rollouts(keys, game.market, players(state, game, deterministic), belief, z, params)
 
 
-def phase(
-    state: TrainState, trained: tuple[Agent, ...], game: Game, hypers: Hypers, params: EnvParams
+def play_and_learn(
+    state: TrainState, phase: Array, game: Game, hypers: Hypers, params: EnvParams
 ) -> tuple[TrainState, dict[str, Array]]:
-    """Play whole episodes in all environments until the phase's steps are done, and learn from each rollout.
+    """One rollout and everything learned from it.
 
-    Where execution trains, the MI critic and the predictor are fitted; where the maker trains, the belief is. All
-    that pays rewards scores a rollout before it is fitted to it.
+    The phase decides who learns. It must not be batched: as a number shared by all lanes it leaves a real branch in
+    the compiled program, while playing and scoring are compiled once for both phases.
+
+    Args:
+        state: the learner.
+        phase: [] int32, index into ``game.phases()``.
+        game: static bundle.
+        hypers: traced hyperparameters.
+        params: market constants.
 
     Returns:
-        The learner, and metrics averaged over the phase's rollouts.
+        The learner, and scalar metrics; those of whatever did not learn are 0.
     """
-
-    def body(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
-        return _play_and_learn(state, trained, game, hypers, params)
-
-    state, metrics = jax.lax.scan(body, state, None, length=game.episodes_per_phase(trained))
-    return state, jax.tree.map(jnp.mean, metrics)
-
-
-def _play_and_learn(
-    state: TrainState, trained: tuple[Agent, ...], game: Game, hypers: Hypers, params: EnvParams
-) -> tuple[TrainState, dict[str, Array]]:
-    """One rollout and everything learned from it."""
-    key, key_play, key_mine, key_belief, key_improve = jax.random.split(state.key, 5)
+    key, key_play, key_learn = jax.random.split(state.key, 3)
     state = state.replace(key=key)
     trajectory = play(key_play, state, game, hypers, params)
     scores = score(state, trajectory, game, hypers, params)
     batch = make_batch(state, trajectory, scores.reward, game, hypers, params)
-    metrics = rollout_metrics(trajectory, scores, params)
+    branches = [
+        functools.partial(_learn, trained=trained, game=game, hypers=hypers, params=params) for trained in game.phases()
+    ]
+    operands = (key_learn, state, trajectory, batch)
+    state, learned = jax.lax.switch(phase, branches, *operands) if len(branches) > 1 else branches[0](*operands)
+    return state, rollout_metrics(trajectory, scores, params) | learned
+
+
+def _learn(
+    key: Array,
+    state: TrainState,
+    trajectory: Trajectory,
+    batch: PpoBatch,
+    *,
+    trained: tuple[Agent, ...],
+    game: Game,
+    hypers: Hypers,
+    params: EnvParams,
+) -> tuple[TrainState, dict[str, Array]]:
+    """Fit what reads the tape, improve the agents that train; the others stay bit for bit.
+
+    Where execution trains, the MI critic and the predictor are fitted; where the maker trains, the belief is. All
+    that pays rewards has scored the rollout before.
+    """
+    key_mine, key_belief, key_improve = jax.random.split(key, 3)
+    metrics = dict.fromkeys(learned_metric_names(), jnp.float32(0.0))
     if Agent.EXECUTION in trained:
         state, fitted = sources.fit_mine(key_mine, state, trajectory, game, hypers, params)
         metrics |= fitted
@@ -100,6 +122,19 @@ def _play_and_learn(
         metrics |= fitted
     state, improved = improve(key_improve, state, batch, trained, game, hypers)
     return state, metrics | improved
+
+
+def learned_metric_names() -> tuple[str, ...]:
+    """Every metric that some phase's learning measures."""
+    of_agents = [f"{AGENT_NAMES[agent]}/{name}" for agent in Agent for name in ACTOR_METRICS]
+    return (*of_agents, "critic/loss", "mine/loss", "predictor/loss", "belief/loss")
+
+
+def metrics_measured(trained: tuple[Agent, ...]) -> tuple[str, ...]:
+    """Those of :func:`learned_metric_names` that a phase training these agents measures."""
+    names = [f"{AGENT_NAMES[agent]}/{name}" for agent in trained for name in ACTOR_METRICS] + ["critic/loss"]
+    names += ["mine/loss", "predictor/loss"] if Agent.EXECUTION in trained else []
+    return (*names, *(["belief/loss"] if Agent.MAKER in trained else []))
 
 
 def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -> dict[str, Array]:

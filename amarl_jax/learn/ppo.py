@@ -19,6 +19,8 @@ from amarl_jax.market.slot import encode_action
 from amarl_jax.policies.learned import actor
 from amarl_jax.types import N_AGENTS, Agent, Array, PyTree
 
+ACTOR_METRICS = ("surrogate", "entropy", "approx_kl", "clip_fraction")
+
 
 @struct.dataclass
 class PpoBatch:
@@ -108,13 +110,8 @@ def actor_loss(
     new_log_prob, entropy = jax.vmap(evaluate)(seen, latents)
     surrogate, aux = clipped_surrogate(new_log_prob, log_prob, advantage, mask, hypers.clip_ratio)
     mean_entropy = jnp.sum(entropy * mask) / jnp.maximum(jnp.sum(mask), 1.0)
-    name = AGENT_NAMES[agent]
-    diagnostics = {
-        f"{name}/surrogate": surrogate,
-        f"{name}/entropy": mean_entropy,
-        f"{name}/approx_kl": aux.approx_kl,
-        f"{name}/clip_fraction": aux.clip_fraction,
-    }
+    measured = (surrogate, mean_entropy, aux.approx_kl, aux.clip_fraction)
+    diagnostics = {f"{AGENT_NAMES[agent]}/{name}": x for name, x in zip(ACTOR_METRICS, measured, strict=True)}
     return surrogate - hypers.entropy_weight * mean_entropy, diagnostics
 
 

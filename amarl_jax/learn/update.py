@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.phases import phase
+from amarl_jax.learn.phases import learned_metric_names, metrics_measured, play_and_learn
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.trees import all_finite
@@ -28,15 +28,28 @@ def update(
     Returns:
         The learner after the update and a flat mapping of scalar metrics; phase names lead their keys.
     """
-    metrics = {}
-    names = PHASE_NAMES if game.learn.alternating else ("joint",)
-    for name, trained in zip(names, game.phases(), strict=True):
-        state, measured = phase(state, trained, game, hypers, params)
-        metrics |= {f"{name}/{key}": value for key, value in measured.items()}
+    schedule = [index for index, agents in enumerate(game.phases()) for _ in range(game.episodes_per_phase(agents))]
+
+    def body(carry: TrainState, phase: Array) -> tuple[TrainState, dict[str, Array]]:
+        return play_and_learn(carry, phase, game, hypers, params)
+
+    state, rows = jax.lax.scan(body, state, jnp.array(schedule, jnp.int32))
+    metrics = _average_by_phase(rows, schedule, game)
     state = state.replace(update=state.update + 1)
     learned = (state.agents, state.critic, state.belief, state.statistics, state.predictor)
     metrics["finite"] = all_finite(learned).astype(jnp.float32)
     return state, metrics
+
+
+def _average_by_phase(rows: dict[str, Array], schedule: list[int], game: Game) -> dict[str, Array]:
+    """Means over each phase's rollouts, named ``phase/metric``, of what was measured in that phase."""
+    names = PHASE_NAMES if game.learn.alternating else ("joint",)
+    metrics = {}
+    for index, (name, trained) in enumerate(zip(names, game.phases(), strict=True)):
+        mine = slice(schedule.index(index), schedule.index(index) + schedule.count(index))
+        measured = (set(rows) - set(learned_metric_names())) | set(metrics_measured(trained))
+        metrics |= {f"{name}/{key}": jnp.mean(rows[key][mine]) for key in sorted(measured)}
+    return metrics
 
 
 def train_chunk(

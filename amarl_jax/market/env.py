@@ -201,18 +201,18 @@ class Market:
     ) -> tuple[events.Intentions, Array, Array]:
         """Everyone's orders with their arrival times [M], and how many noise orders the bound cut off."""
         n = self.spec.max_noise_orders
-        key_count, key_orders, key_life, key_time, key_jitter = jax.random.split(key, 5)
-        count, cut = noise.draw_count(key_count, params.noise_rate, n)
+        uniform = jax.random.uniform(key, (6, 1 + n))  # column 0 is the slot's, and where one number is needed
+        count, cut = noise.bounded_count(uniform[0, 0], params.noise_rate, n)
         intentions = events.Intentions(
             signal=actions.arbitrageur,
             quotes=decode_quotes(actions.maker, state.mid2, params),
             slot=decision,
-            noise=noise.draw_orders(key_orders, (n,), p_buy, state.size_cdf, params, self.spec),
+            noise=noise.orders(uniform[:4, 1:], p_buy, state.size_cdf, params, self.spec),
             noise_count=count,
-            lifetimes=noise.draw_lifetimes(key_life, (1 + n,), params),
+            lifetimes=noise.lifetimes(uniform[4], params),
         )
-        uniform, jitter = jax.random.uniform(key_time, (1 + n,)), jax.random.exponential(key_jitter, (3,))
-        return intentions, events.arrival_times(uniform, jitter, params), cut
+        jitter = -jnp.log1p(-uniform[1:4, 0])
+        return intentions, events.arrival_times(uniform[5], jitter, params), cut
 
     def _expire(self, state: EnvState, slot_acts: Array) -> tuple[lob.Book, Array]:
         """Bulk removal at the start of the step; the [2] counts are all anyone learns of it."""

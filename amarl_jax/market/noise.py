@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec
+from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.types import Array
 
 
@@ -35,8 +35,13 @@ def buy_probability(news: Array, mid2: Array, params: EnvParams) -> Array:
     return 0.5 + jnp.clip(tilt, -params.tilt_max, params.tilt_max)
 
 
-def draw_count(key: Array, rate: Array, max_count: int) -> tuple[Array, Array]:
+def bounded_count(uniform: Array, rate: Array, max_count: int) -> tuple[Array, Array]:
     """A Poisson count by inverse CDF, bounded; a fixed number of operations under ``vmap``.
+
+    Args:
+        uniform: [] in [0, 1).
+        rate: [] orders per step.
+        max_count: the bound.
 
     Returns:
         The count, at most ``max_count``, and how many orders the bound cut off, both [] int32.
@@ -44,18 +49,23 @@ def draw_count(key: Array, rate: Array, max_count: int) -> tuple[Array, Array]:
     support = jnp.arange(3 * max_count + 8)
     log_mass = support * jnp.log(rate) - rate - jax.lax.lgamma(support + 1.0)
     mass = jnp.where(rate > 0, jnp.exp(log_mass), support == 0)
-    count = jnp.sum(jax.random.uniform(key) > jnp.cumsum(mass), dtype=jnp.int32)
+    count = jnp.sum(uniform > jnp.cumsum(mass), dtype=jnp.int32)
     bounded = jnp.minimum(count, max_count)
     return bounded, count - bounded
 
 
-def draw_orders(
-    key: Array, shape: tuple[int, ...], p_buy: Array, size_cdf: Array, params: EnvParams, spec: MarketSpec
-) -> NoiseOrders:
-    """Independent orders of the noise law (side, size, offset, type), each of the given shape."""
-    uniform = jax.random.uniform(key, (4, *shape))
+def orders(uniform: Array, p_buy: Array, size_cdf: Array, params: EnvParams, spec: MarketSpec) -> NoiseOrders:
+    """Independent orders of the noise law (side, size, offset, type).
+
+    Args:
+        uniform: [4, ...] in [0, 1), one row per mark; the orders have the remaining shape.
+        p_buy: [] from :func:`buy_probability`.
+        size_cdf: [max_order_size] from :func:`size_distribution`.
+        params: market constants.
+        spec: market sizes.
+    """
     n_offsets = spec.offset_max_ticks - spec.offset_min_ticks + 1
-    thresholds = size_cdf.reshape((-1,) + (1,) * len(shape))
+    thresholds = size_cdf.reshape((-1,) + (1,) * (uniform.ndim - 1))
     lots = 1 + jnp.sum(uniform[1][None] > thresholds, axis=0, dtype=jnp.int32)
     offset = jnp.floor(uniform[2] * n_offsets).astype(jnp.int32)
     return NoiseOrders(
@@ -66,14 +76,8 @@ def draw_orders(
     )
 
 
-def draw_lifetimes(key: Array, shape: tuple[int, ...], params: EnvParams) -> Array:
-    """Geometric lifetimes of mean ``lifetime_steps`` on 1, 2, ..., int32 steps."""
-    uniform = jax.random.uniform(key, shape, minval=jnp.finfo(jnp.float32).tiny)
+def lifetimes(uniform: Array, params: EnvParams) -> Array:
+    """Geometric lifetimes of mean ``lifetime_steps`` on 1, 2, ..., int32 steps, by inverse CDF."""
     log_survival = jnp.log1p(-1.0 / jnp.maximum(params.lifetime_steps, 1.0))
-    steps = jnp.floor(jnp.log(uniform) / log_survival)
+    steps = jnp.floor(jnp.log1p(-uniform) / log_survival)
     return 1 + jnp.clip(steps, 0.0, 1e6).astype(jnp.int32)
-
-
-def draw_arrivals(key: Array, shape: tuple[int, ...]) -> Array:
-    """Arrival times uniform in the step, ms."""
-    return jax.random.uniform(key, shape, maxval=STEP_MS)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.market.noise import draw_orders
+from amarl_jax.market.noise import orders
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.types import Array
 
@@ -56,10 +56,10 @@ def encode_action(decision: SlotDecision, direction: Array, spec: MarketSpec) ->
 
 def noise_decision(key: Array, p_buy: Array, size_cdf: Array, params: EnvParams, spec: MarketSpec) -> SlotDecision:
     """The slot at ``z = 0``: fires with probability ``slot_rate`` and then draws the noise law."""
-    key_fire, key_order = jax.random.split(key)
-    order = draw_orders(key_order, (), p_buy, size_cdf, params, spec)
+    uniform = jax.random.uniform(key, (5,))
+    order = orders(uniform[1:], p_buy, size_cdf, params, spec)
     return SlotDecision(
-        acts=jax.random.bernoulli(key_fire, params.slot_rate),
+        acts=uniform[0] < params.slot_rate,
         side=order.side,
         lots=order.lots,
         offset_ticks=order.offset_ticks,
