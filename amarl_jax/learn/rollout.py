@@ -92,12 +92,10 @@ def rollout(key: Array, market: Market, players: Players, belief: Belief, z: Arr
     prior = jnp.asarray(params.informed_probability, jnp.float32)
     carry = _Carry(start, belief.init(params), prior, tuple(player.init(params) for player in players))
 
-    def play(carry: _Carry, inputs: tuple[Array, Array]) -> tuple[_Carry, dict]:
-        time, key_step = inputs
-        return _play_step(key_step, time, carry, market, players, belief, params)
+    def play(carry: _Carry, time: Array) -> tuple[_Carry, dict]:
+        return _play_step(jax.random.fold_in(key_steps, time), time, carry, market, players, belief, params)
 
-    keys = jax.random.split(key_steps, market.spec.horizon)
-    carry, steps = jax.lax.scan(play, carry, (jnp.arange(market.spec.horizon), keys))
+    carry, steps = jax.lax.scan(play, carry, jnp.arange(market.spec.horizon))
     return Trajectory(**steps, z=start.z, direction=start.direction, final=carry.state)
 
 

@@ -3,13 +3,14 @@
 import jax
 import jax.numpy as jnp
 
-from amarl_jax.learn.game import Game
+from amarl_jax.learn.game import AGENT_NAMES, Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.phases import learned_metric_names, metrics_measured, play_and_learn
+from amarl_jax.learn.optimiser import Trained
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.trees import all_finite
-from amarl_jax.types import Array
+from amarl_jax.types import Agent, Array
 
 PHASE_NAMES = ("phase_a", "phase_b")
 
@@ -36,9 +37,19 @@ def update(
     state, rows = jax.lax.scan(body, state, jnp.array(schedule, jnp.int32))
     metrics = _average_by_phase(rows, schedule, game)
     state = state.replace(update=state.update + 1)
-    learned = (state.agents, state.critic, state.belief, state.statistics, state.predictor)
-    metrics["finite"] = all_finite(learned).astype(jnp.float32)
+    metrics |= {f"finite/{name}": all_finite(network).astype(jnp.float32) for name, network in networks(state).items()}
     return state, metrics
+
+
+def networks(state: TrainState) -> dict[str, Trained]:
+    """Everything that is trained, by name."""
+    agents = {AGENT_NAMES[agent]: state.agents[agent] for agent in Agent}
+    return agents | {
+        "critic": state.critic,
+        "belief": state.belief,
+        "statistics": state.statistics,
+        "predictor": state.predictor,
+    }
 
 
 def _average_by_phase(rows: dict[str, Array], schedule: list[int], game: Game) -> dict[str, Array]:

@@ -53,6 +53,8 @@ class StepOutput:
     traded_lots: Array  # [] int32, bought and sold by all aggressors
     arbitrageur_traded: Array  # [] bool
     snipe_lots: Array  # [] int32, arbitrageur's fills against maker quotes of an earlier step
+    n_messages: Array  # [] int32, messages that reached the book
+    resting_orders: Array  # [2] int32, orders at rest after the step, bid and ask side
 
 
 def slot_key(key: Array) -> Array:
@@ -251,4 +253,6 @@ class Market:
             traded_lots=jnp.sum(log.filled, dtype=jnp.int32),
             arbitrageur_traded=arbitrageur_traded,
             snipe_lots=jnp.sum(jnp.where(by_arbitrageur, log.stale_maker_lots, 0), dtype=jnp.int32),
+            n_messages=jnp.sum(log.message.kind != lob.MessageKind.NONE, dtype=jnp.int32),
+            resting_orders=after.book.count,
         )

@@ -1,0 +1,22 @@
+"""``python -m amarl_jax``: what can be run."""
+
+import sys
+
+from amarl_jax import __version__
+
+COMMANDS = {
+    "train": "train the three agents: --config=configs/fast_debug.py --workdir=DIR",
+    "random_play": "play random orders in the market and check its books: --config=configs/fast_debug.py",
+}
+
+
+def main() -> int:
+    """Print the commands."""
+    print(f"amarl_jax {__version__}. Commands, each with --help:\n")
+    for name, meaning in COMMANDS.items():
+        print(f"  python -m amarl_jax.{name:<12} {meaning}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""The rim that every command shares: flags in, one clear line per error, an exit code out.
+
+==  =========================================================
+0   done
+1   the machine failed (disk full, no permission, out of memory)
+2   bad input
+3   diverged
+75  preempted; ``--resume`` continues
+==  =========================================================
+"""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections.config_flags import DEFINE_config_file, get_override_values
+
+from amarl_jax import config as configuration
+from amarl_jax.errors import BadInput, ConfigError, Diverged, Preempted
+from amarl_jax.settings import SETTINGS
+from amarl_jax.workdir import Run, open_run
+
+_MACHINE_TROUBLE = ("RESOURCE_EXHAUSTED", "No space left on device")
+_OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
+_REJECTED = re.compile(r"flag --config\.([\w.]+)=(.*?): .*", re.DOTALL)
+
+
+def define_run_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
+    """Flags of a command that makes a run: configuration, workdir, resume, dry run."""
+    DEFINE_config_file(
+        "config",
+        default=None,
+        help_string="PATH[:VARIANT] of a configuration, for example configs/fast_debug.py; "
+        "--config.SECTION.NAME=VALUE overrides one setting.",
+        flag_values=values,
+        lock_config=True,
+        sys_argv=list(argv),
+    )
+    flags.DEFINE_string("workdir", None, "Folder for everything the run writes; default runs/<exp_name>.", values)
+    flags.DEFINE_boolean("resume", False, "Continue the run in --workdir from its latest checkpoint.", values)
+    flags.DEFINE_boolean("dry_run", False, "Check the input, say what would run, write nothing.", values)
+
+
+def run(
+    main: Callable[[flags.FlagValues], None],
+    usage: str,
+    define: Callable[[flags.FlagValues, Sequence[str]], None] = define_run_flags,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse ``argv``, call ``main`` with the flags, return the exit code; every expected error is one line."""
+    argv = list(sys.argv if argv is None else argv)
+    try:
+        values = parse(define, argv)
+        if values.help:
+            print(help_text(usage, values))
+            return 0
+        main(values)
+    except (BadInput, Diverged, Preempted) as error:
+        return _report(error, {BadInput: 2, Diverged: 3, Preempted: 75})
+    except (OSError, MemoryError) as error:
+        return _report(error, {Exception: 1})
+    except Exception as error:
+        if any(sign in str(error) for sign in _MACHINE_TROUBLE):
+            return _report(error, {Exception: 1})
+        raise
+    return 0
+
+
+def parse(define: Callable[[flags.FlagValues, Sequence[str]], None], argv: list[str]) -> flags.FlagValues:
+    """Flags from ``argv``; raises :class:`BadInput` where absl and ml_collections raise many things."""
+    values = flags.FlagValues()
+    flags.DEFINE_boolean("help", False, "Show this text.", values, short_name="h")
+    argv = _find_configs(argv)
+    define(values, argv)
+    try:
+        rest = values(argv)
+    except flags.Error as error:
+        rejected = _REJECTED.fullmatch(str(error))
+        if rejected and rejected[1] in SETTINGS:
+            raise ConfigError(rejected[1], rejected[2], SETTINGS[rejected[1]].allowed) from None
+        raise BadInput(str(error)) from None
+    except (TypeError, ValueError, KeyError, AttributeError, OSError) as error:
+        raise BadInput(str(error)) from None
+    if rest[1:]:
+        raise BadInput(f"unexpected argument {rest[1]!r}; settings are given as --config.NAME=VALUE")
+    return values
+
+
+def open_from_flags(values: flags.FlagValues) -> Run:
+    """The run that the flags of :func:`define_run_flags` ask for."""
+    overrides: dict[str, Any] = {}
+    if values.config is not None:
+        overrides = get_override_values(values["config"])
+        configuration.apply_overrides(values.config, overrides)  # once more: one value may have been given twice
+    return open_run(values.config, values.workdir, resume=values.resume, overrides=overrides, dry_run=values.dry_run)
+
+
+def help_text(usage: str, values: flags.FlagValues) -> str:
+    """A command's documentation and its flags."""
+    lines = [usage.strip(), "", "Flags:"]
+    for name in sorted(name for name in values if len(name) > 1):
+        lines.append(f"  --{name:<10} {values[name].help}")
+    return "\n".join(lines)
+
+
+def _find_configs(argv: list[str]) -> list[str]:
+    """``argv`` with the configuration's path looked up, after a first check of it and of every override's name."""
+    found, paths = list(argv), 0
+    for i, argument in enumerate(argv):
+        if argument in ("--config", "-config") and i + 1 < len(argv):
+            found[i + 1], paths = _find_config(argv[i + 1]), paths + 1
+        elif re.match(r"--?config=", argument):
+            flag, _, path = argument.partition("=")
+            found[i], paths = f"{flag}={_find_config(path)}", paths + 1
+        elif override := _OVERRIDE.match(argument):
+            configuration.check_name(override[1])
+            if not paths:
+                raise BadInput(f"{argument}: give --config=PATH first")
+    return found
+
+
+def _find_config(argument: str) -> str:
+    configuration.load(argument)
+    path, colon, variant = argument.partition(":")
+    return f"{configuration.find(path)}{colon}{variant}"
+
+
+def _report(error: BaseException, codes: dict[type[Exception], int]) -> int:
+    line = " ".join(str(error).split()) or type(error).__name__
+    print(f"error: {line[:500]}", file=sys.stderr)
+    return next(code for kind, code in codes.items() if isinstance(error, kind))

@@ -1,0 +1,245 @@
+"""From a ``ConfigDict`` to typed bags of numbers: load, validate, resolve. Nothing beyond reads a ConfigDict."""
+
+import dataclasses
+import difflib
+import importlib.util
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from amarl_jax.consistency import check_consistency, size_beta
+from amarl_jax.errors import ConfigError, UnknownSetting
+from amarl_jax.learn.hypers import Hypers, LearnSpec
+from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
+from amarl_jax.settings import FOREIGN, SETTINGS
+
+__all__ = ["ConfigError", "Experiment", "RunSettings", "load", "resolve", "steps_per_update", "validate"]
+
+_PACKAGE = Path(__file__).resolve().parent
+_CONFIG_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # an installed wheel; a checkout
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """Settings of a run that change no number of the game: where, how long between looks, what is written."""
+
+    exp_name: str  # names the default workdir
+    seed: int  # root key of the run
+    device: str  # "auto", "cpu", "gpu" or "tpu"
+    precision: str  # of matrix products on accelerators
+    compilation_cache_dir: str  # "auto", "off" or a folder
+    checkpoint_interval: int  # updates between checkpoints
+    eval_episodes: int  # held-out episodes of the closing table, both classes together
+    log_interval: int  # updates between log lines, one compiled chunk
+    use_tensorboard: bool
+    use_wandb: bool
+    wandb_project: str
+    verbose: bool  # progress lines
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One experiment, typed: the static specs, the traced leaves (as Python numbers) and the run settings."""
+
+    market_spec: MarketSpec
+    network_spec: NetworkSpec
+    learn_spec: LearnSpec
+    env_params: EnvParams
+    hypers: Hypers
+    run: RunSettings
+    total_timesteps: int  # environment steps asked for, summed over environments
+
+    @property
+    def n_updates(self) -> int:
+        """Updates that reach ``total_timesteps``."""
+        return math.ceil(self.total_timesteps / steps_per_update(self))
+
+
+def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
+    """The validated configuration of ``path[:variant]`` with ``overrides`` (dotted name to value) applied.
+
+    A path that does not exist is looked up among the configurations that come with the package, so
+    ``configs/default.py`` works from anywhere. Raises :class:`ConfigError`.
+    """
+    name, _, variant = str(path).partition(":")
+    config = _call_get_config(find(name), variant)
+    apply_overrides(config, overrides or {})
+    validate(config)
+    return config.lock()
+
+
+def find(name: str) -> Path:
+    """The file that a configuration's name stands for: itself if it exists, else the one that was installed."""
+    if Path(name).is_file():
+        return Path(name)
+    relative = Path(name)
+    if relative.suffix in ("", ".py") and relative.parts[:-1] in ((), ("configs",)):
+        for folder in _CONFIG_FOLDERS:
+            candidate = folder / f"{relative.stem}.py"
+            if candidate.is_file():
+                return candidate
+    raise ConfigError("config", name, "a readable Python file with get_config(variant)")
+
+
+def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
+    """Set dotted names in place; two names of one value (the horizon) must not be given two values."""
+    overrides = {name: tuple(value) if isinstance(value, list) else value for name, value in overrides.items()}
+    for name, value in overrides.items():
+        check_name(name)
+        section, leaf = _section(config, name)
+        try:
+            section[leaf] = value
+        except TypeError:
+            raise ConfigError(name, value, SETTINGS[name].allowed) from None
+    for name, value in overrides.items():
+        section, leaf = _section(config, name)
+        if section[leaf] != value and not _both_nan(section[leaf], value):
+            raise ConfigError(name, value, f"{section[leaf]!r}, which its other name was set to")
+
+
+def check_name(name: str) -> None:
+    """Raise :class:`UnknownSetting` unless ``name`` is a setting, with the nearest one or the reason."""
+    if name in SETTINGS:
+        return
+    if name in FOREIGN:
+        raise UnknownSetting(name, FOREIGN[name])
+    if any(setting.startswith(f"{name}.") for setting in SETTINGS):
+        raise UnknownSetting(name, "it is a section: give one of its settings")
+    near = difflib.get_close_matches(name, SETTINGS, n=1, cutoff=0.5)
+    raise UnknownSetting(name, f"did you mean {near[0]}?" if near else "docs/configuration.md lists them all")
+
+
+def validate(config: ConfigDict) -> None:
+    """Raise a one-line :class:`ConfigError` unless every setting is known, present, typed, in range and consistent."""
+    resolve(config)
+
+
+def resolve(config: ConfigDict) -> Experiment:
+    """The typed experiment of a configuration; raises :class:`ConfigError` as :func:`validate` does."""
+    values = _checked_values(config)
+    bags: dict[str, dict[str, Any]] = {}
+    for name, setting in SETTINGS.items():
+        bag, _, field = setting.target.partition(".")
+        bags.setdefault(bag, {})[field] = float(values[name]) if setting.kind == "float" else values[name]
+    network = bags["network_spec"]
+    belief = {key.partition(".")[2]: network.pop(key) for key in list(network) if key.startswith("belief.")}
+    a, b = size_beta(values)
+    bags["env_params"] |= {"size_beta_a": a, "size_beta_b": b}
+    final_fraction = 1.0 if values["training.lr_schedule"] == "constant" else 0.0
+    hypers = bags["hypers"] | {"lr_final_fraction": final_fraction}
+    experiment = Experiment(
+        market_spec=MarketSpec(**bags["market_spec"]),
+        network_spec=NetworkSpec(belief=BeliefSpec(**belief), **network),
+        learn_spec=LearnSpec(**bags["learn_spec"]),
+        env_params=EnvParams(**bags["env_params"]),
+        hypers=Hypers(**hypers),
+        run=RunSettings(**bags["run"]),
+        total_timesteps=values["training.total_timesteps"],
+    )
+    needed = steps_per_update(experiment)
+    if experiment.total_timesteps < needed:
+        reason = f"at least {needed}, the steps of one update"
+        raise ConfigError("training.total_timesteps", experiment.total_timesteps, reason)
+    scheduled = dataclasses.replace(experiment.hypers, n_updates=float(experiment.n_updates))
+    return dataclasses.replace(experiment, hypers=scheduled)
+
+
+def episodes_per_phase(learn: LearnSpec, horizon: int) -> tuple[int, int]:
+    """Episodes per environment in phase A and phase B of one update; joint training has one phase, the longer."""
+    a = math.ceil(learn.execution_phase_steps / horizon)
+    b = math.ceil(learn.maker_arbitrageur_phase_steps / horizon)
+    return (a, b) if learn.alternating else (max(a, b), 0)
+
+
+def steps_per_update(experiment: Experiment) -> int:
+    """Environment steps of one update, summed over environments: both phases in whole episodes."""
+    horizon, learn = experiment.market_spec.horizon, experiment.learn_spec
+    return sum(episodes_per_phase(learn, horizon)) * horizon * learn.n_envs
+
+
+def save_json(config: ConfigDict) -> str:
+    """The configuration as the text of ``config.json``."""
+    return json.dumps(config.to_dict(preserve_field_references=False), indent=2) + "\n"
+
+
+def load_json(text: str) -> ConfigDict:
+    """A configuration saved by :func:`save_json`, tuples restored; raises :class:`ConfigError`."""
+    config = _call_get_config(find_packaged("default"), "")
+    try:
+        saved = dict(_leaves(json.loads(text)))
+    except (ValueError, AttributeError):
+        raise ConfigError("config.json", text[:40], "a configuration that a run saved") from None
+    apply_overrides(config, saved)
+    validate(config)
+    return config.lock()
+
+
+def find_packaged(stem: str) -> Path:
+    """A configuration that comes with the package, whatever the current folder holds."""
+    return next(path for folder in _CONFIG_FOLDERS if (path := folder / f"{stem}.py").is_file())
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """Dotted name to value of every leaf."""
+    return dict(_leaves(config.to_dict(preserve_field_references=False)))
+
+
+def _checked_values(config: ConfigDict) -> dict[str, Any]:
+    """The leaves of a configuration, each known, present, typed and in range, and consistent with one another."""
+    values = flatten(config)
+    for name in values:
+        check_name(name)
+    for name, setting in SETTINGS.items():
+        if name not in values:
+            raise ConfigError(name, None, f"{setting.allowed}; it is missing")
+        if not setting.admits(values[name]):
+            raise ConfigError(name, values[name], setting.allowed)
+    check_consistency(values)
+    return values
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _section(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
+    *path, leaf = name.split(".")
+    for part in path:
+        config = config[part]
+    return config, leaf
+
+
+def _both_nan(a: Any, b: Any) -> bool:
+    return isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b)
+
+
+def _call_get_config(path: Path, variant: str) -> ConfigDict:
+    """``get_config(variant)`` of a Python file; whatever goes wrong in there is one line."""
+    spec = importlib.util.spec_from_file_location(f"amarl_config_{re.sub(r'[^0-9a-zA-Z]', '_', path.stem)}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError("config", str(path), "a Python file with get_config(variant)")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(variant)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError("config", str(path), f"a configuration that loads ({_one_line(error)})") from error
+    if not isinstance(config, ConfigDict):
+        raise ConfigError("config", str(path), "a file whose get_config returns a ConfigDict")
+    return config
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

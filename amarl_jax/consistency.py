@@ -1,0 +1,89 @@
+"""Settings that are fine one by one and impossible together."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from amarl_jax.errors import ConfigError
+
+_NOISE_CUT_OFF = 0.01  # largest share of steps whose noise orders may exceed the bound
+
+
+def check_consistency(values: Mapping[str, Any]) -> None:
+    """Raise :class:`ConfigError` unless the settings (dotted name to value) fit together."""
+    _check_market(values)
+    _check_networks(values)
+    _check_learning(values)
+
+
+def size_beta(values: Mapping[str, Any]) -> tuple[float, float]:
+    """Beta parameters of a noise order's size over ``max_order_size`` from its mean and standard deviation."""
+    scale = values["agents.execution.max_order_size"]
+    mean = values["environment.noise_order_size_mean"] / scale
+    std = values["environment.noise_order_size_std"] / scale
+    concentration = mean * (1 - mean) / std**2 - 1
+    return mean * concentration, (1 - mean) * concentration
+
+
+def _check_market(values: Mapping[str, Any]) -> None:
+    """Consistency of the market's sizes with one another."""
+    low, high = values["environment.offset_min_ticks"], values["environment.offset_max_ticks"]
+    if low >= high:
+        raise ConfigError("environment.offset_min_ticks", low, f"below offset_max_ticks = {high}")
+    rate, bound = values["environment.noise_trader_arrival_rate"], values["environment.max_noise_orders"]
+    needed = smallest_noise_bound(rate)
+    if bound < needed:
+        reason = f"at least {needed}, for noise_trader_arrival_rate = {rate:g} (else over 1% of steps are cut off)"
+        raise ConfigError("environment.max_noise_orders", bound, reason)
+    mean, largest = values["environment.noise_order_size_mean"], values["agents.execution.max_order_size"]
+    if mean >= largest:
+        raise ConfigError("environment.noise_order_size_mean", mean, f"below max_order_size = {largest} lots")
+    if min(size_beta(values)) <= 0:
+        limit = math.sqrt(mean * (largest - mean))
+        name = "environment.noise_order_size_std"
+        raise ConfigError(name, values[name], f"below {limit:.3g}, the most a mean of {mean:g} lots allows")
+    opening = values["environment.initial_levels"] * len(values["environment.initial_sizes"])
+    capacity = values["environment.book_capacity"]
+    if capacity <= opening:
+        raise ConfigError("environment.book_capacity", capacity, f"above the {opening} orders that open each side")
+
+
+def smallest_noise_bound(rate: float) -> int:
+    """Smallest M with ``P(Poisson(rate) > M) <= 1%``."""
+    term = total = math.exp(-rate)
+    bound = 0
+    while 1.0 - total > _NOISE_CUT_OFF and bound < 10_000:
+        bound += 1
+        term *= rate / bound
+        total += term
+    return bound
+
+
+def _check_networks(values: Mapping[str, Any]) -> None:
+    """Shapes of the belief Transformer."""
+    width, heads = values["networks.belief_transformer.d_model"], values["networks.belief_transformer.n_heads"]
+    if width % heads:
+        raise ConfigError("networks.belief_transformer.n_heads", heads, f"a divisor of d_model = {width}")
+    if width % 2:
+        raise ConfigError("networks.belief_transformer.d_model", width, "even: positions are sine and cosine pairs")
+
+
+def _check_learning(values: Mapping[str, Any]) -> None:
+    """Batches that divide, classes that occur, checkpoints at the edges of compiled chunks."""
+    n_envs = values["training.n_envs"]
+    for name in ("training.n_minibatches", "training.belief_microbatch"):
+        if n_envs % values[name]:
+            raise ConfigError(name, values[name], f"a divisor of n_envs = {n_envs}")
+    batch, microbatch = values["training.replay_batch"], values["training.belief_microbatch"]
+    if batch % microbatch:
+        raise ConfigError("training.replay_batch", batch, f"a multiple of belief_microbatch = {microbatch}")
+    capacity = values["training.replay_capacity"]
+    if capacity < max(n_envs, batch):
+        raise ConfigError("training.replay_capacity", capacity, f"at least {max(n_envs, batch)}, a batch of episodes")
+    p = values["environment.informed_probability"]
+    if not 1 <= round(p * n_envs) <= n_envs - 1:
+        name = "environment.informed_probability"
+        raise ConfigError(name, p, f"such that both classes occur among n_envs = {n_envs} episodes")
+    log, save = values["logging.log_interval"], values["checkpoint_interval"]
+    if save % log:
+        raise ConfigError("checkpoint_interval", save, f"a multiple of logging.log_interval = {log} updates")

@@ -1,0 +1,36 @@
+"""What can end a command early; ``cli.run`` turns each into one line and an exit code."""
+
+
+class BadInput(Exception):
+    """The user's input is wrong; the message is one line that says what to change. Exit code 2."""
+
+
+class ConfigError(BadInput, ValueError):
+    """A setting has a value it may not have.
+
+    Attributes: ``field`` dotted name of the setting, ``value`` what was given, ``allowed`` what would be accepted.
+    """
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        self.field, self.value, self.allowed = field, value, allowed
+        super().__init__(f"{field} = {value!r}: must be {allowed}")
+
+
+class UnknownSetting(ConfigError):
+    """No setting has this name; the message gives the nearest one, or why the name has no meaning here."""
+
+    def __init__(self, field: str, hint: str) -> None:
+        super().__init__(field, None, hint)
+        self.args = (f"{field}: no such setting; {hint}",)
+
+
+class CheckpointMismatch(BadInput, ValueError):
+    """Saved parameters and the network that should take them have different shapes; names every differing leaf."""
+
+
+class Diverged(Exception):
+    """A loss, gradient or parameter stopped being finite. Exit code 3."""
+
+
+class Preempted(Exception):
+    """The run was asked to stop and has saved itself; ``--resume`` continues it. Exit code 75."""

@@ -1,0 +1,80 @@
+"""What evaluation keeps of an episode, and fresh episodes of frozen policies to keep it of."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.information.flow_features import flow_features
+from amarl_jax.learn.rollout import Belief, Players, Trajectory, rollouts, stratified_labels
+from amarl_jax.market import rewards
+from amarl_jax.market.env import Market
+from amarl_jax.market.params import EnvParams
+from amarl_jax.types import Array, Owner
+
+
+@struct.dataclass
+class EpisodeSummary:
+    """One row per episode; leading [n]. Money in tick-lots unless said otherwise."""
+
+    z: Array  # [] int32
+    shortfall_ticks: Array  # [] implementation shortfall, ticks per parent lot, remainder included; z = 1
+    completion: Array  # [] share of the parent order done at the horizon; z = 1
+    child_orders: Array  # [] decisions of the slot
+    maker_pnl: Array  # []
+    adverse_selection: Array  # [] of the maker
+    arbitrageur_pnl: Array  # []
+    snipe_lots: Array  # []
+    spread_ticks: Array  # [] mean over steps
+    quoted_spread_ticks: Array  # [] mean over steps, the maker's own
+    traded_lots: Array  # []
+    belief: Array  # [] the maker's posterior at the horizon
+    belief_accuracy: Array  # [] mean over steps of b z + (1 - b)(1 - z)
+    flow: Array  # [D] flow features of the whole tape
+    messages: Array  # [] largest number in a step
+    resting: Array  # [] largest number of orders at rest on a side
+    noise_cut: Array  # [] noise orders lost to the bound
+    refused: Array  # [] orders a full side refused or pushed out
+
+
+def summarise(trajectory: Trajectory, params: EnvParams) -> EpisodeSummary:
+    """One episode in numbers."""
+    out, z, belief = trajectory.output, trajectory.z, trajectory.belief
+    counters = trajectory.final.book.counters
+    return EpisodeSummary(
+        z=z,
+        shortfall_ticks=jnp.sum(rewards.shortfall_ticks(out, trajectory.direction, params)),
+        completion=trajectory.direction * out.inventory[-1, Owner.SLOT] / params.parent_lots,
+        child_orders=jnp.sum(out.slot.acts),
+        maker_pnl=jnp.sum(rewards.maker_pnl(out)),
+        adverse_selection=jnp.sum(rewards.adverse_selection(out)),
+        arbitrageur_pnl=jnp.sum(rewards.arbitrageur_pnl(out)),
+        snipe_lots=jnp.sum(out.snipe_lots),
+        spread_ticks=jnp.mean(out.tape.spread_ticks.astype(jnp.float32)),
+        quoted_spread_ticks=jnp.mean((out.quotes.price[:, 1] - out.quotes.price[:, 0]).astype(jnp.float32)),
+        traded_lots=jnp.sum(out.traded_lots),
+        belief=belief[-1],
+        belief_accuracy=jnp.mean(jnp.where(z == 1, belief, 1.0 - belief)),
+        flow=flow_features(out.tape)[-1],
+        messages=jnp.max(out.n_messages),
+        resting=jnp.max(out.resting_orders),
+        noise_cut=trajectory.final.noise_cut,
+        refused=counters.refused + counters.evicted,
+    )
+
+
+def fresh_summaries(
+    key: Array, market: Market, players: Players, belief: Belief, params: EnvParams, n_episodes: int, batch: int
+) -> EpisodeSummary:
+    """At least ``n_episodes`` new episodes of frozen policies, ``batch`` at a time, ``z`` stratified. [n] leading."""
+
+    def play(key_batch: Array) -> EpisodeSummary:
+        key_labels, key_episodes = jax.random.split(key_batch)
+        z = stratified_labels(key_labels, batch, params.informed_probability)
+        keys = jax.random.split(key_episodes, batch)
+        trajectories = rollouts(keys, market, players, belief, z, params)
+        return jax.vmap(lambda one: summarise(one, params))(trajectories)
+
+    rows = jax.lax.map(play, jax.random.split(key, -(-n_episodes // batch)))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
+
+

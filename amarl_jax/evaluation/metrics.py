@@ -1,0 +1,89 @@
+"""Numbers to report of frozen policies: means with standard errors, and information measured held out."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from amarl_jax.evaluation.episodes import EpisodeSummary
+from amarl_jax.information import mine
+from amarl_jax.information.detector import Detection, detect
+from amarl_jax.types import Array
+
+
+class Estimate(NamedTuple):
+    """A mean over episodes and its standard error."""
+
+    value: float
+    stderr: float
+
+
+class Evaluation(NamedTuple):
+    """Held-out metrics of a set of episodes; every name says its unit."""
+
+    metrics: dict[str, Estimate]
+    n_episodes: int
+    n_informed: int
+
+
+def mean_and_error(x: np.ndarray) -> Estimate:
+    """Mean over episodes and its standard error."""
+    x = np.asarray(x, np.float64)
+    return Estimate(float(x.mean()), float(x.std(ddof=1) / math.sqrt(x.size)) if x.size > 1 else math.nan)
+
+
+def claimed_information(belief: np.ndarray, z: np.ndarray, prior: float) -> Estimate:
+    """What a posterior claims on episodes it did not train on: ``E log p(z | F) / p(z)``, Barber-Agakov, nats.
+
+    Args:
+        belief: [n] ``P(z = 1 | F)`` at the horizon.
+        z: [n] labels.
+        prior: p_z.
+    """
+    right = np.where(z == 1, belief, 1.0 - belief).astype(np.float64)
+    base = np.where(z == 1, prior, 1.0 - prior)
+    return mean_and_error(np.log(np.clip(right, 1e-6, 1.0)) - np.log(base))
+
+
+def fresh_detection(key: Array, summaries: EpisodeSummary, prior: float) -> Detection:
+    """A detector trained from scratch, cross-fitted, on the flow of these episodes."""
+    return detect(key, np.asarray(summaries.flow), np.asarray(summaries.z), prior=prior)
+
+
+def evaluate_summaries(key: Array, summaries: EpisodeSummary, prior: float, unit_ticks: float) -> Evaluation:
+    """Metrics of fresh episodes of frozen policies.
+
+    Args:
+        key: typed key of the fresh detector.
+        summaries: [n] episodes that nothing was trained on.
+        prior: p_z.
+        unit_ticks: ``is_unit_ticks``, ticks per parent lot in one reward unit.
+    """
+    rows = jax.tree.map(np.asarray, summaries)
+    informed = rows.z == 1
+    detection = fresh_detection(key, summaries, prior)
+    claimed = claimed_information(rows.belief, rows.z, prior)
+    shortfall = mean_and_error(rows.shortfall_ticks[informed])
+    right = (rows.belief > prior) == informed
+    metrics = {
+        "execution/shortfall_ticks": shortfall,
+        "execution/shortfall_units": Estimate(shortfall.value / unit_ticks, shortfall.stderr / unit_ticks),
+        "execution/completion": mean_and_error(rows.completion[informed]),
+        "execution/child_orders": mean_and_error(rows.child_orders[informed]),
+        "information/fresh_nats": Estimate(float(detection.mi), float(detection.mi_stderr)),
+        "information/fresh_accuracy": Estimate(float(detection.accuracy), float(detection.accuracy_stderr)),
+        "information/fresh_kl_nats": Estimate(float(detection.kl_nats), math.nan),
+        "information/belief_nats": claimed,
+        "information/belief_accuracy": mean_and_error(right),
+        "information/bound_nats": Estimate(float(mine.prior_entropy(prior)), 0.0),
+        "market/spread_ticks": mean_and_error(rows.spread_ticks),
+        "market/traded_lots": mean_and_error(rows.traded_lots),
+        "maker/quoted_spread_ticks": mean_and_error(rows.quoted_spread_ticks),
+        "maker/pnl_tick_lots": mean_and_error(rows.maker_pnl),
+        "maker/adverse_selection_tick_lots": mean_and_error(rows.adverse_selection),
+        "maker/belief_accuracy_mean": mean_and_error(rows.belief_accuracy),
+        "arbitrageur/pnl_tick_lots": mean_and_error(rows.arbitrageur_pnl),
+        "arbitrageur/snipe_lots": mean_and_error(rows.snipe_lots),
+    }
+    return Evaluation(metrics=metrics, n_episodes=int(rows.z.size), n_informed=int(informed.sum()))

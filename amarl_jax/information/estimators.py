@@ -1,0 +1,140 @@
+"""Estimators of I(z; f) from critic scores: one Protocol, one registry.
+
+Each reads scores ``[B, *S, C]`` (see :mod:`amarl_jax.information.mine`), labels [B] and a prior. For one and the same
+critic, on any sample, ``nwj <= mine <= barber_agakov``.
+"""
+
+import dataclasses
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from amarl_jax.information import mine
+from amarl_jax.types import Array
+
+
+class MIEstimator(Protocol):
+    """A way to train a critic and to read a bound from it."""
+
+    @property
+    def name(self) -> str:
+        """Its key in the registry."""
+        ...
+
+    def init(self, shape: tuple[int, ...] = ()) -> Any:
+        """State before the first update, for partitions of shape S; a pytree of arrays."""
+        ...
+
+    def loss(
+        self, scores: Array, labels: Array, prior: Array | float, state: Any, ema_decay: Array | float
+    ) -> tuple[Array, Any]:
+        """Training loss [] averaged over S, and the next state."""
+        ...
+
+    def bound(self, scores: Array, labels: Array, prior: Array | float) -> Array:
+        """Estimate of I(z; f) in nats for each position of S; held out if the episodes are."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Mine:
+    """Donsker-Varadhan with a moving-average partition in the gradient (Belghazi et al. 2018)."""
+
+    name: str = "mine"
+
+    def init(self, shape: tuple[int, ...] = ()) -> mine.MineState:
+        """Moving averages of the partition, [*S]."""
+        return mine.init_mine(shape)
+
+    def loss(
+        self, scores: Array, labels: Array, prior: Array | float, state: Any, ema_decay: Array | float
+    ) -> tuple[Array, Any]:
+        """See :func:`amarl_jax.information.mine.mine_loss`."""
+        return mine.mine_loss(scores, labels, prior, state, ema_decay)
+
+    def bound(self, scores: Array, labels: Array, prior: Array | float) -> Array:
+        """``E_joint[T] - log E_marg[exp T]``."""
+        return mine.donsker_varadhan(scores, labels, prior)
+
+
+@dataclasses.dataclass(frozen=True)
+class NguyenWainwrightJordan:
+    """``E_joint[T] - E_marg[exp(T - 1)]`` (Nguyen, Wainwright and Jordan 2010): unbiased, high variance."""
+
+    name: str = "nwj"
+
+    def init(self, shape: tuple[int, ...] = ()) -> tuple[()]:
+        """No state."""
+        return ()
+
+    def loss(
+        self, scores: Array, labels: Array, prior: Array | float, state: Any, ema_decay: Array | float
+    ) -> tuple[Array, Any]:
+        """Minus the bound."""
+        return -jnp.mean(self.bound(scores, labels, prior)), state
+
+    def bound(self, scores: Array, labels: Array, prior: Array | float) -> Array:
+        """``E_joint[T] - E_marg[exp(T - 1)]``."""
+        return mine.joint_mean(scores, labels, prior) - mine.marginal_mean(jnp.exp(scores - 1.0), labels, prior)
+
+
+@dataclasses.dataclass(frozen=True)
+class BarberAgakov:
+    """``H(z) - CE`` of the critic's posterior (Barber and Agakov 2003): the tightest of the three, never above H(z)."""
+
+    name: str = "barber_agakov"
+
+    def init(self, shape: tuple[int, ...] = ()) -> tuple[()]:
+        """No state."""
+        return ()
+
+    def loss(
+        self, scores: Array, labels: Array, prior: Array | float, state: Any, ema_decay: Array | float
+    ) -> tuple[Array, Any]:
+        """The posterior's cross-entropy, up to the constant H(z)."""
+        return -jnp.mean(self.bound(scores, labels, prior)), state
+
+    def bound(self, scores: Array, labels: Array, prior: Array | float) -> Array:
+        """``E_joint[log p(z|f) - log p(z)]`` with ``p(z|f)`` the normalised ``p(z) exp T(z, f)``."""
+        log_p = mine.log_prior(prior).reshape((*(1,) * (scores.ndim - 1), -1))
+        return mine.joint_mean(mine.log_posterior(scores, prior) - log_p, labels, prior)
+
+
+@dataclasses.dataclass(frozen=True)
+class Smile:
+    """A critic trained on the Jensen-Shannon objective, read through a clipped partition (Song and Ermon 2020).
+
+    The clip trades variance for bias: the value is an estimate, not strictly a lower bound.
+    """
+
+    name: str = "smile"
+    clip_nats: float = 5.0  # tau: exp T enters the partition within [exp -tau, exp tau]
+
+    def init(self, shape: tuple[int, ...] = ()) -> tuple[()]:
+        """No state."""
+        return ()
+
+    def loss(
+        self, scores: Array, labels: Array, prior: Array | float, state: Any, ema_decay: Array | float
+    ) -> tuple[Array, Any]:
+        """``E_joint[softplus(-T)] + E_marg[softplus(T)]``, whose minimiser is the log density ratio."""
+        joint = mine.joint_mean(jax.nn.softplus(-scores), labels, prior)
+        return jnp.mean(joint + mine.marginal_mean(jax.nn.softplus(scores), labels, prior)), state
+
+    def bound(self, scores: Array, labels: Array, prior: Array | float) -> Array:
+        """``E_joint[T] - log E_marg[clip(exp T, exp -tau, exp tau)]``."""
+        clipped = jnp.clip(scores, -self.clip_nats, self.clip_nats)
+        return mine.joint_mean(scores, labels, prior) - mine.log_partition(clipped, labels, prior)
+
+
+REGISTRY: dict[str, MIEstimator] = {
+    estimator.name: estimator for estimator in (Mine(), NguyenWainwrightJordan(), BarberAgakov(), Smile())
+}
+
+
+def get(name: str) -> MIEstimator:
+    """The registered estimator of that name; ValueError names the choices."""
+    if name not in REGISTRY:
+        raise ValueError(f"unknown mutual-information estimator {name!r}, choose one of {sorted(REGISTRY)}")
+    return REGISTRY[name]

@@ -1,0 +1,82 @@
+"""Actors: observation in, policy head out. Orthogonal weights, tanh, and a small last layer.
+
+So the initial policies hardly depend on the state, and their biases say what they are.
+"""
+
+import chex
+import flax.linen as nn
+import numpy as np
+
+from amarl_jax.nets.heads import (
+    ExecutionHead,
+    NormalHead,
+    TanhNormalHead,
+    bounded_log_std,
+    execution_head,
+    raw_beta_parameter,
+)
+from amarl_jax.nets.mlp import MLP
+from amarl_jax.types import Array
+
+OUTPUT_SCALE = 0.01  # initial weights of every actor's last layer
+
+# The initial execution policy, nearly: it acts in 0.3 of the steps, 0.75 of them along its side, with the noise
+# traders' size, offset and order type.
+_EXECUTION_BIAS = (
+    float(np.log(0.3 / 0.7)),  # gate
+    float(np.log(0.75 / 0.25)),  # side
+    raw_beta_parameter(4.44),  # size, mean 5 and standard deviation 2 lots of 20
+    raw_beta_parameter(13.31),
+    raw_beta_parameter(1.0),  # offset, uniform
+    raw_beta_parameter(1.0),
+    float(np.log(0.8 / 0.2)),  # kind, limit
+)
+
+
+class ExecutionActor(nn.Module):
+    """Policy of the execution agent.
+
+    At initialisation, up to the small last layer: P(gate) = 0.3, P(along) = 0.75, size Beta(4.44, 13.31), offset
+    Beta(1, 1), P(limit) = 0.8.
+    """
+
+    hidden: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, observation: Array) -> ExecutionHead:
+        """Observation [D] to the head of one decision."""
+        chex.assert_rank(observation, 1)
+        n_outputs = len(_EXECUTION_BIAS)
+        return execution_head(MLP(self.hidden, n_outputs, nn.tanh, OUTPUT_SCALE, _EXECUTION_BIAS)(observation))
+
+
+class MakerActor(nn.Module):
+    """Policy of the market maker: a diagonal Normal of state-dependent mean, initially 0, and free standard deviation.
+
+    Its four latents, in order: bid offset, ask offset, bid size, ask size, before decoding.
+    """
+
+    hidden: tuple[int, ...]
+    log_std_init: float = -0.5
+
+    @nn.compact
+    def __call__(self, observation: Array) -> NormalHead:
+        """Observation [D] to the head of one decision, [4]."""
+        chex.assert_rank(observation, 1)
+        log_std = self.param("log_std", nn.initializers.constant(self.log_std_init), (4,))
+        return NormalHead(MLP(self.hidden, 4, nn.tanh, OUTPUT_SCALE)(observation), bounded_log_std(log_std))
+
+
+class ArbitrageurActor(nn.Module):
+    """Policy of the arbitrageur: a tanh-Normal of state-dependent mean, initially 0, and free standard deviation."""
+
+    hidden: tuple[int, ...]
+    log_std_init: float = -0.5
+
+    @nn.compact
+    def __call__(self, observation: Array) -> TanhNormalHead:
+        """Observation [D] to the head of one decision, []."""
+        chex.assert_rank(observation, 1)
+        log_std = self.param("log_std", nn.initializers.constant(self.log_std_init), ())
+        (mean,) = MLP(self.hidden, 1, nn.tanh, OUTPUT_SCALE)(observation)
+        return TanhNormalHead(mean, bounded_log_std(log_std))

@@ -1,0 +1,60 @@
+"""GRU that predicts the next flow feature, and the predictability it measures."""
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from amarl_jax.nets.heads import bounded_log_std
+from amarl_jax.types import Array
+
+
+class GRUPredictor(nn.Module):
+    """Normal predictive law of ``x[t]`` given ``x[<t]`` (Cho et al. 2014, in the form of cuDNN):
+
+    ``r, u = sigmoid(W x + U h)``, ``n = tanh(W_n x + r (U_n h + c))``, ``h' = u h + (1 - u) n``.
+    """
+
+    hidden: int = 64
+
+    @nn.compact
+    def __call__(self, series: Array) -> tuple[Array, Array]:
+        """Series [T, D] to the mean and log standard deviation [T, D] of each step given the earlier ones."""
+        chex.assert_rank(series, 2)
+        past = jnp.concatenate([jnp.zeros_like(series[:1]), series[:-1]])
+        gates_in = nn.Dense(3 * self.hidden)(past)
+        recurrent = self.param("recurrent", nn.initializers.orthogonal(), (self.hidden, 3 * self.hidden))
+        candidate_bias = self.param("candidate_bias", nn.initializers.zeros, (self.hidden,))
+
+        def step(state: Array, gate_in: Array) -> tuple[Array, Array]:
+            reset_in, update_in, candidate_in = jnp.split(gate_in, 3)
+            reset_h, update_h, candidate_h = jnp.split(state @ recurrent, 3)
+            reset, update = nn.sigmoid(reset_in + reset_h), nn.sigmoid(update_in + update_h)
+            candidate = nn.tanh(candidate_in + reset * (candidate_h + candidate_bias))
+            state = update * state + (1.0 - update) * candidate
+            return state, state
+
+        _, states = jax.lax.scan(step, jnp.zeros(self.hidden), gates_in)
+        output = nn.Dense(2 * series.shape[1], kernel_init=nn.initializers.orthogonal(0.01))(states)
+        mean, raw_log_std = jnp.split(output, 2, axis=1)
+        return mean, bounded_log_std(raw_log_std)
+
+
+def predictability(series: Array, mean: Array, log_std: Array, base_mean: Array, base_std: Array) -> Array:
+    """``Pred[t] = sum_d log N(x; mean, std) - log N(x; base_mean, base_std)``, nats, [T].
+
+    What the predictive law gains over the unconditional one at each step; its mean over steps is a lower bound, up to
+    the misfit of the base, of the information that the past has on the next step.
+
+    Args:
+      series: [T, D] what happened.
+      mean: [T, D] predicted.
+      log_std: [T, D] predicted.
+      base_mean: [D] unconditional.
+      base_std: [D] unconditional, positive.
+    """
+    chex.assert_equal_shape([series, mean, log_std])
+    chex.assert_shape([base_mean, base_std], (series.shape[1],))
+    predicted = jax.scipy.stats.norm.logpdf(series, mean, jnp.exp(log_std))
+    unconditional = jax.scipy.stats.norm.logpdf(series, base_mean[None], base_std[None])
+    return jnp.sum(predicted - unconditional, axis=1)

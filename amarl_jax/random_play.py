@@ -1,0 +1,101 @@
+"""Play random orders in the market and check its books: ``python -m amarl_jax.random_play --config=configs/fast_debug.py``.
+
+Three agents act uniformly at random in a batch of environments with both kinds of episodes. The command checks after
+every step that cash and lots sum to exactly zero over all owners and that no position limit is broken, and prints how
+the market behaved and how fast it ran. It writes nothing.
+"""
+
+import functools
+import sys
+import time
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from ml_collections.config_flags import DEFINE_config_file
+
+from amarl_jax import cli, machine
+from amarl_jax import config as configuration
+from amarl_jax.errors import BadInput
+from amarl_jax.learn.rollout import Players, PriorBelief, Trajectory, rollouts, stratified_labels
+from amarl_jax.market.env import Market
+from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.policies.uniform import Uniform
+from amarl_jax.runlog import closing_table
+from amarl_jax.types import Agent, Array, Owner
+
+
+@functools.partial(jax.jit, static_argnames=("spec", "n_envs"))
+def play(key: Array, params: EnvParams, spec: MarketSpec, n_envs: int) -> Trajectory:
+    """One batch of random episodes, [n_envs] leading."""
+    key_labels, key_episodes = jax.random.split(key)
+    z = stratified_labels(key_labels, n_envs, params.informed_probability)
+    everyone = Players(*(Uniform(spec, agent) for agent in Agent))
+    return rollouts(jax.random.split(key_episodes, n_envs), Market(spec), everyone, PriorBelief(), z, params)
+
+
+def broken_rules(trajectory: Trajectory, params: EnvParams) -> list[str]:
+    """Which conservation laws or limits some step of some episode broke; empty if none."""
+    out = jax.tree.map(np.asarray, trajectory.output)
+    limits = {
+        Owner.SLOT: int(params.parent_lots),
+        Owner.MAKER: int(params.maker_inventory_limit),
+        Owner.ARBITRAGEUR: int(params.arbitrageur_position_limit),
+    }
+    broken = [] if (out.cash_change.sum(axis=-1) == 0).all() else ["cash does not sum to 0 over owners"]
+    broken += [] if (out.inventory_change.sum(axis=-1) == 0).all() else ["lots do not sum to 0 over owners"]
+    for owner, limit in limits.items():
+        if (np.abs(out.inventory[..., owner]) > limit).any():
+            broken.append(f"the {owner.name.lower()} went beyond {limit} lots")
+    return broken
+
+
+def main(values: flags.FlagValues) -> None:
+    """Play, check, print."""
+    if values.config is None:
+        raise BadInput("--config is required, for example --config=configs/fast_debug.py")
+    configuration.apply_overrides(values.config, values["config"].override_values)
+    experiment = configuration.resolve(values.config)
+    print(machine.prepare(experiment.run))
+    params, spec, n_envs = as_arrays(experiment.env_params), experiment.market_spec, experiment.learn_spec.n_envs
+    key_warm, key_play = jax.random.split(jax.random.key(experiment.run.seed))
+    jax.block_until_ready(play(key_warm, params, spec, n_envs))
+    started = time.perf_counter()
+    trajectory = jax.block_until_ready(play(key_play, params, spec, n_envs))
+    seconds = time.perf_counter() - started
+    closing_table(f"\n{n_envs} random episodes of {spec.horizon} steps", rows(trajectory, seconds))
+    broken = broken_rules(trajectory, params)
+    if broken:
+        raise RuntimeError("; ".join(broken))
+    print("cash and lots sum to 0 over all owners after every step; no position limit was broken")
+
+
+def rows(trajectory: Trajectory, seconds: float) -> list[tuple[str, float | str | None, str]]:
+    """What the market did, for the table."""
+    out, final = trajectory.output, trajectory.final
+    n_steps = out.value.size
+    side = np.asarray(trajectory.direction)
+    return [
+        ("speed", n_steps / seconds, "environment steps per second, compiled"),
+        ("messages", float(jnp.mean(out.n_messages)), "per step"),
+        ("traded", float(jnp.mean(jnp.sum(out.traded_lots, axis=1))), "lots per episode"),
+        ("spread", float(jnp.mean(out.tape.spread_ticks.astype(jnp.float32))), "ticks, mean over steps"),
+        ("price found", float(np.mean(side * np.asarray(final.mid2) / 2)), "ticks mid moved towards value"),
+        ("value", float(np.mean(side * np.asarray(final.value))), "ticks value moved"),
+        ("sniped", float(jnp.mean(jnp.sum(out.snipe_lots, axis=1))), "lots per episode from stale maker quotes"),
+        ("resting orders", float(np.percentile(np.asarray(out.resting_orders), 99.9)), "per side, 99.9th percentile"),
+        ("noise cut off", float(jnp.mean(final.noise_cut.astype(jnp.float32))), "orders per episode above the bound"),
+    ]
+
+
+def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
+    """The configuration alone."""
+    DEFINE_config_file(
+        "config", None, "PATH[:VARIANT] of a configuration.", values, lock_config=True, sys_argv=list(argv)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, __doc__ or "", define_flags))

@@ -1,0 +1,211 @@
+"""What a run writes and shows: ``metrics.jsonl``, TensorBoard, optionally W&B; a progress line; a closing table."""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from tensorboardX import SummaryWriter
+
+from amarl_jax.errors import BadInput
+from amarl_jax.workdir import Run
+
+_FILE_WIDTH = 140  # columns
+
+
+class RunLog:
+    """Metrics of a run, one JSON object per update appended to ``metrics.jsonl``, and mirrors of it.
+
+    A number that is not finite is written as null. A last line torn by a crash is cut off before appending.
+    """
+
+    def __init__(self, run: Run) -> None:
+        settings = run.experiment.run
+        self.path = run.path / "metrics.jsonl"
+        _cut_torn_line(self.path)
+        self._wandb = _open_wandb(run) if settings.use_wandb else None
+        self._file = self.path.open("a")
+        self._events = SummaryWriter(str(run.path / "tensorboard")) if settings.use_tensorboard else None
+
+    def write(self, update: int, metrics: Mapping[str, Any]) -> None:
+        """Append one update's scalars (anything ``float`` takes, or None)."""
+        row: dict[str, float | None] = {name: _finite(value) for name, value in metrics.items()}
+        self._file.write(json.dumps({"update": int(update), **row}, allow_nan=False) + "\n")
+        self._file.flush()
+        numbers = {name: value for name, value in row.items() if value is not None}
+        if self._events is not None:
+            for name, value in numbers.items():
+                self._events.add_scalar(name, value, update)
+        if self._wandb is not None:
+            self._wandb.log(numbers, step=int(update))
+
+    def close(self) -> None:
+        """Flush and close everything."""
+        self._file.close()
+        if self._events is not None:
+            self._events.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+    def __enter__(self) -> "RunLog":
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def read_metrics(path: str | Path) -> list[dict[str, float | None]]:
+    """Rows of a ``metrics.jsonl`` by update: the last one written wins, a torn last line is ignored."""
+    rows: dict[int, dict[str, float | None]] = {}
+    for line in _whole_lines(Path(path)):
+        row = json.loads(line)
+        rows[row["update"]] = row
+    return [rows[update] for update in sorted(rows)]
+
+
+class Progress:
+    """A live line with speed and time left in a terminal, plain lines elsewhere.
+
+    The first chunk compiles: its seconds are shown, and left out of speed and time left.
+    """
+
+    def __init__(
+        self,
+        n_updates: int,
+        steps_per_update: int,
+        start: int = 0,
+        verbose: bool = True,
+        console: Console | None = None,
+    ) -> None:
+        self._total, self._steps_per_update = n_updates, steps_per_update
+        self._console = console or _console()
+        self._verbose = verbose
+        self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal and verbose else None
+        self._opened = time.perf_counter()
+        self._start = start
+        self._warm: tuple[float, int] | None = None  # time and update at which the compiling chunk ended
+
+    def advance(self, update: int, metrics: Mapping[str, float]) -> None:
+        """Show that ``update`` updates are done, with a few named numbers."""
+        now = time.perf_counter()
+        if self._warm is None:
+            self._warm = (now, update)
+        line = self._line(now, update, metrics)
+        if self._live is not None:
+            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+        elif self._verbose:
+            self._console.print(line)
+
+    def steps_per_second(self, update: int) -> float | None:
+        """Environment steps per second since the compiling chunk; None while there is only that."""
+        if self._warm is None or update <= self._warm[1]:
+            return None
+        return (update - self._warm[1]) * self._steps_per_update / (time.perf_counter() - self._warm[0])
+
+    def _line(self, now: float, update: int, metrics: Mapping[str, float]) -> str:
+        parts = [f"update {update}/{self._total}", f"{update * self._steps_per_update:,} steps"]
+        speed = self.steps_per_second(update)
+        if speed is None:
+            parts.append(f"first chunk, with compiling: {duration(now - self._opened)}")
+        else:
+            left = (self._total - update) * self._steps_per_update / speed
+            parts += [f"{speed:,.0f} steps/s", f"ETA {duration(left)}"]
+        return " | ".join(parts + [f"{name} {_number(value)}" for name, value in metrics.items()])
+
+    def __enter__(self) -> "Progress":
+        """Start the live line."""
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the last line standing."""
+        if self._live is not None:
+            self._live.stop()
+
+
+def closing_table(
+    title: str, rows: Sequence[tuple[str, float | str | None, str]], console: Console | None = None
+) -> None:
+    """Print rows of (name, value, unit or meaning)."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="dim")
+    for name, value, meaning in rows:
+        table.add_row(name, value if isinstance(value, str) else _number(value), meaning)
+    (console or _console()).print(table)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person reads them: 45s, 3m 20s, 2h 05m."""
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def _console() -> Console:
+    """Standard output; where it is no terminal, wide enough that no line of ours wraps."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_FILE_WIDTH)
+
+
+def _number(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return "-"
+    magnitude = abs(value)
+    if magnitude and (magnitude < 1e-3 or magnitude >= 1e6):
+        return f"{value:.2e}"
+    return f"{value:,.{0 if magnitude >= 1e4 else 1 if magnitude >= 100 else 3}f}"
+
+
+def _finite(value: Any) -> float | None:
+    number = math.nan if value is None else float(value)
+    return number if math.isfinite(number) else None
+
+
+def _whole_lines(path: Path) -> Iterator[str]:
+    for line in path.read_text().splitlines(keepends=True):
+        if line.endswith("\n"):
+            yield line
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Truncate after the last newline: what follows was being written when the run died."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with path.open("r+b") as file:
+                file.truncate(whole)
+
+
+def _open_wandb(run: Run) -> Any:
+    try:
+        import wandb
+    except ImportError:
+        raise BadInput("logging.use_wandb = True needs Weights & Biases: pip install 'amarl_jax[wandb]'") from None
+    settings = run.experiment.run
+    return wandb.init(
+        project=settings.wandb_project,
+        name=settings.exp_name,
+        config=run.config.to_dict(),
+        dir=str(run.path),
+        resume="allow" if run.resume else None,
+    )

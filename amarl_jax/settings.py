@@ -1,0 +1,228 @@
+"""Every setting of a configuration: its type, its range, and the one typed field it feeds.
+
+``SETTINGS`` is the schema that ``config.py`` checks and resolves by. Meaning and unit of a setting stand beside its
+value in ``configs/default.py``. ``FOREIGN`` lists names of the reference system's configuration that mean nothing
+here, with the reason.
+"""
+
+import math
+from dataclasses import dataclass
+
+from amarl_jax.information.estimators import REGISTRY
+from amarl_jax.market.params import STEP_MS
+
+BOOK, NET, LEARN, HYPER, ENV, RUN = "market_spec", "network_spec", "learn_spec", "hypers", "env_params", "run"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One leaf of the configuration."""
+
+    kind: str  # "bool", "int", "float", "str", "ints" or "floats" (tuples)
+    target: str  # "bag.field" of the typed experiment
+    low: float = -math.inf  # smallest number allowed
+    high: float = math.inf  # largest number allowed
+    above: float = -math.inf  # numbers must exceed this
+    below: float = math.inf  # numbers must stay under this
+    choices: tuple[str, ...] = ()  # strings allowed; empty: any that is not blank
+    length: int = 0  # exact length of a tuple; 0: any but empty
+
+    def admits(self, value: object) -> bool:
+        """Whether ``value`` has the type and lies in the range."""
+        if self.kind in ("ints", "floats"):
+            if not isinstance(value, tuple) or not value or (self.length and len(value) != self.length):
+                return False
+            return all(self._admits_scalar(item, self.kind[:-1]) for item in value)
+        return self._admits_scalar(value, self.kind)
+
+    def _admits_scalar(self, value: object, kind: str) -> bool:
+        if kind == "bool":
+            return isinstance(value, bool)
+        if kind == "str":
+            return isinstance(value, str) and (value in self.choices if self.choices else bool(value.strip()))
+        if isinstance(value, bool) or not isinstance(value, int if kind == "int" else (int, float)):
+            return False
+        number = float(value)
+        in_range = self.low <= number <= self.high and self.above < number < self.below
+        return in_range and math.isfinite(number)
+
+    @property
+    def allowed(self) -> str:
+        """What would be accepted, in words."""
+        if self.kind == "bool":
+            return "True or False"
+        if self.kind == "str":
+            return "one of " + ", ".join(self.choices) if self.choices else "a non-empty string"
+        bounds = ((">=", self.low), (">", self.above), ("<=", self.high), ("<", self.below))
+        limits = " and ".join(f"{sign} {bound:.10g}" for sign, bound in bounds if math.isfinite(bound))
+        noun = {"int": "an integer", "float": "a finite number"}.get(self.kind)
+        if noun is None:
+            count = str(self.length) if self.length else "one or more"
+            noun = f"a tuple of {count} " + ("integers" if self.kind == "ints" else "finite numbers")
+        return f"{noun} {limits}".rstrip()
+
+
+def _int(target: str, low: int = 1, high: float = math.inf) -> Setting:
+    return Setting("int", target, low=low, high=high)
+
+
+def _weight(target: str) -> Setting:
+    return Setting("float", target, low=0.0)
+
+
+def _positive(target: str) -> Setting:
+    return Setting("float", target, above=0.0)
+
+
+def _fraction(target: str) -> Setting:
+    return Setting("float", target, low=0.0, high=1.0)
+
+
+def _latency(agent: str) -> Setting:
+    return Setting("float", f"{ENV}.latency_{agent}_ms", low=0.0, below=STEP_MS)
+
+
+def _choice(target: str, *choices: str) -> Setting:
+    return Setting("str", target, choices=choices)
+
+
+def _widths(target: str) -> Setting:
+    return Setting("ints", f"{NET}.{target}", low=1)
+
+
+_INT8_MAX = 127  # sizes and prices on the tape are 8-bit
+
+SETTINGS: dict[str, Setting] = {
+    "exp_name": Setting("str", f"{RUN}.exp_name"),
+    "seed": _int(f"{RUN}.seed", low=0, high=2**31 - 1),
+    "device": _choice(f"{RUN}.device", "auto", "cpu", "gpu", "tpu"),
+    "precision": _choice(f"{RUN}.precision", "default", "bfloat16", "tensorfloat32", "float32"),
+    "compilation_cache_dir": Setting("str", f"{RUN}.compilation_cache_dir"),
+    "checkpoint_interval": _int(f"{RUN}.checkpoint_interval"),
+    "eval_episodes": _int(f"{RUN}.eval_episodes", low=20),
+    "environment.tick_size": _positive(f"{BOOK}.tick_size"),
+    "environment.n_price_levels": _int(f"{BOOK}.n_levels", high=1024),
+    "environment.max_steps_per_episode": _int(f"{BOOK}.horizon", low=2, high=32767),
+    "environment.initial_mid_price": _positive(f"{BOOK}.initial_mid_price"),
+    "environment.book_capacity": _int(f"{BOOK}.book_capacity", low=2, high=4096),
+    "environment.initial_levels": _int(f"{BOOK}.initial_levels", high=100),
+    "environment.initial_sizes": Setting("ints", f"{BOOK}.initial_sizes", low=1, high=_INT8_MAX),
+    "environment.informed_probability": Setting("float", f"{ENV}.informed_probability", above=0.0, below=1.0),
+    "environment.value_target_ticks": _weight(f"{ENV}.value_target_ticks"),
+    "environment.value_reversion": _fraction(f"{ENV}.value_reversion"),
+    "environment.value_volatility_ticks": _weight(f"{ENV}.value_volatility_ticks"),
+    "environment.news_speed": _fraction(f"{ENV}.news_speed"),
+    "environment.noise_trader_arrival_rate": _weight(f"{ENV}.noise_rate"),
+    "environment.max_noise_orders": _int(f"{BOOK}.max_noise_orders", high=1024),
+    "environment.noise_order_size_mean": _positive(f"{ENV}.size_beta_a"),
+    "environment.noise_order_size_std": _positive(f"{ENV}.size_beta_b"),
+    "environment.market_order_probability": _fraction(f"{ENV}.market_order_probability"),
+    "environment.order_lifetime_steps": Setting("float", f"{ENV}.lifetime_steps", low=1.0),
+    "environment.offset_min_ticks": _int(f"{BOOK}.offset_min_ticks", low=-50, high=50),
+    "environment.offset_max_ticks": _int(f"{BOOK}.offset_max_ticks", low=-50, high=50),
+    "environment.tilt_per_tick": _weight(f"{ENV}.tilt_per_tick"),
+    "environment.tilt_max": Setting("float", f"{ENV}.tilt_max", low=0.0, high=0.5),
+    "environment.slot_rate": _fraction(f"{ENV}.slot_rate"),
+    "environment.latency_ms.execution_agent": _latency("execution"),
+    "environment.latency_ms.market_maker": _latency("maker"),
+    "environment.latency_ms.arbitrageur": _latency("arbitrageur"),
+    "environment.latency_ms.jitter": Setting("float", f"{ENV}.jitter_ms", low=0.0, below=STEP_MS),
+    "agents.execution.inventory_lots": _int(f"{ENV}.parent_lots", high=10_000),
+    "agents.execution.horizon": _int(f"{BOOK}.horizon", low=2, high=32767),
+    "agents.execution.max_order_size": _int(f"{BOOK}.max_order_size", high=_INT8_MAX),
+    "agents.execution.private_randomiser": Setting("bool", f"{BOOK}.private_randomiser"),
+    "agents.execution.lambda_leakage": _weight(f"{HYPER}.leakage_weight"),
+    "agents.execution.leakage_source": _choice(f"{LEARN}.leakage_source", "mine", "belief"),
+    "agents.execution.leakage_credit": _choice(f"{LEARN}.leakage_credit", "increment", "level"),
+    "agents.execution.mu_predictability": _weight(f"{HYPER}.predictability_weight"),
+    "agents.execution.terminal_inventory_penalty": _weight(f"{ENV}.terminal_penalty_ticks"),
+    "agents.execution.is_unit_ticks": _positive(f"{ENV}.is_unit_ticks"),
+    "agents.market_maker.max_spread_ticks": _int(f"{ENV}.max_spread_ticks", high=_INT8_MAX),
+    "agents.market_maker.max_inventory_lots": _int(f"{ENV}.maker_inventory_limit", high=10_000),
+    "agents.market_maker.max_quote_size_lots": _int(f"{ENV}.max_quote_lots", high=10_000),
+    "agents.market_maker.n_tape_events": _int(f"{BOOK}.n_tape_events", high=4096),
+    "agents.market_maker.alpha_adverse_selection": _weight(f"{HYPER}.adverse_selection_weight"),
+    "agents.market_maker.beta_entropy_reg": _weight(f"{HYPER}.belief_entropy_weight"),
+    "agents.market_maker.gamma_belief_accuracy": _weight(f"{HYPER}.belief_accuracy_weight"),
+    "agents.arbitrageur.max_position_lots": _int(f"{ENV}.arbitrageur_position_limit", high=10_000),
+    "agents.arbitrageur.order_size_lots": _int(f"{ENV}.arbitrageur_order_lots", high=_INT8_MAX),
+    "agents.arbitrageur.delta_belief_lag": _weight(f"{HYPER}.belief_lag_weight"),
+    "networks.execution_actor.hidden_dims": _widths("execution_hidden"),
+    "networks.mm_actor.hidden_dims": _widths("maker_hidden"),
+    "networks.arb_actor.hidden_dims": _widths("arbitrageur_hidden"),
+    "networks.belief_transformer.d_model": _int(f"{NET}.belief.d_model", low=2),
+    "networks.belief_transformer.n_heads": _int(f"{NET}.belief.n_heads"),
+    "networks.belief_transformer.n_layers": _int(f"{NET}.belief.n_layers"),
+    "networks.belief_transformer.d_ff": _int(f"{NET}.belief.d_ff"),
+    "networks.belief_transformer.max_seq_len": _int(f"{NET}.belief.max_seq_len"),
+    "networks.belief_transformer.beta_entropy": Setting("float", f"{HYPER}.belief_loss_entropy", low=0.0, below=1.0),
+    "networks.shared_critic.hidden_dims": _widths("critic_hidden"),
+    "networks.shared_critic.head_hidden_dim": _int(f"{NET}.critic_head_hidden"),
+    "networks.mine.hidden_dims": _widths("statistics_hidden"),
+    "networks.mine.ema_decay": Setting("float", f"{HYPER}.mine_ema", low=0.0, below=1.0),
+    "networks.mine.estimator": _choice(f"{LEARN}.mi_estimator", *sorted(REGISTRY)),
+    "networks.predictor.hidden_dim": _int(f"{NET}.predictor_hidden"),
+    "training.total_timesteps": _int(f"{HYPER}.n_updates"),
+    "training.n_envs": _int(f"{LEARN}.n_envs", low=2),
+    "training.n_epochs": _int(f"{LEARN}.n_epochs"),
+    "training.n_minibatches": _int(f"{LEARN}.n_minibatches"),
+    "training.gamma": Setting("floats", f"{HYPER}.discount", low=0.0, high=1.0, length=3),
+    "training.gae_lambda": _fraction(f"{HYPER}.gae_decay"),
+    "training.clip_range": Setting("float", f"{HYPER}.clip_ratio", above=0.0, below=1.0),
+    "training.entropy_coef": _weight(f"{HYPER}.entropy_weight"),
+    "training.value_coef": _weight(f"{HYPER}.value_weight"),
+    "training.max_grad_norm": _positive(f"{HYPER}.max_grad_norm"),
+    "training.lr_actor": _positive(f"{HYPER}.lr_actor"),
+    "training.lr_critic": _positive(f"{HYPER}.lr_critic"),
+    "training.lr_mine": _positive(f"{HYPER}.lr_mine"),
+    "training.lr_belief": _positive(f"{HYPER}.lr_belief"),
+    "training.lr_schedule": _choice(f"{HYPER}.lr_final_fraction", "linear", "constant"),
+    "training.weight_decay": _weight(f"{HYPER}.weight_decay"),
+    "training.n_mine_steps": _int(f"{LEARN}.n_mine_steps"),
+    "training.n_belief_steps": _int(f"{LEARN}.n_belief_steps"),
+    "training.belief_microbatch": _int(f"{LEARN}.belief_microbatch"),
+    "training.replay_capacity": _int(f"{LEARN}.replay_capacity"),
+    "training.replay_batch": _int(f"{LEARN}.replay_batch"),
+    "training.replay_alpha": _fraction(f"{HYPER}.replay_alpha"),
+    "training.replay_beta": _fraction(f"{HYPER}.replay_beta"),
+    "training.alternating.enabled": Setting("bool", f"{LEARN}.alternating"),
+    "training.alternating.exec_phase_steps": _int(f"{LEARN}.execution_phase_steps"),
+    "training.alternating.mm_arb_phase_steps": _int(f"{LEARN}.maker_arbitrageur_phase_steps"),
+    "logging.log_interval": _int(f"{RUN}.log_interval"),
+    "logging.use_tensorboard": Setting("bool", f"{RUN}.use_tensorboard"),
+    "logging.use_wandb": Setting("bool", f"{RUN}.use_wandb"),
+    "logging.wandb_project": Setting("str", f"{RUN}.wandb_project"),
+    "logging.verbose": Setting("bool", f"{RUN}.verbose"),
+}
+
+_ACTIVATION = "each network has the one activation its module states"
+_HORIZON = "a snapshot and running features replace stacked history; the maker's events are n_tape_events"
+
+FOREIGN: dict[str, str] = {
+    "log_dir": "everything of a run goes to --workdir",
+    "checkpoint_dir": "checkpoints go to <workdir>/checkpoints",
+    "eval_interval": "held-out evaluation is made once, at the end, against frozen policies; see eval_episodes",
+    "environment.lot_size": "sizes are integer lots everywhere; no quantity is in shares",
+    "environment.fundamental_value": "value starts at the opening mid, 0 ticks; see value_target_ticks",
+    "environment.fundamental_vol": "volatility is in ticks per step, value_volatility_ticks, not annualised",
+    "agents.execution.order_types": "the policy chooses limit or market by its order-type output",
+    "agents.execution.observation_history": _HORIZON,
+    "agents.market_maker.observation_history": _HORIZON,
+    "agents.market_maker.min_quote_size_lots": "a quote has at least one lot by construction",
+    "agents.market_maker.belief_update_freq": "the belief is updated at every step",
+    "agents.arbitrageur.latency_advantage_ms": "latencies are environment.latency_ms.*",
+    "agents.arbitrageur.hold_period_steps": "positions are held until the policy trades out of them",
+    "networks.execution_actor.activation": _ACTIVATION,
+    "networks.execution_actor.log_std_init": "the execution head is Bernoulli and Beta: it has no standard deviation",
+    "networks.belief_transformer.dropout": "dropout would make the acting and the training belief two functions",
+    "networks.belief_transformer.output_dim": "the belief is one number",
+    "networks.mm_actor.activation": _ACTIVATION,
+    "networks.arb_actor.activation": _ACTIVATION,
+    "networks.shared_critic.activation": _ACTIVATION,
+    "networks.shared_critic.use_layer_norm": "the critic's trunk always has LayerNorm",
+    "networks.mine.activation": _ACTIVATION,
+    "training.rollout_length": "rollouts are whole episodes, counted by training.alternating.*_phase_steps",
+    "training.minibatch_size": "minibatches hold whole environments: n_minibatches",
+    "training.clip_range_vf": "the value loss is not clipped",
+    "training.optimizer": "Adam with decoupled weight decay, always",
+}

@@ -1,0 +1,201 @@
+"""Train the three agents: ``python -m amarl_jax.train --config=configs/fast_debug.py --workdir=DIR``.
+
+Writes DIR/config.json, DIR/metrics.jsonl (one object per update), DIR/tensorboard and DIR/checkpoints, shows progress
+with the time left, and closes with a table measured on fresh episodes of the frozen policies: shortfall, completion,
+information and belief accuracy held out, spread, and what maker and arbitrageur earned.
+
+  python -m amarl_jax.train --config=configs/default.py --config.training.lr_actor=1e-4
+  python -m amarl_jax.train --resume --workdir=runs/default
+"""
+
+import dataclasses
+import functools
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+
+from amarl_jax import cli, machine
+from amarl_jax.checkpoint import Checkpointer
+from amarl_jax.config import Experiment, steps_per_update
+from amarl_jax.errors import Diverged, Preempted
+from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_summaries
+from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
+from amarl_jax.learn.phases import TransformerBelief, players
+from amarl_jax.learn.program import advance, begin
+from amarl_jax.learn.state import TrainState
+from amarl_jax.market.params import EnvParams
+from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.preemption import StopRequest
+from amarl_jax.runlog import Progress, RunLog, closing_table
+from amarl_jax.types import Array
+from amarl_jax.workdir import Run, open_run
+
+SHOWN = {
+    "shortfall": "phase_a/execution/shortfall",
+    "completion": "phase_a/execution/completion",
+    "belief right": "phase_b/belief/final_accuracy",
+}  # what the progress line shows of the metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A finished run: its learner, what it was built from, and its held-out evaluation."""
+
+    state: TrainState
+    game: Game
+    hypers: Hypers
+    params: EnvParams
+    evaluation: Evaluation
+    workdir: Path
+
+
+def game_of(experiment: Experiment) -> Game:
+    """The static bundle of an experiment."""
+    return Game(experiment.market_spec, experiment.network_spec, experiment.learn_spec)
+
+
+def train(config: ConfigDict, workdir: str | Path | None = None, resume: bool = False) -> Trained:
+    """Train on a configuration, as the command does; returns the learner and its evaluation.
+
+    Args:
+        config: from ``amarl_jax.config.load``.
+        workdir: folder to write; default ``runs/<exp_name>``.
+        resume: continue the run that the workdir holds.
+
+    Raises:
+        BadInput: a setting is wrong, or the workdir holds another run.
+        Diverged: a network stopped being finite.
+        Preempted: a signal asked to stop; the run has saved itself.
+    """
+    return run_training(open_run(config, workdir, resume=resume))
+
+
+def run_training(run: Run) -> Trained:
+    """Everything after the workdir has been opened."""
+    experiment = run.experiment
+    print(f"{machine.prepare(experiment.run)} | workdir {run.path}")
+    game = game_of(experiment)
+    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
+    key_run, key_evaluation = jax.random.split(jax.random.key(experiment.run.seed))
+    with Checkpointer(run.checkpoints) as checkpoints:
+        if run.resume and checkpoints.latest_step() is not None:
+            state = checkpoints.restore(jax.eval_shape(functools.partial(begin, game=game), key_run, hypers, params))
+        else:
+            state = begin(key_run, hypers, params, game)
+        state = _train_loop(run, checkpoints, state, game, hypers, params)
+    evaluation = evaluate_state(key_evaluation, state, game, hypers, params, experiment)
+    closing_table(*closing_rows(evaluation, experiment))
+    return Trained(state, game, hypers, params, evaluation, run.path)
+
+
+def _train_loop(
+    run: Run, checkpoints: Checkpointer, state: TrainState, game: Game, hypers: Hypers, params: EnvParams
+) -> TrainState:
+    """Compiled chunks; between them log, save, look for a signal."""
+    experiment = run.experiment
+    settings, total = experiment.run, experiment.n_updates
+    done, steps = int(state.update), steps_per_update(experiment)
+    with StopRequest() as stop, RunLog(run) as log, Progress(total, steps, done, settings.verbose) as progress:
+        while done < total:
+            started = time.perf_counter()
+            chunk = min(settings.log_interval, total - done)
+            state, measured = advance(state, hypers, params, game, chunk)
+            rows = list(_rows(jax.device_get(measured), chunk))
+            seconds = (time.perf_counter() - started) / chunk
+            for row in rows:
+                done += 1
+                clock = {"env_steps": done * steps, "wall_seconds": seconds, "wall_steps_per_second": steps / seconds}
+                log.write(done, row | clock)
+                _raise_if_diverged(done, row)
+            progress.advance(done, {name: rows[-1][key] for name, key in SHOWN.items() if key in rows[-1]})
+            if done % settings.checkpoint_interval == 0 or done >= total or stop.requested:
+                checkpoints.save(done, state)
+            if stop.requested and done < total:
+                raise Preempted(f"stopped at update {done} of {total}; continue with --resume --workdir={run.path}")
+    return state
+
+
+def _rows(measured: dict[str, Any], n_updates: int) -> Iterator[dict[str, float]]:
+    """One mapping of scalars per update from metrics with a leading axis."""
+    for i in range(n_updates):
+        yield {name: float(values[i]) for name, values in measured.items()}
+
+
+def _raise_if_diverged(update: int, row: dict[str, float]) -> None:
+    """Stop at the first update that leaves a network with a number that is not finite."""
+    broken = [name.removeprefix("finite/") for name, ok in row.items() if name.startswith("finite/") and ok == 0.0]
+    if broken:
+        raise Diverged(f"update {update}: parameters of {', '.join(broken)} are not finite")
+
+
+@functools.partial(jax.jit, static_argnames=("game", "n_episodes"))
+def play_frozen(
+    key: Array, state: TrainState, hypers: Hypers, params: EnvParams, game: Game, n_episodes: int
+) -> EpisodeSummary:
+    """Fresh episodes of the learned policies as they stand, compiled. [n] leading."""
+    belief = TransformerBelief(state.belief.params, game, hypers)
+    batch = min(game.learn.n_envs, n_episodes)
+    return fresh_summaries(key, game.market, players(state, game), belief, params, n_episodes, batch)
+
+
+def evaluate_state(
+    key: Array, state: TrainState, game: Game, hypers: Hypers, params: EnvParams, experiment: Experiment
+) -> Evaluation:
+    """Held-out metrics of a learner: new keys, and a detector trained from scratch."""
+    key_play, key_detector = jax.random.split(key)
+    summaries = play_frozen(key_play, state, hypers, params, game, experiment.run.eval_episodes)
+    prior, unit = float(params.informed_probability), float(params.is_unit_ticks)
+    return evaluate_summaries(key_detector, jax.tree.map(np.asarray, summaries), prior, unit)
+
+
+def closing_rows(evaluation: Evaluation, experiment: Experiment) -> tuple[str, list[tuple[str, str, str]]]:
+    """Title and rows of the closing table."""
+    metrics = evaluation.metrics
+    wanted = (
+        ("implementation shortfall", "execution/shortfall_ticks", "ticks per parent lot, remainder included"),
+        ("completion", "execution/completion", "share of the parent order"),
+        ("information, fresh detector", "information/fresh_nats", "nats of 0.693, held out"),
+        ("accuracy, fresh detector", "information/fresh_accuracy", "informed or not, held out"),
+        ("information, maker's belief", "information/belief_nats", "nats claimed on the same episodes"),
+        ("accuracy, maker's belief", "information/belief_accuracy", "at the horizon, held out"),
+        ("spread", "market/spread_ticks", "ticks"),
+        ("maker PnL", "maker/pnl_tick_lots", "tick-lots per episode, marked to V"),
+        ("arbitrageur PnL", "arbitrageur/pnl_tick_lots", "tick-lots per episode, marked to V"),
+    )
+    rows = [(name, f"{metrics[key].value:.3f} +- {metrics[key].stderr:.3f}", unit) for name, key, unit in wanted]
+    title = f"\n{evaluation.n_episodes} fresh episodes, {evaluation.n_informed} informed; +- is one standard error"
+    return title, rows
+
+
+def main(values: flags.FlagValues) -> None:
+    """Open the run that the flags ask for, and train it."""
+    run = cli.open_from_flags(values)
+    if values.dry_run:
+        print(describe(run))
+        return
+    run_training(run)
+
+
+def describe(run: Run) -> str:
+    """What would run, without running it."""
+    experiment = run.experiment
+    game = game_of(experiment)
+    steps = steps_per_update(experiment)
+    return (
+        f"workdir {run.path}: {experiment.n_updates} updates of {steps:,} environment steps "
+        f"({game.learn.n_envs} environments x {game.market_spec.horizon} steps), nothing written"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, __doc__ or ""))

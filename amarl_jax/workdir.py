@@ -1,0 +1,103 @@
+"""The folder of a run, and the rule that a run is never written over another."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from amarl_jax import config as configuration
+from amarl_jax.errors import BadInput, ConfigError
+
+_TRACES_OF_A_RUN = ("config.json", "metrics.jsonl", "checkpoints")
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment and the folder it lives in."""
+
+    experiment: configuration.Experiment
+    config: ConfigDict  # what config.json holds
+    path: Path  # the workdir
+    resume: bool  # continue from the latest checkpoint
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the Orbax checkpoints."""
+        return self.path / "checkpoints"
+
+
+def open_run(
+    config: ConfigDict | None,
+    workdir: str | Path | None = None,
+    *,
+    resume: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+) -> Run:
+    """Check everything, then create the workdir (default ``runs/<exp_name>``) with its ``config.json``.
+
+    With ``resume`` the saved configuration is used, whatever ``config`` says, and an override (dotted name to value)
+    that differs from it is an error; without, a folder that holds a run is one. ``dry_run`` writes nothing.
+    Raises :class:`BadInput` before anything is touched.
+    """
+    path = _choose_path(config, workdir, resume)
+    if resume:
+        config = _saved_config(path, overrides or {})
+    assert config is not None
+    experiment = configuration.resolve(config)
+    if not resume:
+        _refuse_another_run(path)
+        if not dry_run:
+            path.mkdir(parents=True, exist_ok=True)
+            write_atomically(path / "config.json", configuration.save_json(config).encode())
+    return Run(experiment=experiment, config=config, path=path, resume=resume)
+
+
+def load_run(workdir: str | Path) -> Run:
+    """The run that a workdir holds, for reading."""
+    return open_run(None, workdir, resume=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _choose_path(config: ConfigDict | None, workdir: str | Path | None, resume: bool) -> Path:
+    if config is None and not resume:
+        raise BadInput("--config is required, for example --config=configs/fast_debug.py")
+    if workdir is None:
+        if config is None:
+            raise BadInput("--resume needs --workdir, or --config to name it")
+        return Path("runs", config.exp_name)
+    path = Path(workdir)
+    if path.exists() and not path.is_dir():
+        raise BadInput(f"--workdir {path}: is not a folder")
+    return path
+
+
+def _saved_config(path: Path, overrides: Mapping[str, Any]) -> ConfigDict:
+    file = path / "config.json"
+    if not file.is_file():
+        raise BadInput(f"{path}: holds no run to resume (no config.json)")
+    config = configuration.load_json(file.read_text())
+    saved = configuration.flatten(config)
+    for name, value in overrides.items():
+        configuration.check_name(name)
+        if saved[name] != value:
+            raise ConfigError(name, value, f"{saved[name]!r} to resume, as saved in {file}, or left out")
+    return config
+
+
+def _refuse_another_run(path: Path) -> None:
+    found = next((name for name in _TRACES_OF_A_RUN if (path / name).exists()), None)
+    if found:
+        raise BadInput(f"{path}: already holds a run ({found}); choose another --workdir, or --resume to continue it")

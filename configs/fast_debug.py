@@ -1,0 +1,57 @@
+"""The whole loop, small: 50-step episodes and tiny networks, about two minutes on two cores."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from amarl_jax import config as amarl_config
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The debug experiment, in what differs from ``default.py``; it has no variants."""
+    if variant:
+        raise ValueError(f"unknown variant {variant!r}; this configuration has none")
+    config = amarl_config.load(Path(__file__).with_name("default.py"))
+    config.exp_name = "fast_debug"
+    config.seed = 0
+    shrink_market(config)
+    shrink_networks(config.networks)
+    shrink_training(config)
+    return config
+
+
+def shrink_market(config: ConfigDict) -> None:
+    """A 20-lot order over 50 steps: value moves faster, flow is leaner."""
+    environment, agents = config.environment, config.agents
+    environment.max_steps_per_episode = 50  # T, steps
+    environment.book_capacity = 64  # N, orders per side
+    environment.noise_trader_arrival_rate = 5.0  # orders per step
+    environment.max_noise_orders = 12  # M_max, orders per step
+    environment.slot_rate = 0.2  # orders per step: a patient completer of 20 lots needs about ten in 50 steps
+    environment.value_reversion = 0.2  # theta, per step: value must arrive within the shorter day
+    environment.value_volatility_ticks = 1.5  # sigma_V, ticks per square root of a step
+    environment.news_speed = 0.3  # phi, per step
+    agents.execution.inventory_lots = 20  # Q, lots
+    agents.execution.is_unit_ticks = 16.0  # ticks per parent lot
+    agents.market_maker.max_spread_ticks = 5  # ticks
+
+
+def shrink_networks(networks: ConfigDict) -> None:
+    """Widths that compile and run in seconds."""
+    for name in ("execution_actor", "mm_actor", "arb_actor", "shared_critic", "mine"):
+        networks[name].hidden_dims = (64, 64)  # units per layer
+    networks.shared_critic.head_hidden_dim = 32  # units
+    networks.predictor.hidden_dim = 16  # units
+    networks.belief_transformer.update({"d_model": 32, "n_heads": 2, "n_layers": 2, "d_ff": 64, "max_seq_len": 32})
+
+
+def shrink_training(config: ConfigDict) -> None:
+    """64 environments, phases of two episodes."""
+    training = config.training
+    training.total_timesteps = 512_000  # environment steps: 40 updates
+    training.n_envs = 64  # E
+    training.n_minibatches = 2  # of 32 environments
+    training.n_epochs = 4  # PPO passes
+    training.alternating.exec_phase_steps = 100  # steps per environment: two episodes
+    training.alternating.mm_arb_phase_steps = 100  # steps per environment
+    config.checkpoint_interval = 10  # updates

@@ -1,0 +1,325 @@
+import dataclasses
+import math
+import re
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from amarl_jax import config as configuration
+from amarl_jax.config import ConfigError
+from amarl_jax.consistency import size_beta, smallest_noise_bound
+from amarl_jax.learn.hypers import Hypers, LearnSpec
+from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
+from amarl_jax.settings import FOREIGN, SETTINGS
+
+ROOT = Path(__file__).parents[1]
+
+DOCUMENTED = {
+    "environment.max_steps_per_episode": 390,
+    "environment.n_price_levels": 20,
+    "environment.tick_size": 0.01,
+    "environment.initial_mid_price": 100.0,
+    "environment.noise_trader_arrival_rate": 10.0,
+    "environment.noise_order_size_mean": 5.0,
+    "environment.noise_order_size_std": 2.0,
+    "environment.latency_ms.execution_agent": 100.0,
+    "environment.latency_ms.market_maker": 10.0,
+    "environment.latency_ms.arbitrageur": 1.0,
+    "agents.execution.inventory_lots": 100,
+    "agents.execution.horizon": 390,
+    "agents.execution.max_order_size": 20,
+    "agents.execution.lambda_leakage": 0.5,
+    "agents.execution.mu_predictability": 0.1,
+    "agents.market_maker.alpha_adverse_selection": 1.0,
+    "agents.market_maker.beta_entropy_reg": 0.05,
+    "agents.market_maker.gamma_belief_accuracy": 0.2,
+    "agents.market_maker.max_spread_ticks": 10,
+    "agents.market_maker.max_quote_size_lots": 10,
+    "agents.arbitrageur.max_position_lots": 20,
+    "networks.belief_transformer.d_model": 128,
+    "networks.belief_transformer.n_heads": 4,
+    "networks.belief_transformer.n_layers": 4,
+    "networks.belief_transformer.d_ff": 256,
+    "networks.belief_transformer.max_seq_len": 200,
+    "networks.belief_transformer.beta_entropy": 0.05,
+    "networks.execution_actor.hidden_dims": (256, 256),
+    "networks.mm_actor.hidden_dims": (256, 256),
+    "networks.arb_actor.hidden_dims": (128, 128),
+    "networks.shared_critic.hidden_dims": (512, 512, 256),
+    "networks.mine.hidden_dims": (256, 256),
+    "networks.mine.ema_decay": 0.99,
+    "training.total_timesteps": 10_000_000,
+    "training.n_envs": 128,
+    "training.n_epochs": 10,
+    "training.gamma": (1.0, 0.99, 0.99),
+    "training.gae_lambda": 0.95,
+    "training.clip_range": 0.2,
+    "training.entropy_coef": 0.01,
+    "training.value_coef": 0.5,
+    "training.max_grad_norm": 0.5,
+    "training.lr_actor": 3e-4,
+    "training.lr_critic": 1e-3,
+    "training.lr_mine": 1e-4,
+    "training.lr_belief": 3e-4,
+    "training.weight_decay": 1e-5,
+    "training.lr_schedule": "linear",
+    "training.alternating.exec_phase_steps": 1000,
+    "training.alternating.mm_arb_phase_steps": 1000,
+}
+
+OTHER_VALUES = {  # where the next number up is not a valid change
+    "environment.max_noise_orders": 25,
+    "training.n_envs": 64,
+    "training.n_minibatches": 2,
+    "training.belief_microbatch": 4,
+    "training.replay_batch": 40,
+    "training.total_timesteps": 20_000_000,
+    "networks.belief_transformer.d_model": 64,
+    "networks.belief_transformer.n_heads": 8,
+    "training.lr_schedule": "constant",
+    "device": "cpu",
+    "precision": "default",
+    "networks.mine.estimator": "nwj",
+    "agents.execution.leakage_source": "belief",
+    "agents.execution.leakage_credit": "level",
+    "logging.log_interval": 5,
+    "training.gamma": (0.9, 0.9, 0.9),
+    "training.alternating.exec_phase_steps": 2000,
+    "training.alternating.mm_arb_phase_steps": 2000,
+}
+
+
+@pytest.fixture(scope="module")
+def default():
+    return configuration.load("configs/default.py")
+
+
+def flat_fields(value, prefix=""):
+    """Every scalar or tuple of nested dataclasses by dotted name."""
+    for field in dataclasses.fields(value):
+        item = getattr(value, field.name)
+        if dataclasses.is_dataclass(item):
+            yield from flat_fields(item, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", item
+
+
+def another(name, value):
+    if name in OTHER_VALUES:
+        return OTHER_VALUES[name]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return value + "x"
+    if isinstance(value, tuple):
+        return (*value[:-1], value[-1] + 1)
+    return value + 1 if isinstance(value, int) else value * 0.75
+
+
+def test_default_holds_the_documented_values(default):
+    values = configuration.flatten(default)
+    assert {name: values[name] for name in DOCUMENTED} == DOCUMENTED
+
+
+def test_typed_defaults_are_those_of_the_default_configuration(default):
+    experiment = configuration.resolve(default)
+    expected = (MarketSpec(), NetworkSpec(), LearnSpec(), EnvParams(), Hypers())
+    for bag in expected:
+        name = next(f.name for f in dataclasses.fields(experiment) if type(getattr(experiment, f.name)) is type(bag))
+        ours = dict(flat_fields(getattr(experiment, name)))
+        for field, value in flat_fields(bag):
+            # the design prints the Beta parameters with two decimals
+            tolerance = 0.005 if field.startswith("size_beta") else 0
+            assert ours[field] == (pytest.approx(value, abs=tolerance) if tolerance else value), field
+
+
+def test_every_typed_field_is_fed_by_a_setting():
+    bags = {
+        "market_spec": MarketSpec,
+        "network_spec": NetworkSpec,
+        "learn_spec": LearnSpec,
+        "env_params": EnvParams,
+        "hypers": Hypers,
+        "run": configuration.RunSettings,
+    }
+    fed = {setting.target for setting in SETTINGS.values()}
+    fields = {f"{bag}.{f.name}" for bag, kind in bags.items() for f in dataclasses.fields(kind)}
+    fields |= {f"network_spec.belief.{f.name}" for f in dataclasses.fields(BeliefSpec)}
+    assert fed == fields - {"network_spec.belief"}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_no_setting_is_dead(name, default):
+    before = dict(flat_fields(configuration.resolve(default)))
+    value = another(name, configuration.flatten(default)[name])
+    overrides = {"checkpoint_interval": 5, name: value}
+    after = dict(flat_fields(configuration.resolve(configuration.load("configs/default.py", overrides))))
+    changed = {field for field, old in before.items() if after[field] != old}
+    assert SETTINGS[name].target in changed
+
+
+@pytest.mark.parametrize("name", ["default", "fast_debug"])
+def test_schema_and_configuration_have_the_same_names(name):
+    assert set(configuration.flatten(configuration.load(name))) == set(SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["default", "fast_debug"])
+def test_every_value_has_a_comment(name):
+    lines = (ROOT / "configs" / f"{name}.py").read_text().splitlines()
+    assigned = [line for line in lines if re.match(r"    (section|config|training|environment|agents)\.\S+ = ", line)]
+    sections = re.compile(r"= (ConfigDict\(\)?|\w+\((horizon)?\))$|exp_name = \"fast|seed = 0")
+    bare = [line for line in assigned if "#" not in line and not sections.search(line)]
+    assert len(assigned) > 15
+    assert not bare
+
+
+def test_debug_column_of_the_calibration():
+    experiment = configuration.resolve(configuration.load("configs/fast_debug.py"))
+    market, params, learn = experiment.market_spec, experiment.env_params, experiment.learn_spec
+    assert (market.horizon, market.max_noise_orders, market.book_capacity) == (50, 12, 64)
+    assert (params.parent_lots, params.noise_rate, params.slot_rate, params.max_spread_ticks) == (20, 5.0, 0.2, 5)
+    assert (params.value_reversion, params.value_volatility_ticks, params.news_speed) == (0.2, 1.5, 0.3)
+    assert params.is_unit_ticks == 16.0
+    assert configuration.episodes_per_phase(learn, market.horizon) == (2, 2)
+
+
+def test_updates_and_steps_by_hand(default):
+    experiment = configuration.resolve(default)
+    assert configuration.steps_per_update(experiment) == (3 + 3) * 390 * 128  # ceil(1000 / 390) = 3
+    assert experiment.hypers.n_updates == 34  # ceil(10,000,000 / 299,520)
+    uneven = {"training.alternating.enabled": False, "training.alternating.exec_phase_steps": 391}
+    joint = configuration.resolve(configuration.load("default", uneven))
+    assert configuration.steps_per_update(joint) == 3 * 390 * 128  # the longer phase
+
+
+def test_noise_sizes_have_the_asked_mean_and_deviation(default):
+    a, b = size_beta(configuration.flatten(default))
+    law = stats.beta(a, b, scale=20)
+    assert law.mean() == pytest.approx(5.0, rel=1e-12)  # rounding only
+    assert law.std() == pytest.approx(2.0, rel=1e-12)
+    assert (a, b) == pytest.approx((4.4375, 13.3125), rel=1e-12)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 5.0, 10.0, 80.0])
+def test_noise_bound_is_the_poisson_quantile(rate):
+    assert smallest_noise_bound(rate) == (stats.poisson(rate).ppf(0.99) if rate else 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("training.lr_actor", math.nan, "finite"),
+        ("training.lr_actor", math.inf, "finite"),
+        ("training.lr_actor", 0.0, "> 0"),
+        ("training.n_envs", -8, ">= 2"),
+        ("training.n_envs", 12.5, "integer"),
+        ("seed", True, "integer"),
+        ("environment.latency_ms.market_maker", -1.0, ">= 0"),
+        ("environment.latency_ms.market_maker", 60_000.0, "< 60000"),
+        ("environment.market_order_probability", 1.5, "<= 1"),
+        ("environment.informed_probability", 0.001, "both classes"),
+        ("environment.max_noise_orders", 17, "at least 18"),
+        ("environment.noise_order_size_std", 9.0, "below 8.66"),
+        ("environment.initial_sizes", (5, 0), ">= 1"),
+        ("environment.initial_sizes", (5, "3"), "integers"),
+        ("environment.book_capacity", 10, "above the 10"),
+        ("environment.offset_min_ticks", 5, "offset_max_ticks"),
+        ("training.n_minibatches", 3, "n_envs = 128"),
+        ("training.belief_microbatch", 24, "n_envs = 128"),
+        ("training.replay_batch", 12, "multiple"),
+        ("training.replay_capacity", 64, "at least 128"),
+        ("training.gamma", (1.0, 0.99), "3 finite"),
+        ("training.gamma", (1.0, 0.99, math.nan), "finite"),
+        ("training.total_timesteps", 299_519, "at least 299520"),
+        ("training.lr_schedule", "cosine", "linear, constant"),
+        ("networks.belief_transformer.n_heads", 3, "d_model = 128"),
+        ("networks.mine.estimator", "infonce", "barber_agakov"),
+        ("agents.execution.leakage_source", "oracle", "mine, belief"),
+        ("agents.execution.leakage_credit", "terminal", "increment, level"),
+        ("logging.log_interval", 2, "multiple of logging.log_interval"),
+        ("exp_name", " ", "non-empty"),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_field_and_remedy(name, value, says):
+    with pytest.raises(ConfigError) as error:
+        configuration.load("configs/default.py", {name: value})
+    message = str(error.value)
+    assert says in message
+    assert "\n" not in message
+    if name != "logging.log_interval":  # reported at the interval that must be its multiple
+        assert message.startswith(name)
+
+
+def test_an_unknown_name_gets_the_nearest_one():
+    with pytest.raises(ConfigError, match=r"training.lr_acto: no such setting; did you mean training.lr_actor"):
+        configuration.load("configs/default.py", {"training.lr_acto": 1e-3})
+
+
+def test_a_value_of_the_python_object_is_checked_too(default):
+    config = configuration.load("configs/default.py")
+    config.training.lr_actor = math.nan
+    with pytest.raises(ConfigError, match=r"training\.lr_actor"):
+        configuration.resolve(config)
+    with config.unlocked():
+        config.training.lr_actor = 1e-3
+        config.training.learning_rate = 1e-3
+    with pytest.raises(ConfigError, match=r"training\.learning_rate: no such setting"):
+        configuration.validate(config)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_reference_names_without_meaning_say_why_and_are_documented(name):
+    with pytest.raises(ConfigError, match=re.escape(f"{name}: no such setting; {FOREIGN[name]}")):
+        configuration.load("configs/default.py", {name: 1})
+    assert f"`{name}`" in (ROOT / "docs" / "configuration.md").read_text()
+
+
+def test_the_horizon_is_one_value_under_two_names():
+    config = configuration.load("configs/default.py", {"agents.execution.horizon": 100})
+    assert config.environment.max_steps_per_episode == 100
+    assert configuration.resolve(config).market_spec.horizon == 100
+    both = {"agents.execution.horizon": 100, "environment.max_steps_per_episode": 50}
+    with pytest.raises(ConfigError, match="other name"):
+        configuration.load("configs/default.py", both)
+
+
+def test_a_saved_configuration_comes_back_with_its_tuples():
+    config = configuration.load("configs/fast_debug.py", {"training.gamma": (1.0, 0.5, 0.25), "seed": 3})
+    again = configuration.load_json(configuration.save_json(config))
+    assert configuration.flatten(again) == configuration.flatten(config)
+    assert again.training.gamma == (1.0, 0.5, 0.25)
+    assert configuration.resolve(again) == configuration.resolve(config)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", '{"seed": "x"}', '{"sed": 1}'])
+def test_a_broken_saved_configuration_is_refused(text):
+    with pytest.raises(ConfigError):
+        configuration.load_json(text)
+
+
+@pytest.mark.parametrize("path", ["configs/default.py", "default.py", "fast_debug"])
+def test_packaged_configurations_are_found_from_any_folder(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert configuration.load(path).exp_name == Path(path).stem
+
+
+def test_a_file_of_the_user_goes_first(tmp_path, monkeypatch):
+    (tmp_path / "configs").mkdir()
+    body = "    return config.load('fast_debug', {'seed': 99})\n"
+    mine = f"from amarl_jax import config\ndef get_config(variant=''):\n{body}"
+    (tmp_path / "configs" / "default.py").write_text(mine)
+    monkeypatch.chdir(tmp_path)
+    assert configuration.load("configs/default.py").seed == 99
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("syntax.py", "def get_config(:"), ("nothing.py", ""), ("other.py", "def get_config(variant):\n    return {}")],
+)
+def test_a_file_that_is_no_configuration_is_one_line(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError) as error:
+        configuration.load(tmp_path / name)
+    assert "\n" not in str(error.value)

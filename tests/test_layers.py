@@ -1,0 +1,83 @@
+"""Imports point down, and no module hides behind the name utils."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import amarl_jax
+
+PACKAGE = Path(amarl_jax.__file__).parent
+LAYERS = [  # bottom first; a name covers its submodules, the longest name counts
+    {"types", "errors"},
+    {"trees"},
+    {"lob", "nets", "theory"},
+    {"information", "learn.returns", "learn.losses", "learn.hypers"},
+    {"market"},
+    {"policies"},
+    {"learn"},
+    {"settings", "consistency"},
+    {"config"},
+    {"workdir", "machine", "preemption"},
+    {"checkpoint", "runlog", "cli"},
+    {"evaluation", "adapters"},
+    {"train", "evaluate", "sweep", "random_play", "replay_lobster", "__main__"},
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" and "configs" not in path.parts)
+
+
+def module_name(path):
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def rank_of(module):
+    parts = module.split(".")
+    names = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+    return next((RANK[name] for name in names if name in RANK), None)
+
+
+def imported_modules(tree):
+    """Modules of this package that a syntax tree imports, wherever in the file it does."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name.removeprefix("amarl_jax.") for name in names if name.startswith("amarl_jax."))
+
+
+def violations(importer, source):
+    """Imports of ``source`` that do not point down, nor stay in the importer's own package."""
+    own, rank = importer.split(".")[0], rank_of(importer)
+    for imported in imported_modules(ast.parse(source)):
+        target = rank_of(imported)
+        if target is None or target < rank or (target == rank and imported.split(".")[0] == own):
+            continue
+        yield f"{importer} imports {imported}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_point_down(path):
+    assert rank_of(module_name(path)) is not None, "a module outside the layers: give it a place in LAYERS"
+    assert not list(violations(module_name(path), path.read_text()))
+
+
+def test_the_check_sees_an_import_that_points_up_even_inside_a_function():
+    up = "def f():\n    from amarl_jax.learn.update import update\n"
+    assert list(violations("market.env", up)) == ["market.env imports learn.update.update"]
+    assert list(violations("lob.book", "import amarl_jax.nets.heads")) == ["lob.book imports nets.heads"]
+    assert not list(violations("learn.update", "from amarl_jax.learn.returns import gae"))
+
+
+def test_no_module_is_called_utils():
+    words = {"utils", "util", "helpers", "common", "misc"}
+    assert not [path for path in PACKAGE.rglob("*.py") if words & set(path.with_suffix("").parts[-2:])]
+
+
+def test_distrax_is_imported_in_one_module_only():
+    users = [module_name(path) for path in FILES if "import distrax" in path.read_text()]
+    assert users == ["nets.heads"]

@@ -1,0 +1,61 @@
+import dataclasses
+
+import jax
+import pytest
+
+from amarl_jax import config as configuration
+from amarl_jax import machine
+from amarl_jax.errors import ConfigError
+
+TOUCHED = (
+    "jax_default_matmul_precision",
+    "jax_compilation_cache_dir",
+    "jax_enable_compilation_cache",
+    "jax_persistent_cache_min_compile_time_secs",
+)
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    """Run settings under a user folder that is empty, JAX's own settings put back afterwards."""
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    before = {name: getattr(jax.config, name) for name in TOUCHED}
+    yield configuration.resolve(configuration.load("configs/fast_debug.py")).run
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_the_cache_is_on_by_default_in_the_users_folder(settings, tmp_path):
+    line = machine.prepare(settings)
+    folder = tmp_path / "user" / "amarl_jax" / "jax"
+    assert folder.is_dir()
+    assert jax.config.jax_compilation_cache_dir == str(folder)
+    assert line.endswith(f"compilation cache {folder}")
+    assert "cpu" in line
+    assert jax.config.jax_default_matmul_precision == "float32"
+
+
+def test_the_environment_names_another_folder_and_a_setting_overrules_it(settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "named"))
+    machine.prepare(settings)
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "named")
+    machine.prepare(dataclasses.replace(settings, compilation_cache_dir=str(tmp_path / "set")))
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "set")
+
+
+def test_the_cache_can_be_off(settings, tmp_path):
+    assert machine.prepare(dataclasses.replace(settings, compilation_cache_dir="off")).endswith("cache off")
+    assert not jax.config.jax_enable_compilation_cache
+    assert not (tmp_path / "user").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_said_and_survived(settings, tmp_path):
+    (tmp_path / "file").write_text("")
+    line = machine.prepare(dataclasses.replace(settings, compilation_cache_dir=str(tmp_path / "file" / "cache")))
+    assert "compilation cache off (" in line
+
+
+def test_a_device_that_is_absent_is_bad_input(settings):
+    with pytest.raises(ConfigError, match="device = 'tpu': must be present on this machine, which has cpu"):
+        machine.prepare(dataclasses.replace(settings, device="tpu"))

@@ -1,0 +1,103 @@
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from amarl_jax import config as configuration
+from amarl_jax import runlog
+from amarl_jax.errors import BadInput
+from amarl_jax.runlog import Progress, RunLog, closing_table, duration, read_metrics
+from amarl_jax.workdir import open_run
+
+
+@pytest.fixture
+def run(tmp_path):
+    config = configuration.load("configs/fast_debug.py", {"logging.use_tensorboard": False})
+    return open_run(config, tmp_path / "run")
+
+
+def test_rows_are_strict_json_with_null_for_what_is_not_finite(run):
+    with RunLog(run) as log:
+        log.write(1, {"loss": np.float32(0.5), "mi": math.nan, "cost": math.inf, "none": None})
+    line = (run.path / "metrics.jsonl").read_text()
+    assert line == '{"update": 1, "loss": 0.5, "mi": null, "cost": null, "none": null}\n'
+    json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_a_torn_last_line_is_cut_and_the_rest_kept(run):
+    file = run.path / "metrics.jsonl"
+    file.write_text('{"update": 1, "loss": 1.0}\n{"update": 2, "lo')
+    assert read_metrics(file) == [{"update": 1, "loss": 1.0}]
+    with RunLog(run) as log:
+        log.write(2, {"loss": 2.0})
+    assert read_metrics(file) == [{"update": 1, "loss": 1.0}, {"update": 2, "loss": 2.0}]
+
+
+def test_an_update_done_again_after_a_resume_replaces_the_first(run):
+    with RunLog(run) as log:
+        for update, loss in [(1, 1.0), (2, 2.0), (2, 3.0)]:
+            log.write(update, {"loss": loss})
+    assert [row["loss"] for row in read_metrics(run.path / "metrics.jsonl")] == [1.0, 3.0]
+
+
+def test_tensorboard_events_are_written(tmp_path):
+    run = open_run(configuration.load("configs/fast_debug.py"), tmp_path / "run")
+    with RunLog(run) as log:
+        log.write(1, {"loss": 1.0, "mi": math.nan})
+    (events,) = (run.path / "tensorboard").iterdir()
+    assert b"loss" in events.read_bytes()
+
+
+def test_wandb_without_the_extra_is_bad_input(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    overrides = {"logging.use_wandb": True, "logging.use_tensorboard": False}
+    run = open_run(configuration.load("configs/fast_debug.py", overrides), tmp_path / "run")
+    with pytest.raises(BadInput, match="wandb"):
+        RunLog(run)
+
+
+def test_the_compiling_chunk_is_left_out_of_the_eta(monkeypatch):
+    clock = iter([0.0, 100.0, 102.0, 102.0])  # opened; compiling took 100 s; then 2 s per update
+    monkeypatch.setattr(runlog.time, "perf_counter", lambda: next(clock))
+    console = Console(file=io.StringIO(), width=200)
+    with Progress(n_updates=11, steps_per_update=1000, console=console) as progress:
+        progress.advance(1, {})
+        progress.advance(2, {"I": 0.123456})
+    first, second = console.file.getvalue().splitlines()
+    assert first == "update 1/11 | 1,000 steps | first chunk, with compiling: 1m 40s"
+    assert second == "update 2/11 | 2,000 steps | 500 steps/s | ETA 18s | I 0.123"  # 9 updates of 2 s
+
+
+def test_a_quiet_run_prints_nothing():
+    console = Console(file=io.StringIO())
+    with Progress(3, 10, verbose=False, console=console) as progress:
+        progress.advance(1, {})
+    assert not console.file.getvalue()
+
+
+def test_a_terminal_gets_one_live_line():
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with Progress(2, 10, console=console) as progress:
+        progress.advance(1, {"I": 0.5})
+        progress.advance(2, {"I": 0.25})
+    assert "update 2/2" in console.file.getvalue()
+    assert "\x1b[2K" in console.file.getvalue()  # the line is erased and redrawn
+
+
+def test_closing_table_shows_every_row():
+    console = Console(file=io.StringIO(), width=100)
+    rows = [("shortfall", 12.3456, "ticks per lot"), ("verdict", "not determined", ""), ("I", math.nan, "nats")]
+    closing_table("Held out", rows, console)
+    lines = [line.split() for line in console.file.getvalue().splitlines()]
+    assert lines[0] == ["Held", "out"]
+    assert ["shortfall", "12.346", "ticks", "per", "lot"] in lines
+    assert ["verdict", "not", "determined"] in lines
+    assert ["I", "-", "nats"] in lines
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.6, "1m 00s"), (200, "3m 20s"), (7500, "2h 05m")])
+def test_duration(seconds, text):
+    assert duration(seconds) == text
