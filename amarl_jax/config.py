@@ -14,12 +14,13 @@ from ml_collections import ConfigDict
 
 from amarl_jax.consistency import check_consistency, size_beta
 from amarl_jax.errors import ConfigError, UnknownSetting
+from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 from amarl_jax.settings import FOREIGN, SETTINGS
 
-__all__ = ["ConfigError", "Experiment", "RunSettings", "load", "resolve", "steps_per_update", "validate"]
+__all__ = ["ConfigError", "Experiment", "RunSettings", "game_of", "load", "resolve", "steps_per_update", "validate"]
 
 _PACKAGE = Path(__file__).resolve().parent
 _CONFIG_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # an installed wheel; a checkout
@@ -150,17 +151,14 @@ def resolve(config: ConfigDict) -> Experiment:
     return dataclasses.replace(experiment, hypers=scheduled)
 
 
-def episodes_per_phase(learn: LearnSpec, horizon: int) -> tuple[int, int]:
-    """Episodes per environment in phase A and phase B of one update; joint training has one phase, the longer."""
-    a = math.ceil(learn.execution_phase_steps / horizon)
-    b = math.ceil(learn.maker_arbitrageur_phase_steps / horizon)
-    return (a, b) if learn.alternating else (max(a, b), 0)
+def game_of(experiment: Experiment) -> Game:
+    """The static bundle of an experiment: what its programs are built from."""
+    return Game(experiment.market_spec, experiment.network_spec, experiment.learn_spec)
 
 
 def steps_per_update(experiment: Experiment) -> int:
-    """Environment steps of one update, summed over environments: both phases in whole episodes."""
-    horizon, learn = experiment.market_spec.horizon, experiment.learn_spec
-    return sum(episodes_per_phase(learn, horizon)) * horizon * learn.n_envs
+    """Environment steps of one update, summed over environments."""
+    return game_of(experiment).steps_per_update()
 
 
 def save_json(config: ConfigDict) -> str:

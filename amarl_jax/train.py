@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 from amarl_jax import cli, machine
 from amarl_jax.checkpoint import Checkpointer
-from amarl_jax.config import Experiment, steps_per_update
+from amarl_jax.config import Experiment, game_of, steps_per_update
 from amarl_jax.errors import Diverged, Preempted
 from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_summaries
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
@@ -57,11 +57,6 @@ class Trained:
     params: EnvParams
     evaluation: Evaluation
     workdir: Path
-
-
-def game_of(experiment: Experiment) -> Game:
-    """The static bundle of an experiment."""
-    return Game(experiment.market_spec, experiment.network_spec, experiment.learn_spec)
 
 
 def train(config: ConfigDict, workdir: str | Path | None = None, resume: bool = False) -> Trained:

@@ -177,12 +177,13 @@ def test_every_value_has_a_comment(name):
 
 def test_debug_column_of_the_calibration():
     experiment = configuration.resolve(configuration.load("configs/fast_debug.py"))
-    market, params, learn = experiment.market_spec, experiment.env_params, experiment.learn_spec
+    market, params = experiment.market_spec, experiment.env_params
     assert (market.horizon, market.max_noise_orders, market.book_capacity) == (50, 12, 64)
     assert (params.parent_lots, params.noise_rate, params.slot_rate, params.max_spread_ticks) == (20, 5.0, 0.2, 5)
     assert (params.value_reversion, params.value_volatility_ticks, params.news_speed) == (0.2, 1.5, 0.3)
     assert params.is_unit_ticks == 16.0
-    assert configuration.episodes_per_phase(learn, market.horizon) == (2, 2)
+    game = configuration.game_of(experiment)
+    assert [game.episodes_per_phase(agents) for agents in game.phases()] == [2, 2]
 
 
 def test_updates_and_steps_by_hand(default):

@@ -3,8 +3,6 @@
 import dataclasses
 import functools
 
-import jax
-
 from amarl_jax.information import estimators
 from amarl_jax.information.estimators import MIEstimator
 from amarl_jax.learn.hypers import LearnSpec
@@ -60,9 +58,10 @@ class Game:
 
     def episodes_per_phase(self, agents: tuple[Agent, ...]) -> int:
         """Whole episodes a phase plays per environment: its steps, rounded up."""
-        steps = self.learn.execution_phase_steps
-        if Agent.EXECUTION not in agents:
-            steps = self.learn.maker_arbitrageur_phase_steps
+        steps = max(
+            self.learn.execution_phase_steps if Agent.EXECUTION in agents else 0,
+            self.learn.maker_arbitrageur_phase_steps if Agent.MAKER in agents else 0,
+        )
         return -(-steps // self.market_spec.horizon)
 
     def phases(self) -> tuple[tuple[Agent, ...], ...]:
@@ -75,7 +74,3 @@ class Game:
         """Environment steps of one update, summed over environments."""
         episodes = sum(self.episodes_per_phase(agents) for agents in self.phases())
         return episodes * self.market_spec.horizon * self.learn.n_envs
-
-    def rollout_keys(self, key: jax.Array) -> jax.Array:
-        """One key per environment, [E]."""
-        return jax.random.split(key, self.learn.n_envs)

@@ -17,7 +17,7 @@ from flax import struct
 from amarl_jax.lob import book as lob
 from amarl_jax.market import events, fundamental, noise
 from amarl_jax.market.params import EnvParams, MarketSpec
-from amarl_jax.market.slot import SlotDecision, decode_action, noise_decision
+from amarl_jax.market.slot import SlotDecision, as_sent, decode_action, noise_decision
 from amarl_jax.market.state import Accounts, EnvState, TapeEvents
 from amarl_jax.trees import select
 from amarl_jax.types import N_OWNERS, Array, Owner, Tape
@@ -180,6 +180,7 @@ class Market:
             decode_action(actions.execution, state.direction, self.spec),
             noise_decision(slot_key(key), p_buy, state.size_cdf, params, self.spec),
         )
+        decision = as_sent(decision)
         key_flow, key_value = jax.random.split(jax.random.fold_in(key, 1))
         intentions, time_ms, cut = self._decide(key_flow, state, actions, decision, p_buy, params)
         book, removals = self._expire(state, decision.acts)

@@ -42,6 +42,11 @@ def decode_action(action: Array, direction: Array, spec: MarketSpec) -> SlotDeci
     )
 
 
+def as_sent(decision: SlotDecision) -> SlotDecision:
+    """The decision with every mark 0 where nothing is sent, so that a decision not to act looks the same by any rule."""
+    return jax.tree.map(lambda mark: jnp.where(decision.acts, mark, jnp.zeros_like(mark)), decision)
+
+
 def encode_action(decision: SlotDecision, direction: Array, spec: MarketSpec) -> Array:
     """The action that decodes to ``decision``: the inverse of :func:`decode_action`. [3] float32."""
     size_frac = decision.lots / spec.max_order_size * (decision.side * direction)

@@ -67,6 +67,8 @@ def test_cumulative_signed_volume_by_hand():
     np.testing.assert_allclose(
         column(features_of(tape), "past_signed_volume"), np.arcsinh(lots / np.sqrt(T)), rtol=1e-5
     )
+    volume = np.array([10] * 3 + [20] * (T - 3)) / 5.0
+    np.testing.assert_allclose(column(features_of(tape), "past_volume"), np.arcsinh(volume / np.sqrt(T)), rtol=1e-5)
     np.testing.assert_allclose(flow_series(tape)[:4, 0], np.arcsinh([0.8, 0, 0, -2.0]), rtol=1e-5)
     np.testing.assert_allclose(flow_series(tape)[:4, 1], np.arcsinh([2.0, 0, 0, 1.0]), rtol=1e-5)
 
@@ -76,6 +78,15 @@ def test_exponential_average_by_hand():
     tape.side[2, 0], tape.size_lots[2, 0] = 1, 5
     expected = np.where(np.arange(T) < 2, 0.0, (7 / 8) ** (np.arange(T) - 2.0) / np.sqrt(8))
     np.testing.assert_allclose(column(features_of(tape), "recent_8_signed_volume"), np.arcsinh(expected), rtol=1e-5)
+
+
+def test_orders_are_read_against_the_gap_they_could_react_to():
+    tape = quiet_tape()
+    tape.value_gap_16[2] = 32  # 2 ticks, one unit, at the end of step 2
+    tape.side[2:4, 0], tape.size_lots[2:4, 0] = 1, 5
+    statistics = step_statistics(tape)
+    np.testing.assert_array_equal(statistics["gap"], np.eye(T)[3])
+    np.testing.assert_allclose(statistics["gap_volume"], np.tanh(1.0) * np.eye(T)[3], rtol=1e-6)
 
 
 def test_orders_fall_into_the_bins_of_their_size_and_depth():

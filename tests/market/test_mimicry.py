@@ -10,9 +10,8 @@ from tests.market.conftest import compiled_rollouts
 
 
 def _pair(execution, params):
-    keys = jax.random.split(jax.random.key(7), 256)
     play = compiled_rollouts(execution)
-    return [play(keys, jnp.full(256, z), params) for z in (0, 1)]
+    return [play(jax.random.split(jax.random.key(7), 256), jnp.full(256, z), params) for z in (0, 1)]
 
 
 def test_mimic_tapes_are_bit_identical_across_classes_with_the_arbitrageur_on(params):

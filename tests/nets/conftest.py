@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def random_parameters():
     """``random_parameters(module, *inputs, scale)``: normal numbers in the shapes of ``module.init``."""
 
