@@ -1,4 +1,6 @@
-"""Play random orders in the market and check its books: ``python -m amarl_jax.random_play --config=configs/fast_debug.py``.
+"""Play random orders in the market and check its books.
+
+  python -m amarl_jax.random_play --config=configs/fast_debug.py
 
 Three agents act uniformly at random in a batch of environments with both kinds of episodes. The command checks after
 every step that cash and lots sum to exactly zero over all owners and that no position limit is broken, and prints how
@@ -14,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from ml_collections.config_flags import DEFINE_config_file
+from ml_collections.config_flags import DEFINE_config_file, get_override_values
 
 from amarl_jax import cli, machine
 from amarl_jax import config as configuration
@@ -56,7 +58,7 @@ def main(values: flags.FlagValues) -> None:
     """Play, check, print."""
     if values.config is None:
         raise BadInput("--config is required, for example --config=configs/fast_debug.py")
-    configuration.apply_overrides(values.config, values["config"].override_values)
+    configuration.apply_overrides(values.config, get_override_values(values["config"]))
     experiment = configuration.resolve(values.config)
     print(machine.prepare(experiment.run))
     params, spec, n_envs = as_arrays(experiment.env_params), experiment.market_spec, experiment.learn_spec.n_envs

@@ -76,5 +76,3 @@ def fresh_summaries(
 
     rows = jax.lax.map(play, jax.random.split(key, -(-n_episodes // batch)))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
-
-

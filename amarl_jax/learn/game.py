@@ -22,9 +22,9 @@ AGENT_NAMES = {Agent.EXECUTION: "execution", Agent.MAKER: "maker", Agent.ARBITRA
 class Game:
     """Everything static. Hashable, so that a jitted function may take it as a static argument."""
 
-    market_spec: MarketSpec = MarketSpec()
-    network: NetworkSpec = NetworkSpec()
-    learn: LearnSpec = LearnSpec()
+    market_spec: MarketSpec
+    network: NetworkSpec
+    learn: LearnSpec
 
     @functools.cached_property
     def market(self) -> Market:

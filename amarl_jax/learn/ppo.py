@@ -119,15 +119,21 @@ def critic_loss(parameters: PyTree, batch: PpoBatch, game: Game, hypers: Hypers)
     """``value_weight * sum_i mean (V_i - target_i)^2``, over the entries each head's mask lets count."""
     value = values(parameters, batch.global_seen, batch.actions, game)
     errors = [value_loss(value[..., i], batch.target[..., i], batch.mask[..., i]) for i in Agent]
-    return hypers.value_weight * sum(errors)
+    return hypers.value_weight * jnp.sum(jnp.stack(errors))
 
 
 def _minibatch_step(
-    agents: Agents, critic: Trained, batch: PpoBatch, trained: tuple[Agent, ...], update: Array, game: Game, hypers: Hypers
+    agents: Agents,
+    critic: Trained,
+    batch: PpoBatch,
+    trained: tuple[Agent, ...],
+    update: Array,
+    game: Game,
+    hypers: Hypers,
 ) -> tuple[Agents, Trained, dict[str, Array]]:
     """One gradient step of the trained agents and of the critic."""
     lr_actor = scheduled(hypers.lr_actor, update, hypers)
-    networks, metrics = list(agents), {}
+    networks, metrics = list(agents), dict[str, Array]()
     for agent in trained:
         gradient, diagnostics = jax.grad(actor_loss, has_aux=True)(agents[agent].params, agent, batch, game, hypers)
         networks[agent] = descend(agents[agent], gradient, lr_actor, hypers)

@@ -14,8 +14,7 @@ from amarl_jax.types import Array, PyTree
 PRIORITY_MIN = 1e-6  # no stored episode may become impossible to draw
 
 
-@struct.dataclass
-class ReplayState:
+class ReplayState(struct.PyTreeNode):
     """A ring of items; slots ``0 .. size - 1`` hold one."""
 
     storage: PyTree  # leaves [capacity, ...], the items' own dtypes
@@ -61,7 +60,7 @@ def add(state: ReplayState, items: PyTree, priority: Array | None = None) -> Rep
         priority = jnp.full(n, jnp.where(state.size > 0, jnp.max(state.priority), 1.0))
     chex.assert_shape(priority, (n,))
     slots = (state.cursor + jnp.arange(n, dtype=jnp.int32)) % capacity
-    return state.replace(  # type: ignore[attr-defined]
+    return state.replace(
         storage=jax.tree.map(lambda old, new: old.at[slots].set(new), state.storage, items),
         priority=state.priority.at[slots].set(jnp.maximum(priority, PRIORITY_MIN)),
         cursor=(state.cursor + n) % capacity,
@@ -105,6 +104,4 @@ def sample(key: Array, state: ReplayState, n: int, alpha: Array | float, beta: A
 def update_priorities(state: ReplayState, indices: Array, priority: Array) -> ReplayState:
     """Set the priorities of drawn items, for example to their latest loss; both [n]."""
     chex.assert_equal_shape([indices, priority])
-    return state.replace(  # type: ignore[attr-defined]
-        priority=state.priority.at[indices].set(jnp.maximum(priority, PRIORITY_MIN))
-    )
+    return state.replace(priority=state.priority.at[indices].set(jnp.maximum(priority, PRIORITY_MIN)))

@@ -130,14 +130,12 @@ def _play_step(
     }
 
 
-def rollouts(
-    keys: Array, market: Market, players: Players, belief: Belief, z: Array, params: EnvParams
-) -> Trajectory:
+def rollouts(keys: Array, market: Market, players: Players, belief: Belief, z: Array, params: EnvParams) -> Trajectory:
     """``[E]`` episodes side by side, one key and one ``z`` each."""
     return jax.vmap(lambda k, label: rollout(k, market, players, belief, label, params))(keys, z)
 
 
-def stratified_labels(key: Array, n_envs: int, probability: Array) -> Array:
+def stratified_labels(key: Array, n_envs: int, probability: Array | float) -> Array:
     """``z`` with ``P(z = 1)`` met to within one environment in every batch, in random order. [E] int32."""
     key_shift, key_order = jax.random.split(key)
     position = (jnp.arange(n_envs) + jax.random.uniform(key_shift)) / n_envs

@@ -6,6 +6,7 @@ from flax import struct
 
 from amarl_jax.information import mine
 from amarl_jax.information.flow_features import flow_features, flow_series
+from amarl_jax.information.scaling import FeatureScale, standardise
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.rollout import Trajectory
@@ -29,13 +30,21 @@ class Scores:
     log_posterior: Array  # [E, T] log P(z = 1 | F_<=t) according to the source in use
 
 
-def evidence(trajectory: Trajectory) -> Array:
-    """``h_t``, what the statistics network knows of the past: running flow features and the belief's state.
+def raw_evidence(trajectory: Trajectory) -> Array:
+    """Running flow features of every step, before standardisation. [E, T, D]."""
+    return jax.vmap(flow_features)(trajectory.output.tape)
 
-    [E, T, D] for [E] episodes; the belief's state is a constant to whoever trains on it.
+
+def evidence(scale: FeatureScale, trajectory: Trajectory) -> Array:
+    """``h_t``, what the statistics network knows of the past. [E, T, D + d_model + 1] for [E] episodes.
+
+    Running flow features as deviations from their mean at that step, the belief's state (a constant to whoever
+    trains on it), and the time.
     """
-    flow = jax.vmap(flow_features)(trajectory.output.tape)
-    return jnp.concatenate([flow, jax.lax.stop_gradient(trajectory.hidden)], axis=-1)
+    flow = jax.vmap(lambda episode: standardise(scale, episode))(raw_evidence(trajectory))
+    n_envs, horizon = flow.shape[:2]
+    time = jnp.broadcast_to(jnp.linspace(-1.0, 1.0, horizon)[None, :, None], (n_envs, horizon, 1))
+    return jnp.concatenate([flow, jax.lax.stop_gradient(trajectory.hidden), time], axis=-1)
 
 
 def statistics_scores(params: PyTree, features: Array, game: Game) -> Array:
@@ -49,7 +58,7 @@ def log_posterior_one(state: TrainState, trajectory: Trajectory, game: Game, par
     """``log P(z = 1 | F_<=t)`` according to ``leakage_source``. [E, T] nats."""
     if game.learn.leakage_source == "belief":
         return jnp.log(jnp.maximum(trajectory.belief, 1e-8))
-    scores = statistics_scores(state.statistics.params, evidence(trajectory), game)
+    scores = statistics_scores(state.statistics.params, evidence(state.evidence_scale, trajectory), game)
     return mine.log_posterior(scores, params.informed_probability)[..., 1]
 
 
@@ -76,11 +85,9 @@ def score(state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers,
     credit = mine.leakage_increments if game.learn.leakage_credit == "increment" else mine.leakage_levels
     leakage = jax.vmap(lambda row: credit(row, params.informed_probability))(log_posterior)
     predicted = flow_predictability(state, trajectory, game)
-    terms = jax.vmap(lambda out, side: rewards.market_terms(out, side, params))(
-        trajectory.output, trajectory.direction
-    )
-    reward = jax.vmap(lambda *episode: rewards.compose(*episode, hypers))(
-        terms, trajectory.output, trajectory.z, trajectory.belief, leakage, predicted
+    terms = jax.vmap(lambda out, side: rewards.market_terms(out, side, params))(trajectory.output, trajectory.direction)
+    reward = jax.vmap(rewards.compose, in_axes=(0, 0, 0, 0, 0, 0, None))(
+        terms, trajectory.output, trajectory.z, trajectory.belief, leakage, predicted, hypers
     )
     return Scores(
         reward=jax.lax.stop_gradient(reward),

@@ -3,17 +3,20 @@
 import jax
 import jax.numpy as jnp
 
+from amarl_jax.information.scaling import update_scale
 from amarl_jax.learn import replay
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.optimiser import descend, scheduled
 from amarl_jax.learn.rollout import Trajectory
-from amarl_jax.learn.scoring import evidence, flow_law, statistics_scores
+from amarl_jax.learn.scoring import evidence, flow_law, raw_evidence, statistics_scores
 from amarl_jax.learn.state import Episode, TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.nets.belief import belief_loss
 from amarl_jax.nets.predictor import predictability
 from amarl_jax.types import Array, PyTree
+
+SCALE_DECAY = 0.9  # per rollout, of the location and scale of the MI critic's inputs
 
 
 def fit_mine(
@@ -23,7 +26,8 @@ def fit_mine(
 
     Each step takes all episodes at a random share of the time steps, with one partition per time step.
     """
-    features = evidence(trajectory)
+    scale = update_scale(state.evidence_scale, raw_evidence(trajectory), SCALE_DECAY)
+    features = evidence(scale, trajectory)
     n_steps, horizon = game.learn.n_mine_steps, features.shape[1]
     share = -(-horizon // n_steps)
     times = jax.random.permutation(key, horizon)[jnp.arange(n_steps * share) % horizon].reshape(n_steps, share)
@@ -42,7 +46,7 @@ def fit_mine(
         return (descend(statistics, gradient, learning_rate, hypers), estimator), value
 
     (statistics, estimator), losses = jax.lax.scan(step, (state.statistics, state.estimator), times)
-    return state.replace(statistics=statistics, estimator=estimator), {"mine/loss": losses[-1]}
+    return state.replace(statistics=statistics, estimator=estimator, evidence_scale=scale), {"mine/loss": losses[-1]}
 
 
 def fit_predictor(
@@ -61,7 +65,7 @@ def fit_predictor(
         def loss(network: PyTree) -> Array:
             predict = jax.vmap(lambda episode: game.predictor.apply(network, episode))
             predicted, log_std = predict(series[rows])
-            gain = jax.vmap(lambda *episode: predictability(*episode, mean, std))(series[rows], predicted, log_std)
+            gain = jax.vmap(predictability, in_axes=(0, 0, 0, None, None))(series[rows], predicted, log_std, mean, std)
             return -jnp.mean(gain)
 
         value, gradient = jax.value_and_grad(loss)(predictor.params)

@@ -8,6 +8,7 @@ from flax import struct
 
 from amarl_jax.information.flow_features import flow_features, flow_series
 from amarl_jax.information.mine import MineState
+from amarl_jax.information.scaling import FeatureScale, init_scale
 from amarl_jax.learn import replay
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
@@ -35,8 +36,7 @@ class Episode:
     z: Array  # [] int32
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """The carry of training; arrays only."""
 
     key: Array  # [] typed
@@ -46,6 +46,7 @@ class TrainState:
     belief: Trained
     statistics: Trained  # critic of the mutual-information estimator
     estimator: MineState | PyTree  # its moving averages, [T]
+    evidence_scale: FeatureScale  # [T, D] location and scale of the flow features it reads
     predictor: Trained
     replay: ReplayState  # of Episode
 
@@ -82,7 +83,7 @@ def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> Tra
     width = game.network.belief.d_model
     features = jax.eval_shape(flow_features, episode.tape)
     series = jax.eval_shape(flow_series, episode.tape)
-    n_mine = features.shape[-1] + width
+    n_mine = features.shape[-1] + width + 1
     return TrainState(
         key=keys[7],
         update=jnp.int32(0),
@@ -91,6 +92,7 @@ def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> Tra
         belief=fresh(game.belief.init(keys[4], episode.tape), hypers),
         statistics=fresh(game.statistics.init(keys[5], jnp.zeros(n_mine)), hypers),
         estimator=game.estimator.init((spec.horizon,)),
+        evidence_scale=init_scale(features.shape),
         predictor=fresh(game.predictor.init(keys[6], jnp.zeros(series.shape)), hypers),
         replay=replay.init(episode, game.learn.replay_capacity),
     )

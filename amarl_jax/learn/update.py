@@ -5,8 +5,8 @@ import jax.numpy as jnp
 
 from amarl_jax.learn.game import AGENT_NAMES, Game
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.phases import learned_metric_names, metrics_measured, play_and_learn
 from amarl_jax.learn.optimiser import Trained
+from amarl_jax.learn.phases import learned_metric_names, metrics_measured, play_and_learn
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.trees import all_finite
@@ -15,9 +15,7 @@ from amarl_jax.types import Agent, Array
 PHASE_NAMES = ("phase_a", "phase_b")
 
 
-def update(
-    state: TrainState, hypers: Hypers, params: EnvParams, game: Game
-) -> tuple[TrainState, dict[str, Array]]:
+def update(state: TrainState, hypers: Hypers, params: EnvParams, game: Game) -> tuple[TrainState, dict[str, Array]]:
     """One pass of the alternating scheme: phase A, then phase B (design: section 7).
 
     Args:
@@ -55,7 +53,7 @@ def networks(state: TrainState) -> dict[str, Trained]:
 def _average_by_phase(rows: dict[str, Array], schedule: list[int], game: Game) -> dict[str, Array]:
     """Means over each phase's rollouts, named ``phase/metric``, of what was measured in that phase."""
     names = PHASE_NAMES if game.learn.alternating else ("joint",)
-    metrics = {}
+    metrics: dict[str, Array] = {}
     for index, (name, trained) in enumerate(zip(names, game.phases(), strict=True)):
         mine = slice(schedule.index(index), schedule.index(index) + schedule.count(index))
         measured = (set(rows) - set(learned_metric_names())) | set(metrics_measured(trained))

@@ -98,7 +98,7 @@ def _append_events(recent: TapeEvents, tape: Tape) -> TapeEvents:
 class Market:
     """The environment: static sizes, and two pure functions."""
 
-    spec: MarketSpec = MarketSpec()
+    spec: MarketSpec
 
     @property
     def book_spec(self) -> lob.BookSpec:

@@ -1,5 +1,7 @@
 """One step's event table: who sends what, when it arrives, and what the book makes of it."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -69,11 +71,12 @@ def limit_price(side: Array, offset_ticks: Array, mid2: Array) -> Array:
 
 def position_limits(params: EnvParams) -> Array:
     """[O] lots: the largest absolute position each owner may reach; orders are cut to it when they arrive."""
-    limits = [NO_LIMIT] * N_OWNERS
-    limits[Owner.SLOT] = params.parent_lots
-    limits[Owner.MAKER] = params.maker_inventory_limit
-    limits[Owner.ARBITRAGEUR] = params.arbitrageur_position_limit
-    return jnp.stack([jnp.asarray(limit, jnp.int32) for limit in limits])
+    limits: dict[Owner, Array | int] = {
+        Owner.SLOT: params.parent_lots,
+        Owner.MAKER: params.maker_inventory_limit,
+        Owner.ARBITRAGEUR: params.arbitrageur_position_limit,
+    }
+    return jnp.stack([jnp.asarray(limits.get(owner, NO_LIMIT), jnp.int32) for owner in Owner])
 
 
 def first_id(spec: MarketSpec, time: Array) -> Array:
@@ -96,7 +99,7 @@ def _arbitrageur_row(book: Book, signal: Array, params: EnvParams) -> dict[str, 
         "kind": _kind(sends, MessageKind.IMMEDIATE_OR_CANCEL)[None],
         "side": side[None],
         "price": best[target][None],
-        "quantity": params.arbitrageur_order_lots[None],
+        "quantity": jnp.asarray(params.arbitrageur_order_lots)[None],
     }
 
 
@@ -200,7 +203,7 @@ def process(
         room = limits[message.owner] - message.side * accounts.inventory[message.owner]
         is_cancel = message.kind == MessageKind.CANCEL
         quantity = jnp.where(is_cancel, message.quantity, jnp.clip(message.quantity, 0, jnp.maximum(room, 0)))
-        message = message.replace(quantity=quantity, kind=_kind(is_cancel | (quantity > 0), message.kind))
+        message = replace(message, quantity=quantity, kind=_kind(is_cancel | (quantity > 0), message.kind))
         book, execution = apply(book, message, book_spec)
         is_stale = (execution.owner == Owner.MAKER) & (execution.order_id < table.first_id)
         stale_lots = jnp.sum(jnp.where(is_stale, execution.quantity, 0), dtype=jnp.int32)
@@ -218,9 +221,7 @@ def process(
     return book, accounts, log
 
 
-def record_tape(
-    log: EventLog, mid2: Array, removals: Array, value_gap: Array, spread: Array, spec: MarketSpec
-) -> Tape:
+def record_tape(log: EventLog, mid2: Array, removals: Array, value_gap: Array, spread: Array, spec: MarketSpec) -> Tape:
     """The step as the maker sees it: every order but its own, anonymous, in arrival order.
 
     Args:

@@ -35,7 +35,7 @@ def buy_probability(news: Array, mid2: Array, params: EnvParams) -> Array:
     return 0.5 + jnp.clip(tilt, -params.tilt_max, params.tilt_max)
 
 
-def bounded_count(uniform: Array, rate: Array, max_count: int) -> tuple[Array, Array]:
+def bounded_count(uniform: Array, rate: Array | float, max_count: int) -> tuple[Array, Array]:
     """A Poisson count by inverse CDF, bounded; a fixed number of operations under ``vmap``.
 
     Args:

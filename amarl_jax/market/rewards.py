@@ -24,7 +24,7 @@ class MarketTerms:
     arbitrageur_pnl: Array  # [T]
 
 
-def money_unit(params: EnvParams) -> Array:
+def money_unit(params: EnvParams) -> Array | float:
     """``Q is_unit_ticks``, tick-lots per reward unit. [] float32."""
     return params.parent_lots * params.is_unit_ticks
 

@@ -43,7 +43,7 @@ def decode_action(action: Array, direction: Array, spec: MarketSpec) -> SlotDeci
 
 
 def as_sent(decision: SlotDecision) -> SlotDecision:
-    """The decision with every mark 0 where nothing is sent, so that a decision not to act looks the same by any rule."""
+    """The decision with every mark 0 where nothing is sent: not to act looks the same by any rule."""
     return jax.tree.map(lambda mark: jnp.where(decision.acts, mark, jnp.zeros_like(mark)), decision)
 
 

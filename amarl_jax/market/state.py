@@ -3,7 +3,7 @@
 from flax import struct
 
 from amarl_jax.lob.book import Book
-from amarl_jax.types import Array, Tape
+from amarl_jax.types import Array
 
 
 @struct.dataclass
@@ -25,8 +25,7 @@ class TapeEvents:
     time_256: Array  # [H] uint8
 
 
-@struct.dataclass
-class EnvState:
+class EnvState(struct.PyTreeNode):
     """Everything the next step depends on, hidden state included."""
 
     time: Array  # [] int32, steps done

@@ -121,16 +121,14 @@ class ExecutionHead:
     def sample(self, key: Array) -> ExecutionLatents:
         """All five latents, whether or not the gate executes them."""
         chex.assert_shape(self.gate_logit, ())
-        key_gate, key_side, key_size, key_offset, key_kind = jax.random.split(key, 5)
-        gate, side, kind = self._bernoullis()
-        size, offset = self._betas()
-        return ExecutionLatents(
-            gate=gate.sample(seed=key_gate),
-            side=side.sample(seed=key_side),
-            size=_inside(size.sample(seed=key_size)),
-            offset=_inside(offset.sample(seed=key_offset)),
-            kind=kind.sample(seed=key_kind),
-        )
+        key_bernoulli, key_beta = jax.random.split(key)
+        probabilities = jax.nn.sigmoid(jnp.stack([self.gate_logit, self.side_logit, self.kind_logit]))
+        draws = (jax.random.uniform(key_bernoulli, (3,)) < probabilities).astype(jnp.float32)
+        # Beta(a, b) is G_a / (G_a + G_b); one call for all four Gammas compiles once
+        shapes = jnp.stack([self.size_a, self.size_b, self.offset_a, self.offset_b])
+        log_gamma = jax.random.loggamma(key_beta, shapes)
+        size, offset = _inside(jax.nn.sigmoid(log_gamma[0::2] - log_gamma[1::2]))
+        return ExecutionLatents(gate=draws[0], side=draws[1], size=size, offset=offset, kind=draws[2])
 
     def log_prob(self, latents: ExecutionLatents) -> Array:
         """``log p(gate) + gate (log p(side) + log p(size) + log p(kind) + kind log p(offset))``, nats, [].

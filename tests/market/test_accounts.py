@@ -40,7 +40,9 @@ def test_position_limits_hold_after_every_step(random_episodes, params):
 
 
 def test_the_slot_is_limited_along_its_side_in_both_classes(random_episodes, params):
-    position = np.asarray(random_episodes.output.inventory)[..., Owner.SLOT] * np.asarray(random_episodes.direction)[:, None]
+    position = (
+        np.asarray(random_episodes.output.inventory)[..., Owner.SLOT] * np.asarray(random_episodes.direction)[:, None]
+    )
     for z in (0, 1):
         of_class = position[np.asarray(random_episodes.z) == z]
         assert np.abs(of_class).max() <= int(params.parent_lots)

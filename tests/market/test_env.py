@@ -129,7 +129,14 @@ def test_quotes_keep_a_tick_between_them_and_a_lot_each(params):
 
 def test_the_maker_quotes_no_side_that_would_break_its_limit(step, market, quiet):
     tight = quiet.replace(maker_inventory_limit=jnp.int32(3))
-    _, outs = _play(step, market, tight, _actions(maker=(0.0, 0.0, 1.0, 1.0)), _actions(arbitrageur=-1.0), _actions(arbitrageur=-1.0))
+    _, outs = _play(
+        step,
+        market,
+        tight,
+        _actions(maker=(0.0, 0.0, 1.0, 1.0)),
+        _actions(arbitrageur=-1.0),
+        _actions(arbitrageur=-1.0),
+    )
     assert max(abs(int(out.inventory[Owner.MAKER])) for out in outs) == 3
 
 

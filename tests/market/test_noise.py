@@ -82,7 +82,10 @@ def test_buying_follows_the_value_gap_up_to_the_clip():
         assert float(noise.buy_probability(jnp.float32(gap + 3.5), jnp.int32(7), params)) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("side", "offset", "mid2", "price"), [(1, 2, 10, 3), (-1, 2, 10, 7), (1, 0, 5, 2), (-1, 0, 5, 3), (1, -2, 5, 4), (-1, -2, -5, -4)])
+@pytest.mark.parametrize(
+    ("side", "offset", "mid2", "price"),
+    [(1, 2, 10, 3), (-1, 2, 10, 7), (1, 0, 5, 2), (-1, 0, 5, 3), (1, -2, 5, 4), (-1, -2, -5, -4)],
+)
 def test_half_tick_centres_round_outward(side, offset, mid2, price):
     assert int(limit_price(jnp.int32(side), jnp.int32(offset), jnp.int32(mid2))) == price
 
@@ -98,7 +101,9 @@ def test_every_slot_order_survives_encoding_and_decoding():
         is_limit=jnp.asarray(limit.reshape(-1)),
     )
     for direction in (-1, 1):
-        again = jax.vmap(lambda d, u=direction: decode_action(encode_action(d, jnp.int32(u), SPEC), jnp.int32(u), SPEC))(decision)
+        again = jax.vmap(
+            lambda d, u=direction: decode_action(encode_action(d, jnp.int32(u), SPEC), jnp.int32(u), SPEC)
+        )(decision)
         for name in decision.__dataclass_fields__:
             np.testing.assert_array_equal(np.asarray(getattr(again, name)), np.asarray(getattr(decision, name)))
 

@@ -58,7 +58,7 @@ def test_a_seller_is_measured_the_other_way_round():
 
 
 def test_maker_earns_its_spread_and_the_revaluation_of_what_it_holds():
-    # step 0: sells 4 at 2 over mid 1.5, then -4 lots times dV = 1; step 1: sells 5 at 3 over 2.5, -9 * 4; step 2: -9 * 2
+    # step 0: sells 4 at 2 over mid 1.5, then -4 lots at dV = 1; step 1: 5 at 3 over 2.5, -9 * 4; step 2: -9 * 2
     np.testing.assert_allclose(np.asarray(rewards.maker_pnl(OUTPUT)), [2.0 - 4.0, 2.5 - 36.0, -18.0])
 
 
