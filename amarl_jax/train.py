@@ -150,7 +150,8 @@ def evaluate_state(
     key_play, key_detector = jax.random.split(key)
     summaries = play_frozen(key_play, state, hypers, params, game, experiment.run.eval_episodes)
     prior, unit = float(params.informed_probability), float(params.is_unit_ticks)
-    return evaluate_summaries(key_detector, jax.tree.map(np.asarray, summaries), prior, unit)
+    tick_bps = 1e4 * game.market_spec.tick_size / game.market_spec.initial_mid_price
+    return evaluate_summaries(key_detector, jax.tree.map(np.asarray, summaries), prior, unit, tick_bps)
 
 
 def closing_rows(evaluation: Evaluation, experiment: Experiment) -> tuple[str, list[tuple[str, str, str]]]:
@@ -158,6 +159,7 @@ def closing_rows(evaluation: Evaluation, experiment: Experiment) -> tuple[str, l
     metrics = evaluation.metrics
     wanted = (
         ("implementation shortfall", "execution/shortfall_ticks", "ticks per parent lot, remainder included"),
+        ("", "execution/shortfall_bps", "the same in basis points of the opening mid"),
         ("completion", "execution/completion", "share of the parent order"),
         ("information, fresh detector", "information/fresh_nats", "nats of 0.693, held out"),
         ("accuracy, fresh detector", "information/fresh_accuracy", "informed or not, held out"),

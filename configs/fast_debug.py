@@ -48,10 +48,15 @@ def shrink_networks(networks: ConfigDict) -> None:
 def shrink_training(config: ConfigDict) -> None:
     """64 environments, phases of two episodes."""
     training = config.training
-    training.total_timesteps = 512_000  # environment steps: 40 updates
+    training.total_timesteps = 384_000  # environment steps: 30 updates
     training.n_envs = 64  # E
     training.n_minibatches = 2  # of 32 environments
     training.n_epochs = 4  # PPO passes
+    training.lr_actor = 1e-3  # small networks and few updates bear, and need, larger steps
+    training.lr_mine = 1e-3
+    training.lr_belief = 1e-3
+    training.n_belief_steps = 8  # per rollout
+    config.eval_episodes = 2048  # held-out episodes of the closing table
     training.alternating.exec_phase_steps = 100  # steps per environment: two episodes
     training.alternating.mm_arb_phase_steps = 100  # steps per environment
     config.checkpoint_interval = 10  # updates

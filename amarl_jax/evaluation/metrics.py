@@ -51,7 +51,9 @@ def fresh_detection(key: Array, summaries: EpisodeSummary, prior: float) -> Dete
     return detect(key, np.asarray(summaries.flow), np.asarray(summaries.z), prior=prior)
 
 
-def evaluate_summaries(key: Array, summaries: EpisodeSummary, prior: float, unit_ticks: float) -> Evaluation:
+def evaluate_summaries(
+    key: Array, summaries: EpisodeSummary, prior: float, unit_ticks: float, tick_bps: float
+) -> Evaluation:
     """Metrics of fresh episodes of frozen policies.
 
     Args:
@@ -59,6 +61,7 @@ def evaluate_summaries(key: Array, summaries: EpisodeSummary, prior: float, unit
         summaries: [n] episodes that nothing was trained on.
         prior: p_z.
         unit_ticks: ``is_unit_ticks``, ticks per parent lot in one reward unit.
+        tick_bps: one tick in basis points of the opening mid.
     """
     rows = jax.tree.map(np.asarray, summaries)
     informed = rows.z == 1
@@ -69,6 +72,7 @@ def evaluate_summaries(key: Array, summaries: EpisodeSummary, prior: float, unit
     metrics = {
         "execution/shortfall_ticks": shortfall,
         "execution/shortfall_units": Estimate(shortfall.value / unit_ticks, shortfall.stderr / unit_ticks),
+        "execution/shortfall_bps": Estimate(shortfall.value * tick_bps, shortfall.stderr * tick_bps),
         "execution/completion": mean_and_error(rows.completion[informed]),
         "execution/child_orders": mean_and_error(rows.child_orders[informed]),
         "information/fresh_nats": Estimate(float(detection.mi), float(detection.mi_stderr)),

@@ -62,21 +62,23 @@ def log_posterior_one(state: TrainState, trajectory: Trajectory, game: Game, par
     return mine.log_posterior(scores, params.informed_probability)[..., 1]
 
 
-def flow_law(trajectory: Trajectory) -> tuple[Array, Array, Array]:
-    """The flow series [E, T, D] with its unconditional mean and standard deviation [D] in these episodes."""
+def standard_flow(trajectory: Trajectory) -> Array:
+    """The flow series in units of its unconditional law in these episodes: mean 0, deviation 1. [E, T, D]."""
     series = jax.vmap(flow_series)(trajectory.output.tape)
-    return series, jnp.mean(series, axis=(0, 1)), jnp.maximum(jnp.std(series, axis=(0, 1)), STD_FLOOR)
+    mean, std = jnp.mean(series, axis=(0, 1)), jnp.std(series, axis=(0, 1))
+    return (series - mean[None, None]) / jnp.maximum(std, STD_FLOOR)[None, None]
+
+
+def predictability_gain(params: PyTree, series: Array, game: Game) -> Array:
+    """Log-likelihood the predictor gains over the unconditional law, of one standardised episode [T, D]. [T] nats."""
+    mean, log_std = game.predictor.apply(params, series)
+    n_features = series.shape[1]
+    return predictability(series, mean, log_std, jnp.zeros(n_features), jnp.ones(n_features))
 
 
 def flow_predictability(state: TrainState, trajectory: Trajectory, game: Game) -> Array:
     """``Pred[t]``: log-likelihood the predictor gains over the unconditional law. [E, T] nats."""
-    series, mean, std = flow_law(trajectory)
-
-    def gain(episode: Array) -> Array:
-        predicted, log_std = game.predictor.apply(state.predictor.params, episode)
-        return predictability(episode, predicted, log_std, mean, std)
-
-    return jax.vmap(gain)(series)
+    return jax.vmap(lambda row: predictability_gain(state.predictor.params, row, game))(standard_flow(trajectory))
 
 
 def score(state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers, params: EnvParams) -> Scores:

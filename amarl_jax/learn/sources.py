@@ -9,11 +9,16 @@ from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.optimiser import descend, scheduled
 from amarl_jax.learn.rollout import Trajectory
-from amarl_jax.learn.scoring import evidence, flow_law, raw_evidence, statistics_scores
+from amarl_jax.learn.scoring import (
+    evidence,
+    predictability_gain,
+    raw_evidence,
+    standard_flow,
+    statistics_scores,
+)
 from amarl_jax.learn.state import Episode, TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.nets.belief import belief_loss
-from amarl_jax.nets.predictor import predictability
 from amarl_jax.types import Array, PyTree
 
 SCALE_DECAY = 0.9  # per rollout, of the location and scale of the MI critic's inputs
@@ -52,8 +57,8 @@ def fit_mine(
 def fit_predictor(
     state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers
 ) -> tuple[TrainState, dict[str, Array]]:
-    """``n_mine_steps`` steps of maximum likelihood on the informed episodes' flow, a share of them at a time."""
-    series, mean, std = flow_law(trajectory)
+    """``n_mine_steps`` steps of maximum likelihood on the flow of both classes, a share of the episodes at a time."""
+    series = standard_flow(trajectory)
     n_envs = series.shape[0]
     share = max(1, n_envs // game.learn.n_mine_steps)
     starts = (jnp.arange(game.learn.n_mine_steps) * share) % n_envs
@@ -63,10 +68,7 @@ def fit_predictor(
         rows = (start + jnp.arange(share)) % n_envs
 
         def loss(network: PyTree) -> Array:
-            predict = jax.vmap(lambda episode: game.predictor.apply(network, episode))
-            predicted, log_std = predict(series[rows])
-            gain = jax.vmap(predictability, in_axes=(0, 0, 0, None, None))(series[rows], predicted, log_std, mean, std)
-            return -jnp.mean(gain)
+            return -jnp.mean(jax.vmap(lambda row: predictability_gain(network, row, game))(series[rows]))
 
         value, gradient = jax.value_and_grad(loss)(predictor.params)
         return descend(predictor, gradient, learning_rate, hypers), value

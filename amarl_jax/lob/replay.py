@@ -1,0 +1,292 @@
+"""Replay streams of messages through the order book: NumPy in, NumPy out, every trade reported.
+
+A stream is a mapping of equal-length columns ``kind, side, price, quantity, order_id, owner``: arrays or lists of
+integers of any width. Long streams run in chunks of one compiled program; fills are compressed on the host after each
+of them, so memory is bounded and no trade is lost. A lone stream is a batch of one.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from amarl_jax.lob.book import (
+    NEVER,
+    Book,
+    BookSpec,
+    Counters,
+    Message,
+    MessageKind,
+    SelfTrade,
+    Side,
+    apply,
+    empty_book,
+    live,
+    prices,
+    sizes,
+)
+from amarl_jax.lob.columns import FIELDS, INT32_MIN, Numbering, check_resting, clip, integer, read_columns, read_orders
+from amarl_jax.lob.messages import INT32_MAX
+from amarl_jax.lob.snapshot import level_snapshot
+from amarl_jax.types import Array
+
+__all__ = ["FIELDS", "MessageKind", "ReplayResult", "SelfTrade", "replay", "replay_batch"]
+
+_RECORD_BYTES = 1 << 25  # what the records of one chunk may take
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """What a stream did and the book it left. Arrays are int64; ids and owners are those of the stream."""
+
+    trades: np.ndarray  # [n, 6] price, quantity, maker id, taker id, maker owner, taker owner; in time order, complete
+    bids: np.ndarray  # [k, 4] price, quantity, order id, owner; in priority order
+    asks: np.ndarray  # [k, 4] the same
+    counters: dict[str, int]  # what did not go the plain way, by name; see `messages.Counters`
+    checksum: int  # runs over the whole book after every message that is not padding; see `_checksum`
+    levels: np.ndarray  # int32 [messages, 2, L, 2] price and lots of the best levels after every message; 0 if none
+
+
+def replay(
+    messages: Mapping[str, Any], capacity: int, *, bids: Any = None, asks: Any = None, **options: Any
+) -> ReplayResult:
+    """Replay one stream ``[messages]`` through a book of ``capacity`` orders per side; see :func:`replay_batch`.
+
+    ``bids`` and ``asks`` (``[k, 4]``, as in the result) are the orders at rest when it starts.
+    """
+    columns = {name: column[None] for name, column in read_columns(messages, n_axes=1).items()}
+    return _replay(columns, capacity, [read_orders("bids", bids)], [read_orders("asks", asks)], **options)[0]
+
+
+def replay_batch(
+    messages: Mapping[str, Any],
+    capacity: int,
+    *,
+    bids: Sequence[Any] | None = None,
+    asks: Sequence[Any] | None = None,
+    **options: Any,
+) -> list[ReplayResult]:
+    """Replay streams ``[streams, messages]``, each through a book of its own; one result per stream.
+
+    ``kind`` is a :class:`MessageKind` (NONE pads shorter streams), ``side`` +1 to buy and -1 to sell, ``price`` in
+    ticks, ``quantity`` in lots, 0 in a CANCEL for all. ``bids`` and ``asks`` have one ``[k, 4]`` per stream.
+
+    Options: ``self_trade`` (ALLOW), ``max_price`` and ``max_quantity`` (2**15 each; their product must fit int32, and
+    what is beyond them, however far, is counted as invalid), ``n_owners`` (None: every integer is an owner; else
+    owners outside 0 .. n_owners - 1 are invalid), ``n_levels`` (0) of the book to report after every message.
+    Raises ValueError naming the field where the input is not of this form.
+    """
+    columns = read_columns(messages, n_axes=2)
+    n_streams = len(columns["kind"])
+    for name, orders in (("bids", bids), ("asks", asks)):
+        if orders is not None and len(orders) != n_streams:
+            raise ValueError(f"{name}: {len(orders)} given for {n_streams} streams")
+    nothing = [None] * n_streams
+    bid_rows = [read_orders("bids", rows) for rows in (nothing if bids is None else bids)]
+    ask_rows = [read_orders("asks", rows) for rows in (nothing if asks is None else asks)]
+    return _replay(columns, capacity, bid_rows, ask_rows, **options)
+
+
+def _replay(
+    columns: dict[str, np.ndarray],
+    capacity: int,
+    bids: list[np.ndarray],
+    asks: list[np.ndarray],
+    *,
+    self_trade: SelfTrade | str = SelfTrade.ALLOW,
+    n_owners: int | None = None,
+    max_price: int = 1 << 15,
+    max_quantity: int = 1 << 15,
+    n_levels: int = 0,
+) -> list[ReplayResult]:
+    given = np.concatenate([*bids, *asks])
+    ids = Numbering.of(columns["order_id"], given[:, 2])
+    owners = Numbering.of(columns["owner"], given[:, 3], always=True) if n_owners is None else Numbering(None)
+    spec = BookSpec(
+        capacity=integer("capacity", capacity),
+        n_owners=_power_of_two(len(owners)) if n_owners is None else integer("n_owners", n_owners),
+        self_trade=SelfTrade(self_trade),
+        max_price=integer("max_price", max_price),
+        max_quantity=integer("max_quantity", max_quantity),
+    )
+    n_levels = integer("n_levels", n_levels, at_least=0)
+    books = [_start(spec, ids, owners, *sides) for sides in zip(bids, asks, strict=True)]
+    state = _State(book=jax.tree.map(lambda *x: jnp.stack(x), *books), checksum=jnp.zeros(len(books), jnp.uint32))
+    log = _Log(columns, ids, owners, state, n_levels)
+    n_streams, n_messages = columns["kind"].shape
+    length = _chunk_length(n_streams, n_messages, spec, n_levels)
+    for start in range(0, n_messages, length):
+        state, record = _run(state, _encode(columns, start, length, ids, owners, spec), spec, n_levels)
+        log.append(start, state, record)
+        counters = jax.tree.map(jnp.zeros_like, state.book.counters)
+        state = replace(state, book=replace(state.book, counters=counters))
+    return log.results()
+
+
+# On the device
+
+
+@struct.dataclass
+class _State:
+    book: Book
+    checksum: Array  # [] uint32
+
+
+@struct.dataclass
+class _Record:
+    """What the host wants to know of one message."""
+
+    quantity: Array  # [N] lots taken from each resting order
+    price: Array  # [N]
+    order_id: Array  # [N]
+    owner: Array  # [N]
+    levels: Array  # [2, L, 2] price and lots of each level after the message
+
+
+@functools.partial(jax.jit, static_argnames=("spec", "n_levels"))
+def _run(state: _State, messages: Message, spec: BookSpec, n_levels: int) -> tuple[_State, _Record]:
+    """Batched scan over one chunk, messages ``[streams, chunk]``."""
+
+    def step(state: _State, message: Message) -> tuple[_State, _Record]:
+        book, execution = apply(state.book, message, spec)
+        ran = state.checksum * jnp.uint32(0x01000193) + _checksum(book)
+        checksum = jnp.where(message.kind == MessageKind.NONE, state.checksum, ran)
+        levels = jnp.zeros((2, 0, 2), jnp.int32)
+        if n_levels:
+            snapshot = level_snapshot(book, n_levels)
+            levels = jnp.stack([snapshot.price, snapshot.size], axis=-1)
+        record = _Record(execution.quantity, execution.price, execution.order_id, execution.owner, levels)
+        return _State(book, checksum), record
+
+    return jax.vmap(lambda start, table: jax.lax.scan(step, start, table))(state, messages)
+
+
+def _checksum(book: Book) -> Array:
+    """``1 + sum (4 rank + 2 side + 1) h`` modulo 2**32 over live orders, ``h = ((a price + size) a + id) a + owner``.
+
+    ``rank`` counts from 0 in each side's priority order, ``side`` is a :class:`Side`, ``a = 0x9E3779B1``. Running over
+    the messages, ``c <- 0x01000193 c + checksum`` from 0.
+    """
+    a = jnp.uint32(0x9E3779B1)
+    price, size, order_id, owner = (
+        x.astype(jnp.uint32) for x in (prices(book), sizes(book), book.order_id, book.owner)
+    )
+    h = ((a * price + size) * a + order_id) * a + owner
+    slot, side = (jax.lax.broadcasted_iota(jnp.int32, h.shape, axis) for axis in (1, 0))
+    weight = (4 * (slot - book.first[:, None]) + 2 * side + 1).astype(jnp.uint32)
+    return jnp.sum(jnp.where(live(book), weight * h, jnp.uint32(0)), dtype=jnp.uint32) + jnp.uint32(1)
+
+
+def _chunk_length(n_streams: int, n_messages: int, spec: BookSpec, n_levels: int) -> int:
+    """A power of two: records stay small, and lots counted in one chunk stay inside int32."""
+    by_memory = _RECORD_BYTES // max(1, n_streams * 16 * (spec.capacity + n_levels))
+    by_counters = INT32_MAX // spec.max_quantity - 2 * spec.capacity
+    most = max(1, min(by_memory, by_counters))
+    return min(_power_of_two(n_messages), 1 << (most.bit_length() - 1))
+
+
+# On the host
+
+
+class _Log:
+    """Collects what the chunks report."""
+
+    def __init__(
+        self, columns: dict[str, np.ndarray], ids: Numbering, owners: Numbering, state: _State, n_levels: int
+    ) -> None:
+        self._columns, self._ids, self._owners, self._state = columns, ids, owners, state
+        n_streams, n_messages = columns["kind"].shape
+        self._lanes: list[np.ndarray] = [np.zeros(0, np.int64)]
+        self._trades: list[np.ndarray] = [np.zeros((0, 6), np.int64)]
+        self._levels = np.zeros((n_streams, n_messages, 2, n_levels, 2), np.int32)
+        self._counters = {name: np.zeros(n_streams, np.int64) for name in Counters.__dataclass_fields__}
+
+    def append(self, start: int, state: _State, record: _Record) -> None:
+        """Add the chunk that began with message ``start``; ``nonzero`` yields time and then priority order."""
+        quantity = np.asarray(record.quantity)
+        filled = lane, index, _ = np.nonzero(quantity)
+        price, order_id, owner = (np.asarray(x)[filled] for x in (record.price, record.order_id, record.owner))
+        taker_id, taker = (self._columns[name][lane, start + index] for name in ("order_id", "owner"))
+        maker_id, maker = self._ids.decode(order_id), self._owners.decode(owner)
+        self._lanes.append(lane)
+        self._trades.append(np.stack([price, quantity[filled], maker_id, taker_id, maker, taker], axis=1))
+        levels = self._levels[:, start : start + quantity.shape[1]]
+        levels[...] = np.asarray(record.levels)[:, : levels.shape[1]]
+        for name, total in self._counters.items():
+            total += np.asarray(getattr(state.book.counters, name))
+        self._state = state
+
+    def results(self) -> list[ReplayResult]:
+        """One result per stream."""
+        lanes, trades = np.concatenate(self._lanes), np.concatenate(self._trades)
+        trades = trades[np.argsort(lanes, kind="stable")]
+        ends = np.cumsum(np.bincount(lanes, minlength=len(self._levels)))
+        book, checksum = jax.tree.map(np.asarray, (self._state.book, self._state.checksum))
+        size = np.diff(book.cumulative, prepend=0, axis=-1)
+        return [
+            ReplayResult(
+                trades=trades[ends[lane - 1] if lane else 0 : ends[lane]],
+                bids=self._resting(book, size, lane, Side.BID),
+                asks=self._resting(book, size, lane, Side.ASK),
+                counters={name: int(total[lane]) for name, total in self._counters.items()},
+                checksum=int(checksum[lane]),
+                levels=self._levels[lane],
+            )
+            for lane in range(len(ends))
+        ]
+
+    def _resting(self, book: Any, size: np.ndarray, lane: int, side: Side) -> np.ndarray:
+        first = int(book.first[lane, side])
+        rows = (book.key, size, book.order_id, book.owner)
+        key, lots, order_id, owner = (x[lane, side, first : first + int(book.count[lane, side])] for x in rows)
+        price = -key if side is Side.BID else key
+        return np.stack([price, lots, self._ids.decode(order_id), self._owners.decode(owner)], axis=1)
+
+
+def _encode(
+    columns: dict[str, np.ndarray], start: int, length: int, ids: Numbering, owners: Numbering, spec: BookSpec
+) -> Message:
+    """Messages ``start`` to ``start + length`` in int32, padded; a price out of bounds stays so in every width."""
+    raw = {name: column[:, start : start + length] for name, column in columns.items()}
+    out_of_bounds = (raw["price"] < -spec.max_price) | (raw["price"] > spec.max_price)
+    encoded = {
+        **{name: clip(raw[name]) for name in ("kind", "side", "quantity")},
+        "price": np.where(out_of_bounds, INT32_MIN, raw["price"]).astype(np.int32),
+        "order_id": ids.encode(raw["order_id"]),
+        "owner": owners.encode(raw["owner"]),
+    }
+    encoded["expiry"] = np.full_like(encoded["kind"], NEVER)
+    padding = ((0, 0), (0, length - encoded["kind"].shape[1]))
+    return Message(**{name: jnp.asarray(np.pad(column, padding)) for name, column in encoded.items()})
+
+
+def _start(spec: BookSpec, ids: Numbering, owners: Numbering, bids: np.ndarray, asks: np.ndarray) -> Book:
+    """A book with these orders at rest."""
+    check_resting(bids, asks, spec, any_owner=owners.labels is not None)
+
+    def row(column: np.ndarray, fill: Any = 0) -> np.ndarray:
+        return np.pad(column, (0, spec.capacity - len(column)), constant_values=fill)
+
+    def pair(bid: np.ndarray, ask: np.ndarray) -> Array:
+        return jnp.asarray(np.stack([bid, ask]), jnp.int32)
+
+    lots = [np.cumsum(rows[:, 1]) for rows in (bids, asks)]
+    return replace(
+        empty_book(spec),
+        key=pair(row(-bids[:, 0]), row(asks[:, 0])),
+        cumulative=pair(*(row(c, c[-1] if len(c) else 0) for c in lots)),
+        order_id=pair(*(row(ids.encode(rows[:, 2])) for rows in (bids, asks))),
+        owner=pair(*(row(owners.encode(rows[:, 3])) for rows in (bids, asks))),
+        expiry=jnp.full((2, spec.capacity), NEVER, jnp.int32),
+        count=jnp.asarray([len(bids), len(asks)], jnp.int32),
+    )
+
+
+def _power_of_two(n: int) -> int:
+    """The smallest one that is at least ``n``, so that similar sizes share a program."""
+    return 1 << max(0, n - 1).bit_length()
