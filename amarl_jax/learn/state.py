@@ -68,14 +68,16 @@ def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> Tra
         hypers: traced hyperparameters; they shape nothing here.
         params: market constants; they shape nothing here.
     """
-    keys = jax.random.split(key, 8)
+    *keys_agents, key_critic, key_belief, key_statistics, key_predictor, key_run = jax.random.split(key, 8)
     market, spec = game.market, game.market_spec
-    start = jax.eval_shape(lambda k: market.reset(k, params, jnp.int32(0)), keys[0])
+    start = jax.eval_shape(lambda: market.reset(jax.random.key(0), params, jnp.int32(0)))
     seen = jax.eval_shape(lambda s: observe.views(s, jnp.float32(0.5), params, spec), start)
     agents = Agents(
         *(
-            fresh(init_parameters(keys[agent], agent, view, game.network, params), hypers)
-            for agent, view in zip(Agent, (seen.execution, seen.maker, seen.arbitrageur), strict=True)
+            fresh(init_parameters(key_agent, agent, view, game.network, params), hypers)
+            for key_agent, agent, view in zip(
+                keys_agents, Agent, (seen.execution, seen.maker, seen.arbitrageur), strict=True
+            )
         )
     )
     everything = jax.eval_shape(lambda s, v: observe.global_features(s, v, jnp.float32(0.5), params), start, seen)
@@ -85,15 +87,15 @@ def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> Tra
     series = jax.eval_shape(flow_series, episode.tape)
     n_mine = features.shape[-1] + width + 1
     return TrainState(
-        key=keys[7],
+        key=key_run,
         update=jnp.int32(0),
         agents=agents,
-        critic=fresh(game.critic.init(keys[3], jnp.zeros(everything.shape), _zero_actions()), hypers),
-        belief=fresh(game.belief.init(keys[4], episode.tape), hypers),
-        statistics=fresh(game.statistics.init(keys[5], jnp.zeros(n_mine)), hypers),
+        critic=fresh(game.critic.init(key_critic, jnp.zeros(everything.shape), _zero_actions()), hypers),
+        belief=fresh(game.belief.init(key_belief, episode.tape), hypers),
+        statistics=fresh(game.statistics.init(key_statistics, jnp.zeros(n_mine)), hypers),
         estimator=game.estimator.init((spec.horizon,)),
         evidence_scale=init_scale(features.shape),
-        predictor=fresh(game.predictor.init(keys[6], jnp.zeros(series.shape)), hypers),
+        predictor=fresh(game.predictor.init(key_predictor, jnp.zeros(series.shape)), hypers),
         replay=replay.init(episode, game.learn.replay_capacity),
     )
 

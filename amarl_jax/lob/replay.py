@@ -25,7 +25,6 @@ from amarl_jax.lob.book import (
     SelfTrade,
     Side,
     apply,
-    empty_book,
     live,
     prices,
     sizes,
@@ -104,7 +103,8 @@ def _replay(
     max_quantity: int = 1 << 15,
     n_levels: int = 0,
 ) -> list[ReplayResult]:
-    given = np.concatenate([*bids, *asks])
+    n_streams, n_messages = columns["kind"].shape
+    given = np.concatenate([np.zeros((0, 4), np.int64), *bids, *asks])
     ids = Numbering.of(columns["order_id"], given[:, 2])
     owners = Numbering.of(columns["owner"], given[:, 3], always=True) if n_owners is None else Numbering(None)
     spec = BookSpec(
@@ -115,10 +115,10 @@ def _replay(
         max_quantity=integer("max_quantity", max_quantity),
     )
     n_levels = integer("n_levels", n_levels, at_least=0)
-    books = [_start(spec, ids, owners, *sides) for sides in zip(bids, asks, strict=True)]
-    state = _State(book=jax.tree.map(lambda *x: jnp.stack(x), *books), checksum=jnp.zeros(len(books), jnp.uint32))
+    if not n_streams:
+        return []
+    state = _State(_start(spec, ids, owners, bids, asks), jnp.zeros(n_streams, jnp.uint32))
     log = _Log(columns, ids, owners, state, n_levels)
-    n_streams, n_messages = columns["kind"].shape
     length = _chunk_length(n_streams, n_messages, spec, n_levels)
     for start in range(0, n_messages, length):
         state, record = _run(state, _encode(columns, start, length, ids, owners, spec), spec, n_levels)
@@ -126,9 +126,6 @@ def _replay(
         counters = jax.tree.map(jnp.zeros_like, state.book.counters)
         state = replace(state, book=replace(state.book, counters=counters))
     return log.results()
-
-
-# On the device
 
 
 @struct.dataclass
@@ -188,9 +185,6 @@ def _chunk_length(n_streams: int, n_messages: int, spec: BookSpec, n_levels: int
     by_counters = INT32_MAX // spec.max_quantity - 2 * spec.capacity
     most = max(1, min(by_memory, by_counters))
     return min(_power_of_two(n_messages), 1 << (most.bit_length() - 1))
-
-
-# On the host
 
 
 class _Log:
@@ -265,25 +259,27 @@ def _encode(
     return Message(**{name: jnp.asarray(np.pad(column, padding)) for name, column in encoded.items()})
 
 
-def _start(spec: BookSpec, ids: Numbering, owners: Numbering, bids: np.ndarray, asks: np.ndarray) -> Book:
-    """A book with these orders at rest."""
-    check_resting(bids, asks, spec, any_owner=owners.labels is not None)
-
-    def row(column: np.ndarray, fill: Any = 0) -> np.ndarray:
-        return np.pad(column, (0, spec.capacity - len(column)), constant_values=fill)
-
-    def pair(bid: np.ndarray, ask: np.ndarray) -> Array:
-        return jnp.asarray(np.stack([bid, ask]), jnp.int32)
-
-    lots = [np.cumsum(rows[:, 1]) for rows in (bids, asks)]
-    return replace(
-        empty_book(spec),
-        key=pair(row(-bids[:, 0]), row(asks[:, 0])),
-        cumulative=pair(*(row(c, c[-1] if len(c) else 0) for c in lots)),
-        order_id=pair(*(row(ids.encode(rows[:, 2])) for rows in (bids, asks))),
-        owner=pair(*(row(owners.encode(rows[:, 3])) for rows in (bids, asks))),
-        expiry=jnp.full((2, spec.capacity), NEVER, jnp.int32),
-        count=jnp.asarray([len(bids), len(asks)], jnp.int32),
+def _start(spec: BookSpec, ids: Numbering, owners: Numbering, bids: list[np.ndarray], asks: list[np.ndarray]) -> Book:
+    """Books, ``[streams]`` leading, with these orders at rest."""
+    rows = np.zeros((5, len(bids), 2, spec.capacity), np.int32)  # key, cumulative, order_id, owner, expiry
+    for lane, sides in enumerate(zip(bids, asks, strict=True)):
+        check_resting(*sides, spec, any_owner=owners.labels is not None)
+        for side, orders in zip(Side, sides, strict=True):
+            k, lots = len(orders), np.cumsum(orders[:, 1])
+            outwards = -orders[:, 0] if side is Side.BID else orders[:, 0]
+            rows[:4, lane, side, :k] = outwards, lots, ids.encode(orders[:, 2]), owners.encode(orders[:, 3])
+            rows[1, lane, side, k:] = lots[-1] if k else 0
+    rows[4] = NEVER
+    key, cumulative, order_id, owner, expiry = (jnp.asarray(row) for row in rows)
+    return Book(
+        key=key,
+        cumulative=cumulative,
+        order_id=order_id,
+        owner=owner,
+        expiry=expiry,
+        first=jnp.zeros((len(bids), 2), jnp.int32),
+        count=jnp.asarray([[len(orders) for orders in sides] for sides in zip(bids, asks, strict=True)], jnp.int32),
+        counters=Counters(**dict.fromkeys(Counters.__dataclass_fields__, jnp.zeros(len(bids), jnp.int32))),
     )
 
 

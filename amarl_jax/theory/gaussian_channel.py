@@ -13,7 +13,7 @@ import numpy as np
 from scipy import optimize, special
 
 FloatArray = np.ndarray
-MAX_LEVERAGE = 30.0  # beyond it densities leave the range of float64; I is ln 2 to the last digit long before
+MAX_LEVERAGE = 25.0  # beyond it densities leave the range of float64; I is ln 2 to the last digit from 17 on
 TAIL = 9.0  # standard deviations of F kept on either side; what is cut weighs 1e-19
 
 

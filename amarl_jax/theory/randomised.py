@@ -16,10 +16,8 @@ from amarl_jax.theory.gaussian_channel import (
     Channel,
     FloatArray,
     inflection,
-    information,
     log_likelihood_ratio,
     noise_density,
-    prior_entropy,
     reading_grid,
 )
 
@@ -38,7 +36,7 @@ class Mixture:
     gap: float  # certified: the true optimum over the support is at most this much higher, reward units
 
     def loud_probability(self, threshold: float) -> float:
-        """``P(d > threshold)``; with the inflection of I as threshold, episodes no quiet hill explains."""
+        """``P(d > threshold)``; with the inflection of I as threshold, the episodes beyond any quiet optimum."""
         return float(np.sum(self.weight[self.leverage > threshold]))
 
 
@@ -86,14 +84,86 @@ def best_mixture(
     """
     d = np.linspace(0.0, haste.max_leverage, n_leverages)
     problem = _problem(penalty, d, haste, channel)
-    weight, slack, level = np.full(n_leverages, 1.0 / n_leverages), np.ones(n_leverages), 0.0
+    weight, gap = _solve(problem, tolerance)
+    return Mixture(d, weight, float(problem.gain @ weight), problem.information(weight), gap)
+
+
+def purity_gap(penalty: float, haste: Haste, channel: Channel) -> float:
+    """What the pure optimum d* leaves on the table to first order, reward units; 0 where mixing cannot help.
+
+    ``max_x [g(x) - lambda p i(x)] - [g(d*) - lambda p i(d*)]`` with ``i(x) = E[log b / p | x]`` scored by the detector
+    that expects d*: the derivative of the objective as mass moves from d* to x (the KKT condition of the mixture).
+    """
+    pure = best_leverage(penalty, haste, channel)
+    support = np.append(np.linspace(0.0, haste.max_leverage, 4 * N_LEVERAGES), pure)
+    reading, spacing = reading_grid(haste.max_leverage)
+    log_belief = special.log_expit(log_likelihood_ratio(reading, np.float64(pure), channel) + special.logit(channel.prior))
+    density = np.exp(log_likelihood_ratio(reading, support[:, None], channel)) * noise_density(reading)
+    score = haste.value(support) - penalty * channel.prior * spacing * (density @ log_belief)
+    return float(np.max(score) - score[-1])
+
+
+def mixing_onset(haste: Haste, channel: Channel, tolerance: float = 1e-8) -> float | None:
+    """The smallest lambda at which the pure optimum stops being optimal among mixtures; None if there is none.
+
+    For linear g with the side known and p_z = 1/2 it is ``4 / d_max^2``: moving mass from the corner to d = 0 costs
+    haste 1 and saves ``p (i(d_max) - i(0)) = E[log-likelihood ratio | d_max] / 2 = d_max^2 / 4`` nats.
+    """
+    penalties = np.geomspace(0.005, 20.0, 61)
+    excess = lambda penalty: purity_gap(penalty, haste, channel) - tolerance  # noqa: E731
+    first = next((k for k, penalty in enumerate(penalties) if excess(float(penalty)) > 0), None)
+    if first is None or first == 0:
+        return None if first is None else float(penalties[0])
+    return float(optimize.brentq(excess, penalties[first - 1], penalties[first], xtol=1e-6))
+
+
+def penalty_at_loud_probability(level: float, haste: Haste, channel: Channel) -> float:
+    """The lambda at which P(d > inflection of I) of the randomised optimum has fallen to ``level``.
+
+    With the side known it never is exactly 0 at finite leverage: as the atom at d_max dies, atoms of vanishing
+    weight take its place lower down. So a level, 1% say, stands for the death of the loud episodes.
+    """
+    threshold = inflection(channel)
+    if haste.max_leverage <= threshold:
+        raise ValueError(f"no leverage up to {haste.max_leverage} is loud, the inflection of I is at {threshold:.3f}")
+    excess = lambda penalty: best_mixture(penalty, haste, channel).loud_probability(threshold) - level  # noqa: E731
+    return float(optimize.brentq(excess, 0.02, 20.0, xtol=1e-4))
+
+
+def infinite_leverage_loud_probability(penalty: float, prior: float = 0.5) -> float:
+    """P(loud) of the optimum when loud episodes are fully visible and quiet ones are noise.
+
+    Stationarity is ``1 = lambda p ln(1 / b)`` with b the posterior of a quiet tape, so ``b = exp(-1 / (lambda p))``
+    and ``P(loud) = max(0, (p - b) / (p (1 - b)))``, at p = 1/2 ``(e^(2/lambda) - 2) / (e^(2/lambda) - 1)``.
+    """
+    quiet_belief = math.exp(-1.0 / (penalty * prior))
+    return max(0.0, (prior - quiet_belief) / (prior * (1.0 - quiet_belief)))
+
+
+def infinite_leverage_information(loud_probability: float, prior: float = 0.5) -> float:
+    """``H(z) - P(quiet tape) H(b)``, nats, when a share of the z = 1 episodes is fully visible and the rest is noise."""
+    quiet_tape = 1.0 - prior * loud_probability
+    belief = prior * (1.0 - loud_probability) / quiet_tape
+    entropy = lambda q: float(special.entr(q) + special.entr(1.0 - q))  # noqa: E731
+    return entropy(prior) - quiet_tape * entropy(belief)
+
+
+def infinite_leverage_death(prior: float = 0.5) -> float:
+    """The lambda at which that P(loud) reaches 0, ``1 / (p ln(1 / p))``: 2.885 at p = 1/2."""
+    return 1.0 / (prior * math.log(1.0 / prior))
+
+
+def _solve(problem: _Problem, tolerance: float) -> tuple[FloatArray, float]:
+    """Optimal weights and their Frank-Wolfe gap."""
+    n = len(problem.gain)
+    weight, slack, level = np.full(n, 1.0 / n), np.ones(n), 0.0
     for _ in range(MAX_ITERATIONS):
         gradient = problem.gradient(weight)
         gap = float(gradient @ weight - np.min(gradient))
         if gap < tolerance:
-            break
+            return weight, gap
         weight, slack, level = _newton_step(problem, gradient, weight, slack, level)
-    return Mixture(d, weight, float(problem.gain @ weight), problem.information(weight), gap)
+    raise RuntimeError(f"no mixture within {tolerance} of the optimum after {MAX_ITERATIONS} Newton steps")
 
 
 def _newton_step(

@@ -59,6 +59,15 @@ class ReferenceBook:
             for o in levels[price]
         ]
 
+    def checksum(self):
+        """The formula that `amarl_jax.lob.replay` documents, over what rests now."""
+        a, total = 0x9E3779B1, 1
+        for side, sign in ((0, 1), (1, -1)):
+            for rank, (price, quantity, order_id, owner, _) in enumerate(self.resting(sign)):
+                h = ((a * price + quantity) * a + order_id) * a + owner
+                total += (4 * rank + 2 * side + 1) * h
+        return total % 2**32
+
     def process(self, kind, side, price, quantity, order_id, owner, expiry):
         report = Report()
         if kind == NONE:

@@ -1,0 +1,105 @@
+"""Rollouts of the learned agents: the belief they act on, the labels they get, the credit they are given."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from amarl_jax.learn import ppo
+from amarl_jax.learn.rollout import stratified_labels
+from amarl_jax.learn.scoring import score
+from amarl_jax.nets.belief import debias
+from amarl_jax.types import Agent
+from tests.learn.conftest import GAME, compiled_play
+
+
+@pytest.fixture(scope="module")
+def trajectory(start, hypers, params):
+    return compiled_play(8)(jax.random.key(1), start, hypers, params)
+
+
+def test_acting_belief_is_the_full_sequence_belief_of_the_recorded_tape(trajectory, start, hypers):
+    """Cached decoding inside the rollout against one banded pass over what the replay would store; T > 2 W."""
+    assert GAME.market_spec.horizon > 2 * GAME.network.belief.max_seq_len
+    full = jax.vmap(lambda tape: GAME.belief.apply(start.belief.params, tape)[0])
+    posterior = debias(jax.nn.sigmoid(full(trajectory.output.tape)), hypers.belief_loss_entropy)
+    np.testing.assert_allclose(np.asarray(trajectory.belief), np.asarray(posterior), atol=1e-5)  # float32 sums
+
+
+def test_trajectory_shapes(trajectory):
+    spec = GAME.market_spec
+    lead = (8, spec.horizon)
+    assert trajectory.belief.shape == lead
+    assert trajectory.hidden.shape == (*lead, GAME.network.belief.d_model)
+    assert trajectory.output.tape.side.shape == (*lead, spec.n_tape_rows)
+    assert trajectory.execution.action.shape == (*lead, 3)
+    assert trajectory.maker.action.shape == (*lead, 4)
+    assert trajectory.arbitrageur.action.shape == lead
+    assert trajectory.z.shape == (8,)
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.3])
+def test_labels_are_stratified_to_within_one_environment(probability):
+    for seed in range(20):
+        n_informed = int(stratified_labels(jax.random.key(seed), 64, probability).sum())
+        assert abs(n_informed - 64 * probability) < 1.0
+
+
+def test_labels_come_in_random_order():
+    rows = np.stack([np.asarray(stratified_labels(jax.random.key(seed), 16, 0.5)) for seed in range(200)])
+    assert np.abs(rows.mean(axis=0) - 0.5).max() < 0.16  # 4.5 standard errors of a fair coin over 200 draws
+
+
+@pytest.fixture(scope="module")
+def batch(trajectory, start, hypers, params):
+    reward = score(start, trajectory, GAME, hypers, params).reward
+    return ppo.make_batch(start, trajectory, reward, GAME, hypers, params)
+
+
+def test_only_informed_episodes_train_the_execution_policy(trajectory, batch, start, hypers):
+    """Whatever happened in z = 0 episodes, the execution gradient is the same; that of the maker is not."""
+
+    def gradient(agent, data):
+        return jax.grad(lambda p: ppo.actor_loss(p, agent, data, GAME, hypers)[0])(start.agents[agent].params)
+
+    noise = (trajectory.z == 0)[:, None]
+    spoiled = batch.replace(advantage=tuple(jnp.where(noise, 7.0, a) for a in batch.advantage))
+    for agent, same in ((Agent.EXECUTION, True), (Agent.MAKER, False)):
+        before, after = (jax.tree.leaves(gradient(agent, data)) for data in (batch, spoiled))
+        equal = all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+        assert equal == same
+
+
+def test_execution_advantages_are_normalised_over_informed_episodes_alone(trajectory, batch):
+    informed = np.asarray(batch.advantage[Agent.EXECUTION])[np.asarray(trajectory.z) == 1]
+    assert informed.mean() == pytest.approx(0.0, abs=1e-5)  # float32 sums over 40 numbers
+    assert informed.std() == pytest.approx(1.0, abs=1e-4)
+    assert (np.asarray(batch.advantage[Agent.EXECUTION])[np.asarray(trajectory.z) == 0] == 0).all()
+
+
+def test_a_policy_is_evaluated_at_what_it_drew(trajectory, batch, start, hypers):
+    """At unchanged parameters the ratio is 1: approximate KL and clip fraction are 0."""
+    for agent in Agent:
+        _, diagnostics = ppo.actor_loss(start.agents[agent].params, agent, batch, GAME, hypers)
+        values = {name.split("/")[1]: float(value) for name, value in diagnostics.items()}
+        assert values["approx_kl"] == pytest.approx(0.0, abs=1e-6)
+        assert values["clip_fraction"] == 0.0
+
+
+def test_the_other_heads_see_the_slots_order_in_both_classes(trajectory, params):
+    slot, _, _ = ppo.executed_actions(trajectory, GAME, params)
+    acts = np.asarray(trajectory.output.slot.acts)
+    assert acts[np.asarray(trajectory.z) == 0].any()
+    np.testing.assert_array_equal(np.asarray(slot[..., 0]) != 0, acts)
+    lots = np.asarray(trajectory.output.slot.lots)
+    np.testing.assert_allclose(np.abs(np.asarray(slot[..., 0])) * 20, lots, atol=1e-4)
+
+
+@pytest.mark.parametrize("source", ["mine", "belief"])
+def test_leakage_telescopes_to_what_the_source_claims_at_the_horizon(trajectory, start, hypers, params, source):
+    import dataclasses
+
+    game = dataclasses.replace(GAME, learn=dataclasses.replace(GAME.learn, leakage_source=source))
+    scores = score(start, trajectory, game, hypers, params)
+    claimed = 0.5 * (np.asarray(scores.log_posterior)[:, -1] - np.log(0.5))
+    np.testing.assert_allclose(np.asarray(scores.leakage).sum(axis=1), claimed, atol=1e-5)  # float32 telescoping
