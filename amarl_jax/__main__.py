@@ -7,6 +7,7 @@ from amarl_jax import __version__
 COMMANDS = {
     "train": "train the three agents: --config=configs/fast_debug.py --workdir=DIR",
     "random_play": "play random orders in the market and check its books: --config=configs/fast_debug.py",
+    "replay_lobster": "replay LOBSTER files and report agreement: --messages=CSV --orderbook=CSV --output=DIR",
 }
 
 
@@ -14,7 +15,7 @@ def main() -> int:
     """Print the commands."""
     print(f"amarl_jax {__version__}. Commands, each with --help:\n")
     for name, meaning in COMMANDS.items():
-        print(f"  python -m amarl_jax.{name:<12} {meaning}")
+        print(f"  python -m amarl_jax.{name:<14} {meaning}")
     return 0
 
 

@@ -35,8 +35,7 @@ def update(state: TrainState, hypers: Hypers, params: EnvParams, game: Game) -> 
     state, rows = jax.lax.scan(body, state, jnp.array(schedule, jnp.int32))
     metrics = _average_by_phase(rows, schedule, game)
     state = state.replace(update=state.update + 1)
-    metrics |= {f"finite/{name}": all_finite(network).astype(jnp.float32) for name, network in networks(state).items()}
-    return state, metrics
+    return state, metrics | finite_networks(state)
 
 
 def networks(state: TrainState) -> dict[str, Trained]:
@@ -48,6 +47,11 @@ def networks(state: TrainState) -> dict[str, Trained]:
         "statistics": state.statistics,
         "predictor": state.predictor,
     }
+
+
+def finite_networks(state: TrainState) -> dict[str, Array]:
+    """1 for every network, by name, whose parameters and optimiser state are all finite, else 0."""
+    return {f"finite/{name}": all_finite(network).astype(jnp.float32) for name, network in networks(state).items()}
 
 
 def _average_by_phase(rows: dict[str, Array], schedule: list[int], game: Game) -> dict[str, Array]:

@@ -165,7 +165,7 @@ def critical_scale(
 
 
 def _best_on(penalty: float, haste: Haste, channel: Channel, low: float, high: float) -> tuple[float, float]:
-    """Global maximiser of ``g - lambda I`` on [low, high] and its value: a grid, then bounded Brent in its best cell."""
+    """Global maximiser of ``g - lambda I`` on [low, high] and its value: a grid, then Brent in its best cell."""
     objective = lambda d: haste.value(d) - penalty * information(d, channel)  # noqa: E731
     grid = np.linspace(low, high, N_GRID // 4)
     values = objective(grid)

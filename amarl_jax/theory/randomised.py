@@ -97,7 +97,8 @@ def purity_gap(penalty: float, haste: Haste, channel: Channel) -> float:
     pure = best_leverage(penalty, haste, channel)
     support = np.append(np.linspace(0.0, haste.max_leverage, 4 * N_LEVERAGES), pure)
     reading, spacing = reading_grid(haste.max_leverage)
-    log_belief = special.log_expit(log_likelihood_ratio(reading, np.float64(pure), channel) + special.logit(channel.prior))
+    log_odds = log_likelihood_ratio(reading, np.array(pure), channel) + special.logit(channel.prior)
+    log_belief = special.log_expit(log_odds)
     density = np.exp(log_likelihood_ratio(reading, support[:, None], channel)) * noise_density(reading)
     score = haste.value(support) - penalty * channel.prior * spacing * (density @ log_belief)
     return float(np.max(score) - score[-1])
@@ -141,7 +142,7 @@ def infinite_leverage_loud_probability(penalty: float, prior: float = 0.5) -> fl
 
 
 def infinite_leverage_information(loud_probability: float, prior: float = 0.5) -> float:
-    """``H(z) - P(quiet tape) H(b)``, nats, when a share of the z = 1 episodes is fully visible and the rest is noise."""
+    """``H(z) - P(quiet tape) H(b)``, nats, when that share of z = 1 episodes is fully visible and the rest is noise."""
     quiet_tape = 1.0 - prior * loud_probability
     belief = prior * (1.0 - loud_probability) / quiet_tape
     entropy = lambda q: float(special.entr(q) + special.entr(1.0 - q))  # noqa: E731

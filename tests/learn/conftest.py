@@ -1,11 +1,9 @@
 """One tiny game and its compiled programs, shared by the tests of this folder: compiling is what costs."""
 
-import dataclasses
 import functools
 
 import chex
 import jax
-import jax.numpy as jnp
 import pytest
 
 from amarl_jax.learn.game import Game
@@ -13,7 +11,6 @@ from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.learn.phases import play, play_and_learn
 from amarl_jax.learn.state import init_state
-from amarl_jax.learn.update import update
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
@@ -66,28 +63,16 @@ def with_key(state, seed: int):
 
 
 @functools.cache
-def compiled_update(game: Game = GAME):
-    """The whole update, which may be traced once only."""
-    return jax.jit(chex.assert_max_traces(lambda state, hypers, params: update(state, hypers, params, game), n=1))
+def compiled_learning():
+    """One rollout of the phase given as a traced number: the body of the update. It may be traced once only."""
 
+    def learn(state, phase, hypers, params):
+        return play_and_learn(state, phase, GAME, hypers, params)
 
-@functools.cache
-def compiled_rollout_and_learning():
-    """One rollout of the phase given as a traced number."""
-    return jax.jit(lambda state, phase, hypers, params: play_and_learn(state, phase, GAME, hypers, params))
+    return jax.jit(chex.assert_max_traces(learn, n=1))
 
 
 @functools.cache
 def compiled_play(n_envs: int):
     """Episodes of a learner as it stands."""
     return jax.jit(lambda key, state, hypers, params: play(key, state, GAME, hypers, params, n_envs))
-
-
-def changed(spec, **values):
-    """A static spec with other values."""
-    return dataclasses.replace(spec, **values)
-
-
-def as_float(tree):
-    """Key-free copy of a state's networks, for comparisons."""
-    return jax.tree.map(jnp.asarray, (tree.agents, tree.critic, tree.belief, tree.statistics, tree.predictor))

@@ -63,9 +63,11 @@ class ReferenceBook:
         """The formula that `amarl_jax.lob.replay` documents, over what rests now."""
         a, total = 0x9E3779B1, 1
         for side, sign in ((0, 1), (1, -1)):
-            for rank, (price, quantity, order_id, owner, _) in enumerate(self.resting(sign)):
-                h = ((a * price + quantity) * a + order_id) * a + owner
-                total += (4 * rank + 2 * side + 1) * h
+            weight = 2 * side + 1
+            for price in sorted(self.levels[sign], reverse=sign == 1):
+                for o in self.levels[sign][price]:
+                    total += weight * (((a * price + o.quantity) * a + o.order_id) * a + o.owner)
+                    weight += 4
         return total % 2**32
 
     def process(self, kind, side, price, quantity, order_id, owner, expiry):

@@ -205,7 +205,7 @@ def test_wrong_input_is_named(change, options, message):
 
 def test_a_batch_needs_one_start_per_stream():
     columns = {name: [column] for name, column in ONE.items()}
-    with pytest.raises(ValueError, match="^asks: 2 given for 1 streams"):
+    with pytest.raises(ValueError, match=r"^asks: 2 given for 1 streams"):
         replay_batch(columns, capacity=4, asks=[[], []])
-    with pytest.raises(ValueError, match="^kind: needs 2 axes"):
+    with pytest.raises(ValueError, match=r"^kind: needs 2 axes"):
         replay_batch(ONE, capacity=4)

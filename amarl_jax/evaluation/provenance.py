@@ -1,0 +1,66 @@
+"""Where a result came from: what every committed result file carries beside its numbers."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "chex", "distrax", "numpy")
+
+
+def provenance(config: Any, seed: int | None) -> dict[str, Any]:
+    """Command, configuration, seed, commit, hardware, versions and date, ready for JSON."""
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "config": config,
+        "seed": seed,
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "hardware": hardware(),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in _LIBRARIES},
+    }
+
+
+def commit() -> str:
+    """Hash of the checkout the package is imported from, with "+" if files differ from it; "unknown" outside one."""
+    folder = Path(__file__).resolve().parent
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no", "amarl_jax", "configs"],
+            cwd=folder.parent.parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, memory and the devices JAX computes on."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30, 1),
+        "devices": [device.device_kind for device in jax.devices()],
+        "load": [round(x, 2) for x in os.getloadavg()],
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,172 @@
+"""Replay LOBSTER files through the order book and report how long it agrees with what they recorded.
+
+    python -m amarl_jax.replay_lobster --messages=M.csv --orderbook=B.csv --levels=10 --output=DIR
+
+A book is seeded from a row of the order-book file, the messages behind it are replayed, and after every row its best
+levels are compared with those recorded. Orders beyond the recorded levels are invisible to anyone who has only the
+files, so agreement decays with time since seeding: the report, agreement.json and agreement.png in DIR, shows it as a
+curve. With --seeds above 1 the day is cut into as many windows, each with a book of its own, and the curve is over all.
+"""
+
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from matplotlib.figure import Figure
+
+import amarl_jax
+from amarl_jax import cli
+from amarl_jax.errors import BadInput
+from amarl_jax.lob.lobster import CENT, Following, Recording, follow, read_recording
+from amarl_jax.runlog import closing_table
+from amarl_jax.workdir import write_atomically
+
+N_BINS = 40  # of the curve
+NAMES = ("agreement.json", "agreement.png")
+
+
+def main(values: flags.FlagValues) -> None:
+    """Read, replay, compare, write."""
+    folder = _check_output(values.output)
+    paths = [_check_file(name, values[name].value) for name in ("messages", "orderbook")]
+    try:
+        recording = read_recording(*paths)
+        n_levels = _check_levels(values.levels, recording)
+        followings = _follow_windows(recording, values.seeds, n_levels, values.tick, values.capacity)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    table = curve(followings)
+    report = {
+        "what": "share of price levels whose price and size are those recorded, by seconds since the book was seeded",
+        "version": amarl_jax.__version__,
+        "files": [{"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in paths],
+        "settings": {name: values[name].value for name in ("levels", "tick", "capacity", "seeds")},
+        "rows": len(recording),
+        "curve": table,
+        "windows": [_summary(following) for following in followings],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / NAMES[0], (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
+    write_atomically(folder / NAMES[1], _figure(table, n_levels))
+    closing_table(f"\n{paths[0].name}, {len(recording)} rows, {len(followings)} books", _rows(table, followings))
+    print(f"written to {folder}: {', '.join(NAMES)}")
+
+
+def curve(followings: Sequence[Following], n_bins: int = N_BINS) -> dict[str, list[float | None]]:
+    """Mean agreement in equal bins of time since seeding; None where no row falls.
+
+    ``levels`` is the mean over the compared levels of both sides, ``touch`` the share of rows in which best bid and
+    best ask both agree, in price and size.
+    """
+    seconds = np.concatenate([following.seconds for following in followings])
+    agreeing = np.concatenate([following.agreeing for following in followings])
+    edges = np.linspace(0.0, max(float(seconds.max(initial=0.0)), 1e-9), n_bins + 1)
+    bins = np.clip(np.searchsorted(edges, seconds, side="right") - 1, 0, n_bins - 1)
+    rows = np.bincount(bins, minlength=n_bins)
+
+    def mean(values: np.ndarray) -> list[float | None]:
+        sums = np.bincount(bins, values, minlength=n_bins)
+        return [float(total / n) if n else None for total, n in zip(sums, rows, strict=True)]
+
+    return {
+        "from_seconds": edges[:-1].tolist(),
+        "to_seconds": edges[1:].tolist(),
+        "rows": rows.tolist(),
+        "levels": mean(agreeing.mean((1, 2))),
+        "touch": mean(agreeing[:, :, 0].all(1).astype(float)),
+    }
+
+
+def _follow_windows(recording: Recording, n_seeds: int, n_levels: int, tick: int, capacity: int) -> list[Following]:
+    n_rows = len(recording) // n_seeds - 1
+    if n_rows < 1:
+        raise BadInput(f"--seeds={n_seeds}: the files have {len(recording)} rows, too few for so many windows")
+    starts = [window * len(recording) // n_seeds for window in range(n_seeds)]
+    options = {"n_levels": n_levels, "tick": tick, "capacity": capacity}
+    return [follow(recording, start, n_rows, **options) for start in starts]
+
+
+def _summary(following: Following) -> dict[str, Any]:
+    return {
+        "seed_row": following.seed_row,
+        "rows": len(following.seconds),
+        "agreeing_by_level": following.agreeing.mean((0, 1)).tolist(),
+        "executions": following.executions,
+        "executions_as_recorded": following.executions_as_recorded,
+        "counters": following.counters,
+    }
+
+
+def _rows(table: dict[str, list[float | None]], followings: Sequence[Following]) -> list[tuple[str, Any, str]]:
+    filled = [i for i, n in enumerate(table["rows"]) if n]
+    executions = sum(following.executions for following in followings)
+    exact = sum(following.executions_as_recorded for following in followings)
+    return [
+        ("levels, first", table["levels"][filled[0]], "share agreeing soon after seeding"),
+        ("levels, last", table["levels"][filled[-1]], f"the same after {table['to_seconds'][filled[-1]]:.0f} s"),
+        ("touch, last", table["touch"][filled[-1]], "share of rows in which best bid and ask agree by then"),
+        ("executions", exact / executions if executions else None, "share that traded the recorded order and size"),
+    ]
+
+
+def _figure(table: dict[str, list[float | None]], n_levels: int) -> bytes:
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    middle = (np.array(table["from_seconds"]) + np.array(table["to_seconds"])) / 2
+    for name, label in (("levels", f"all {n_levels} levels of both sides"), ("touch", "best bid and ask")):
+        axes.plot(middle, np.array(table[name], float), marker=".", label=label)
+    axes.set(xlabel="seconds since the book was seeded", ylabel="agreement with the recording", ylim=(0, 1.02))
+    axes.legend()
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=150)
+    return file.getvalue()
+
+
+def _check_file(name: str, path: str | None) -> Path:
+    if path is None:
+        raise BadInput(f"--{name} is required, a LOBSTER CSV file")
+    if not Path(path).is_file():
+        raise BadInput(f"--{name} {path}: no such file")
+    return Path(path)
+
+
+def _check_output(path: str | None) -> Path:
+    if path is None:
+        raise BadInput("--output is required, a folder for the report")
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"--output {path}: is not a folder")
+    found = next((name for name in NAMES if (folder / name).exists()), None)
+    if found:
+        raise BadInput(f"--output {path}: already holds a report ({found}); choose another folder")
+    return folder
+
+
+def _check_levels(wanted: int, recording: Recording) -> int:
+    there = recording.levels.shape[2]
+    if wanted > there:
+        raise BadInput(f"--levels={wanted}: the order-book file has {there}")
+    return wanted
+
+
+def define_flags(values: flags.FlagValues, _: Sequence[str]) -> None:
+    """Two files, a folder, and how to replay."""
+    flags.DEFINE_string("messages", None, "LOBSTER message file.", values)
+    flags.DEFINE_string("orderbook", None, "LOBSTER order-book file of the same rows.", values)
+    flags.DEFINE_string("output", None, "Folder for agreement.json and agreement.png.", values)
+    flags.DEFINE_integer("levels", 10, "Levels of each side to compare.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("tick", CENT, "Tick in 1e-4 dollars.", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer(
+        "capacity", 1024, "Orders that each side of the book can hold.", lower_bound=1, flag_values=values
+    )
+    flags.DEFINE_integer("seeds", 1, "Windows, each with a book of its own.", lower_bound=1, flag_values=values)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, __doc__ or "", define_flags))
