@@ -87,6 +87,7 @@ def run_training(run: Run) -> Trained:
             state = checkpoints.restore(jax.eval_shape(functools.partial(begin, game=game), key_run, hypers, params))
         else:
             state = begin(key_run, hypers, params, game)
+        state = jax.device_put(state, *state.update.devices())  # as restored, so a resumed run finds its program cached
         state = _train_loop(run, checkpoints, state, game, hypers, params)
     evaluation = evaluate_state(key_evaluation, state, game, hypers, params, experiment)
     closing_table(*closing_rows(evaluation, experiment))
@@ -150,8 +151,7 @@ def evaluate_state(
     key_play, key_detector = jax.random.split(key)
     summaries = play_frozen(key_play, state, hypers, params, game, experiment.run.eval_episodes)
     prior, unit = float(params.informed_probability), float(params.is_unit_ticks)
-    tick_bps = 1e4 * game.market_spec.tick_size / game.market_spec.initial_mid_price
-    return evaluate_summaries(key_detector, jax.tree.map(np.asarray, summaries), prior, unit, tick_bps)
+    return evaluate_summaries(key_detector, jax.tree.map(np.asarray, summaries), prior, unit, game.market_spec.tick_bps)
 
 
 def closing_rows(evaluation: Evaluation, experiment: Experiment) -> tuple[str, list[tuple[str, str, str]]]:

@@ -29,6 +29,11 @@ class MarketSpec:
     initial_mid_price: float = 100.0  # currency, reports only
 
     @property
+    def tick_bps(self) -> float:
+        """One tick in basis points of the opening mid."""
+        return 1e4 * self.tick_size / self.initial_mid_price
+
+    @property
     def n_tape_rows(self) -> int:
         """K: one arbitrageur, one slot and ``max_noise_orders`` noise orders."""
         return 2 + self.max_noise_orders

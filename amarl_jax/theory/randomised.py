@@ -121,8 +121,8 @@ def mixing_onset(haste: Haste, channel: Channel, tolerance: float = 1e-8) -> flo
 def penalty_at_loud_probability(level: float, haste: Haste, channel: Channel) -> float:
     """The lambda at which P(d > inflection of I) of the randomised optimum has fallen to ``level``.
 
-    With the side known it never is exactly 0 at finite leverage: as the atom at d_max dies, atoms of vanishing
-    weight take its place lower down. So a level, 1% say, stands for the death of the loud episodes.
+    A level, 1% say, stands for the death of the loud episodes: with the side known and finite leverage the quiet
+    optimum is itself a mixture and keeps a thin tail, of order 1e-4, above the inflection.
     """
     threshold = inflection(channel)
     if haste.max_leverage <= threshold:

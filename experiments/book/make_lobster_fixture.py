@@ -113,10 +113,11 @@ def main():
     events, levels = events[chosen], levels[chosen]
     events[:, 3] = events[:, 3] * TICK + base
     at = np.sort(rng.choice(np.arange(20, len(events) - 20), 7, replace=False))
-    mid = int(levels[at[0], :, 0, 0].sum()) * TICK // 2 + base
-    extra = [(5, 0, 120, mid, 1), (5, 0, 30, mid, -1), (7, 0, 0, -1, -1), (7, 0, 0, 0, -1), (7, 0, 0, 1, -1)]
-    extra += [(6, -1, 900, mid, 1), (5, 0, 10, mid, 1)]
-    events = np.insert(events, at, np.array(extra), axis=0)
+    bid = levels[at - 1, 0, 0, 0] * TICK + base  # where an order that was not hidden would have traded
+    aside = [(5, 0, 120, 0, 1), (5, 0, 30, 50, 1), (7, 0, 0, -1, -1), (7, 0, 0, 0, -1), (7, 0, 0, 1, -1)]
+    aside = np.array([*aside, (6, -1, 900, 0, 1), (5, 0, 10, 0, 1)])
+    aside[:, 3] += np.where(aside[:, 0] == 7, 0, bid)
+    events = np.insert(events, at, aside, axis=0)
     levels = np.insert(levels, at, levels[at - 1], axis=0)
     time = 34_200 + np.cumsum(rng.exponential(0.25, len(events)))
     write(arguments.output, time, events, levels, base)

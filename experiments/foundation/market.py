@@ -46,11 +46,16 @@ CALIBRATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def policies(spec: MarketSpec) -> dict[str, Policy]:
-    """The mimic, and TWAP from patient to impatient."""
-    fractions = {"day": 1.0, "quarter": 0.25, "tenth": 0.1, "fortieth": 0.025}
-    windows = {name: max(1, round(share * spec.horizon)) for name, share in fractions.items()}
-    twaps = {f"twap_{name}_{steps}_steps": Twap(spec, steps) for name, steps in windows.items()}
-    return {"mimic": Mimic(spec), **twaps, "sweep_1_step": Twap(spec, 1)}
+    """The mimic, and TWAP from patient to impatient: in clips of a typical order's 5 lots, and once lot by lot."""
+    quarter, fortieth = (max(1, round(spec.horizon / parts)) for parts in (4, 40))
+    return {
+        "mimic": Mimic(spec),
+        f"twap_{spec.horizon}_steps_clips_of_5": Twap(spec, None, 5),
+        f"twap_{spec.horizon}_steps_lot_by_lot": Twap(spec, None, 1),
+        f"twap_{quarter}_steps_clips_of_5": Twap(spec, quarter, 5),
+        f"twap_{fortieth}_steps_clips_of_5": Twap(spec, fortieth, 5),
+        "sweep_1_step": Twap(spec, 1),
+    }
 
 
 def play(key: jax.Array, policy: Policy, spec: MarketSpec, params: EnvParams, n_episodes: int) -> EpisodeSummary:

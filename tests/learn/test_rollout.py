@@ -1,5 +1,7 @@
 """Rollouts of the learned agents: the belief they act on, the labels they get, the credit they are given."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,33 +11,54 @@ from amarl_jax.learn import ppo
 from amarl_jax.learn.rollout import stratified_labels
 from amarl_jax.learn.scoring import score
 from amarl_jax.nets.belief import debias
-from amarl_jax.types import Agent
-from tests.learn.conftest import GAME, compiled_play
+from amarl_jax.types import Agent, Owner
+from tests.learn.conftest import GAME, compiled_learning, compiled_play, with_key
+
+
+N_EPISODES = 2048
 
 
 @pytest.fixture(scope="module")
-def trajectory(start, hypers, params):
-    return compiled_play(8)(jax.random.key(1), start, hypers, params)
+def trained(start, hypers, params):
+    """A learner after two passes through both phases."""
+    state, learn = with_key(start, 9), compiled_learning()
+    for phase in (0, 1, 0, 1):
+        state, _ = learn(state, jnp.int32(phase), hypers, params)
+    return state
 
 
-def test_acting_belief_is_the_full_sequence_belief_of_the_recorded_tape(trajectory, start, hypers):
+@pytest.fixture(scope="module")
+def trajectory(trained, hypers, params):
+    """Thousands of episodes of the trained agents."""
+    return compiled_play(N_EPISODES)(jax.random.key(1), trained, hypers, params)
+
+
+def test_cash_and_lots_sum_to_zero_under_trained_policies(trajectory):
+    out = trajectory.output
+    np.testing.assert_array_equal(np.asarray(out.cash_change).sum(axis=-1), 0)
+    np.testing.assert_array_equal(np.asarray(out.inventory_change).sum(axis=-1), 0)
+    informed = np.asarray(trajectory.z) == 1
+    assert np.abs(np.asarray(out.inventory_change)[informed, :, Owner.SLOT]).sum() > 0, "the trained agent trades"
+
+
+def test_acting_belief_is_the_full_sequence_belief_of_the_recorded_tape(trajectory, trained, hypers):
     """Cached decoding inside the rollout against one banded pass over what the replay would store; T > 2 W."""
     assert GAME.market_spec.horizon > 2 * GAME.network.belief.max_seq_len
-    full = jax.vmap(lambda tape: GAME.belief.apply(start.belief.params, tape)[0])
+    full = jax.vmap(lambda tape: GAME.belief.apply(trained.belief.params, tape)[0])
     posterior = debias(jax.nn.sigmoid(full(trajectory.output.tape)), hypers.belief_loss_entropy)
     np.testing.assert_allclose(np.asarray(trajectory.belief), np.asarray(posterior), atol=1e-5)  # float32 sums
 
 
 def test_trajectory_shapes(trajectory):
     spec = GAME.market_spec
-    lead = (8, spec.horizon)
+    lead = (N_EPISODES, spec.horizon)
     assert trajectory.belief.shape == lead
     assert trajectory.hidden.shape == (*lead, GAME.network.belief.d_model)
     assert trajectory.output.tape.side.shape == (*lead, spec.n_tape_rows)
     assert trajectory.execution.action.shape == (*lead, 3)
     assert trajectory.maker.action.shape == (*lead, 4)
     assert trajectory.arbitrageur.action.shape == lead
-    assert trajectory.z.shape == (8,)
+    assert trajectory.z.shape == (N_EPISODES,)
 
 
 @pytest.mark.parametrize("probability", [0.5, 0.3])
@@ -51,16 +74,16 @@ def test_labels_come_in_random_order():
 
 
 @pytest.fixture(scope="module")
-def batch(trajectory, start, hypers, params):
-    reward = score(start, trajectory, GAME, hypers, params).reward
-    return ppo.make_batch(start, trajectory, reward, GAME, hypers, params)
+def batch(trajectory, trained, hypers, params):
+    reward = score(trained, trajectory, GAME, hypers, params).reward
+    return ppo.make_batch(trained, trajectory, reward, GAME, hypers, params)
 
 
-def test_only_informed_episodes_train_the_execution_policy(trajectory, batch, start, hypers):
+def test_only_informed_episodes_train_the_execution_policy(trajectory, batch, trained, hypers):
     """Whatever happened in z = 0 episodes, the execution gradient is the same; that of the maker is not."""
 
     def gradient(agent, data):
-        return jax.grad(lambda p: ppo.actor_loss(p, agent, data, GAME, hypers)[0])(start.agents[agent].params)
+        return jax.grad(lambda p: ppo.actor_loss(p, agent, data, GAME, hypers)[0])(trained.agents[agent].params)
 
     noise = (trajectory.z == 0)[:, None]
     spoiled = batch.replace(advantage=tuple(jnp.where(noise, 7.0, a) for a in batch.advantage))
@@ -77,10 +100,10 @@ def test_execution_advantages_are_normalised_over_informed_episodes_alone(trajec
     assert (np.asarray(batch.advantage[Agent.EXECUTION])[np.asarray(trajectory.z) == 0] == 0).all()
 
 
-def test_a_policy_is_evaluated_at_what_it_drew(trajectory, batch, start, hypers):
+def test_a_policy_is_evaluated_at_what_it_drew(batch, trained, hypers):
     """At unchanged parameters the ratio is 1: approximate KL and clip fraction are 0."""
     for agent in Agent:
-        _, diagnostics = ppo.actor_loss(start.agents[agent].params, agent, batch, GAME, hypers)
+        _, diagnostics = ppo.actor_loss(trained.agents[agent].params, agent, batch, GAME, hypers)
         values = {name.split("/")[1]: float(value) for name, value in diagnostics.items()}
         assert values["approx_kl"] == pytest.approx(0.0, abs=1e-6)
         assert values["clip_fraction"] == 0.0
@@ -96,10 +119,8 @@ def test_the_other_heads_see_the_slots_order_in_both_classes(trajectory, params)
 
 
 @pytest.mark.parametrize("source", ["mine", "belief"])
-def test_leakage_telescopes_to_what_the_source_claims_at_the_horizon(trajectory, start, hypers, params, source):
-    import dataclasses
-
+def test_leakage_telescopes_to_what_the_source_claims_at_the_horizon(trajectory, trained, hypers, params, source):
     game = dataclasses.replace(GAME, learn=dataclasses.replace(GAME.learn, leakage_source=source))
-    scores = score(start, trajectory, game, hypers, params)
+    scores = score(trained, trajectory, game, hypers, params)
     claimed = 0.5 * (np.asarray(scores.log_posterior)[:, -1] - np.log(0.5))
     np.testing.assert_allclose(np.asarray(scores.leakage).sum(axis=1), claimed, atol=1e-5)  # float32 telescoping

@@ -51,10 +51,11 @@ def check(seed, mix, capacity, self_trade):
     assert (found := disagreement(columns, capacity, self_trade)) is None, found
 
 
-@many(max_examples=3)
+@pytest.mark.parametrize("self_trade", SelfTrade)
+@many(max_examples=2)
 @given(SEEDS, mixes())
-def test_random_streams_of_any_mix(seed, mix):
-    check(seed, mix, 3, SelfTrade.ALLOW)
+def test_random_streams_of_any_mix(self_trade, seed, mix):
+    check(seed, mix, 3, self_trade)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The deterministic trader's optimum and its jump, against brute force and every figure of the specification."""
 
+import itertools
 import math
 
 import numpy as np
@@ -55,12 +56,18 @@ def test_jump_tends_to_one_over_ln_two():
     errors = 1 / math.log(2) - np.array(penalties)
     # the quiet hill is worth lambda d*^2 / 8 = 2 / (lambda d_max^2), and moves lambda* by that over ln 2
     np.testing.assert_allclose(errors, 2 / np.array([10.0, 15.0, 20.0]) ** 2, rtol=0.03)
+    # from below, after a minimum
+    for channel, lowest, at in ((KNOWN, 1.388, 5.4), (RANDOM, 1.242, 4.6)):
+        below, bottom, above = (jump(linear_haste(at + shift), channel).penalty for shift in (-0.4, 0.0, 0.4))
+        assert bottom == pytest.approx(lowest, abs=1e-3)
+        assert bottom < min(below, above)
 
 
 @pytest.mark.parametrize(("channel", "scale"), [(KNOWN, 1.636), (RANDOM, 2.190)])
 def test_first_order_line_of_a_linear_haste_ends_at_the_inflection(channel, scale):
     critical = linear_critical_point(channel)
     assert critical.scale == pytest.approx(scale, abs=5e-4)
+    assert critical.penalty == pytest.approx({True: 2.616, False: 1.806}[channel.side_known], abs=5e-4)
     assert jump(linear_haste(critical.scale - 0.02), channel) is None
     above = jump(linear_haste(critical.scale + 0.02), channel)
     assert above.penalty == pytest.approx(critical.penalty, rel=0.02)
@@ -75,6 +82,8 @@ def test_first_order_line_of_a_quadratic_haste(channel):
     critical = quadratic_critical_point(channel)
     assert critical.scale == pytest.approx({True: 4.643, False: 4.803}[channel.side_known], abs=5e-4)
     assert 0.98 < float(accuracy(critical.scale, channel)) < 0.995
+    if channel.side_known:
+        assert (critical.leverage, critical.penalty) == pytest.approx((2.945, 1.030), abs=6e-4)
     assert critical_scale(quadratic_haste, channel, 3.0, 7.0) == pytest.approx(critical.scale, abs=0.003)
     assert jump(quadratic_haste(critical.scale - 0.05), channel) is None
     above = jump(quadratic_haste(critical.scale + 0.05), channel)
@@ -99,10 +108,10 @@ def test_leakage_decays_as_a_power_and_is_never_zero(channel, power, penalty):
 
 
 def test_optimum_solves_the_first_order_condition_of_a_haste_of_ones_own():
-    """``g = sin``: concave and rising on [0, pi / 2], scaled to a leverage of 5."""
+    """``g = sin``: concave and rising on [0, pi / 2], scaled to a leverage of 5; and the quadratic that is shipped."""
     rate = 0.5 * math.pi / 5.0
-    haste = Haste(lambda d: np.sin(rate * d), lambda d: rate * np.cos(rate * d), 5.0)
-    for penalty in (0.4, 2.0, 6.0):
+    sine = Haste(lambda d: np.sin(rate * d), lambda d: rate * np.cos(rate * d), 5.0)
+    for haste, penalty in itertools.product((sine, quadratic_haste(5.0)), (0.4, 2.0, 6.0)):
         d = best_leverage(penalty, haste, KNOWN)
         cost = penalty * float(information_slope(d, KNOWN))
         assert float(haste.slope(np.float64(d))) == pytest.approx(cost, abs=1e-5)

@@ -1,0 +1,136 @@
+"""No static setting is read by nothing: each changes the built program, or what a run writes."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.phases import play
+from amarl_jax.learn.state import init_state
+from amarl_jax.learn.update import update
+from amarl_jax.market.params import MarketSpec
+from tests.learn.conftest import GAME, LEARN, MARKET, NETWORK
+
+MARKET_CHANGES = {
+    "horizon": 11,
+    "book_capacity": 33,
+    "max_noise_orders": 5,
+    "max_order_size": 19,
+    "n_levels": 3,
+    "n_tape_events": 5,
+    "initial_levels": 2,
+    "initial_sizes": (5, 4),
+    "offset_min_ticks": -1,
+    "offset_max_ticks": 4,
+    "private_randomiser": False,
+}
+REPORTS_ONLY = ("tick_size", "initial_mid_price")
+NETWORK_CHANGES = {
+    "execution_hidden": (9,),
+    "maker_hidden": (9,),
+    "arbitrageur_hidden": (9,),
+    "critic_hidden": (9,),
+    "critic_head_hidden": 5,
+    "statistics_hidden": (9,),
+    "predictor_hidden": 5,
+}
+BELIEF_CHANGES = {"d_model": 10, "n_heads": 4, "n_layers": 2, "d_ff": 9, "max_seq_len": 5}
+LEARN_CHANGES = {
+    "n_envs": 12,
+    "n_epochs": 3,
+    "n_minibatches": 4,
+    "execution_phase_steps": 20,
+    "maker_arbitrageur_phase_steps": 20,
+    "alternating": False,
+    "n_mine_steps": 3,
+    "n_belief_steps": 1,
+    "belief_microbatch": 2,
+    "replay_capacity": 17,
+    "replay_batch": 8,
+    "leakage_source": "belief",
+    "leakage_credit": "level",
+    "mi_estimator": "nwj",
+}
+
+
+def _program(function, game, hypers, params):
+    """Text and constants of a program on the learner of a game."""
+    state = jax.eval_shape(lambda key: init_state(key, game, hypers, params), jax.random.key(0))
+    closed = jax.make_jaxpr(lambda s, h, p: function(s, h, p, game))(state, hypers, params)
+    return str(closed), [np.asarray(constant) for constant in closed.consts]
+
+
+def _differs(left, right):
+    same_constants = len(left[1]) == len(right[1]) and all(map(np.array_equal, left[1], right[1]))
+    return left[0] != right[0] or not same_constants
+
+
+def _play(state, hypers, params, game):
+    return play(state.key, state, game, hypers, params).belief
+
+
+@pytest.fixture(scope="module")
+def base_play(hypers, params):
+    return _program(_play, GAME, hypers, params)
+
+
+@pytest.fixture(scope="module")
+def base_update(hypers, params):
+    return _program(update, GAME, hypers, params)
+
+
+def test_every_static_field_is_listed_here():
+    assert set(MARKET_CHANGES) | set(REPORTS_ONLY) == {field.name for field in dataclasses.fields(MARKET)}
+    assert set(NETWORK_CHANGES) | {"belief"} == {field.name for field in dataclasses.fields(NETWORK)}
+    assert set(BELIEF_CHANGES) == {field.name for field in dataclasses.fields(NETWORK.belief)}
+    assert set(LEARN_CHANGES) == {field.name for field in dataclasses.fields(LEARN)}
+
+
+def test_the_same_game_builds_the_same_program(base_play, hypers, params):
+    again = _program(_play, Game(dataclasses.replace(MARKET), NETWORK, LEARN), hypers, params)
+    assert not _differs(base_play, again), "or every comparison below would be empty"
+
+
+@pytest.mark.parametrize("name", MARKET_CHANGES)
+def test_market_sizes_change_the_rollout(base_play, hypers, params, name):
+    game = Game(dataclasses.replace(MARKET, **{name: MARKET_CHANGES[name]}), NETWORK, LEARN)
+    if name == "initial_sizes":
+        assert not np.array_equal(game.market.opening_book.cumulative, GAME.market.opening_book.cumulative)
+        return
+    assert _differs(base_play, _program(_play, game, hypers, params))
+
+
+@pytest.mark.parametrize("name", [*NETWORK_CHANGES, *BELIEF_CHANGES])
+def test_network_sizes_change_the_learner_or_the_rollout(base_play, hypers, params, name):
+    if name in BELIEF_CHANGES:
+        network = dataclasses.replace(
+            NETWORK, belief=dataclasses.replace(NETWORK.belief, **{name: BELIEF_CHANGES[name]})
+        )
+    else:
+        network = dataclasses.replace(NETWORK, **{name: NETWORK_CHANGES[name]})
+    game = Game(MARKET, network, LEARN)
+    shapes = [
+        [
+            leaf.shape
+            for leaf in jax.tree.leaves(
+                jax.eval_shape(lambda k, g=g: init_state(k, g, hypers, params), jax.random.key(0))
+            )
+        ]
+        for g in (GAME, game)
+    ]
+    assert shapes[0] != shapes[1] or _differs(base_play, _program(_play, game, hypers, params))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LEARN_CHANGES)
+def test_learner_settings_change_the_update(base_update, hypers, params, name):
+    game = Game(MARKET, NETWORK, dataclasses.replace(LEARN, **{name: LEARN_CHANGES[name]}))
+    assert _differs(base_update, _program(update, game, hypers, params))
+
+
+def test_tick_and_opening_mid_give_the_report_its_basis_points():
+    assert MarketSpec().tick_bps == pytest.approx(1.0)
+    assert MarketSpec(tick_size=0.02).tick_bps == pytest.approx(2.0)
+    assert MarketSpec(initial_mid_price=50.0).tick_bps == pytest.approx(2.0)
