@@ -2,7 +2,8 @@
 
 Writes DIR/config.json, DIR/metrics.jsonl (one object per update), DIR/tensorboard and DIR/checkpoints, shows progress
 with the time left, and closes with a table measured on fresh episodes of the frozen policies: shortfall, completion,
-information and belief accuracy held out, spread, and what maker and arbitrageur earned.
+information and belief accuracy held out, spread, and what maker and arbitrageur earned. The table is kept in
+DIR/evaluation.json, the learning curves in DIR/training.png.
 
   python -m amarl_jax.train --config=configs/default.py --config.training.lr_actor=1e-4
   python -m amarl_jax.train --resume --workdir=runs/default
@@ -10,6 +11,7 @@ information and belief accuracy held out, spread, and what maker and arbitrageur
 
 import dataclasses
 import functools
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -26,7 +28,9 @@ from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.config import Experiment, game_of, steps_per_update
 from amarl_jax.errors import Diverged, Preempted
 from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_summaries
+from amarl_jax.evaluation.figures import draw_training
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
+from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
@@ -38,7 +42,7 @@ from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.preemption import StopRequest
 from amarl_jax.runlog import Progress, RunLog, closing_table
 from amarl_jax.types import Array
-from amarl_jax.workdir import Run, open_run
+from amarl_jax.workdir import Run, open_run, write_atomically
 
 SHOWN = {
     "shortfall": "phase_a/execution/shortfall",
@@ -90,7 +94,9 @@ def run_training(run: Run) -> Trained:
         state = jax.device_put(state, *state.update.devices())  # as restored, so a resumed run finds its program cached
         state = _train_loop(run, checkpoints, state, game, hypers, params)
     evaluation = evaluate_state(key_evaluation, state, game, hypers, params, experiment)
-    closing_table(*closing_rows(evaluation, experiment))
+    _write_closing(run, evaluation)
+    closing_table(*closing_rows(evaluation))
+    print(f"curves in {run.path / 'training.png'}")
     return Trained(state, game, hypers, params, evaluation, run.path)
 
 
@@ -154,7 +160,19 @@ def evaluate_state(
     return evaluate_summaries(key_detector, jax.tree.map(np.asarray, summaries), prior, unit, game.market_spec.tick_bps)
 
 
-def closing_rows(evaluation: Evaluation, experiment: Experiment) -> tuple[str, list[tuple[str, str, str]]]:
+def _write_closing(run: Run, evaluation: Evaluation) -> None:
+    """``evaluation.json``, with where it came from, and the learning curves."""
+    document = {
+        "provenance": provenance(run.config.to_dict(), run.experiment.run.seed),
+        "n_episodes": evaluation.n_episodes,
+        "n_informed": evaluation.n_informed,
+        "metrics": {name: estimate._asdict() for name, estimate in evaluation.metrics.items()},
+    }
+    write_atomically(run.path / "evaluation.json", (json.dumps(document, indent=1, default=str) + "\n").encode())
+    draw_training(run.path / "metrics.jsonl", run.path / "training.png")
+
+
+def closing_rows(evaluation: Evaluation) -> tuple[str, list[tuple[str, str, str]]]:
     """Title and rows of the closing table."""
     metrics = evaluation.metrics
     wanted = (
