@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
@@ -36,6 +37,8 @@ from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.learn.phases import TransformerBelief, players
 from amarl_jax.learn.program import advance, begin
+from amarl_jax.learn.rollout import Trajectory
+from amarl_jax.learn.scoring import mine_log_posterior_one
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
@@ -44,6 +47,7 @@ from amarl_jax.runlog import Progress, RunLog, closing_table
 from amarl_jax.types import Array
 from amarl_jax.workdir import Run, open_run, write_atomically
 
+SOURCES_AGREE_NATS = 0.02  # MINE and the belief may differ by this much before a run says so
 SHOWN = {
     "shortfall": "phase_a/execution/shortfall",
     "completion": "phase_a/execution/completion",
@@ -96,6 +100,7 @@ def run_training(run: Run) -> Trained:
     evaluation = evaluate_state(key_evaluation, state, game, hypers, params, experiment)
     _write_closing(run, evaluation)
     closing_table(*closing_rows(evaluation))
+    warn_if_sources_disagree(evaluation)
     print(f"curves in {run.path / 'training.png'}")
     return Trained(state, game, hypers, params, evaluation, run.path)
 
@@ -147,7 +152,11 @@ def play_frozen(
     """Fresh episodes of the learned policies as they stand, compiled. [n] leading."""
     belief = TransformerBelief(state.belief.params, game, hypers)
     batch = min(game.learn.n_envs, n_episodes)
-    return fresh_summaries(key, game.market, players(state, game), belief, params, n_episodes, batch)
+
+    def posterior(episodes: Trajectory) -> Array:
+        return jnp.exp(mine_log_posterior_one(state, episodes, game, params)[:, -1])
+
+    return fresh_summaries(key, game.market, players(state, game), belief, params, n_episodes, batch, posterior)
 
 
 def evaluate_state(
@@ -182,6 +191,7 @@ def closing_rows(evaluation: Evaluation) -> tuple[str, list[tuple[str, str, str]
         ("information, fresh detector", "information/fresh_nats", "nats of 0.693, held out"),
         ("accuracy, fresh detector", "information/fresh_accuracy", "informed or not, held out"),
         ("information, maker's belief", "information/belief_nats", "nats claimed on the same episodes"),
+        ("information, MINE", "information/mine_nats", "nats claimed by the critic that prices the leakage"),
         ("accuracy, maker's belief", "information/belief_accuracy", "at the horizon, held out"),
         ("spread", "market/spread_ticks", "ticks"),
         ("maker PnL", "maker/pnl_tick_lots", "tick-lots per episode, marked to V"),
@@ -190,6 +200,13 @@ def closing_rows(evaluation: Evaluation) -> tuple[str, list[tuple[str, str, str]
     rows = [(name, f"{metrics[key].value:.3f} +- {metrics[key].stderr:.3f}", unit) for name, key, unit in wanted]
     title = f"\n{evaluation.n_episodes} fresh episodes, {evaluation.n_informed} informed; +- is one standard error"
     return title, rows
+
+
+def warn_if_sources_disagree(evaluation: Evaluation) -> None:
+    """One line if MINE and the belief differ, on episodes neither trained on, by more than 0.02 nats."""
+    mine, belief = (evaluation.metrics[f"information/{name}_nats"].value for name in ("mine", "belief"))
+    if abs(mine - belief) > SOURCES_AGREE_NATS:
+        print(f"warning: held out, MINE claims {mine:.3f} nats and the maker's belief {belief:.3f}: one of them lags")
 
 
 def main(values: flags.FlagValues) -> None:

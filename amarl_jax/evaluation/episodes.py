@@ -1,5 +1,8 @@
 """What evaluation keeps of an episode, and fresh episodes of frozen policies to keep it of."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -34,6 +37,7 @@ class EpisodeSummary:
     resting: Array  # [] largest number of orders at rest on a side
     noise_cut: Array  # [] noise orders lost to the bound
     refused: Array  # [] orders a full side refused or pushed out
+    mine: Array | None = None  # [] the MI critic's posterior at the horizon, where there is such a critic
 
 
 def summarise(trajectory: Trajectory, params: EnvParams) -> EpisodeSummary:
@@ -63,16 +67,27 @@ def summarise(trajectory: Trajectory, params: EnvParams) -> EpisodeSummary:
 
 
 def fresh_summaries(
-    key: Array, market: Market, players: Players, belief: Belief, params: EnvParams, n_episodes: int, batch: int
+    key: Array,
+    market: Market,
+    players: Players,
+    belief: Belief,
+    params: EnvParams,
+    n_episodes: int,
+    batch: int,
+    mine: Callable[[Trajectory], Array] | None = None,
 ) -> EpisodeSummary:
-    """At least ``n_episodes`` new episodes of frozen policies, ``batch`` at a time, ``z`` stratified. [n] leading."""
+    """At least ``n_episodes`` new episodes of frozen policies, ``batch`` at a time, ``z`` stratified. [n] leading.
+
+    ``mine`` reads a batch of episodes [E, T] to the MI critic's posterior at the horizon [E].
+    """
 
     def play(key_batch: Array) -> EpisodeSummary:
         key_labels, key_episodes = jax.random.split(key_batch)
         z = stratified_labels(key_labels, batch, params.informed_probability)
         keys = jax.random.split(key_episodes, batch)
         trajectories = rollouts(keys, market, players, belief, z, params)
-        return jax.vmap(lambda one: summarise(one, params))(trajectories)
+        rows = jax.vmap(lambda one: summarise(one, params))(trajectories)
+        return rows if mine is None else replace(rows, mine=mine(trajectories))
 
     rows = jax.lax.map(play, jax.random.split(key, -(-n_episodes // batch)))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)

@@ -90,4 +90,6 @@ def evaluate_summaries(
         "arbitrageur/pnl_tick_lots": mean_and_error(rows.arbitrageur_pnl),
         "arbitrageur/snipe_lots": mean_and_error(rows.snipe_lots),
     }
+    if rows.mine is not None:
+        metrics["information/mine_nats"] = claimed_information(rows.mine, rows.z, prior)
     return Evaluation(metrics=metrics, n_episodes=int(rows.z.size), n_informed=int(informed.sum()))

@@ -58,6 +58,11 @@ def log_posterior_one(state: TrainState, trajectory: Trajectory, game: Game, par
     """``log P(z = 1 | F_<=t)`` according to ``leakage_source``. [E, T] nats."""
     if game.learn.leakage_source == "belief":
         return jnp.log(jnp.maximum(trajectory.belief, 1e-8))
+    return mine_log_posterior_one(state, trajectory, game, params)
+
+
+def mine_log_posterior_one(state: TrainState, trajectory: Trajectory, game: Game, params: EnvParams) -> Array:
+    """``log P(z = 1 | F_<=t)`` of the MI critic's ``p(z) e^T``. [E, T] nats."""
     scores = statistics_scores(state.statistics.params, evidence(state.evidence_scale, trajectory), game)
     return mine.log_posterior(scores, params.informed_probability)[..., 1]
 

@@ -21,20 +21,21 @@ __all__ = ["params", "random_episodes"]
 N_EPISODES, BATCH = 2048, 256
 
 
+MIMIC, TWAP = Mimic(SPEC), Twap(SPEC, window=4)
+
+
 @dataclasses.dataclass(frozen=True)
 class MimicOrTwap:
     """Both policies in one program, a traced switch between them: two would be compiled twice."""
 
     hurries: Array  # [] bool
-    mimic: Mimic = Mimic(SPEC)
-    twap: Twap = Twap(SPEC, window=4)
 
     def init(self, params):
-        return self.mimic.init(params)
+        return MIMIC.init(params)
 
     def act(self, key, carry, view, params):
-        carry, patient = self.mimic.act(key, carry, view, params)
-        _, hurried = self.twap.act(key, (), view, params)
+        carry, patient = MIMIC.act(key, carry, view, params)
+        _, hurried = TWAP.act(key, (), view, params)
         return carry, Decision(jnp.where(self.hurries, hurried.action, patient.action), (), jnp.float32(0.0))
 
 

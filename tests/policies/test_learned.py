@@ -82,7 +82,9 @@ def played(agent, head, views, params, seed=0, deterministic=False):
 
 
 def test_what_is_stored_with_an_execution_decision_is_the_density_of_its_latents(views, params):
-    bernoulli = {name: stats.bernoulli(1 / (1 + np.exp(-x))) for name, x in (("gate", 0.4), ("side", 1.1), ("kind", 1.4))}
+    bernoulli = {
+        name: stats.bernoulli(1 / (1 + np.exp(-x))) for name, x in (("gate", 0.4), ("side", 1.1), ("kind", 1.4))
+    }
     kinds_seen = set()
     for seed in range(12):
         decision = played(Agent.EXECUTION, EXECUTION_HEAD, views, params, seed)
