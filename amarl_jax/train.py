@@ -12,6 +12,7 @@ DIR/evaluation.json, the learning curves in DIR/training.png.
 import dataclasses
 import functools
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -175,9 +176,13 @@ def _write_closing(run: Run, evaluation: Evaluation) -> None:
         "provenance": provenance(run.config.to_dict(), run.experiment.run.seed),
         "n_episodes": evaluation.n_episodes,
         "n_informed": evaluation.n_informed,
-        "metrics": {name: estimate._asdict() for name, estimate in evaluation.metrics.items()},
+        "metrics": {
+            name: {part: x if math.isfinite(x) else None for part, x in estimate._asdict().items()}
+            for name, estimate in evaluation.metrics.items()
+        },
     }
-    write_atomically(run.path / "evaluation.json", (json.dumps(document, indent=1, default=str) + "\n").encode())
+    text = json.dumps(document, indent=1, default=str, allow_nan=False)
+    write_atomically(run.path / "evaluation.json", (text + "\n").encode())
     draw_training(run.path / "metrics.jsonl", run.path / "training.png")
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import signal
 from pathlib import Path
@@ -150,9 +151,22 @@ def test_a_run_leaves_its_configuration_metrics_events_and_checkpoints(finished)
     assert sorted(path.name for path in workdir.iterdir()) == [
         "checkpoints",
         "config.json",
+        "evaluation.json",
         "metrics.jsonl",
         "tensorboard",
+        "training.png",
     ]
+    assert (workdir / "training.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_evaluation_is_kept_as_strict_json_with_null_for_what_has_no_error(finished):
+    text = (finished.trained.workdir / "evaluation.json").read_text()
+    kept = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    metrics = finished.trained.evaluation.metrics
+    assert kept["metrics"].keys() == metrics.keys()
+    assert kept["metrics"]["market/spread_ticks"] == metrics["market/spread_ticks"]._asdict()
+    assert kept["metrics"]["information/fresh_kl_nats"]["stderr"] is None
+    assert (kept["n_episodes"], kept["n_informed"]) == (64, 32)
 
 
 def test_every_update_writes_one_finite_row_with_the_promised_names(finished):

@@ -10,16 +10,13 @@ result says how many messages were checked, which is less than --messages where 
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import time
 from multiprocessing import get_context
 from pathlib import Path
 
-import jax
 import numpy as np
 
+from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.lob.replay import SelfTrade
 from tests.lob.comparison import disagreement
 from tests.lob.streams import FIELDS, Mix, random_stream
@@ -54,27 +51,6 @@ def check(job):
     return None if found is None else f"example {example}, {mix}, capacity {capacity}, {policy}: {found}"
 
 
-def hardware():
-    device = jax.devices()[0]
-    return {"cpu": _cpu_name(), "cores": os.cpu_count(), "backend": device.platform, "device": device.device_kind}
-
-
-def _cpu_name():
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
-def commit():
-    def git(*arguments):
-        done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
-        )
-        return done.stdout.strip()
-
-    changed = git("status", "--porcelain", "--", "../../amarl_jax/lob", "../../tests/lob")
-    return git("rev-parse", "HEAD") + (" with local changes to lob" if changed else "")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=100_000_000)
@@ -84,6 +60,8 @@ def main():
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     per_example = N_STREAMS * N_MESSAGES
+    sizes = {"streams": N_STREAMS, "messages_per_stream": N_MESSAGES, "capacities": CAPACITIES}
+    origin = provenance({**sizes, "processes": arguments.processes, "minutes": arguments.minutes}, arguments.seed)
     jobs = ((arguments.seed, example) for example in range(-(-arguments.messages // per_example)))
     started, n_examples, found = time.monotonic(), 0, None
     with get_context("spawn").Pool(arguments.processes) as pool:
@@ -99,13 +77,8 @@ def main():
         "messages_asked_for": arguments.messages,
         "difference": found,
         "compared": ["trades", "bids", "asks", "counters", "checksum of the book after every message"],
-        "config": {"streams": N_STREAMS, "messages_per_stream": N_MESSAGES, "capacities": CAPACITIES},
-        "seed": arguments.seed,
-        "processes": arguments.processes,
         "seconds": round(time.monotonic() - started, 1),
-        "commit": commit(),
-        "hardware": hardware(),
-        "jax": jax.__version__,
+        **origin,
     }
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

@@ -18,7 +18,7 @@ from tests.market.conftest import SPEC, params, random_episodes
 
 __all__ = ["params", "random_episodes"]
 
-N_EPISODES, BATCH = 2048, 256
+N_EPISODES, BATCH = 2048, 1024
 
 
 MIMIC, TWAP = Mimic(SPEC), Twap(SPEC, window=4)
