@@ -264,11 +264,11 @@ def test_resuming_a_finished_run_repeats_the_table_and_changes_no_metric(finishe
 
 
 @pytest.mark.parametrize(
-    ("rate", "broken"), [("lr_actor", ["arbitrageur", "execution", "maker"]), ("lr_mine", ["statistics"])]
+    ("rate", "broken"), [("lr_actor=1e38", ["arbitrageur", "execution", "maker"]), ("lr_belief=1e39", ["belief"])]
 )
 def test_networks_that_are_not_finite_stop_the_run_by_name(rate, broken, finished, tmp_path, capsys):
-    """A learning rate of 1e38 takes parameters beyond float32 in the first update; the others are named finite."""
-    assert command(*COMMAND, f"--workdir={tmp_path / 'run'}", f"--config.training.{rate}=1e38") == 3
+    """Learning rates that take parameters beyond float32 in the first update, those of the belief in its last step."""
+    assert command(*COMMAND, f"--workdir={tmp_path / 'run'}", f"--config.training.{rate}") == 3
     error = capsys.readouterr().err
     assert error == f"error: update 1: parameters of {', '.join(broken)} are not finite\n"
     (row,) = read_metrics(tmp_path / "run" / "metrics.jsonl")

@@ -100,7 +100,7 @@ def detect(
         than 3 standard errors.
     """
     spec = dataclasses.replace(spec or DetectorSpec(), **settings)
-    x, z = _checked(features, labels, spec)
+    x, z = prepare(features, labels, spec)
     log_ratio = cross_fit(plan(key, z, x.shape[1], spec), jnp.asarray(x), jnp.asarray(z), jnp.float32(prior), spec)
     detection = summarise(log_ratio, jnp.asarray(z), prior)
     check_below_entropy(float(detection.mi), float(detection.mi_stderr), prior)
@@ -140,10 +140,10 @@ def check_below_entropy(mi: float, mi_stderr: float, prior: float) -> None:
         raise ValueError(f"estimated information {mi:.4f} +- {mi_stderr:.4f} nats is above H(z) = {entropy:.4f}")
 
 
-def _checked(
+def prepare(
     features: Array | np.ndarray, labels: Array | np.ndarray, spec: DetectorSpec
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both as numpy arrays of the right dtype."""
+    """Features [n, D] float32 and labels [n] int32 as numpy arrays, or a ValueError that says what is wrong."""
     features, labels = np.asarray(features, np.float32), np.asarray(labels)
     if features.ndim != 2 or labels.shape != features.shape[:1]:
         raise ValueError(f"expected features [n, D] and labels [n], got {features.shape} and {labels.shape}")

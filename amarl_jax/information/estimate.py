@@ -22,7 +22,6 @@ from amarl_jax.information.estimators import MIEstimator, get
 from amarl_jax.trees import select
 from amarl_jax.types import Array, PyTree
 
-TAIL = 3.0  # robust standard deviations beyond which inputs are compressed
 IQR_OF_NORMAL = 1.349  # interquartile range of N(0, 1)
 MAX_LABELS = 64  # more integer values than this are no labels
 MAX_PAIRED = 2048  # episodes at most of a part of which all pairs are formed
@@ -106,7 +105,7 @@ def estimate(
 
     Labels are enumerated: the marginal ``E_y sum_x p(x) exp T(x, y)`` is exact in x. Continuous x is paired with the y
     of every other episode of its batch or part, itself included, so a value cannot exceed ``log n_held_out`` and errs
-    low. Columns are scaled by median and interquartile range and their tails compressed by asinh.
+    low. Columns are scaled by median and interquartile range, their tails compressed by asinh.
 
     Args:
       x: [n] or [n, dx]; one column of integers, booleans, or nothing but 0 and 1 is a label, all else is continuous.
@@ -207,12 +206,19 @@ def _prepared(
 
 
 def _standardised(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Columns [n, ..., D] in robust deviations from the median of the given rows, tails compressed; constants are 0."""
+    """Columns [n, ..., D] as ``asinh`` of robust deviations, to unit variance, clipped to the given rows' range.
+
+    A function of the data can only lose information, so a bound stays a bound; what lies outside the range of the
+    fitting episodes would meet a critic that extrapolates. Constant columns become 0.
+    """
     sample = values[rows].reshape(-1, values.shape[-1]).astype(np.float64)
     low, median, high = np.quantile(sample, (0.25, 0.5, 0.75), axis=0)
     scale = np.where(high > low, (high - low) / IQR_OF_NORMAL, sample.std(axis=0))
-    scaled = (values - median) / np.where(scale > 0, scale, 1.0)
-    return np.where(scale > 0, TAIL * np.arcsinh(scaled / TAIL), 0.0).astype(np.float32)
+    scale = np.where(scale > 0, scale, 1.0)
+    compressed = np.arcsinh((sample - median) / scale)
+    mean, std = compressed.mean(axis=0), compressed.std(axis=0)
+    clipped = np.clip(np.arcsinh((values - median) / scale), compressed.min(axis=0), compressed.max(axis=0))
+    return np.where(std > 0, (clipped - mean) / np.where(std > 0, std, 1.0), 0.0).astype(np.float32)
 
 
 def _critic(data: _Data, spec: EstimateSpec) -> LabelCritic | PairCritic:
@@ -275,7 +281,7 @@ def _train(
     """Adam with the estimator's loss; of all checks (the start included) the parameters best on validation."""
     key_init, key_batches = jax.random.split(key)
     schedule = optax.cosine_decay_schedule(spec.learning_rate, spec.n_steps)
-    optimiser = optax.adamw(schedule, weight_decay=spec.weight_decay)
+    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=spec.weight_decay))
     batch_size = min(spec.batch_size, parts.fitting.shape[0])
     first = (data.y[0],) if isinstance(critic, LabelCritic) else (data.x[0], data.y[0])
     parameters = critic.init(key_init, *first)

@@ -138,3 +138,14 @@ def get(name: str) -> MIEstimator:
     if name not in REGISTRY:
         raise ValueError(f"unknown mutual-information estimator {name!r}, choose one of {sorted(REGISTRY)}")
     return REGISTRY[name]
+
+
+def register(estimator: MIEstimator) -> MIEstimator:
+    """Make an estimator available by its name, in :func:`amarl_jax.information.estimate` and in training.
+
+    It is hashed as a static argument: a frozen dataclass does. ValueError if the name is taken.
+    """
+    if estimator.name in REGISTRY:
+        raise ValueError(f"a mutual-information estimator named {estimator.name!r} exists already")
+    REGISTRY[estimator.name] = estimator
+    return estimator

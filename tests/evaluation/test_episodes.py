@@ -10,15 +10,19 @@ from amarl_jax.information.flow_features import flow_features
 from amarl_jax.types import Owner
 from tests.evaluation.conftest import BATCH, N_EPISODES
 
-EPISODES = (0, 1, 2, 3)  # of random play, two of each class
+KINDS = ((0, -1), (0, 1), (1, -1), (1, 1))  # class and side of the parent order
 
 
 @pytest.fixture(scope="module")
 def believed(random_episodes):
-    """Random play under a belief that rises from 0.1 to 0.7."""
-    few = jax.tree.map(lambda x: x[jnp.array(EPISODES)], random_episodes)
-    belief = jnp.broadcast_to(jnp.linspace(0.1, 0.7, 24)[None], (len(EPISODES), 24))
-    return few.replace(belief=belief)
+    """One random episode of each kind in which the slot ended with lots, under a belief rising from 0.1 to 0.7."""
+    z, side, lots = (
+        np.asarray(x)
+        for x in (random_episodes.z, random_episodes.direction, random_episodes.output.inventory[:, -1, Owner.SLOT])
+    )
+    rows = [np.flatnonzero((z == kind[0]) & (side == kind[1]) & (lots != 0))[0] for kind in KINDS]
+    few = jax.tree.map(lambda x: x[jnp.array(rows)], random_episodes)
+    return few.replace(belief=jnp.broadcast_to(jnp.linspace(0.1, 0.7, 24)[None], (len(KINDS), 24)))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,7 @@ def by_hand(episode, params):
     }
 
 
-@pytest.mark.parametrize("i", range(len(EPISODES)))
+@pytest.mark.parametrize("i", range(len(KINDS)))
 def test_a_summary_equals_loops_over_the_steps(i, believed, summarised, params):
     episode = jax.tree.map(lambda x: np.asarray(x)[i], believed.replace(execution=(), maker=(), arbitrageur=()))
     expected = by_hand(episode, params)
@@ -85,7 +89,7 @@ def test_the_flow_kept_is_that_of_the_whole_tape(believed, summarised):
 
 
 def test_orders_that_the_book_refused_or_pushed_out_are_added_up(believed, summarised, params):
-    assert summarised.refused.tolist() == [0] * len(EPISODES)
+    assert summarised.refused.tolist() == [0] * len(KINDS)
     one = jax.tree.map(lambda x: x[0], believed)
     counters = one.final.book.counters.replace(refused=jnp.int32(2), evicted=jnp.int32(3))
     overfull = one.replace(final=one.final.replace(book=one.final.book.replace(counters=counters)))

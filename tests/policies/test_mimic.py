@@ -12,7 +12,7 @@ from amarl_jax.market.slot import decode_action, noise_decision
 from amarl_jax.policies.mimic import Mimic
 from tests.market.conftest import SPEC
 
-N = 4096
+N = 20_000
 STANDARD_ERRORS = 5.0
 
 
@@ -58,6 +58,10 @@ def test_the_law_is_the_noise_traders(decisions, params):
     share(mimic.is_limit[acts], 0.8, n_orders)
     for offset in range(-2, 6):
         share(mimic.offset_ticks[acts] == offset, 1 / 8, n_orders)
-    size = stats.beta(4.44, 13.31)
-    for lots in range(2, 9):  # round(20 Beta(a, b)) = lots
-        share(mimic.lots[acts] == lots, size.cdf((lots + 0.5) / 20) - size.cdf((lots - 0.5) / 20), n_orders)
+    edges = np.concatenate([[0.0], np.arange(1.5, 20.0), [20.0]])  # max(1, round(20 Beta(a, b)))
+    shares = np.diff(stats.beta(4.44, 13.31).cdf(edges / 20))
+    lots, sizes = np.arange(1, 21), mimic.lots[acts]
+    mean = shares @ lots
+    assert abs(sizes.mean() - mean) < STANDARD_ERRORS * np.sqrt((shares @ (lots - mean) ** 2) / n_orders)
+    for i in range(10):
+        share(sizes == lots[i], shares[i], n_orders)

@@ -1,0 +1,191 @@
+"""How far apart two laws of flow are: over whole trajectories by a detector, over single orders by a histogram.
+
+Everything takes arrays and knows nothing of the market. For trajectories the episode is the unit. At order level one
+row is one order; orders of an episode are dependent, so no standard error is offered there, and laws with identical
+orders can still be told apart as sequences. All divergences are in nats, of z = 1 from z = 0.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from amarl_jax.information.detector import Detection, DetectorSpec, detect, summarise
+from amarl_jax.types import Array
+
+
+class Interval(NamedTuple):
+    """An estimate with its confidence limits."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+class TrajectoryDivergence(NamedTuple):
+    """What a cross-fitted detector measures between two classes of episodes; bounds of the truth up to noise."""
+
+    kl_nats: Interval  # KL(z = 1 || z = 0), Donsker-Varadhan, a lower bound
+    kl_plug_in_nats: Interval  # mean log-ratio over z = 1; no bound, but equal to the above for an exact log-ratio
+    jensen_shannon_nats: Interval  # Barber-Agakov at equal priors, a lower bound; at most ln 2
+    total_variation: Interval  # 2 x accuracy at equal priors - 1, a lower bound
+    log_ratio: np.ndarray  # [n] held out
+
+
+@dataclasses.dataclass(frozen=True)
+class HistogramDivergence:
+    """Plug-in divergences of two histograms, and what the KL reads where there is no difference."""
+
+    kl_nats: float
+    null_bias_nats: float  # expectation of kl_nats for equal laws of independent orders
+    jensen_shannon_nats: float
+    total_variation: float
+    n_bins: int  # occupied by either sample
+
+    def __str__(self) -> str:
+        return f"KL {self.kl_nats:.4f} nats, of which {self.null_bias_nats:.4f} is null bias ({self.n_bins} bins)"
+
+
+def trajectory_divergence(
+    key: Array,
+    features: Array | np.ndarray,
+    labels: Array | np.ndarray,
+    *,
+    confidence: float = 0.95,
+    n_bootstrap: int = 1000,
+    prior: float = 0.5,
+    spec: DetectorSpec | None = None,
+) -> TrajectoryDivergence:
+    """Cross-fit a detector on episodes of two classes and read the divergences from its held-out log-ratios.
+
+    The detector's posterior odds are divided by the odds it was trained at, so class counts and ``prior`` change its
+    fit, not the estimand.
+
+    Args:
+      key: typed key.
+      features: [n, D], one row per episode.
+      labels: [n], 0 or 1.
+      confidence: of the intervals.
+      n_bootstrap: resamples of the episodes.
+      prior: P(z = 1) at which the detector trains.
+      spec: the detector's settings.
+    """
+    key_detect, key_bootstrap = jax.random.split(key)
+    detection = detect(key_detect, features, labels, prior=prior, spec=spec)
+    return bootstrap(key_bootstrap, detection.log_ratio, labels, confidence=confidence, n_bootstrap=n_bootstrap)
+
+
+def bootstrap(
+    key: Array,
+    log_ratio: Array | np.ndarray,
+    labels: Array | np.ndarray,
+    *,
+    confidence: float = 0.95,
+    n_bootstrap: int = 1000,
+) -> TrajectoryDivergence:
+    """Divergences from held-out log-ratios [n], with percentile intervals over the episodes of both classes.
+
+    Each resample draws as many episodes of either class, with replacement; the detector is not trained again.
+    """
+    log_ratio, labels = jnp.asarray(log_ratio, jnp.float32), np.asarray(labels)
+    if log_ratio.ndim != 1 or labels.shape != log_ratio.shape or set(np.unique(labels)) != {0, 1}:
+        raise ValueError(
+            f"expected log-ratios [n] and labels [n] of both classes, got {log_ratio.shape}, {labels.shape}"
+        )
+    classes = [jnp.asarray(np.flatnonzero(labels == label)) for label in (0, 1)]
+    z = jnp.asarray(np.sort(labels))
+
+    def resampled(key: Array) -> Detection:
+        keys = jax.random.split(key)
+        rows = [jax.random.choice(keys[i], classes[i], classes[i].shape) for i in (0, 1)]
+        return summarise(log_ratio[jnp.concatenate(rows)], z, 0.5)
+
+    def measures(detection: Detection) -> tuple[Array, ...]:
+        return detection.kl_nats, detection.kl_plug_in_nats, detection.mi, 2.0 * detection.accuracy - 1.0
+
+    values = measures(summarise(log_ratio, jnp.asarray(labels), 0.5))
+    samples = jax.jit(jax.vmap(lambda key: measures(resampled(key))))(jax.random.split(key, n_bootstrap))
+    tails = ((1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0)
+    intervals = (
+        Interval(float(value), *(float(limit) for limit in np.quantile(np.asarray(sample), tails)))
+        for value, sample in zip(values, samples, strict=True)
+    )
+    return TrajectoryDivergence(*intervals, log_ratio=np.asarray(log_ratio))
+
+
+def histogram(orders: np.ndarray, edges: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
+    """Counts of orders [n, k] over the joint bins of k columns, flat; ``edges[j]`` are column j's inner edges."""
+    orders = np.asarray(orders)
+    if orders.ndim != 2 or orders.shape[1] != len(edges) or orders.shape[0] == 0:
+        raise ValueError(f"expected orders [n, {len(edges)}] and edges for each column, got {orders.shape}")
+    if not np.isfinite(orders).all():
+        raise ValueError("orders must be finite")
+    codes = [
+        np.searchsorted(np.asarray(edge), column, side="right") for edge, column in zip(edges, orders.T, strict=True)
+    ]
+    shape = tuple(len(edge) + 1 for edge in edges)
+    return np.bincount(np.ravel_multi_index(codes, shape), minlength=math.prod(shape))
+
+
+def histogram_divergence(
+    orders: np.ndarray, reference: np.ndarray, edges: Sequence[Sequence[float] | np.ndarray]
+) -> HistogramDivergence:
+    """Divergences of orders [n, k] from reference orders [m, k], over their joint histogram.
+
+    The reference gets half an order more in each occupied bin, which keeps the KL finite. For equal laws its
+    expectation is ``(bins - 1) (1 / n + 1 / m) / 2``, that is ``(bins - 1) / n`` for equal samples (Wilks 1938).
+    """
+    counts, reference_counts = histogram(orders, edges), histogram(reference, edges)
+    occupied = counts + reference_counts > 0
+    n_bins = int(occupied.sum())
+    p, q = counts[occupied] / counts.sum(), reference_counts[occupied] / reference_counts.sum()
+    smoothed = (reference_counts[occupied] + 0.5) / (reference_counts.sum() + 0.5 * n_bins)
+    return HistogramDivergence(
+        kl_nats=kl_divergence(p, smoothed),
+        null_bias_nats=(n_bins - 1) * (1.0 / counts.sum() + 1.0 / reference_counts.sum()) / 2.0,
+        jensen_shannon_nats=jensen_shannon(p, q),
+        total_variation=total_variation(p, q),
+        n_bins=n_bins,
+    )
+
+
+def flow_entropy(orders: np.ndarray, edges: Sequence[Sequence[float] | np.ndarray]) -> float:
+    """Entropy of one order's joint bin in nats, plug-in plus its first-order bias ``(bins - 1) / 2n`` (Miller 1955)."""
+    counts = histogram(orders, edges)
+    return entropy(counts / counts.sum()) + (np.count_nonzero(counts) - 1) / (2.0 * counts.sum())
+
+
+def entropy(p: np.ndarray) -> float:
+    """``- sum p log p`` of a discrete law [K], nats."""
+    p = _law(p)
+    return float(-np.sum(p[p > 0] * np.log(p[p > 0])))
+
+
+def kl_divergence(p: np.ndarray, q: np.ndarray) -> float:
+    """``sum p log(p / q)`` of discrete laws [K], nats; infinite where q misses what p has."""
+    p, q = _law(p), _law(q)
+    held = p > 0
+    with np.errstate(divide="ignore"):
+        return float(np.sum(p[held] * (np.log(p[held]) - np.log(q[held]))))
+
+
+def jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
+    """Mean KL of two discrete laws [K] from their mixture, nats, at most ln 2: I(z; one draw) at equal priors."""
+    mixture = (_law(p) + _law(q)) / 2.0
+    return (kl_divergence(p, mixture) + kl_divergence(q, mixture)) / 2.0
+
+
+def total_variation(p: np.ndarray, q: np.ndarray) -> float:
+    """``sum |p - q| / 2`` of discrete laws [K]: best accuracy at equal priors is half of 1 + it."""
+    return float(np.abs(_law(p) - _law(q)).sum() / 2.0)
+
+
+def _law(p: np.ndarray) -> np.ndarray:
+    p = np.asarray(p, np.float64)
+    if p.ndim != 1 or not (p >= 0).all() or abs(p.sum() - 1.0) > 1e-6:
+        raise ValueError("a discrete law is a vector of probabilities that sum to 1")
+    return p
