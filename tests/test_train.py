@@ -264,11 +264,16 @@ def test_resuming_a_finished_run_repeats_the_table_and_changes_no_metric(finishe
 
 
 @pytest.mark.parametrize(
-    ("rate", "broken"), [("lr_actor=1e38", ["arbitrageur", "execution", "maker"]), ("lr_belief=1e39", ["belief"])]
+    ("rates", "broken"),
+    [
+        ({"lr_actor": 1e38}, ["arbitrageur", "execution", "maker"]),
+        ({"lr_belief": 1e38, "weight_decay": 100.0}, ["belief"]),  # the others decay by a tenth per step
+    ],
 )
-def test_networks_that_are_not_finite_stop_the_run_by_name(rate, broken, finished, tmp_path, capsys):
+def test_networks_that_are_not_finite_stop_the_run_by_name(rates, broken, finished, tmp_path, capsys):
     """Learning rates that take parameters beyond float32 in the first update, those of the belief in its last step."""
-    assert command(*COMMAND, f"--workdir={tmp_path / 'run'}", f"--config.training.{rate}") == 3
+    overrides = [f"--config.training.{name}={value}" for name, value in rates.items()]
+    assert command(*COMMAND, f"--workdir={tmp_path / 'run'}", *overrides) == 3
     error = capsys.readouterr().err
     assert error == f"error: update 1: parameters of {', '.join(broken)} are not finite\n"
     (row,) = read_metrics(tmp_path / "run" / "metrics.jsonl")

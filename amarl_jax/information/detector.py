@@ -133,7 +133,7 @@ def summarise(log_ratio: Array, labels: Array, prior: Array | float) -> Detectio
     )
 
 
-def check_below_entropy(mi: float, mi_stderr: float, prior: float) -> None:
+def check_below_entropy(mi: float, mi_stderr: float, prior: Array | float) -> None:
     """Raise ValueError if an estimate of I(z; F) exceeds H(z) by more than 3 standard errors, or is not finite."""
     entropy = float(mine.prior_entropy(prior))
     if not mi <= entropy + STANDARD_ERRORS * mi_stderr:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from amarl_jax.information.detector import Detection, DetectorSpec, detect, summarise
+from amarl_jax.information.detector import DetectorSpec, detect, summarise
 from amarl_jax.types import Array
 
 
@@ -93,28 +93,36 @@ def bootstrap(
     """
     log_ratio, labels = jnp.asarray(log_ratio, jnp.float32), np.asarray(labels)
     if log_ratio.ndim != 1 or labels.shape != log_ratio.shape or set(np.unique(labels)) != {0, 1}:
-        raise ValueError(
-            f"expected log-ratios [n] and labels [n] of both classes, got {log_ratio.shape}, {labels.shape}"
-        )
-    classes = [jnp.asarray(np.flatnonzero(labels == label)) for label in (0, 1)]
-    z = jnp.asarray(np.sort(labels))
-
-    def resampled(key: Array) -> Detection:
-        keys = jax.random.split(key)
-        rows = [jax.random.choice(keys[i], classes[i], classes[i].shape) for i in (0, 1)]
-        return summarise(log_ratio[jnp.concatenate(rows)], z, 0.5)
-
-    def measures(detection: Detection) -> tuple[Array, ...]:
-        return detection.kl_nats, detection.kl_plug_in_nats, detection.mi, 2.0 * detection.accuracy - 1.0
-
-    values = measures(summarise(log_ratio, jnp.asarray(labels), 0.5))
-    samples = jax.jit(jax.vmap(lambda key: measures(resampled(key))))(jax.random.split(key, n_bootstrap))
-    tails = ((1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0)
-    intervals = (
-        Interval(float(value), *(float(limit) for limit in np.quantile(np.asarray(sample), tails)))
-        for value, sample in zip(values, samples, strict=True)
+        raise ValueError(f"expected log-ratios and labels [n] of both classes, got {log_ratio.shape}, {labels.shape}")
+    zeros, ones = log_ratio[labels == 0], log_ratio[labels == 1]
+    values = _measures(zeros, ones)
+    samples = _resampled_measures(jax.random.split(key, n_bootstrap), zeros, ones)
+    limits = np.quantile(np.asarray(samples), ((1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0), axis=0)
+    kl, plug_in, jensen_shannon_nats, variation = (
+        Interval(float(value), float(lower), float(upper)) for value, lower, upper in zip(values, *limits, strict=True)
     )
-    return TrajectoryDivergence(*intervals, log_ratio=np.asarray(log_ratio))
+    return TrajectoryDivergence(kl, plug_in, jensen_shannon_nats, variation, np.asarray(log_ratio))
+
+
+def _measures(zeros: Array, ones: Array) -> Array:
+    """KL, plug-in, Jensen-Shannon and total variation, [4], from the log-ratios of either class, [n0] and [n1]."""
+    labels = jnp.concatenate([jnp.zeros(zeros.shape, jnp.int32), jnp.ones(ones.shape, jnp.int32)])
+    detection = summarise(jnp.concatenate([zeros, ones]), labels, 0.5)
+    measures = (detection.kl_nats, detection.kl_plug_in_nats, detection.mi, 2.0 * detection.accuracy - 1.0)
+    return jnp.stack(measures)
+
+
+@jax.jit
+def _resampled_measures(keys: Array, zeros: Array, ones: Array) -> Array:
+    """The measures of one resample per key, [n_bootstrap, 4]."""
+
+    def resampled(key: Array) -> Array:
+        key_zeros, key_ones = jax.random.split(key)
+        return _measures(
+            jax.random.choice(key_zeros, zeros, zeros.shape), jax.random.choice(key_ones, ones, ones.shape)
+        )
+
+    return jax.vmap(resampled)(keys)
 
 
 def histogram(orders: np.ndarray, edges: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
@@ -124,9 +132,7 @@ def histogram(orders: np.ndarray, edges: Sequence[Sequence[float] | np.ndarray])
         raise ValueError(f"expected orders [n, {len(edges)}] and edges for each column, got {orders.shape}")
     if not np.isfinite(orders).all():
         raise ValueError("orders must be finite")
-    codes = [
-        np.searchsorted(np.asarray(edge), column, side="right") for edge, column in zip(edges, orders.T, strict=True)
-    ]
+    codes = [np.searchsorted(edge, column, side="right") for edge, column in zip(edges, orders.T, strict=True)]
     shape = tuple(len(edge) + 1 for edge in edges)
     return np.bincount(np.ravel_multi_index(codes, shape), minlength=math.prod(shape))
 

@@ -19,10 +19,10 @@ from amarl_jax.information import mine
 from amarl_jax.information.critics import LabelCritic, PairCritic
 from amarl_jax.information.detector import check_below_entropy
 from amarl_jax.information.estimators import MIEstimator, get
+from amarl_jax.information.scaling import robustly_standardised
 from amarl_jax.trees import select
 from amarl_jax.types import Array, PyTree
 
-IQR_OF_NORMAL = 1.349  # interquartile range of N(0, 1)
 MAX_LABELS = 64  # more integer values than this are no labels
 MAX_PAIRED = 2048  # episodes at most of a part of which all pairs are formed
 N_GROUPS = 40  # of the jackknife; its standard error is itself uncertain by 1 / sqrt(2 (N_GROUPS - 1)) = 11%
@@ -132,13 +132,12 @@ def estimate(
     ceiling = float(mine.prior_entropy(data.prior) if is_label else jnp.log(parts.held_out.size))
     if is_label:
         check_below_entropy(float(value), float(stderr), data.prior)
+    steps = np.arange(spec.n_checks + 1) * (spec.n_steps // spec.n_checks)
     return Estimate(
         value=float(value),
         stderr=float(stderr),
         training_gap=claimed - float(value),
-        curve=LearningCurve(
-            np.arange(spec.n_checks + 1) * (spec.n_steps // spec.n_checks), *(np.asarray(c) for c in curve)
-        ),
+        curve=LearningCurve(steps, *np.asarray(curve).T),
         estimator=chosen.name,
         n_held_out=int(parts.held_out.size),
         ceiling=ceiling,
@@ -193,32 +192,16 @@ def _prepared(
     x: np.ndarray, y: np.ndarray, is_label: bool, prior: float | np.ndarray | None, fitting: np.ndarray
 ) -> _Data:
     """Labels coded 0 .. C-1; continuous columns scaled by what the fitting episodes show."""
-    y = _standardised(y, fitting)
+    y = robustly_standardised(y, fitting)
     if not is_label:
         if prior is not None:
             raise ValueError("a prior can only be given for labels")
-        return _Data(x=jnp.asarray(_standardised(x, fitting)), y=jnp.asarray(y), prior=jnp.zeros(0))
+        return _Data(x=jnp.asarray(robustly_standardised(x, fitting)), y=jnp.asarray(y), prior=jnp.zeros(0))
     _, codes, counts = np.unique(x[:, 0], return_inverse=True, return_counts=True)
-    law = np.exp(np.asarray(mine.log_prior(counts / counts.sum() if prior is None else prior)))
+    law = np.exp(np.asarray(mine.log_prior(jnp.asarray(counts / counts.sum() if prior is None else prior))))
     if law.shape != counts.shape or not (law > 0).all() or abs(law.sum() - 1.0) > 1e-4:
         raise ValueError(f"the prior of {counts.size} labels must be as many positive probabilities that sum to 1")
     return _Data(x=jnp.asarray(codes, jnp.int32), y=jnp.asarray(y), prior=jnp.asarray(law, jnp.float32))
-
-
-def _standardised(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Columns [n, ..., D] as ``asinh`` of robust deviations, to unit variance, clipped to the given rows' range.
-
-    A function of the data can only lose information, so a bound stays a bound; what lies outside the range of the
-    fitting episodes would meet a critic that extrapolates. Constant columns become 0.
-    """
-    sample = values[rows].reshape(-1, values.shape[-1]).astype(np.float64)
-    low, median, high = np.quantile(sample, (0.25, 0.5, 0.75), axis=0)
-    scale = np.where(high > low, (high - low) / IQR_OF_NORMAL, sample.std(axis=0))
-    scale = np.where(scale > 0, scale, 1.0)
-    compressed = np.arcsinh((sample - median) / scale)
-    mean, std = compressed.mean(axis=0), compressed.std(axis=0)
-    clipped = np.clip(np.arcsinh((values - median) / scale), compressed.min(axis=0), compressed.max(axis=0))
-    return np.where(std > 0, (clipped - mean) / np.where(std > 0, std, 1.0), 0.0).astype(np.float32)
 
 
 def _critic(data: _Data, spec: EstimateSpec) -> LabelCritic | PairCritic:
@@ -277,8 +260,11 @@ def _train(
     critic: LabelCritic | PairCritic,
     estimator: MIEstimator,
     spec: EstimateSpec,
-) -> tuple[_Best, tuple[Array, Array]]:
-    """Adam with the estimator's loss; of all checks (the start included) the parameters best on validation."""
+) -> tuple[_Best, Array]:
+    """Adam with the estimator's loss; of all checks (the start included) the parameters best on validation.
+
+    With them the learning curve [n_checks + 1, 2], on training and on validation episodes.
+    """
     key_init, key_batches = jax.random.split(key)
     schedule = optax.cosine_decay_schedule(spec.learning_rate, spec.n_steps)
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=spec.weight_decay))
@@ -297,10 +283,12 @@ def _train(
         updates, moments = optimiser.update(gradient, moments, parameters)
         return (optax.apply_updates(parameters, updates), moments, state), None
 
-    def check(parameters: PyTree) -> tuple[Array, Array]:
-        return tuple(_bound(parameters, data, rows, critic, estimator) for rows in (parts.training, parts.validation))
+    def check(parameters: PyTree) -> Array:
+        return jnp.stack(
+            [_bound(parameters, data, rows, critic, estimator) for rows in (parts.training, parts.validation)]
+        )
 
-    def stretch(carry: tuple[tuple, _Best], keys: Array) -> tuple[tuple[tuple, _Best], tuple[Array, Array]]:
+    def stretch(carry: tuple[tuple, _Best], keys: Array) -> tuple[tuple[tuple, _Best], Array]:
         fit, best = carry
         fit, _ = jax.lax.scan(step, fit, keys)
         bounds = check(fit[0])
@@ -311,4 +299,4 @@ def _train(
     keys = jax.random.split(key_batches, (spec.n_checks, spec.n_steps // spec.n_checks))
     fit = (parameters, optimiser.init(parameters), estimator.init())
     (_, best), bounds = jax.lax.scan(stretch, (fit, _Best(parameters, start[1])), keys)
-    return best, tuple(jnp.concatenate([s[None], b]) for s, b in zip(start, bounds, strict=True))
+    return best, jnp.concatenate([start[None], bounds])

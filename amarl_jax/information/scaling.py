@@ -5,10 +5,12 @@ A whole-past count of 3,900 orders with a standard deviation of 60 carries its i
 
 import chex
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from amarl_jax.types import Array
 
+IQR_OF_NORMAL = 1.349  # interquartile range of N(0, 1)
 VARIANCE_FLOOR = 1e-6  # features that do not vary map to 0
 
 
@@ -48,3 +50,19 @@ def standardise(scale: FeatureScale, features: Array) -> Array:
     """``asinh((x - mean) / std)``, for features of shape S; the caller vmaps over episodes."""
     chex.assert_equal_shape([features, scale.mean])
     return jnp.asinh((features - scale.mean) / jnp.sqrt(scale.variance + VARIANCE_FLOOR))
+
+
+def robustly_standardised(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Columns [n, ..., D] as ``asinh`` of robust deviations, to unit variance, clipped to the given rows' range.
+
+    A function of the data can only lose information, so a bound stays a bound; what lies outside the range of the
+    fitting episodes would meet a critic that extrapolates. Constant columns become 0.
+    """
+    sample = values[rows].reshape(-1, values.shape[-1]).astype(np.float64)
+    low, median, high = np.quantile(sample, (0.25, 0.5, 0.75), axis=0)
+    scale = np.where(high > low, (high - low) / IQR_OF_NORMAL, sample.std(axis=0))
+    scale = np.where(scale > 0, scale, 1.0)
+    compressed = np.arcsinh((sample - median) / scale)
+    mean, std = compressed.mean(axis=0), compressed.std(axis=0)
+    clipped = np.clip(np.arcsinh((values - median) / scale), compressed.min(axis=0), compressed.max(axis=0))
+    return np.where(std > 0, (clipped - mean) / np.where(std > 0, std, 1.0), 0.0).astype(np.float32)

@@ -6,6 +6,7 @@ the same episodes, for a signal that was planted in them.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -13,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize, special
 
-from amarl_jax.information.detector import Detection, DetectorSpec, cross_fit, plan, prepare, summarise
-from amarl_jax.types import Array, PyTree
+from amarl_jax.information.detector import Detection, DetectorSpec, Plan, cross_fit, plan, prepare, summarise
+from amarl_jax.types import Array
 
 ONE_SIDED_95 = 1.645  # standard errors
 ROWS_AT_ONCE = 8  # permutations that are fitted side by side
@@ -81,19 +82,22 @@ def permutation_test(
       key: typed key.
       features: [n, D], one row per episode.
       labels: [n], 0 or 1.
-      statistic: large where the classes differ, from features [n, D] and labels [n]; traced. The cross-fitted
-        detector's held-out information by default, trained again for each permutation.
+      statistic: large where the classes differ, from features [n, D] and labels [n]; traced, and compiled once per
+        function. By default the cross-fitted detector's held-out information, trained again for each permutation.
       n_permutations: R; the smallest p-value is ``1 / (R + 1)``.
       prior: P(z = 1) of the information.
       spec: settings of the detector.
     """
     key_plan, key_orders = jax.random.split(key)
-    x, z = prepare(features, labels, spec or DetectorSpec())
-    if statistic is None:
-        statistic = _information_of(_detector(key_plan, x, z, prior, spec or DetectorSpec()))
+    spec = spec or DetectorSpec()
+    x, z = prepare(features, labels, spec)
     rng = _generator(key_orders)
-    orders = np.stack([np.arange(z.size), *(rng.permutation(z.size) for _ in range(n_permutations))])
-    return _p_value(np.asarray(_over_orders(statistic, x, z, orders)))
+    orders = jnp.asarray(np.stack([np.arange(z.size), *(rng.permutation(z.size) for _ in range(n_permutations))]))
+    if statistic is None:
+        statistics = _detections(plan(key_plan, z, x.shape[1], spec), x, z, orders, jnp.float32(prior), spec).mi
+    else:
+        statistics = _statistics(x, z, orders, statistic)
+    return _p_value(np.asarray(statistics))
 
 
 def compare(
@@ -122,8 +126,8 @@ def compare(
         raise ValueError("no column of the features varies, so no signal can be planted in them")
     null = [rng.permutation(z.size) for _ in range(n_permutations)]
     planted = [planted_order(rng, x[:, rng.choice(varying)], z, planted_nats, prior) for _ in range(n_planted)]
-    orders = np.stack([np.arange(z.size), *null, *planted])
-    detections = _over_orders(_detector(key_plan, x, z, prior, spec), x, z, orders)
+    orders = jnp.asarray(np.stack([np.arange(z.size), *null, *planted]))
+    detections = _detections(plan(key_plan, z, x.shape[1], spec), x, z, orders, jnp.float32(prior), spec)
     mi, recovered = np.asarray(detections.mi), np.asarray(detections.mi[n_permutations + 1 :])
     return Verdict(
         p_value=_p_value(mi[: n_permutations + 1]),
@@ -168,42 +172,33 @@ def planted_order(
 
 
 def _information(p: np.ndarray, prior: float) -> float:
-    """I(z; episode) in nats where episode i has ``P(z = 1 | i) = p_i`` at the sample's class shares, read at a prior."""
+    """I(z; episode) in nats where episode i has ``P(z = 1 | i) = p_i`` in the sample, read at a prior."""
     laws = np.stack([(1.0 - p) / (1.0 - p).sum(), p / p.sum()])
     weights = np.array([1.0 - prior, prior])
     mixture = weights @ laws
     return float(np.sum(weights @ (laws * (np.log(laws) - np.log(mixture)[None]))))
 
 
-def _detector(
-    key: Array, x: np.ndarray, z: np.ndarray, prior: float, spec: DetectorSpec
-) -> Callable[[Array, Array], Detection]:
-    """Detection as a function of features and labels, the plan fixed: rows move through it, labels stay."""
-    design = plan(key, z, x.shape[1], spec)
-
-    def detection(x: Array, z: Array) -> Detection:
-        return summarise(cross_fit(design, x, z, jnp.float32(prior), spec), z, prior)
-
-    return detection
-
-
-def _information_of(detection: Callable[[Array, Array], Detection]) -> Callable[[Array, Array], Array]:
-    return lambda x, z: detection(x, z).mi
-
-
-def _over_orders(
-    statistic: Callable[[Array, Array], PyTree], x: np.ndarray, z: np.ndarray, orders: np.ndarray
-) -> PyTree:
-    """The statistic with the episodes in each of the orders [R, n] while the labels stay in place.
+@functools.partial(jax.jit, static_argnames="spec")
+def _detections(
+    design: Plan, features: Array, labels: Array, orders: Array, prior: Array, spec: DetectorSpec
+) -> Detection:
+    """What the detector finds with the episodes in each of the orders [R, n] while labels and plan stay in place.
 
     To move episodes past labels is to permute labels, but keeps folds stratified: what is permuted and what is real
     are then treated alike, as an exact test asks.
     """
-    features, labels = jnp.asarray(x), jnp.asarray(z)
-    mapped = jax.jit(
-        lambda orders: jax.lax.map(lambda order: statistic(features[order], labels), orders, batch_size=ROWS_AT_ONCE)
-    )
-    return mapped(jnp.asarray(orders))
+
+    def detection(order: Array) -> Detection:
+        return summarise(cross_fit(design, features[order], labels, prior, spec), labels, prior)
+
+    return jax.lax.map(detection, orders, batch_size=ROWS_AT_ONCE)
+
+
+@functools.partial(jax.jit, static_argnames="statistic")
+def _statistics(features: Array, labels: Array, orders: Array, statistic: Callable[[Array, Array], Array]) -> Array:
+    """A statistic with the episodes in each of the orders [R, n], [R]."""
+    return jax.lax.map(lambda order: statistic(features[order], labels), orders, batch_size=ROWS_AT_ONCE)
 
 
 def _p_value(statistics: np.ndarray) -> float:

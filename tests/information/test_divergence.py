@@ -38,9 +38,7 @@ def test_the_prior_it_trains_at_and_the_class_counts_leave_the_kl(key):
     z = (np.arange(2000) < 500).astype(int)
     y = rng.normal(size=(2000, 1)) + z[:, None]
     result = divergence.trajectory_divergence(key, y, z, prior=0.2, n_bootstrap=100, spec=SMALL)
-    assert (
-        abs(result.kl_nats.value - 0.5) < 0.2
-    )  # standard error 0.06; without the correction it is off by ln 3 or ln 4
+    assert abs(result.kl_nats.value - 0.5) < 0.2  # standard error 0.06; uncorrected it is off by ln 3 or ln 4
     assert abs(result.kl_plug_in_nats.value - 0.5) < 0.2
 
 

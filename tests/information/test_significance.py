@@ -20,7 +20,7 @@ def separation(features, labels):
 def test_pooling_steps_rejects_true_nulls_and_episodes_do_not(key):
     """Steps share their episode's level, which has nothing to do with z: half of step-level tests at 5% reject."""
     rng = np.random.default_rng(1)
-    keys, n_tests = jax.random.split(key, (100, 2)), 100
+    keys, n_tests = jax.random.split(key, (60, 2)), 60
     by_step, by_episode = np.zeros(n_tests), np.zeros(n_tests)
     labels = np.arange(N_EPISODES) % 2
     for i in range(n_tests):
@@ -30,7 +30,7 @@ def test_pooling_steps_rejects_true_nulls_and_episodes_do_not(key):
         ):
             p_value[i] = significance.permutation_test(keys[i, j], x, z, statistic=separation, n_permutations=99)
     assert np.mean(by_step <= 0.05) > 0.25
-    assert np.mean(by_episode <= 0.05) <= 0.13  # 5% nominal; 14 or more of 100 is a chance of 5e-4
+    assert np.mean(by_episode <= 0.05) <= 0.15  # 5% nominal; 10 or more of 60 is a chance of 1e-3
 
 
 def test_size_of_the_detectors_permutation_test(key):
@@ -70,8 +70,8 @@ def test_silence_of_a_weak_detector_is_not_equivalence(key):
 
 def test_all_three_parts_together(key):
     rng = np.random.default_rng(5)
-    labels = np.arange(4000) % 2
-    verdict = significance.compare(key, rng.normal(size=(4000, 1)), labels, n_permutations=19, n_planted=16, spec=SMALL)
+    labels = np.arange(3000) % 2
+    verdict = significance.compare(key, rng.normal(size=(3000, 1)), labels, n_permutations=19, n_planted=12, spec=SMALL)
     assert verdict.not_rejected
     assert verdict.bounded
     assert verdict.powered
