@@ -14,6 +14,9 @@ from amarl_jax.market.params import STEP_MS
 BOOK, NET, LEARN, HYPER, ENV, RUN = "market_spec", "network_spec", "learn_spec", "hypers", "env_params", "run"
 
 
+FLOAT32_MAX = 3.4028235e38  # what the compiled programs compute in; also shuts out infinities and NaN
+
+
 @dataclass(frozen=True)
 class Setting:
     """One leaf of the configuration."""
@@ -44,7 +47,7 @@ class Setting:
             return False
         number = float(value)
         in_range = self.low <= number <= self.high and self.above < number < self.below
-        return in_range and math.isfinite(number)
+        return in_range and abs(number) <= FLOAT32_MAX
 
     @property
     def allowed(self) -> str:

@@ -213,6 +213,7 @@ def test_noise_bound_is_the_poisson_quantile(rate):
     [
         ("training.lr_actor", math.nan, "finite"),
         ("training.lr_actor", math.inf, "finite"),
+        ("training.lr_actor", 1e39, "finite"),  # finite here, infinite in float32
         ("training.lr_actor", 0.0, "> 0"),
         ("training.n_envs", -8, ">= 2"),
         ("training.n_envs", 12.5, "integer"),

@@ -25,6 +25,7 @@ class EpisodeSummary:
     child_orders: Array  # [] decisions of the slot
     maker_pnl: Array  # []
     adverse_selection: Array  # [] of the maker
+    maker_markout: Array  # [] what mid moved against the maker in the 5 steps after its fills
     arbitrageur_pnl: Array  # []
     snipe_lots: Array  # []
     spread_ticks: Array  # [] mean over steps
@@ -51,6 +52,7 @@ def summarise(trajectory: Trajectory, params: EnvParams) -> EpisodeSummary:
         child_orders=jnp.sum(out.slot.acts),
         maker_pnl=jnp.sum(rewards.maker_pnl(out)),
         adverse_selection=jnp.sum(rewards.adverse_selection(out)),
+        maker_markout=jnp.sum(rewards.maker_markout(out)),
         arbitrageur_pnl=jnp.sum(rewards.arbitrageur_pnl(out)),
         snipe_lots=jnp.sum(out.snipe_lots),
         spread_ticks=jnp.mean(out.tape.spread_ticks.astype(jnp.float32)),

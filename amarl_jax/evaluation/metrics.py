@@ -86,6 +86,7 @@ def evaluate_summaries(
         "maker/quoted_spread_ticks": mean_and_error(rows.quoted_spread_ticks),
         "maker/pnl_tick_lots": mean_and_error(rows.maker_pnl),
         "maker/adverse_selection_tick_lots": mean_and_error(rows.adverse_selection),
+        "maker/markout_5_steps_tick_lots": mean_and_error(rows.maker_markout),
         "maker/belief_accuracy_mean": mean_and_error(rows.belief_accuracy),
         "arbitrageur/pnl_tick_lots": mean_and_error(rows.arbitrageur_pnl),
         "arbitrageur/snipe_lots": mean_and_error(rows.snipe_lots),

@@ -176,7 +176,7 @@ def _information(p: np.ndarray, prior: float) -> float:
     laws = np.stack([(1.0 - p) / (1.0 - p).sum(), p / p.sum()])
     weights = np.array([1.0 - prior, prior])
     mixture = weights @ laws
-    return float(np.sum(weights @ (laws * (np.log(laws) - np.log(mixture)[None]))))
+    return float(np.sum(weights @ special.rel_entr(laws, mixture[None])))
 
 
 @functools.partial(jax.jit, static_argnames="spec")

@@ -25,6 +25,7 @@ class Game:
     market_spec: MarketSpec
     network: NetworkSpec
     learn: LearnSpec
+    frozen: tuple[Agent, ...] = ()  # agents that never train; see freeze
 
     @functools.cached_property
     def market(self) -> Market:
@@ -70,7 +71,19 @@ class Game:
             return (Agent.EXECUTION,), (Agent.MAKER, Agent.ARBITRAGEUR)
         return (tuple(Agent),)
 
+    def improved(self, agents: tuple[Agent, ...]) -> tuple[Agent, ...]:
+        """The agents of a phase whose policies PPO changes: all but the frozen ones."""
+        return tuple(agent for agent in agents if agent not in self.frozen)
+
     def steps_per_update(self) -> int:
         """Environment steps of one update, summed over environments."""
         episodes = sum(self.episodes_per_phase(agents) for agents in self.phases())
         return episodes * self.market_spec.horizon * self.learn.n_envs
+
+
+def freeze(game: Game, *agents: Agent) -> Game:
+    """The same game in which these agents keep their parameters and optimiser state, bit for bit, in every phase.
+
+    What reads the tape (belief, MI critic, predictor) is fitted as before.
+    """
+    return dataclasses.replace(game, frozen=tuple(sorted({*game.frozen, *agents})))

@@ -120,7 +120,7 @@ def _learn(
     if Agent.MAKER in trained:
         state, fitted = sources.fit_belief(key_belief, state, trajectory, game, hypers)
         metrics |= fitted
-    state, improved = improve(key_improve, state, batch, trained, game, hypers)
+    state, improved = improve(key_improve, state, batch, game.improved(trained), game, hypers)
     return state, metrics | improved
 
 
@@ -130,11 +130,11 @@ def learned_metric_names() -> tuple[str, ...]:
     return (*of_agents, "critic/loss", "mine/loss", "predictor/loss", "belief/loss")
 
 
-def metrics_measured(trained: tuple[Agent, ...]) -> tuple[str, ...]:
+def metrics_measured(trained: tuple[Agent, ...], game: Game) -> tuple[str, ...]:
     """Those of :func:`learned_metric_names` that a phase training these agents measures."""
-    names = [f"{AGENT_NAMES[agent]}/{name}" for agent in trained for name in ACTOR_METRICS] + ["critic/loss"]
+    names = [f"{AGENT_NAMES[agent]}/{name}" for agent in game.improved(trained) for name in ACTOR_METRICS]
     names += ["mine/loss", "predictor/loss"] if Agent.EXECUTION in trained else []
-    return (*names, *(["belief/loss"] if Agent.MAKER in trained else []))
+    return (*names, "critic/loss", *(["belief/loss"] if Agent.MAKER in trained else []))
 
 
 def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -> dict[str, Array]:

@@ -60,7 +60,7 @@ def _average_by_phase(rows: dict[str, Array], schedule: list[int], game: Game) -
     metrics: dict[str, Array] = {}
     for index, (name, trained) in enumerate(zip(names, game.phases(), strict=True)):
         mine = slice(schedule.index(index), schedule.index(index) + schedule.count(index))
-        measured = (set(rows) - set(learned_metric_names())) | set(metrics_measured(trained))
+        measured = (set(rows) - set(learned_metric_names())) | set(metrics_measured(trained, game))
         metrics |= {f"{name}/{key}": jnp.mean(rows[key][mine]) for key in sorted(measured)}
     return metrics
 

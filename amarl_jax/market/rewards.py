@@ -58,6 +58,16 @@ def adverse_selection(output: StepOutput) -> Array:
     return -output.inventory_change[:, Owner.MAKER] * (output.value - 0.5 * output.mid2)
 
 
+def maker_markout(output: StepOutput, steps: int = 5) -> Array:
+    """What mid moved against the maker ``steps`` after its fills: ``sum q D (mid[t + steps] - mid[t])``. [T] tick-lots.
+
+    Positive is adverse. Mids are those at the end of a step, the last one beyond the horizon; a metric, not a reward.
+    """
+    mid = 0.5 * output.mid2_next
+    later = jnp.concatenate([mid[steps:], jnp.broadcast_to(mid[-1:], (min(steps, mid.shape[0]),))])
+    return -output.inventory_change[:, Owner.MAKER] * (later - mid)
+
+
 def arbitrageur_pnl(output: StepOutput) -> Array:
     """Cash plus the change of inventory marked to V. [T] tick-lots."""
     cash, lots = output.cash_change[:, Owner.ARBITRAGEUR], output.inventory_change[:, Owner.ARBITRAGEUR]

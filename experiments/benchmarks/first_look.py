@@ -185,8 +185,8 @@ def main() -> None:
         output.write_text(json.dumps(document, indent=1) + "\n")
         for part, numbers in rows[-1]["parts"].items():
             compiling, running = numbers["compile_cpu_seconds"], numbers["wall_seconds"]["median"]
-            speed = numbers["env_steps_per_cpu_second"]
-            print(f"{n_envs:5d} {part:12s} compile {compiling:6.1f} cpu s | {running:8.3f} s | {speed:10,.0f} steps/cpu s")
+            speed = f"{numbers['env_steps_per_cpu_second']:10,.0f} steps/cpu s"
+            print(f"{n_envs:5d} {part:12s} compile {compiling:6.1f} cpu s | {running:8.3f} s | {speed}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from amarl_jax.information import EstimateSpec, estimate, estimators
 from tests.information.laws import TRUTH, sample
 
 SMALL = EstimateSpec(hidden=(32,), n_embedding=16, n_steps=300, n_checks=10, batch_size=256, learning_rate=5e-3)
-PAIRS = EstimateSpec(hidden=(32, 32), n_embedding=16, n_steps=800, n_checks=10, batch_size=256, learning_rate=5e-3)
+PAIRS = EstimateSpec(hidden=(32, 32), n_embedding=16, n_steps=600, n_checks=10, batch_size=256, learning_rate=5e-3)
 N = 4000
 
 
@@ -47,8 +47,8 @@ def test_continuous_pairs(name, share, key):
 
 def test_sequences_whose_marginals_are_identical(key):
     truth = TRUTH["seq_ar1_phi0.3_T20"]["mi"]
-    spec = dataclasses.replace(SMALL, n_steps=150, batch_size=128)
-    result = of_law("seq_ar1_phi0.3_T20", key, n=3000, spec=spec)
+    spec = dataclasses.replace(SMALL, n_steps=120, batch_size=128)
+    result = of_law("seq_ar1_phi0.3_T20", key, n=2400, spec=spec)
     assert result.value > 0.8 * truth
     assert result.value < truth + 3 * result.stderr
 

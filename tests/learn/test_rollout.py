@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from amarl_jax.learn import ppo
+from amarl_jax.learn.game import freeze
 from amarl_jax.learn.rollout import stratified_labels
 from amarl_jax.learn.scoring import score
 from amarl_jax.nets.belief import debias
 from amarl_jax.types import Agent, Owner
 from tests.learn.conftest import GAME, compiled_learning, compiled_play, with_key
-
 
 N_EPISODES = 2048
 
@@ -107,6 +107,19 @@ def test_a_policy_is_evaluated_at_what_it_drew(batch, trained, hypers):
         values = {name.split("/")[1]: float(value) for name, value in diagnostics.items()}
         assert values["approx_kl"] == pytest.approx(0.0, abs=1e-6)
         assert values["clip_fraction"] == 0.0
+
+
+def test_a_frozen_agent_is_left_out_of_its_phase(batch, trained, hypers):
+    game = freeze(GAME, Agent.MAKER)
+    assert GAME.frozen == ()
+    agents = game.improved(game.phases()[1])
+    assert agents == (Agent.ARBITRAGEUR,)
+    small = jax.tree.map(lambda x: x[: GAME.learn.n_envs], batch)
+    run = jax.jit(lambda key, state, data: ppo.improve(key, state, data, agents, game, hypers)[0])
+    after = run(jax.random.key(2), trained, small)
+    for agent, same in ((Agent.MAKER, True), (Agent.ARBITRAGEUR, False), (Agent.EXECUTION, True)):
+        pairs = zip(jax.tree.leaves(after.agents[agent]), jax.tree.leaves(trained.agents[agent]), strict=True)
+        assert all(np.array_equal(a, b) for a, b in pairs) == same
 
 
 def test_the_other_heads_see_the_slots_order_in_both_classes(trajectory, params):

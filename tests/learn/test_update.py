@@ -35,7 +35,7 @@ def test_frozen_means_bit_identical_parameters_and_optimiser_state(start, hypers
     assert moved == stepped == TRAINED[phase]
     assert _same(after.estimator, start.estimator) == (phase == 1)
     assert _same(after.replay.storage, start.replay.storage) == (phase == 0)
-    measured = set(metrics_measured(GAME.phases()[phase]))
+    measured = set(metrics_measured(GAME.phases()[phase], GAME))
     silent = set(learned_metric_names()) - measured
     assert all(float(metrics[name]) == 0.0 for name in silent)
 
@@ -101,4 +101,4 @@ def test_no_parameter_is_read_by_nothing(jaxpr, start, hypers, params):
 def test_metric_names_cover_every_agent_once():
     names = learned_metric_names()
     assert len(set(names)) == len(names)
-    assert set(metrics_measured(tuple(Agent))) == set(names)
+    assert set(metrics_measured(tuple(Agent), GAME)) == set(names)

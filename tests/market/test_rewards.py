@@ -22,7 +22,7 @@ def _output(cash, lots, value, mid2, traded):
         value=value[:-1],
         value_next=value[1:],
         mid2=jnp.array(mid2, jnp.int32),
-        mid2_next=None,
+        mid2_next=jnp.array([*mid2[1:], mid2[-1] + 2], jnp.int32),
         tape=None,
         slot=None,
         quotes=None,
@@ -83,6 +83,13 @@ def test_arbitrageur_profit_telescopes_to_cash_plus_inventory_at_value():
     steps = np.asarray(rewards.arbitrageur_pnl(OUTPUT))
     np.testing.assert_allclose(steps, [0.0, -15 + 5 * 1 + 5 * 4, 5 * 2])
     assert steps.sum() == pytest.approx(-15 + 5 * 7)
+
+
+def test_markout_is_the_move_of_mid_after_what_the_maker_sold():
+    # mids after the steps: 2.5, 5.5, 6.5; it sold 4, then 5, and looks 1 step ahead, no further than the last mid
+    moves = np.asarray(rewards.maker_markout(OUTPUT, steps=1))
+    np.testing.assert_allclose(moves, [4 * 3.0, 5 * 1.0, 0.0])
+    np.testing.assert_allclose(np.asarray(rewards.maker_markout(OUTPUT, steps=9)), [4 * 4.0, 5 * 1.0, 0.0])
 
 
 def test_belief_lag_is_paid_one_step_late():
