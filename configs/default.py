@@ -99,7 +99,7 @@ def arbitrageur() -> ConfigDict:
     section = ConfigDict()
     section.max_position_lots = 20  # lots, either side
     section.order_size_lots = 5  # lots per immediate-or-cancel order
-    section.delta_belief_lag = 0.02  # delta, reward per unit of belief move after its trade [reference: 0.3; not ablated]
+    section.delta_belief_lag = 0.02  # delta, reward per unit of belief move after its trade [reference: 0.3; unablated]
     return section
 
 
