@@ -1,6 +1,6 @@
 """What an update costs, as Markdown tables, from the JSON files of first_look.py.
 
-    python experiments/benchmarks/report.py > experiments/benchmarks/first_look.md
+python experiments/benchmarks/report.py > experiments/benchmarks/first_look.md
 """
 
 import json

@@ -1,6 +1,6 @@
 """The foundation experiment as a Markdown table, from its JSON.
 
-    python experiments/foundation/report.py > experiments/foundation/market.md
+python experiments/foundation/report.py > experiments/foundation/market.md
 """
 
 import json
