@@ -200,6 +200,7 @@ def closing_rows(evaluation: Evaluation) -> tuple[str, list[tuple[str, str, str]
         ("accuracy, maker's belief", "information/belief_accuracy", "at the horizon, held out"),
         ("spread", "market/spread_ticks", "ticks"),
         ("maker PnL", "maker/pnl_tick_lots", "tick-lots per episode, marked to V"),
+        ("maker's adverse selection", "maker/adverse_selection_tick_lots", "tick-lots per episode, to be taken off"),
         ("arbitrageur PnL", "arbitrageur/pnl_tick_lots", "tick-lots per episode, marked to V"),
     )
     rows = [(name, f"{metrics[key].value:.3f} +- {metrics[key].stderr:.3f}", unit) for name, key, unit in wanted]
