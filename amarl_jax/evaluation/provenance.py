@@ -17,7 +17,7 @@ _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "chex", "distrax", "numpy")
 def provenance(config: Any, seed: int | None) -> dict[str, Any]:
     """Command, configuration, seed, commit, hardware, versions and date, ready for JSON."""
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": command(),
         "config": config,
         "seed": seed,
         "commit": commit(),
@@ -26,6 +26,17 @@ def provenance(config: Any, seed: int | None) -> dict[str, Any]:
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in _LIBRARIES},
     }
+
+
+def command() -> str:
+    """The command line as one would type it again, without this machine's folders."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None:
+        return " ".join(["python -m", spec.name, *sys.argv[1:]])
+    script = Path(sys.argv[0])
+    if script.is_absolute() and script.is_relative_to(Path.cwd()):
+        script = script.relative_to(Path.cwd())
+    return " ".join(["python", str(script), *sys.argv[1:]])
 
 
 def commit() -> str:

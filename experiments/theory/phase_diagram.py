@@ -7,21 +7,17 @@ writes phase_diagram.json, .png and .pdf beside itself; ``--redraw`` draws again
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-import scipy
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-import amarl_jax
+from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.theory import covert, gaussian_channel, randomised
 
 HERE = Path(__file__).parent
@@ -119,19 +115,8 @@ def record():
     """The result file: what ran, where, on what, and what came out."""
     start = time.time()
     results = compute()
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True).stdout
     return {
-        "command": "python experiments/theory/phase_diagram.py",
-        "config": CONFIG,
-        "commit": commit.strip(),
-        "hardware": f"{platform.machine()}, {os.cpu_count()} CPU cores, no accelerator",
-        "versions": {
-            "amarl_jax": amarl_jax.__version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "matplotlib": matplotlib.__version__,
-        },
+        "provenance": provenance(CONFIG, None),
         "wall_seconds": round(time.time() - start, 1),
         "results": results,
     }
