@@ -56,11 +56,6 @@ def open_run(
     return Run(experiment=experiment, config=config, path=path, resume=resume)
 
 
-def load_run(workdir: str | Path) -> Run:
-    """The run that a workdir holds, for reading."""
-    return open_run(None, workdir, resume=True)
-
-
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file or nothing."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")

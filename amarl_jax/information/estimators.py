@@ -58,11 +58,8 @@ class Mine:
         return mine.donsker_varadhan(scores, labels, prior)
 
 
-@dataclasses.dataclass(frozen=True)
-class NguyenWainwrightJordan:
-    """``E_joint[T] - E_marg[exp(T - 1)]`` (Nguyen, Wainwright and Jordan 2010): unbiased, high variance."""
-
-    name: str = "nwj"
+class _MaximisesItsBound:
+    """An estimator without state whose training loss is minus its bound."""
 
     def init(self, shape: tuple[int, ...] = ()) -> tuple[()]:
         """No state."""
@@ -75,25 +72,26 @@ class NguyenWainwrightJordan:
         return -jnp.mean(self.bound(scores, labels, prior)), state
 
     def bound(self, scores: Array, labels: Array, prior: Array | float) -> Array:
+        """Each estimator's own."""
+        raise TypeError(f"{type(self).__name__} does not say what its bound is")
+
+
+@dataclasses.dataclass(frozen=True)
+class NguyenWainwrightJordan(_MaximisesItsBound):
+    """``E_joint[T] - E_marg[exp(T - 1)]`` (Nguyen, Wainwright and Jordan 2010): unbiased, high variance."""
+
+    name: str = "nwj"
+
+    def bound(self, scores: Array, labels: Array, prior: Array | float) -> Array:
         """``E_joint[T] - E_marg[exp(T - 1)]``."""
         return mine.joint_mean(scores, labels, prior) - mine.marginal_mean(jnp.exp(scores - 1.0), labels, prior)
 
 
 @dataclasses.dataclass(frozen=True)
-class BarberAgakov:
+class BarberAgakov(_MaximisesItsBound):
     """``H(z) - CE`` of the critic's posterior (Barber and Agakov 2003): the tightest of the three, never above H(z)."""
 
     name: str = "barber_agakov"
-
-    def init(self, shape: tuple[int, ...] = ()) -> tuple[()]:
-        """No state."""
-        return ()
-
-    def loss(
-        self, scores: Array, labels: Array, prior: Array | float, state: Any, ema_decay: Array | float
-    ) -> tuple[Array, Any]:
-        """The posterior's cross-entropy, up to the constant H(z)."""
-        return -jnp.mean(self.bound(scores, labels, prior)), state
 
     def bound(self, scores: Array, labels: Array, prior: Array | float) -> Array:
         """``E_joint[log p(z|f) - log p(z)]`` with ``p(z|f)`` the normalised ``p(z) exp T(z, f)``."""

@@ -18,7 +18,7 @@ from amarl_jax.lob import book as lob
 from amarl_jax.market import events, fundamental, noise
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.slot import SlotDecision, as_sent, decode_action, noise_decision
-from amarl_jax.market.state import Accounts, EnvState, TapeEvents
+from amarl_jax.market.state import EnvState, TapeEvents
 from amarl_jax.trees import select
 from amarl_jax.types import N_OWNERS, Array, Owner, Tape
 
@@ -126,7 +126,7 @@ class Market:
                 quantity=lots,
                 order_id=jnp.arange(len(rows), dtype=jnp.int32),
                 owner=order + Owner.PROVIDER,
-                expiry=order + events.NO_EXPIRY,
+                expiry=order + lob.NEVER,
             )
             book, _ = lob.apply_all(lob.empty_book(self.book_spec), messages, self.book_spec)
         return jax.tree.map(np.asarray, book)
@@ -145,7 +145,7 @@ class Market:
         return EnvState(
             time=jnp.int32(0),
             book=jax.tree.map(jnp.asarray, self.opening_book),
-            accounts=Accounts(cash=jnp.zeros(N_OWNERS, jnp.int32), inventory=jnp.zeros(N_OWNERS, jnp.int32)),
+            accounts=events.empty_accounts(),
             z=z.astype(jnp.int32),
             direction=fundamental.draw_direction(key_direction),
             private=jax.random.normal(key_private),

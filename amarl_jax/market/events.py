@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.lob.book import Book, BookSpec, Execution, Message, MessageKind, apply, best_quotes
+from amarl_jax.lob.book import NEVER, Book, BookSpec, Execution, Message, MessageKind, apply, best_quotes
 from amarl_jax.market.noise import NoiseOrders
 from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec
 from amarl_jax.market.slot import SlotDecision
@@ -14,7 +14,6 @@ from amarl_jax.market.state import Accounts, EnvState
 from amarl_jax.types import GAP_UNITS, N_OWNERS, TIME_UNITS, Array, Owner, Tape
 
 NO_LIMIT = 1 << 29  # lots, for owners without a position limit
-NO_EXPIRY = 1 << 30  # steps, for orders that stay until filled or cancelled
 MAKER_CANCELS, MAKER_QUOTES = slice(1, 3), slice(3, 5)  # rows of the event table
 
 
@@ -153,7 +152,7 @@ def build_table(
         **columns,
         order_id=(new_ids + jnp.arange(spec.n_messages)).at[MAKER_CANCELS].set(state.quote_ids),
         owner=jnp.array(owners, jnp.int32),
-        expiry=jnp.concatenate([jnp.full(5, NO_EXPIRY), state.time + intentions.lifetimes]).astype(jnp.int32),
+        expiry=jnp.concatenate([jnp.full(5, NEVER), state.time + intentions.lifetimes]).astype(jnp.int32),
     )
     return EventTable(messages=messages, time_ms=time_ms, first_id=new_ids)
 
