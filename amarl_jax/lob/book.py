@@ -86,7 +86,9 @@ def prices(book: Book) -> Array:
 
 def best_quotes(book: Book) -> tuple[Array, Array]:
     """Best bid and ask in ticks ``[2]`` and whether they exist, bool ``[2]``; 0 where they do not."""
-    return _best_price(book, live(book))
+    key = jnp.take_along_axis(book.key, book.first[:, None], axis=-1, mode="clip")[:, 0]
+    exists = book.count > 0
+    return jnp.where(exists, key * jnp.array([-1, 1], jnp.int32), 0), exists
 
 
 def owner_depth(book: Book, owner: Array | int) -> tuple[Array, Array]:

@@ -39,6 +39,11 @@ def lots_before(cumulative: Array) -> Array:
     return jnp.concatenate([jnp.zeros_like(cumulative[..., :1]), cumulative[..., :-1]], axis=-1)
 
 
+def running_sum(x: Array) -> Array:
+    """Inclusive prefix sums along the last axis, in log N passes: ``cumsum`` compiles to N^2 additions on a CPU."""
+    return jax.lax.associative_scan(jnp.add, x, axis=x.ndim - 1)
+
+
 def screen(message: Message, spec: BookSpec) -> tuple[Array, Array, Array]:
     """Whether the message is a valid order, a valid cancel, or invalid; padding is none of them."""
     kind = message.kind

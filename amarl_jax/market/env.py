@@ -18,7 +18,7 @@ from amarl_jax.lob import book as lob
 from amarl_jax.market import events, fundamental, noise
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.slot import SlotDecision, as_sent, decode_action, noise_decision
-from amarl_jax.market.state import EnvState, TapeEvents
+from amarl_jax.market.state import Accounts, EnvState, TapeEvents
 from amarl_jax.trees import select
 from amarl_jax.types import N_OWNERS, Array, Owner, Tape
 
@@ -69,18 +69,6 @@ def decode_quotes(action: Array, mid2: Array, params: EnvParams) -> events.Maker
     ask = jnp.maximum(events.limit_price(jnp.int32(-1), offset[1], mid2), bid + 1)
     lots = jnp.round(jnp.clip(action[2:], 0.0, 1.0) * params.max_quote_lots).astype(jnp.int32)
     return events.MakerQuotes(price=jnp.stack([bid, ask]), lots=jnp.maximum(lots, 1))
-
-
-def mid_price2(book: lob.Book, last_mid2: Array) -> Array:
-    """Twice the mid; the last one while a side stands empty. [] int32."""
-    price, exists = lob.best_quotes(book)
-    return jnp.where(jnp.all(exists), price[0] + price[1], last_mid2)
-
-
-def _spread(book: lob.Book) -> Array:
-    """Best ask minus best bid, 0 if a side is empty. [] int32 ticks."""
-    price, exists = lob.best_quotes(book)
-    return jnp.where(jnp.all(exists), price[1] - price[0], 0)
 
 
 def _append_events(recent: TapeEvents, tape: Tape) -> TapeEvents:
@@ -183,21 +171,21 @@ class Market:
         decision = as_sent(decision)
         key_flow, key_value = jax.random.split(jax.random.fold_in(key, 1))
         intentions, time_ms, cut = self._decide(key_flow, state, actions, decision, p_buy, params)
-        book, removals = self._expire(state, decision.acts)
-        table = events.build_table(state, intentions, time_ms, params, self.spec)
-        book, accounts, log = events.process(book, state.accounts, table, params, self.spec, self.book_spec)
+        table = events.build_table(state, self.quotes(state.book), intentions, time_ms, params, self.spec)
+        book, accounts, log, removals = self.clear(state, decision.acts, table, params)
+        mid2, spread = self._mid2_and_spread(book, state.mid2)
         after = state.replace(
             time=state.time + 1,
             book=book,
             accounts=accounts,
             value=fundamental.step_value(key_value, state.value, state.direction, params),
             news=fundamental.step_news(state.news, state.value, params),
-            mid2=mid_price2(book, state.mid2),
+            mid2=mid2,
             quote_mid2=state.mid2,
             quote_ids=table.messages.order_id[events.MAKER_QUOTES],
             noise_cut=state.noise_cut + cut,
         )
-        return self._observe_step(state, after, log, intentions, removals)
+        return self._observe_step(state, after, log, intentions, removals, spread)
 
     def _decide(
         self, key: Array, state: EnvState, actions: Actions, decision: SlotDecision, p_buy: Array, params: EnvParams
@@ -217,21 +205,40 @@ class Market:
         jitter = -jnp.log1p(-uniform[1:4, 0])
         return intentions, events.arrival_times(uniform[5], jitter, params), cut
 
-    def _expire(self, state: EnvState, slot_acts: Array) -> tuple[lob.Book, Array]:
-        """Bulk removal at the start of the step; the [2] counts are all anyone learns of it."""
-        live = lob.live(state.book)
+    def quotes(self, book: lob.Book) -> tuple[Array, Array]:
+        """Best bid and ask [2] ticks and whether they exist [2]; with :meth:`resting` and :meth:`clear` all a step needs."""
+        return lob.best_quotes(book)
+
+    def resting(self, book: lob.Book) -> Array:
+        """Orders at rest by side, [2]."""
+        return book.count
+
+    def clear(
+        self, state: EnvState, slot_acts: Array, table: events.EventTable, params: EnvParams
+    ) -> tuple[lob.Book, Accounts, events.EventLog, Array]:
+        """Expiries and a replaced child leave in bulk, how many [2] is all anyone learns; then the table is played."""
         due = state.book.expiry <= state.time
         replaced = (state.book.owner == Owner.SLOT) & slot_acts
-        book, removals, _ = lob.remove(state.book, live & (due | replaced))
-        return book, removals
+        leaving = lob.live(state.book) & (due | replaced)
+        return events.process(state.book, leaving, state.accounts, table, params, self.book_spec)
+
+    def _mid2_and_spread(self, book: lob.Book, last_mid2: Array) -> tuple[Array, Array]:
+        """Twice the mid and the spread; the last mid and 0 while a side stands empty. [] int32 ticks each."""
+        price, exists = self.quotes(book)
+        both = jnp.all(exists)
+        return jnp.where(both, price[0] + price[1], last_mid2), jnp.where(both, price[1] - price[0], 0)
 
     def _observe_step(
-        self, before: EnvState, after: EnvState, log: events.EventLog, intentions: events.Intentions, removals: Array
+        self,
+        before: EnvState,
+        after: EnvState,
+        log: events.EventLog,
+        intentions: events.Intentions,
+        removals: Array,
+        spread: Array,
     ) -> tuple[EnvState, StepOutput]:
         """The tape and the market terms of a step that has been played."""
-        tape = events.record_tape(
-            log, before.mid2, removals, after.news - 0.5 * after.mid2, _spread(after.book), self.spec
-        )
+        tape = events.record_tape(log, before.mid2, removals, after.news - 0.5 * after.mid2, spread, self.spec)
         by_arbitrageur = log.message.owner == Owner.ARBITRAGEUR
         arbitrageur_traded = jnp.any(by_arbitrageur & (log.filled > 0))
         move = 0.5 * (after.mid2 - before.mid2)
@@ -255,5 +262,5 @@ class Market:
             arbitrageur_traded=arbitrageur_traded,
             snipe_lots=jnp.sum(jnp.where(by_arbitrageur, log.stale_maker_lots, 0), dtype=jnp.int32),
             n_messages=jnp.sum(log.message.kind != lob.MessageKind.NONE, dtype=jnp.int32),
-            resting_orders=after.book.count,
+            resting_orders=self.resting(after.book),
         )

@@ -6,7 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.lob.book import NEVER, Book, BookSpec, Execution, Message, MessageKind, apply, best_quotes
+from amarl_jax.lob.book import NEVER, Book, BookSpec, Message, MessageKind, Side
+from amarl_jax.lob.book import live as lob_live
+from amarl_jax.lob.matching import running_sum
+from amarl_jax.lob.table import NOBODY, Outcome, Row, TableReport, clear, locate
 from amarl_jax.market.noise import NoiseOrders
 from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec
 from amarl_jax.market.slot import SlotDecision
@@ -43,7 +46,6 @@ class EventTable:
 
     messages: Message  # [M] each field
     time_ms: Array  # [M] arrival within the step
-    first_id: Array  # [] int32, the smallest id of a new order; maker quotes below it are stale
 
 
 @struct.dataclass
@@ -88,9 +90,9 @@ def _kind(present: Array, kind: Array | MessageKind) -> Array:
     return jnp.where(present, kind, MessageKind.NONE).astype(jnp.int32)
 
 
-def _arbitrageur_row(book: Book, signal: Array, params: EnvParams) -> dict[str, Array]:
+def _arbitrageur_row(quotes: tuple[Array, Array], signal: Array, params: EnvParams) -> dict[str, Array]:
     """Immediate-or-cancel at the best opposite price seen: above 1/3 lifts the ask, below -1/3 hits the bid."""
-    best, exists = best_quotes(book)
+    best, exists = quotes
     side = jnp.where(signal > 0, 1, -1)
     target = jnp.where(side > 0, 1, 0)
     sends = (jnp.abs(signal) > 1.0 / 3.0) & exists[target]
@@ -126,12 +128,18 @@ def _order_rows(present: Array, order: NoiseOrders | SlotDecision, mid2: Array) 
 
 
 def build_table(
-    state: EnvState, intentions: Intentions, time_ms: Array, params: EnvParams, spec: MarketSpec
+    state: EnvState,
+    quotes: tuple[Array, Array],
+    intentions: Intentions,
+    time_ms: Array,
+    params: EnvParams,
+    spec: MarketSpec,
 ) -> EventTable:
     """Lay out the messages of one step in rank order: arbitrageur, maker, slot, noise.
 
     Args:
         state: the market as everyone saw it when deciding.
+        quotes: best bid and ask [2] and whether they exist [2], as the arbitrageur saw them.
         intentions: what everyone decided.
         time_ms: [M] arrival times in rank order.
         params: market constants.
@@ -140,7 +148,7 @@ def build_table(
     sent = jnp.arange(spec.max_noise_orders) < intentions.noise_count
     slot = jax.tree.map(lambda x: x[None], intentions.slot)
     blocks = [
-        _arbitrageur_row(state.book, intentions.signal, params),
+        _arbitrageur_row(quotes, intentions.signal, params),
         _maker_rows(intentions.quotes),
         _order_rows(slot.acts, slot, state.mid2),
         _order_rows(sent, intentions.noise, state.mid2),
@@ -154,7 +162,7 @@ def build_table(
         owner=jnp.array(owners, jnp.int32),
         expiry=jnp.concatenate([jnp.full(5, NEVER), state.time + intentions.lifetimes]).astype(jnp.int32),
     )
-    return EventTable(messages=messages, time_ms=time_ms, first_id=new_ids)
+    return EventTable(messages=messages, time_ms=time_ms)
 
 
 def arrival_times(uniform: Array, jitter: Array, params: EnvParams) -> Array:
@@ -178,46 +186,76 @@ def arrival_times(uniform: Array, jitter: Array, params: EnvParams) -> Array:
     return jnp.concatenate([delay[0][None], jnp.full(4, delay[1]), slot[None], uniform[1:] * STEP_MS])
 
 
-def _settle(accounts: Accounts, message: Message, execution: Execution) -> Accounts:
-    """Book every fill to both owners: the taker by side, each resting owner the other way."""
-    taker = jax.nn.one_hot(message.owner, N_OWNERS, dtype=jnp.int32)
-    lots = message.side * (taker * execution.filled - execution.owner_quantity)
-    money = message.side * (taker * execution.notional - execution.owner_notional)
-    return Accounts(cash=accounts.cash - money, inventory=accounts.inventory + lots)
+def arrival_order(time_ms: Array) -> Array:
+    """Rows in the order (arrival time, rank), [M]; a pairwise count costs a tenth of a stable sort of so few."""
+    index = jnp.arange(time_ms.shape[0], dtype=jnp.int32)
+    earlier = time_ms[None, :] < time_ms[:, None]
+    tied = (time_ms[None, :] == time_ms[:, None]) & (index[None, :] < index[:, None])
+    rank = jnp.sum(earlier | tied, axis=1, dtype=jnp.int32)
+    return jnp.zeros_like(index).at[rank].set(index, unique_indices=True)
+
+
+def _settle(accounts: Accounts, log: EventLog, notional: Array, report: TableReport) -> Accounts:
+    """Book every fill to both owners: the takers by side, the resting owners the other way."""
+    taker = log.message.owner[:, None] == jnp.arange(N_OWNERS, dtype=jnp.int32)[None, :]
+    lots = jnp.sum(jnp.where(taker, (log.message.side * log.filled)[:, None], 0), axis=0)
+    money = jnp.sum(jnp.where(taker, (log.message.side * notional)[:, None], 0), axis=0)
+    bids, asks = Side.BID, Side.ASK
+    return Accounts(
+        cash=accounts.cash - money - report.owner_notional[bids] + report.owner_notional[asks],
+        inventory=accounts.inventory + lots + report.owner_quantity[bids] - report.owner_quantity[asks],
+    )
 
 
 def process(
-    book: Book, accounts: Accounts, table: EventTable, params: EnvParams, spec: MarketSpec, book_spec: BookSpec
-) -> tuple[Book, Accounts, EventLog]:
-    """Send the table's messages to the book in the order (arrival time, rank, index).
+    book: Book,
+    leaving: Array,
+    accounts: Accounts,
+    table: EventTable,
+    params: EnvParams,
+    book_spec: BookSpec,
+) -> tuple[Book, Accounts, EventLog, Array]:
+    """Take the ``leaving`` orders out and send the table to the book in the order (arrival time, rank, index).
 
     A new order is cut to what its owner's position limit leaves when it arrives; nothing is sent if that is nothing.
+    Only three owners have a limit. Arbitrageur and slot send one order a step and have none at rest when it arrives;
+    the maker's two quotes follow its two cancels at once. So what a limited owner holds when its order arrives is what
+    it held when the step began, plus what its cancels find traded, plus what its own orders took.
+
+    Returns:
+        The book, the accounts, what happened, and the orders [2] that left at the start.
     """
-    order = jnp.argsort(table.time_ms, stable=True)
+    working = locate(book, lob_live(book) & ~leaving, table.messages.order_id[MAKER_CANCELS])
+    target = jnp.full(table.time_ms.shape, NOBODY, jnp.int32).at[MAKER_CANCELS].set(working)
+    order = arrival_order(table.time_ms)
     messages = jax.tree.map(lambda x: x[order], table.messages)
     limits = position_limits(params)
 
-    def step(carry: tuple[Book, Accounts], message: Message) -> tuple[tuple[Book, Accounts], tuple]:
-        book, accounts = carry
-        room = limits[message.owner] - message.side * accounts.inventory[message.owner]
-        is_cancel = message.kind == MessageKind.CANCEL
-        quantity = jnp.where(is_cancel, message.quantity, jnp.clip(message.quantity, 0, jnp.maximum(room, 0)))
-        message = replace(message, quantity=quantity, kind=_kind(is_cancel | (quantity > 0), message.kind))
-        book, execution = apply(book, message, book_spec)
-        is_stale = (execution.owner == Owner.MAKER) & (execution.order_id < table.first_id)
-        stale_lots = jnp.sum(jnp.where(is_stale, execution.quantity, 0), dtype=jnp.int32)
-        return (book, _settle(accounts, message, execution)), (
-            message,
-            execution.marketable,
-            execution.filled,
-            stale_lots,
-        )
+    def admit(inventory: Array, message: Message) -> Array:
+        room = limits[message.owner] - message.side * inventory[message.owner]
+        return jnp.clip(message.quantity, 0, jnp.maximum(room, 0))
 
-    (book, accounts), (sent, marketable, filled, stale) = jax.lax.scan(step, (book, accounts), messages)
-    log = EventLog(
-        message=sent, time_ms=table.time_ms[order], marketable=marketable, filled=filled, stale_maker_lots=stale
+    def settle(inventory: Array, row: Row, outcome: Outcome) -> Array:
+        passive = jnp.where(row.side == Side.BID, outcome.target_filled, -outcome.target_filled)
+        return inventory.at[row.message.owner].add(row.message.side * outcome.filled + passive)
+
+    book, _, report = clear(
+        book, leaving, messages, target[order], working, accounts.inventory, admit, settle, book_spec
     )
-    return book, accounts, log
+    outcome = report.outcome
+    is_cancel = messages.kind == MessageKind.CANCEL
+    log = EventLog(
+        message=replace(
+            messages,
+            kind=_kind(is_cancel | (outcome.quantity > 0), messages.kind),
+            quantity=jnp.where(is_cancel, messages.quantity, outcome.quantity),
+        ),
+        time_ms=table.time_ms[order],
+        marketable=outcome.marketable,
+        filled=outcome.filled,
+        stale_maker_lots=outcome.marked,
+    )
+    return book, _settle(accounts, log, outcome.notional, report), log, report.removed
 
 
 def record_tape(log: EventLog, mid2: Array, removals: Array, value_gap: Array, spread: Array, spec: MarketSpec) -> Tape:
@@ -232,8 +270,12 @@ def record_tape(log: EventLog, mid2: Array, removals: Array, value_gap: Array, s
         spec: market sizes.
     """
     on_tape = (log.message.kind != MessageKind.NONE) & (log.message.owner != Owner.MAKER)
-    rows = jnp.argsort(~on_tape, stable=True)[: spec.n_tape_rows]
-    shown = on_tape[rows]
+    index = jnp.arange(on_tape.shape[0], dtype=jnp.int32)
+    nth = running_sum(on_tape.astype(jnp.int32))
+    rows = (
+        jnp.zeros(spec.n_tape_rows, jnp.int32).at[jnp.where(on_tape, nth - 1, spec.n_tape_rows)].set(index, mode="drop")
+    )
+    shown = jnp.arange(spec.n_tape_rows) < nth[-1]
 
     def column(values: Array, dtype: jnp.dtype) -> Array:
         return jnp.where(shown, values[rows], 0).astype(dtype)

@@ -1,0 +1,119 @@
+"""Resting orders and a table's newcomers side by side, in the priority they will have: merged once, compacted once."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from amarl_jax.lob.matching import running_sum
+from amarl_jax.lob.messages import INT32_MAX, Book, Message
+from amarl_jax.types import Array
+
+SIDES = np.arange(2, dtype=np.int32)  # rows of the [2, N] arrays
+BEHIND_ALL = INT32_MAX  # key of a slot behind the live ones; minus it, of a slot before them
+
+
+@struct.dataclass
+class Entries:
+    """``L = N + M`` entries a side for ``N`` slots and ``M`` messages; those that nobody takes are last and empty."""
+
+    source: Array  # [2, L] slot of a resting order, N + j for the order of message j, N + M for none
+    key: Array  # [2, L] ticks, as in the book
+    place: Array  # [2 N + M] entry of each slot and of each message's order
+
+
+def merge(book: Book, alive: Array, own: Array, is_limit: Array, reach: Array) -> tuple[Entries, Array]:
+    """Give every slot and every limit order of a table its entry.
+
+    Args:
+        book: before the table.
+        alive: [2, N] bool, its live slots.
+        own: [M] side of each message's order.
+        is_limit: [M] bool, messages whose order may come to rest.
+        reach: [M] ticks, the largest key on the opposite side that a message meets; its own key is minus it.
+
+    Returns:
+        The entries, and how many of those on the opposite side each message meets, [M].
+    """
+    n_slots, n_messages = book.key.shape[1], reach.shape[0]
+    n_entries = n_slots + n_messages
+    slot = jnp.arange(n_slots, dtype=jnp.int32)
+    index = jnp.arange(n_messages, dtype=jnp.int32)
+    key = jnp.where(alive, book.key, jnp.where(slot[None, :] < book.first[:, None], -BEHIND_ALL, BEHIND_ALL))
+
+    new_key = -reach
+    goes_first = (new_key[None, :] < new_key[:, None]) | (
+        (new_key[None, :] == new_key[:, None]) & (index[None, :] < index[:, None])
+    )
+    same_side = own[None, :] == own[:, None]
+    rank = _count_up_to(key, own, new_key)
+    place = rank + jnp.sum(is_limit[None, :] & same_side & goes_first, axis=1, dtype=jnp.int32)
+    newcomers = jnp.zeros((2, n_slots + 1), jnp.int32).at[own, rank].add(is_limit.astype(jnp.int32))
+    shifted = slot[None, :] + running_sum(newcomers)[:, :-1]
+
+    meets_new = is_limit[None, :] & ~same_side & (new_key[None, :] <= reach[:, None])
+    met = _count_up_to(key, 1 - own, reach) + jnp.sum(meets_new, axis=1, dtype=jnp.int32)
+
+    source = jnp.full((2, n_entries), n_entries, jnp.int32)
+    source = source.at[SIDES[:, None], shifted].set(slot[None, :], unique_indices=True)
+    source = source.at[own, jnp.where(is_limit, place, n_entries)].set(n_slots + index, mode="drop")
+    return Entries(
+        source=source,
+        key=at_entries(jnp.where(alive, book.key, 0), new_key, source),
+        place=jnp.concatenate([shifted.reshape(-1), jnp.minimum(place, n_entries - 1)]),
+    ), met
+
+
+def at_entries(resting: Array, new: Array, source: Array) -> Array:
+    """Values ``[2, N]`` of the slots and ``[M]`` of the messages at their entries, 0 at empty ones."""
+    new = jnp.broadcast_to(jnp.append(new, 0), (2, new.shape[0] + 1))
+    return jnp.take_along_axis(jnp.concatenate([resting, new], axis=1), source, axis=1, mode="clip")
+
+
+def compact(book: Book, messages: Message, entries: Entries, running: Array, at_rest: Array) -> Book:
+    """The book of what is left: the best ``N`` orders of each side from slot 0 on, those beyond evicted and counted.
+
+    Args:
+        book: before the table.
+        messages: [M].
+        entries: of both.
+        running: [2, L] inclusive running size after the table.
+        at_rest: [2, L] lots of each entry after it.
+    """
+    n_slots, n_entries = book.key.shape[1], at_rest.shape[1]
+    alive = at_rest > 0
+    rank = running_sum(alive.astype(jnp.int32))
+    kept = alive & (rank <= n_slots)
+    slot = jnp.where(kept, rank - 1, n_slots)
+    entry = jnp.full((2, n_slots), n_entries - 1, jnp.int32)
+    entry = entry.at[SIDES[:, None], slot].set(jnp.arange(n_entries, dtype=jnp.int32)[None, :], mode="drop")
+    source = jnp.take_along_axis(entries.source, entry, axis=1)
+    evicted = alive & ~kept
+    counters = replace(
+        book.counters,
+        evicted=book.counters.evicted + jnp.sum(evicted, dtype=jnp.int32),
+        evicted_lots=book.counters.evicted_lots + jnp.sum(jnp.where(evicted, at_rest, 0)),
+    )
+    return Book(
+        key=jnp.take_along_axis(entries.key, entry, axis=1),
+        cumulative=jnp.take_along_axis(running, entry, axis=1),
+        order_id=at_entries(book.order_id, messages.order_id, source),
+        owner=at_entries(book.owner, messages.owner, source),
+        expiry=at_entries(book.expiry, messages.expiry, source),
+        first=jnp.zeros_like(book.first),
+        count=jnp.minimum(rank[:, -1], n_slots),
+        counters=counters,
+    )
+
+
+def _count_up_to(key: Array, side: Array, bound: Array) -> Array:
+    """How many keys of the ascending row ``side`` of ``key`` [2, N] are at most ``bound``, by bisection. [M]."""
+    n_slots = key.shape[1]
+    low, high = jnp.zeros_like(bound), jnp.full_like(bound, n_slots)
+    flat = key.reshape(-1)
+    for _ in range(n_slots.bit_length()):
+        middle = (low + high) >> 1
+        within = (middle < high) & (flat[side * n_slots + jnp.minimum(middle, n_slots - 1)] <= bound)
+        low, high = jnp.where(within, middle + 1, low), jnp.where(within, high, middle)
+    return low
