@@ -206,7 +206,7 @@ class Market:
         return intentions, events.arrival_times(uniform[5], jitter, params), cut
 
     def quotes(self, book: lob.Book) -> tuple[Array, Array]:
-        """Best bid and ask [2] ticks and whether they exist [2]; with :meth:`resting` and :meth:`clear` all a step needs."""
+        """Best bid and ask [2] ticks and whether they exist [2]; an engine is this, `resting` and `clear`."""
         return lob.best_quotes(book)
 
     def resting(self, book: lob.Book) -> Array:

@@ -41,7 +41,7 @@ ENGINES = ("apply", "table", "tidied", "naive")
 
 
 def mixed_stream(rng, n_books, n_messages, capacity):
-    """Message columns [n_books, n_messages]; cancels name a passive order sent up to 1.5 capacities earlier."""
+    """Message columns [n_books, n_messages]; cancels name one of the last ``capacity / 2`` passive orders."""
     shape = (n_books, n_messages)
     draw = rng.random(shape)
     kind = np.where(draw < 0.6, MessageKind.LIMIT, np.where(draw < 0.9, MessageKind.CANCEL, MessageKind.MARKET))
@@ -49,17 +49,29 @@ def mixed_stream(rng, n_books, n_messages, capacity):
     side = np.where(rng.random(shape) < 0.5, 1, -1)
     offset = np.where(marketable, -rng.integers(1, 4, shape), rng.integers(1, 11, shape))
     index = np.broadcast_to(np.arange(n_messages), shape)
-    named = np.maximum(index - rng.integers(1, 3 * capacity // 2, shape), 0)
+    rests = (kind == MessageKind.LIMIT) & ~marketable
+    nth = np.maximum(np.cumsum(rests, axis=1) - rng.integers(1, capacity // 2, shape), 0)
+    passive = np.argsort(~rests, axis=1, kind="stable")
+    named = np.minimum(np.take_along_axis(passive, nth, axis=1), index)
     large = marketable | (kind == MessageKind.MARKET)
     return Message(
         kind=kind,
         side=side,
         price=-side * offset,
-        quantity=np.where(kind == MessageKind.CANCEL, 0, rng.integers(1, np.where(large, 26, 21), shape)),
+        quantity=np.where(kind == MessageKind.CANCEL, 0, rng.integers(1, np.where(large, 61, 21), shape)),
         order_id=np.where(kind == MessageKind.CANCEL, named, index),
         owner=rng.integers(0, N_OWNERS, shape),
         expiry=np.zeros(shape),
     )
+
+
+def without_overflow(messages, spec, block):
+    """The same batch, streams that would overflow a side (which the references do not survive) replaced by others."""
+    n_books = messages.kind.shape[0]
+    books = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_books, *x.shape)), empty_book(spec))
+    counters = in_blocks(player("apply", spec, None), block)(books, messages)[0].counters
+    fits = np.flatnonzero(np.asarray(counters.evicted + counters.refused) == 0)
+    return jax.tree.map(lambda x: x[np.resize(fits, n_books)], messages)
 
 
 def player(engine, spec, table):
@@ -152,7 +164,7 @@ def measure_messages(capacity, batch, options):
     spec = BookSpec(capacity=capacity, n_owners=N_OWNERS)
     n_messages = options.messages if batch <= 1024 else max(options.table, options.messages // 4)
     columns = mixed_stream(np.random.default_rng(options.seed), batch, n_messages, capacity)
-    messages = jax.tree.map(lambda x: jnp.asarray(x, jnp.int32), columns)
+    messages = without_overflow(jax.tree.map(lambda x: jnp.asarray(x, jnp.int32), columns), spec, options.block)
     programs = {}
     for engine in options.engines:
         books = jax.tree.map(lambda x: jnp.broadcast_to(x, (batch, *x.shape)), empty(engine, spec))
@@ -163,13 +175,12 @@ def measure_messages(capacity, batch, options):
     for engine, (_, other_lots, other_money) in outputs.items():
         if not (np.array_equal(lots, other_lots) and np.array_equal(money, other_money)):
             raise RuntimeError(f"{engine} trades other lots or money at capacity {capacity}, batch {batch}")
-    counters = outputs["apply"][0].counters if "apply" in outputs else outputs["table"][0].counters
     return {
         "capacity": capacity,
         "batch": batch,
         "messages_per_book": n_messages,
         "share_filled": float((lots > 0).mean()),
-        "overflowed_orders": int(counters.evicted.sum() + counters.refused.sum()),
+        "mean_orders_at_rest": float(outputs["table"][0].count.mean()),
         "book_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(outputs["table"][0])) // batch,
         **summary(clocks, batch * n_messages, "messages", ("apply", "table")),
     }
@@ -236,9 +247,8 @@ def main():
 
 def report(result, options):
     """Write what there is so far and print the newest row."""
-    config = {name: str(value) if isinstance(value, Path) else value for name, value in result["config"].items()}
-    written = {"provenance": provenance(config, options.seed), "messages": result["messages"], "steps": result["steps"]}
-    options.output.write_text(json.dumps(written, indent=1) + "\n")
+    config = {name: value for name, value in vars(options).items() if name != "output"}
+    options.output.write_text(json.dumps({"provenance": provenance(config, options.seed), **result}, indent=1) + "\n")
     row = (result["steps"] or result["messages"])[-1]
     rates = {name: f"{next(iter(rate.values())):,.0f}" for name, rate in row["rates"].items()}
     ratios = {name: round(value, 2) for name, value in row["ratios_per_cpu_s"].items()}

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from amarl_jax.lob import book as lob
 from amarl_jax.lob.messages import BookSpec, Message, MessageKind
@@ -46,23 +47,27 @@ class PeerMarket(Market):
     @property
     def opening_book(self):
         """The provider's ladder, as the market opens it."""
+        with jax.ensure_compile_time_eval():
+            return jax.tree.map(np.asarray, self._ladder())
+
+    def _ladder(self):
         opened = Market(self.spec).opening_book
         alive, size, price = lob.live(opened), lob.sizes(opened), lob.prices(opened)
         module, _ = ENGINES[self.engine]
         spec = BookSpec(capacity=self.spec.book_capacity, n_owners=N_OWNERS)
         book = module.empty(spec)
-        slots = [(side, slot) for slot in range(self.spec.book_capacity) for side in range(2) if alive[side, slot]]
-        for side, slot in slots:
-            message = Message(
-                kind=jnp.int32(MessageKind.LIMIT),
-                side=jnp.int32(1 - 2 * side),
-                price=price[side, slot],
-                quantity=size[side, slot],
-                order_id=jnp.int32(opened.order_id[side, slot]),
-                owner=jnp.int32(Owner.PROVIDER),
-                expiry=jnp.int32(lob.NEVER),
-            )
-            book, _ = module.apply(book, message, spec)
+        for slot in range(self.spec.book_capacity):
+            for side in (side for side in range(2) if alive[side, slot]):
+                message = Message(
+                    kind=jnp.int32(MessageKind.LIMIT),
+                    side=jnp.int32(1 - 2 * side),
+                    price=price[side, slot],
+                    quantity=size[side, slot],
+                    order_id=jnp.int32(opened.order_id[side, slot]),
+                    owner=jnp.int32(Owner.PROVIDER),
+                    expiry=jnp.int32(lob.NEVER),
+                )
+                book, _ = module.apply(book, message, spec)
         return book
 
     def quotes(self, book):
