@@ -28,15 +28,19 @@ from reference_books import naive, tidied  # noqa: E402
 from reference_books.market import PeerMarket  # noqa: E402
 
 from amarl_jax.evaluation.provenance import provenance  # noqa: E402
-from amarl_jax.learn.rollout import Players, PriorBelief, rollout  # noqa: E402
 from amarl_jax.lob.book import BookSpec, Message, MessageKind, apply, empty_book  # noqa: E402
 from amarl_jax.lob.table import apply_table  # noqa: E402
-from amarl_jax.market.env import Market  # noqa: E402
+from amarl_jax.market.env import Actions, Market  # noqa: E402
 from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays  # noqa: E402
-from amarl_jax.policies.uniform import Uniform  # noqa: E402
-from amarl_jax.types import Agent  # noqa: E402
 
 N_OWNERS = 6
+COLUMNS = {  # the markets of the specification: its leaner column and its default one
+    "lean": (
+        {"book_capacity": 64, "max_noise_orders": 12},
+        {"noise_rate": 5.0, "slot_rate": 0.05, "parent_lots": 50, "max_spread_ticks": 5},
+    ),
+    "default": ({"book_capacity": 96, "max_noise_orders": 20}, {}),
+}
 ENGINES = ("apply", "table", "tidied", "naive")
 
 
@@ -186,22 +190,38 @@ def measure_messages(capacity, batch, options):
     }
 
 
-def measure_steps(batch, options, **sizes):
+def random_actions(key, params):
+    """A joint action, uniform over what the agents may do."""
+    uniform = jax.random.uniform(key, (8,))
+    execution = jnp.stack([2 * uniform[0] - 1, 7 * uniform[1] - 2, 2 * uniform[2] - 1])
+    offsets, sizes = uniform[3:5] * params.max_spread_ticks, uniform[5:7]
+    return Actions(execution=execution, maker=jnp.concatenate([offsets, sizes]), arbitrageur=2 * uniform[7] - 1)
+
+
+def episode(key, z, market, params):
+    """Random play from reset to horizon: what every step gave out, and the last accounts."""
+
+    def play(state, time):
+        key_act, key_step = jax.random.split(jax.random.fold_in(key, time))
+        return market.step(key_step, state, random_actions(key_act, params), params)
+
+    start = market.reset(key, params, z)
+    final, output = jax.lax.scan(play, start, jnp.arange(market.spec.horizon))
+    return output, final.accounts
+
+
+def measure_steps(column, batch, options):
     """One row: random play in the market on every engine; equal keys, so equal trades."""
+    sizes, constants = COLUMNS[column]
     spec = MarketSpec(horizon=options.steps, **sizes)
-    params = as_arrays(EnvParams())
-    everyone = Players(*(Uniform(spec, agent) for agent in Agent))
+    params = as_arrays(EnvParams(**constants))
     markets = {"table": Market(spec)}
     markets |= {name: PeerMarket(spec, name) for name in ("tidied", "naive") if name in options.engines}
     keys, z = jax.random.split(jax.random.key(options.seed), batch), jnp.arange(batch) % 2
     programs = {}
     for name, market in markets.items():
-
-        def play(key, z, market=market):
-            played = rollout(key, market, everyone, PriorBelief(), z, params)
-            return played.output, played.final.accounts
-
-        programs[name] = functools.partial(in_blocks(play, options.block), keys, z)
+        play = in_blocks(functools.partial(episode, market=market, params=params), options.block)
+        programs[name] = functools.partial(play, keys, z)
     clocks, outputs = timed(programs, options.runs, options.slowest_s)
     for name, result in outputs.items():
         for ours, theirs in zip(jax.tree.leaves(outputs["table"]), jax.tree.leaves(result), strict=True):
@@ -240,9 +260,10 @@ def main():
         for batch in options.batch:
             result["messages"].append(measure_messages(capacity, batch, options))
             report(result, options)
-    for batch in options.step_batch:
-        result["steps"].append(measure_steps(batch, options, book_capacity=64))
-        report(result, options)
+    for column in COLUMNS:
+        for batch in options.step_batch:
+            result["steps"].append(measure_steps(column, batch, options))
+            report(result, options)
 
 
 def report(result, options):
@@ -252,7 +273,7 @@ def report(result, options):
     row = (result["steps"] or result["messages"])[-1]
     rates = {name: f"{next(iter(rate.values())):,.0f}" for name, rate in row["rates"].items()}
     ratios = {name: round(value, 2) for name, value in row["ratios_per_cpu_s"].items()}
-    print({name: row[name] for name in ("capacity", "batch") if name in row}, rates, ratios, flush=True)
+    print({name: row[name] for name in ("market", "capacity", "batch") if name in row}, rates, ratios, flush=True)
 
 
 if __name__ == "__main__":
