@@ -1,0 +1,103 @@
+"""Tables and the growth figure of the order book benchmark, from its result files.
+
+    PYTHONPATH=. python experiments/benchmarks/book_report.py cpu
+
+reads book_cpu.json and book_growth_cpu.json beside itself and writes book_cpu.md and book_growth_cpu.png.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+HERE = Path(__file__).resolve().parent
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+
+
+def rate(row, engine, unit):
+    """Units per CPU-second and the spread over the runs, as a cell."""
+    measured = row["rates"].get(engine)
+    return f"{measured[f'{unit}_per_cpu_s']:,.0f} (± {measured['spread_wall'] / 2:.0%})" if measured else ""
+
+
+def table(rows, unit, keys, engines):
+    """A Markdown table of rates and ratios."""
+    ratios = [name for name in rows[0]["ratios_per_cpu_s"] if name.split(" / ")[0] in engines]
+    lines = [
+        "| " + " | ".join([*keys, *engines, *ratios]) + " |",
+        "|" + "---|" * (len(keys) + len(engines) + len(ratios)),
+    ]
+    for row in rows:
+        cells = [str(row[key]) for key in keys] + [rate(row, engine, unit) for engine in engines]
+        cells += [f"{row['ratios_per_cpu_s'].get(name, float('nan')):.2f}" for name in ratios]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def compile_line(rows):
+    """First runs, compilation included, of the widest batch of messages."""
+    first = {name: rate["first_run"]["cpu_s"] for name, rate in rows[0]["rates"].items()}
+    return ", ".join(f"{name} {seconds:.1f}" for name, seconds in first.items())
+
+
+def growth_figure(rows, path):
+    """Messages per second against batch, and cost of a message against capacity, one line per engine and size."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    capacities, batches = sorted({row["capacity"] for row in rows}), sorted({row["batch"] for row in rows})
+    for colour, capacity in zip(COLOURS, capacities, strict=False):
+        chosen = sorted((row for row in rows if row["capacity"] == capacity), key=lambda row: row["batch"])
+        for engine, style in (("apply", "-o"), ("table", "--s")):
+            rates = [row["rates"][engine]["messages_per_wall_s"] for row in chosen]
+            left.plot(
+                [row["batch"] for row in chosen], rates, style, color=colour, ms=3, label=f"{engine}, N = {capacity}"
+            )
+    left.set(xscale="log", yscale="log", xlabel="books side by side", ylabel="messages per second (wall)")
+    left.legend(fontsize=6, ncol=2)
+    for colour, batch in zip(COLOURS, [b for b in batches if b in (1, 64, 1024, 16384)], strict=False):
+        chosen = sorted((row for row in rows if row["batch"] == batch), key=lambda row: row["capacity"])
+        for engine, style in (("apply", "-o"), ("table", "--s")):
+            cost = [1e6 / row["rates"][engine]["messages_per_cpu_s"] for row in chosen]
+            right.plot(
+                [row["capacity"] for row in chosen], cost, style, color=colour, ms=3, label=f"{engine}, {batch} books"
+            )
+    right.set(xscale="log", yscale="log", xlabel="capacity N per side", ylabel="CPU microseconds per message")
+    right.legend(fontsize=6, ncol=2)
+    figure.savefig(path, dpi=160)
+
+
+def main():
+    device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
+    bars = json.loads((HERE / f"book_{device}.json").read_text())
+    growth = json.loads((HERE / f"book_growth_{device}.json").read_text())
+    engines = ("apply", "table", "tidied", "naive")
+    machine = bars["provenance"]["hardware"]
+    source, settings = bars["provenance"]["commit"][:12], bars["provenance"]["config"]
+    bytes_per_book = {row["capacity"]: row["book_bytes"] for row in growth["messages"]}
+    text = f"""# The order book beside two reference books
+
+Written by `experiments/benchmarks/book_report.py {device}` from `book_{device}.json` (commit {source}) and
+`book_growth_{device}.json`. Machine: {machine["processor"]}, {machine["cores"]} cores, load {machine["load"]}.
+Rates are per CPU-second, with half the spread of the runs; ratios are medians of the ratios within a turn, above 1
+where ours is faster.
+
+Messages ({settings["messages"]} per book; `table` takes {settings["table"]} at a time):
+
+{table(bars["messages"], "messages", ("capacity", "batch"), engines)}
+
+Environment steps under random play:
+
+{table(bars["steps"], "steps", ("market", "capacity", "batch"), ("table", "tidied", "naive"))}
+
+CPU-seconds of the first run of the first row, compilation included: {compile_line(bars["messages"])}.
+
+Bytes per book by capacity: {", ".join(f"{n}: {size:,}" for n, size in sorted(bytes_per_book.items()))}.
+
+![growth](book_growth_{device}.png)
+"""
+    (HERE / f"book_{device}.md").write_text(text)
+    growth_figure(growth["messages"], HERE / f"book_growth_{device}.png")
+
+
+if __name__ == "__main__":
+    main()
