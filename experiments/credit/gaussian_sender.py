@@ -3,12 +3,11 @@
     python experiments/credit/gaussian_sender.py [--redraw]
 
 writes gaussian_sender.json and gaussian_sender.png beside itself. A Gaussian sender with two parameters stays as it is;
-each leakage source, MINE and the belief, is fitted on fresh episodes of it as an update of training fits it, with the
-networks' default sizes. After some rollouts the policy gradient of the leakage is measured on many fresh episodes.
+the leakage sources, MINE and the belief, are fitted on fresh episodes of it as an update of training fits them. After
+some rollouts the policy gradient of the leakage is measured on many others. Networks are those of fast_debug.
 """
 
 import argparse
-import dataclasses
 import json
 import sys
 import time
@@ -36,22 +35,27 @@ from amarl_jax.nets.spec import BeliefSpec, NetworkSpec  # noqa: E402
 from tests.information.gaussian_sender import HORIZON, exact_gradient, fit, paid_gradients  # noqa: E402
 
 CONFIG = {
-    "theta": [0.5, 0.2],  # drifts, standard deviations of an order
+    "theta": [0.5, 0.2],  # drifts of the two halves, standard deviations of an order
     "seed": 0,
+    "rollouts": [0, 4, 8, 16, 32, 64, 128, 256, 512, 1024],  # of each source fitted; measured after these
+    "learning_rate": 2e-3,  # of either source, decayed to 0 over the rollouts as in training
     "n_envs": 128,
-    "sources": {
-        "mine": {"lr": 1e-3, "steps_per_rollout": 16, "rollouts": [0, 2, 4, 8, 16, 32, 64, 128, 256]},
-        "belief": {"lr": 3e-4, "steps_per_rollout": 4, "rollouts": [0, 8, 16, 32, 64, 128, 256]},
-    },
-    "statistics_hidden": [256, 256],
-    "belief": dataclasses.asdict(BeliefSpec()),
+    "n_mine_steps": 16,  # per rollout
+    "n_belief_steps": 4,
+    "statistics_hidden": [64, 64],
+    "belief": {"d_model": 32, "n_heads": 2, "n_layers": 2, "d_ff": 64, "max_seq_len": 32},
     "n_measured": 16384,  # z = 1 episodes per gradient
-    "n_batches": 8,  # they come in
+    "n_batches": 4,  # they come in
+    "runs": {  # what is fitted, the exponent of the replay's importance weights, which sources are measured
+        "replay_beta 0.4": {"fitted": ["belief", "mine"], "replay_beta": 0.4, "measured": ["mine", "belief"]},
+        "replay_beta 1": {"fitted": ["belief", "mine"], "replay_beta": 1.0, "measured": ["mine", "belief"]},
+        "belief untrained": {"fitted": ["mine"], "replay_beta": 0.4, "measured": ["mine"]},
+    },
 }
 
 
-def game_of(source, steps):
-    """The game whose leakage source that is; agents are as small as can be, they do not act."""
+def game_of(source):
+    """The game with that leakage source; its agents are as small as can be, they do not act."""
     network = NetworkSpec(
         execution_hidden=(8,),
         maker_hidden=(8,),
@@ -62,9 +66,9 @@ def game_of(source, steps):
         statistics_hidden=tuple(CONFIG["statistics_hidden"]),
         belief=BeliefSpec(**CONFIG["belief"]),
     )
-    market = MarketSpec(horizon=HORIZON, max_noise_orders=1)
-    learn = LearnSpec(n_envs=CONFIG["n_envs"], leakage_source=source, n_mine_steps=steps, n_belief_steps=steps)
-    return Game(market, network, learn)
+    sizes = {name: CONFIG[name] for name in ("n_envs", "n_mine_steps", "n_belief_steps")}
+    learn = LearnSpec(leakage_source=source, belief_microbatch=64, **sizes)
+    return Game(MarketSpec(horizon=HORIZON, max_noise_orders=1), network, learn)
 
 
 def measured(state, theta, game, hypers, params, key):
@@ -88,37 +92,52 @@ def measured(state, theta, game, hypers, params, key):
     }
 
 
-def curve(source):
-    """Rows of one source, as it is fitted."""
-    setting = CONFIG["sources"][source]
+def curves(run):
+    """Rows of every measured source of a run, as the critics are fitted."""
     theta, params = jnp.asarray(CONFIG["theta"]), params_as_arrays(EnvParams())
-    hypers = hypers_as_arrays(Hypers(n_updates=setting["rollouts"][-1], lr_mine=setting["lr"], lr_belief=setting["lr"]))
-    game = game_of(source, setting["steps_per_rollout"])
+    rate, total = CONFIG["learning_rate"], CONFIG["rollouts"][-1]
+    hypers = Hypers(n_updates=total, lr_mine=rate, lr_belief=rate, replay_beta=run["replay_beta"])
+    hypers, game = hypers_as_arrays(hypers), game_of("mine")
     state = init_state(jax.random.key(CONFIG["seed"]), game, hypers, params)
-    rows, done, started = [], 0, time.time()
-    for rollouts in setting["rollouts"]:
+    rows, done, started = {source: [] for source in run["measured"]}, 0, time.time()
+    for rollouts in CONFIG["rollouts"]:
         if rollouts > done:
-            state = fit(state, theta, game, hypers, params, rollouts - done)
+            state = fit(state, theta, game, hypers, params, tuple(run["fitted"]), rollouts - done)
         done = rollouts
-        row = {"rollouts": done, "critic_steps": done * setting["steps_per_rollout"]}
-        row |= measured(state, theta, game, hypers, params, jax.random.key(1000 + CONFIG["seed"]))
-        rows.append(row | {"seconds": round(time.time() - started, 1)})
-        print(source, rows[-1], flush=True)
+        for source, of_source in rows.items():
+            row = {"rollouts": done, "critic_steps": done * CONFIG[f"n_{source}_steps"]}
+            row |= measured(state, theta, game_of(source), hypers, params, jax.random.key(1000 + CONFIG["seed"]))
+            of_source.append(row | {"seconds": round(time.time() - started, 1)})
+            print(source, of_source[-1], flush=True)
     return rows
 
 
+STYLES = {
+    ("replay_beta 0.4", "mine"): {"color": "#0072B2", "marker": "o"},
+    ("replay_beta 0.4", "belief"): {"color": "#D55E00", "marker": "s"},
+    ("replay_beta 1", "mine"): {"color": "#56B4E9", "marker": "o", "ls": "--"},
+    ("replay_beta 1", "belief"): {"color": "#E69F00", "marker": "s", "ls": "--"},
+    ("belief untrained", "mine"): {"color": "0.4", "marker": "^", "ls": ":"},
+}
+
+
 def draw(document):
-    """Relative error of the paid gradient against critic steps, logarithmic; the untrained critic at the left edge."""
-    figure, axis = plt.subplots(figsize=(7.0, 4.5), constrained_layout=True)
-    for (source, rows), style in zip(document["results"].items(), (("#0072B2", "o"), ("#D55E00", "s")), strict=True):
-        steps = np.maximum([row["critic_steps"] for row in rows], 8)
-        axis.plot(steps, [row["relative_error"] for row in rows], color=style[0], marker=style[1], label=source)
-    floor = max(row["bayes_relative_error"] for rows in document["results"].values() for row in rows)
-    axis.axhline(floor, color="0.5", lw=0.9, ls=":", label="Bayes' belief: sampling error")
-    axis.axhline(0.05, color="0.2", lw=0.9, ls="--", label="5%")
-    axis.set(xscale="log", yscale="log", xlabel="critic steps (leftmost: none)")
-    axis.set_ylabel("relative error of the leakage gradient")
-    axis.legend(frameon=False)
+    """Left the relative error of the paid gradient against critic steps, right its share along the exact one."""
+    figure, axes = plt.subplots(1, 2, figsize=(11.0, 4.5), constrained_layout=True)
+    for (run, source), style in STYLES.items():
+        rows = document["results"][run][source]
+        steps = [max(row["critic_steps"], 8) for row in rows]
+        axes[0].plot(steps, [row["relative_error"] for row in rows], label=f"{source}, {run}", **style)
+        axes[1].plot(steps, [row["bias_along"] for row in rows], **style)
+    rows = document["results"]["replay_beta 1"]["belief"]
+    axes[0].axhline(rows[-1]["bayes_relative_error"], color="0.6", lw=0.9, ls=":", label="Bayes: sampling error")
+    axes[0].axhline(0.05, color="0.2", lw=0.9, label="5%")
+    axes[0].set(yscale="log", ylabel="relative error of the leakage gradient")
+    axes[1].axhline(0.0, color="0.2", lw=0.9)
+    axes[1].set(ylabel="bias along the exact gradient")
+    for axis in axes:
+        axis.set(xscale="log", xlabel="critic steps (leftmost: none)")
+    axes[0].legend(frameon=False, fontsize=8)
     figure.savefig(HERE / "gaussian_sender.png", dpi=150)
     plt.close(figure)
 
@@ -132,7 +151,7 @@ def main():
         document = {
             "provenance": started_from,
             "exact_gradient": exact_gradient(CONFIG["theta"]).tolist(),
-            "results": {source: curve(source) for source in CONFIG["sources"]},
+            "results": {name: curves(run) for name, run in CONFIG["runs"].items()},
         }
         path.write_text(json.dumps(document, indent=1) + "\n")
     draw(json.loads(path.read_text()))

@@ -84,17 +84,27 @@ def trajectories(key, state, theta, z, game, hypers, params):
     return blank.replace(output=output, belief=posterior, hidden=hidden, z=z), orders
 
 
-@functools.partial(jax.jit, static_argnames=("game", "n_rollouts"))
-def fit(state, theta, game, hypers, params, n_rollouts):
-    """The leakage source of the game, fitted as an update fits it, on fresh episodes of the frozen sender each time."""
+@functools.partial(jax.jit, static_argnames=("game", "fitted", "n_rollouts"))
+def fit(state, theta, game, hypers, params, fitted, n_rollouts):
+    """The learner after ``n_rollouts`` of the frozen sender for each of the fitted, "mine" or "belief", in their order.
 
-    def rollout(state, _):
+    Each is fitted as an update fits it, on fresh episodes every time; MINE reads the state of the belief as it stands.
+    """
+
+    def fit_one(state, name):
         key, key_labels, key_orders, key_fit = jax.random.split(state.key, 4)
         z = stratified_labels(key_labels, game.learn.n_envs, params.informed_probability)
         trajectory, _ = trajectories(key_orders, state, theta, z, game, hypers, params)
-        fitted = sources.fit_mine if game.learn.leakage_source == "mine" else sources.fit_belief
-        state, _ = fitted(key_fit, state, trajectory, game, hypers, params)
-        return state.replace(key=key, update=state.update + 1), None
+        if name == "mine":
+            state, _ = sources.fit_mine(key_fit, state, trajectory, game, hypers, params)
+        else:
+            state, _ = sources.fit_belief(key_fit, state, trajectory, game, hypers)
+        return state.replace(key=key)
+
+    def rollout(state, _):
+        for name in fitted:
+            state = fit_one(state, name)
+        return state.replace(update=state.update + 1), None
 
     return jax.lax.scan(rollout, state, length=n_rollouts)[0]
 
