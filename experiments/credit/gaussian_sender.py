@@ -35,21 +35,23 @@ from amarl_jax.nets.spec import BeliefSpec, NetworkSpec  # noqa: E402
 from tests.information.gaussian_sender import HORIZON, exact_gradient, fit, paid_gradients  # noqa: E402
 
 CONFIG = {
-    "theta": [0.5, 0.2],  # drifts of the two halves, standard deviations of an order
     "seed": 0,
-    "rollouts": [0, 4, 8, 16, 32, 64, 128, 256, 512, 1024],  # of each source fitted; measured after these
-    "learning_rate": 2e-3,  # of either source, decayed to 0 over the rollouts as in training
-    "n_envs": 128,
-    "n_mine_steps": 16,  # per rollout
+    "rollouts": [0, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048],  # of each source fitted; measured after these
+    "lr_mine": 5e-3,  # decayed to 0 over the rollouts, as in training
+    "lr_belief": 2e-3,
+    "n_envs": 256,
+    "n_mine_steps": 4,  # per rollout
     "n_belief_steps": 4,
     "statistics_hidden": [64, 64],
     "belief": {"d_model": 32, "n_heads": 2, "n_layers": 2, "d_ff": 64, "max_seq_len": 32},
     "n_measured": 16384,  # z = 1 episodes per gradient
     "n_batches": 4,  # they come in
-    "runs": {  # what is fitted, the exponent of the replay's importance weights, which sources are measured
-        "replay_beta 0.4": {"fitted": ["belief", "mine"], "replay_beta": 0.4, "measured": ["mine", "belief"]},
-        "replay_beta 1": {"fitted": ["belief", "mine"], "replay_beta": 1.0, "measured": ["mine", "belief"]},
-        "belief untrained": {"fitted": ["mine"], "replay_beta": 0.4, "measured": ["mine"]},
+    # theta: drifts of the two halves, standard deviations of an order; replay_beta: exponent of importance weights
+    "runs": {
+        "replay_beta 0.4": {"theta": [0.5, 0.2], "fitted": ["belief", "mine"], "replay_beta": 0.4},
+        "replay_beta 1": {"theta": [0.5, 0.2], "fitted": ["belief", "mine"], "replay_beta": 1.0},
+        "belief untrained": {"theta": [0.5, 0.2], "fitted": ["mine"], "replay_beta": 0.4},
+        "equal drifts, replay_beta 1": {"theta": [0.38, 0.38], "fitted": ["belief", "mine"], "replay_beta": 1.0},
     },
 }
 
@@ -94,15 +96,14 @@ def measured(state, theta, game, hypers, params, key):
 
 def curves(run):
     """Rows of every measured source of a run, as the critics are fitted."""
-    theta, params = jnp.asarray(CONFIG["theta"]), params_as_arrays(EnvParams())
-    rate, total = CONFIG["learning_rate"], CONFIG["rollouts"][-1]
-    hypers = Hypers(n_updates=total, lr_mine=rate, lr_belief=rate, replay_beta=run["replay_beta"])
-    hypers, game = hypers_as_arrays(hypers), game_of("mine")
+    theta, params, game = jnp.asarray(run["theta"]), params_as_arrays(EnvParams()), game_of("mine")
+    rates = {name: CONFIG[name] for name in ("lr_mine", "lr_belief")}
+    hypers = hypers_as_arrays(Hypers(n_updates=CONFIG["rollouts"][-1], replay_beta=run["replay_beta"], **rates))
     state = init_state(jax.random.key(CONFIG["seed"]), game, hypers, params)
-    rows, done, started = {source: [] for source in run["measured"]}, 0, time.time()
+    rows, done, started = {source: [] for source in run["fitted"]}, 0, time.time()
     for rollouts in CONFIG["rollouts"]:
         if rollouts > done:
-            state = fit(state, theta, game, hypers, params, tuple(run["fitted"]), rollouts - done)
+            state = fit(state, theta, game, hypers, params, tuple(run["fitted"]), jnp.int32(rollouts - done))
         done = rollouts
         for source, of_source in rows.items():
             row = {"rollouts": done, "critic_steps": done * CONFIG[f"n_{source}_steps"]}
@@ -118,6 +119,8 @@ STYLES = {
     ("replay_beta 1", "mine"): {"color": "#56B4E9", "marker": "o", "ls": "--"},
     ("replay_beta 1", "belief"): {"color": "#E69F00", "marker": "s", "ls": "--"},
     ("belief untrained", "mine"): {"color": "0.4", "marker": "^", "ls": ":"},
+    ("equal drifts, replay_beta 1", "mine"): {"color": "#009E73", "marker": "o", "ls": "-."},
+    ("equal drifts, replay_beta 1", "belief"): {"color": "#CC79A7", "marker": "s", "ls": "-."},
 }
 
 
@@ -126,7 +129,7 @@ def draw(document):
     figure, axes = plt.subplots(1, 2, figsize=(11.0, 4.5), constrained_layout=True)
     for (run, source), style in STYLES.items():
         rows = document["results"][run][source]
-        steps = [max(row["critic_steps"], 8) for row in rows]
+        steps = [max(row["critic_steps"], 4) for row in rows]
         axes[0].plot(steps, [row["relative_error"] for row in rows], label=f"{source}, {run}", **style)
         axes[1].plot(steps, [row["bias_along"] for row in rows], **style)
     rows = document["results"]["replay_beta 1"]["belief"]
@@ -136,7 +139,7 @@ def draw(document):
     axes[1].axhline(0.0, color="0.2", lw=0.9)
     axes[1].set(ylabel="bias along the exact gradient")
     for axis in axes:
-        axis.set(xscale="log", xlabel="critic steps (leftmost: none)")
+        axis.set(xscale="log", xlabel="critic steps (leftmost: untrained)")
     axes[0].legend(frameon=False, fontsize=8)
     figure.savefig(HERE / "gaussian_sender.png", dpi=150)
     plt.close(figure)
@@ -150,7 +153,7 @@ def main():
         started_from = provenance(CONFIG, CONFIG["seed"])
         document = {
             "provenance": started_from,
-            "exact_gradient": exact_gradient(CONFIG["theta"]).tolist(),
+            "exact_gradients": {name: exact_gradient(run["theta"]).tolist() for name, run in CONFIG["runs"].items()},
             "results": {name: curves(run) for name, run in CONFIG["runs"].items()},
         }
         path.write_text(json.dumps(document, indent=1) + "\n")

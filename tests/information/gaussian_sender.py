@@ -84,7 +84,7 @@ def trajectories(key, state, theta, z, game, hypers, params):
     return blank.replace(output=output, belief=posterior, hidden=hidden, z=z), orders
 
 
-@functools.partial(jax.jit, static_argnames=("game", "fitted", "n_rollouts"))
+@functools.partial(jax.jit, static_argnames=("game", "fitted"))
 def fit(state, theta, game, hypers, params, fitted, n_rollouts):
     """The learner after ``n_rollouts`` of the frozen sender for each of the fitted, "mine" or "belief", in their order.
 
@@ -101,12 +101,12 @@ def fit(state, theta, game, hypers, params, fitted, n_rollouts):
             state, _ = sources.fit_belief(key_fit, state, trajectory, game, hypers)
         return state.replace(key=key)
 
-    def rollout(state, _):
+    def rollout(_, state):
         for name in fitted:
             state = fit_one(state, name)
-        return state.replace(update=state.update + 1), None
+        return state.replace(update=state.update + 1)
 
-    return jax.lax.scan(rollout, state, length=n_rollouts)[0]
+    return jax.lax.fori_loop(0, n_rollouts, rollout, state)
 
 
 @functools.partial(jax.jit, static_argnames=("game", "n_episodes"))

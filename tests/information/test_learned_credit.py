@@ -52,7 +52,7 @@ def errors(source):
     hypers = hypers_as_arrays(Hypers(n_updates=n_rollouts, lr_mine=rate, lr_belief=rate, replay_beta=1.0))
     theta, exact = jnp.asarray(THETA), exact_gradient(THETA)
     start = init_state(jax.random.key(3), game, hypers, params)
-    fitted = fit(start, theta, game, hypers, params, (source,), n_rollouts)
+    fitted = fit(start, theta, game, hypers, params, (source,), jnp.int32(n_rollouts))
     return [
         [
             np.linalg.norm(np.mean(part, axis=0) - exact) / np.linalg.norm(exact)
