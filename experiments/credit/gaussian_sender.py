@@ -36,7 +36,7 @@ from tests.information.gaussian_sender import HORIZON, exact_gradient, fit, paid
 
 CONFIG = {
     "seed": 0,
-    "rollouts": [0, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048],  # of each source fitted; measured after these
+    "rollouts": [0, 4, 8, 16, 32, 64, 128, 256, 512, 1536],  # of each source fitted; measured after these
     "lr_mine": 5e-3,  # decayed to 0 over the rollouts, as in training
     "lr_belief": 2e-3,
     "n_envs": 256,
