@@ -140,7 +140,7 @@ def draw(document):
     axes[1].set(ylabel="bias along the exact gradient")
     for axis in axes:
         axis.set(xscale="log", xlabel="critic steps (leftmost: untrained)")
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[1].legend(*axes[0].get_legend_handles_labels(), loc="lower right", frameon=False, fontsize=8)
     figure.savefig(HERE / "gaussian_sender.png", dpi=150)
     plt.close(figure)
 

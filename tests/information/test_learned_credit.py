@@ -27,7 +27,7 @@ N_MEASURED = (
 )
 FITS = {  # learning rate, rollouts
     "mine": (5e-3, 200),
-    "belief": (5e-3, 300),
+    "belief": (3e-3, 600),
 }
 
 
