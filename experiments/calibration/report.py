@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-FILES = ("estimators.json", "seeds.json", "other_estimators.json", "belief.json")
+FILES = ("estimators.json", "seeds.json", "other_estimators.json", "belief.json", "belief_longer.json")
 INTRODUCTION = """# Calibration of the estimators against laws of known information
 
 Values are held out, in nats. "Within" is the specification's tolerance: 0.02 nats or 3 of the estimate's own standard
