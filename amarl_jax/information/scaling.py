@@ -11,6 +11,7 @@ from flax import struct
 from amarl_jax.types import Array
 
 IQR_OF_NORMAL = 1.349  # interquartile range of N(0, 1)
+TAIL = 3.0  # robust standard deviations beyond which tails are logarithmic
 VARIANCE_FLOOR = 1e-6  # features that do not vary map to 0
 
 
@@ -53,16 +54,25 @@ def standardise(scale: FeatureScale, features: Array) -> Array:
 
 
 def robustly_standardised(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Columns [n, ..., D] as ``asinh`` of robust deviations, to unit variance, clipped to the given rows' range.
+    """Columns [n, ..., D] as robust deviations with logarithmic tails, to unit variance, clipped to the rows' range.
 
     A function of the data can only lose information, so a bound stays a bound; what lies outside the range of the
-    fitting episodes would meet a critic that extrapolates. Constant columns become 0.
+    given rows would meet a critic that extrapolates. The bulk stays as it is: a quadratic log-ratio stays quadratic.
+    Constant columns become 0.
     """
     sample = values[rows].reshape(-1, values.shape[-1]).astype(np.float64)
     low, median, high = np.quantile(sample, (0.25, 0.5, 0.75), axis=0)
     scale = np.where(high > low, (high - low) / IQR_OF_NORMAL, sample.std(axis=0))
     scale = np.where(scale > 0, scale, 1.0)
-    compressed = np.arcsinh((sample - median) / scale)
+    compressed = _logarithmic_tails((sample - median) / scale)
     mean, std = compressed.mean(axis=0), compressed.std(axis=0)
-    clipped = np.clip(np.arcsinh((values - median) / scale), compressed.min(axis=0), compressed.max(axis=0))
+    clipped = np.clip(_logarithmic_tails((values - median) / scale), compressed.min(axis=0), compressed.max(axis=0))
     return np.where(std > 0, (clipped - mean) / np.where(std > 0, std, 1.0), 0.0).astype(np.float32)
+
+
+def _logarithmic_tails(deviations: np.ndarray) -> np.ndarray:
+    """The identity up to ``TAIL``, ``TAIL (1 + log(|u| / TAIL))`` with the sign of u beyond."""
+    size = np.abs(deviations)
+    return np.where(
+        size <= TAIL, deviations, np.sign(deviations) * TAIL * (1.0 + np.log(np.maximum(size, TAIL) / TAIL))
+    )

@@ -1,8 +1,9 @@
-"""Estimates of every law of the ground truth with the default settings, beside the truth.
+"""Estimates of the laws of the ground truth with the default settings, beside the truth.
 
     python experiments/calibration/estimators.py
 
-writes estimators.json beside itself, again after each law; ``--laws`` and ``--estimators`` choose some of them.
+writes estimators.json beside itself, again after each law: MINE on every law. Other files of this folder choose laws,
+estimators, seeds and the output's name.
 """
 
 import argparse
@@ -22,42 +23,58 @@ from amarl_jax.evaluation.provenance import provenance  # noqa: E402
 from amarl_jax.information import EstimateSpec, estimate  # noqa: E402
 from tests.information.laws import TRUTH, sample  # noqa: E402
 
-SEED, N_EPISODES = 0, 5000
+N_EPISODES = 5000
 
 
-def measured(name, estimator):
-    """One estimate as a row of the result."""
-    started = time.time()
-    x, y = sample(TRUTH[name], np.random.default_rng(SEED), N_EPISODES)
-    result = estimate(x, y, estimator=estimator, key=jax.random.key(SEED))
-    truth = TRUTH[name]["mi"]
+def row_of(name, estimator, seed, value, stderr, seconds):
+    """One estimate beside its truth; what counts as near is that of the specification."""
+    truth = max(TRUTH[name]["mi"], 0.0)
+    is_pair = TRUTH[name]["family"] == "corr_gaussian"
+    tolerance = max(0.05, 0.1 * truth) if is_pair else max(0.02, 3 * stderr)
     return {
         "law": name,
         "estimator": estimator,
+        "seed": seed,
         "truth_nats": truth,
-        "value_nats": result.value,
-        "stderr_nats": result.stderr,
-        "training_gap_nats": result.training_gap,
-        "within": abs(result.value - truth) <= max(0.02, 3 * result.stderr),
-        "above_by_3_stderr": result.value > truth + 3 * result.stderr,
-        "seconds": time.time() - started,
+        "value_nats": value,
+        "stderr_nats": stderr,
+        "tolerance_nats": tolerance,
+        "within": abs(value - truth) <= tolerance,
+        "above_by_3_stderr": value > truth + 3 * stderr,
+        "seconds": round(seconds, 1),
     }
+
+
+def measured(name, estimator, seed):
+    """One estimate as a row of the result."""
+    started = time.time()
+    x, y = sample(TRUTH[name], np.random.default_rng(seed), N_EPISODES)
+    result = estimate(x, y, estimator=estimator, key=jax.random.key(seed))
+    row = row_of(name, estimator, seed, result.value, result.stderr, time.time() - started)
+    return row | {"training_gap_nats": result.training_gap}
+
+
+def write(path, config, seeds, rows):
+    """The result so far."""
+    document = {"provenance": provenance(config, seeds[0]), "seeds": seeds, "rows": rows}
+    path.write_text(json.dumps(document | {"n_laws_in_ground_truth": len(TRUTH)}, indent=1) + "\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--laws", nargs="+", default=list(TRUTH))
     parser.add_argument("--estimators", nargs="+", default=["mine"])
-    parser.add_argument("--output", type=Path, default=HERE / "estimators.json")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--output", default="estimators.json")
     arguments = parser.parse_args()
     config = dataclasses.asdict(EstimateSpec()) | {"n_episodes": N_EPISODES}
     rows = []
     for name in arguments.laws:
         for estimator in arguments.estimators:
-            rows.append(measured(name, estimator))
-            print(rows[-1], flush=True)
-        result = {"provenance": provenance(config, SEED), "n_laws_in_ground_truth": len(TRUTH), "rows": rows}
-        arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+            for seed in arguments.seeds:
+                rows.append(measured(name, estimator, seed))
+                print(rows[-1], flush=True)
+        write(HERE / arguments.output, config, arguments.seeds, rows)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,10 @@ import optax
 import pytest
 
 from amarl_jax.information import estimators
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.hypers import LearnSpec
+from amarl_jax.market.params import MarketSpec
+from amarl_jax.nets.spec import NetworkSpec
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures" / "information_ground_truth.json"
 TRUTH = {case["id"]: case for case in json.loads(FIXTURES.read_text())["cases"]}
@@ -161,3 +165,9 @@ def test_every_estimator_has_a_state_that_scans(key):
 def test_an_unknown_name_lists_the_choices():
     with pytest.raises(ValueError, match=r"'mime'.*barber_agakov.*mine"):
         estimators.get("mime")
+
+
+def test_training_and_estimates_share_their_objects():
+    for name, estimator in estimators.REGISTRY.items():
+        game = Game(MarketSpec(), NetworkSpec(), LearnSpec(mi_estimator=name))
+        assert game.estimator is estimator is estimators.get(name)

@@ -1,0 +1,138 @@
+"""A Gaussian sender on the tape: its information and the gradient of it in closed form, and what training pays it.
+
+Each of ``HORIZON`` steps carries one order, a signed number of lots, a standard normal in units of ``LOTS`` lots at
+z = 0. At z = 1 the sender adds a drift to its mean, ``theta[0]`` in the first half and ``theta[1]`` in the second. So
+the log-ratio of a prefix is ``sum m x - m^2 / 2``, the leverage is ``d = |m|``, and ``I(z; F)`` and its slope are those
+of the binary-input Gaussian channel. Rounding to lots costs a share of 3e-4 of the information.
+
+Everything that is estimated runs through what training calls: :func:`amarl_jax.learn.phases.TransformerBelief` reads
+the tape, :mod:`amarl_jax.learn.sources` fits, :func:`amarl_jax.learn.scoring.score` scores, ``gae`` and
+``clipped_surrogate`` make the gradient.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from amarl_jax.learn import sources
+from amarl_jax.learn.losses import clipped_surrogate
+from amarl_jax.learn.phases import TransformerBelief, play
+from amarl_jax.learn.returns import gae
+from amarl_jax.learn.rollout import stratified_labels
+from amarl_jax.learn.scoring import score
+from amarl_jax.theory.gaussian_channel import Channel, information_slope
+from amarl_jax.types import Tape
+
+HORIZON = 8  # steps
+LOTS = 16.0  # one standard deviation of an order
+
+
+def means(theta):
+    """Mean order of every step at z = 1, [T] standard deviations."""
+    return jnp.repeat(theta, HORIZON // 2)
+
+
+def exact_gradient(theta, prior=0.5):
+    """``dI / dtheta`` [2] nats: the slope of the channel at ``d = |m|`` times ``dd / dtheta = T theta / (2 d)``."""
+    theta = np.asarray(theta, np.float64)
+    leverage = np.sqrt(HORIZON / 2 * np.sum(theta**2))
+    return float(information_slope(leverage, Channel(prior))) * HORIZON / 2 * theta / leverage
+
+
+def exact_log_posterior(orders, theta, prior=0.5):
+    """log P(z = 1 | x_<=t), [E, T], of orders [E, T] in standard deviations."""
+    m = means(theta)[None, :]
+    return jax.nn.log_sigmoid(jnp.cumsum(m * orders - 0.5 * m**2, axis=1) + jnp.log(prior / (1.0 - prior)))
+
+
+def on_tape(orders, n_rows):
+    """Orders [E, T] as tapes: one live row per step, all else empty; and the orders as the tape has them."""
+    lots = jnp.clip(jnp.round(LOTS * orders), -127, 127)
+    row = jnp.pad(lots[..., None], ((0, 0), (0, 0), (0, n_rows - 1)))
+    nothing, calm = jnp.zeros_like(row, jnp.int8), jnp.zeros(orders.shape, jnp.int16)
+    tape = Tape(
+        side=jnp.sign(row).astype(jnp.int8),
+        price_ticks=nothing,
+        size_lots=jnp.abs(row).astype(jnp.int8),
+        marketable=nothing,
+        time_256=nothing.astype(jnp.uint8),
+        removals=jnp.zeros((*orders.shape, 2), jnp.int8),
+        value_gap_16=calm,
+        spread_ticks=calm,
+    )
+    return tape, lots / LOTS
+
+
+def trajectories(key, state, theta, z, game, hypers, params):
+    """Episodes [E] of the sender as the learner would see them, and their orders [E, T]; no market behind them."""
+    blank = jax.eval_shape(lambda k: play(k, state, game, hypers, params, z.shape[0]), jax.random.key(0))
+    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), blank.replace(final=()))
+    orders = jax.random.normal(key, (z.shape[0], HORIZON)) + z[:, None] * means(theta)[None, :]
+    tape, orders = on_tape(orders, game.market_spec.n_tape_rows)
+    belief = TransformerBelief(state.belief.params, game, hypers)
+
+    def read(memory, inputs):
+        memory, posterior, hidden = belief.read(memory, *inputs, params)
+        return memory, (posterior, hidden)
+
+    time = jnp.arange(HORIZON)
+    posterior, hidden = jax.vmap(lambda t: jax.lax.scan(read, belief.init(params), (t, time))[1])(tape)
+    output = blank.output.replace(tape=tape)
+    return blank.replace(output=output, belief=posterior, hidden=hidden, z=z), orders
+
+
+@functools.partial(jax.jit, static_argnames=("game", "fitted"))
+def fit(state, theta, game, hypers, params, fitted, n_rollouts):
+    """The learner after ``n_rollouts`` of the frozen sender for each of the fitted, "mine" or "belief", in their order.
+
+    Each is fitted as an update fits it, on fresh episodes every time; MINE reads the state of the belief as it stands.
+    """
+
+    def fit_one(state, name):
+        key, key_labels, key_orders, key_fit = jax.random.split(state.key, 4)
+        z = stratified_labels(key_labels, game.learn.n_envs, params.informed_probability)
+        trajectory, _ = trajectories(key_orders, state, theta, z, game, hypers, params)
+        if name == "mine":
+            state, _ = sources.fit_mine(key_fit, state, trajectory, game, hypers, params)
+        else:
+            state, _ = sources.fit_belief(key_fit, state, trajectory, game, hypers)
+        return state.replace(key=key)
+
+    def rollout(_, state):
+        for name in fitted:
+            state = fit_one(state, name)
+        return state.replace(update=state.update + 1)
+
+    return jax.lax.fori_loop(0, n_rollouts, rollout, state)
+
+
+@functools.partial(jax.jit, static_argnames=("game", "n_episodes"))
+def paid_gradients(key, state, theta, game, hypers, params, n_episodes):
+    """Minus the gradient of training's loss at theta, of each of n fresh z = 1 episodes, [n, 2].
+
+    Once with the leakage of the learned source, once, on the same episodes, with that of Bayes' belief.
+    """
+    z = jnp.ones(n_episodes, jnp.int32)
+    trajectory, orders = trajectories(key, state, theta, z, game, hypers, params)
+    learned = score(state, trajectory, game, hypers, params).leakage
+    exact = exact_log_posterior(orders, theta, params.informed_probability)
+    bayes_game = dataclasses.replace(game, learn=dataclasses.replace(game.learn, leakage_source="belief"))
+    bayes = score(state, trajectory.replace(belief=jnp.exp(exact)), bayes_game, hypers, params).leakage
+    return tuple(_per_episode_gradient(theta, orders, leakage) for leakage in (learned, bayes))
+
+
+def _per_episode_gradient(theta, orders, leakage):
+    """[n, 2]; rewards to go, undiscounted, less their mean over episodes."""
+    value = jnp.mean(jnp.cumsum(leakage[:, ::-1], axis=1)[:, ::-1], axis=0)
+    advantage = jax.vmap(lambda reward: gae(reward, value, 1.0, 1.0)[0])(leakage)
+
+    def log_prob(at, row):
+        return -0.5 * (row - means(at)) ** 2
+
+    def objective(at, row, gain):
+        return -HORIZON * clipped_surrogate(log_prob(at, row), log_prob(theta, row), gain, jnp.ones(HORIZON), 0.2)[0]
+
+    return jax.vmap(jax.grad(objective), in_axes=(None, 0, 0))(theta, orders, advantage)
