@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from amarl_jax.information.detector import DetectorSpec, detect, summarise
+from amarl_jax.information.crossfit import DetectorSpec
+from amarl_jax.information.detector import detect, summarise
 from amarl_jax.types import Array
 
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amarl_jax.information.detector import DetectorSpec, check_below_entropy, cross_fit, detect, plan, summarise
+from amarl_jax.information.crossfit import DetectorSpec, cross_fit, plan
+from amarl_jax.information.detector import check_below_entropy, detect, summarise
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures" / "information_ground_truth.json"
 TRUTH = {case["id"]: case for case in json.loads(FIXTURES.read_text())["cases"]}

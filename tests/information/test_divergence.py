@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from amarl_jax.information import calibration, divergence
-from amarl_jax.information.detector import DetectorSpec
+from amarl_jax.information.crossfit import DetectorSpec
 from tests.information.laws import TRUTH, sample
 
 SMALL = DetectorSpec(n_folds=3, hidden=(8,), n_steps=40, n_checks=4, batch_size=64)
