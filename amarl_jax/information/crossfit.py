@@ -22,7 +22,7 @@ from amarl_jax.trees import select
 from amarl_jax.types import Array, PyTree
 
 TAIL = 3.0  # standard deviations beyond which inputs are compressed
-RIDGES = (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)  # penalties of the linear part, per unit of total episode weight
+RIDGES = (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, math.inf)  # penalties of the linear part, per unit of episode weight
 SQUARES = (1.0, 1e4)  # penalty of squared columns relative to the columns': with them, or practically without
 RIDGE_STEPS = 50
 
@@ -39,6 +39,8 @@ class DetectorSpec:
     validation_fraction: float = 0.2  # of each fold's training episodes
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
+    training_share: float = 1.0  # of the episodes outside a fold that its model sees at all
+    ridges: tuple[float, ...] = RIDGES  # penalties to choose from; infinity is no linear part at all
 
 
 @struct.dataclass
@@ -69,7 +71,7 @@ def plan(key: Array, labels: np.ndarray, n_features: int, spec: DetectorSpec) ->
     for label in (0, 1):
         members = rng.permutation(np.flatnonzero(labels == label))
         fold[members] = np.arange(members.size) % spec.n_folds
-    n_training = n - int(np.bincount(fold).max())
+    n_training = int(spec.training_share * (n - int(np.bincount(fold).max())))
     training = np.stack([rng.permutation(np.flatnonzero(fold != i))[:n_training] for i in range(spec.n_folds)])
     n_validation = max(int(spec.validation_fraction * n_training), 2)
     fitting = training[:, n_validation:]
@@ -90,7 +92,7 @@ def cross_fit(design: Plan, features: Array, labels: Array, prior: Array, spec: 
     x = jax.vmap(_standardised, in_axes=(None, 0))(features, design.fitting)
 
     def fit(x: Array, validation: Array, fitting: Array, rows: Array, network: PyTree) -> Array:
-        linear = _ridge_path(x, labels, prior, fitting, validation)
+        linear = _ridge_path(x, labels, prior, fitting, validation, spec.ridges)
         return linear + _network(_train_network(network, linear, x, labels, prior, rows, validation, spec), x)
 
     log_ratio = jax.vmap(fit)(x, design.validation, design.fitting, design.rows, design.network)
@@ -104,11 +106,13 @@ def _standardised(features: Array, rows: Array) -> Array:
     return jnp.where((std > 0)[None, :], TAIL * jnp.asinh(scaled / TAIL), 0.0)
 
 
-def _ridge_path(x: Array, labels: Array, prior: Array, fitting: Array, validation: Array) -> Array:
+def _ridge_path(
+    x: Array, labels: Array, prior: Array, fitting: Array, validation: Array, ridges: tuple[float, ...]
+) -> Array:
     """Log-ratio of all episodes, [n], linear in the columns and their squares; the penalties chosen on validation.
 
     Ridge-penalised logistic regression: no term at all, the columns alone, or the squares as well, at every penalty of
-    ``RIDGES``. The curvature of the logistic loss is at most 1/4, so steps with that Hessian descend without a line
+    ``ridges``. The curvature of the logistic loss is at most 1/4, so steps with that Hessian descend without a line
     search (Boehning and Lindsay 1988).
     """
     n, n_columns = x.shape
@@ -129,9 +133,11 @@ def _ridge_path(x: Array, labels: Array, prior: Array, fitting: Array, validatio
         return inputs @ jax.lax.fori_loop(0, RIDGE_STEPS, step, jnp.zeros(inputs.shape[1]))
 
     ridge, squares_penalty = (
-        jnp.asarray(grid, x.dtype) for grid in zip(*itertools.product(RIDGES, SQUARES), strict=True)
+        jnp.asarray(grid, x.dtype)
+        for grid in zip(*itertools.product(filter(math.isfinite, ridges), SQUARES), strict=True)
     )
-    paths = jnp.concatenate([jnp.zeros((1, n)), jax.vmap(solve)(ridge, squares_penalty)])
+    nothing = jnp.zeros((int(math.inf in ridges), n))
+    paths = jnp.concatenate([nothing, jax.vmap(solve)(ridge, squares_penalty)])
     losses = jax.vmap(lambda path: _cross_entropy(path[validation], labels[validation], prior))(paths)
     return paths[jnp.argmin(losses)]
 

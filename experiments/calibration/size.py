@@ -7,7 +7,6 @@ writes size.json beside itself. The size of a test is the share of true nulls th
 
 import argparse
 import collections
-import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -124,7 +123,7 @@ def main() -> None:
             for shift in (0.0, D_PRIME)
         ],
     }
-    config = {"level": LEVEL, "n_permutations": N_PERMUTATIONS, "detector": dataclasses.asdict(DETECTOR)}
+    config = {"level": LEVEL, "n_permutations": N_PERMUTATIONS, "detector": str(DETECTOR)}
     config |= {"n_episodes": N_EPISODES, "n_steps": N_STEPS, "n_columns": N_COLUMNS, "autocorrelation": AUTOCORRELATION}
     document = {"provenance": provenance(config, SEED), "results": results}
     arguments.output.write_text(json.dumps(document, indent=1) + "\n")
