@@ -119,8 +119,8 @@ def bootstrap(
         quantile = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
         upper = values + loss + np.hypot(upper - values, quantile * loss)
     limits = zip(values, lower, np.maximum(upper, 0.0), strict=True)
-    intervals = (Interval(*(float(x) for x in limit)) for limit in limits)
-    return TrajectoryDivergence(*intervals, np.asarray(log_ratio))
+    kl, plug_in, jensen_shannon_nats, variation = (Interval(*(float(x) for x in limit)) for limit in limits)
+    return TrajectoryDivergence(kl, plug_in, jensen_shannon_nats, variation, np.asarray(log_ratio))
 
 
 def _measures(zeros: Array, ones: Array) -> Array:
