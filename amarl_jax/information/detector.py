@@ -1,46 +1,20 @@
 """A freshly trained, cross-fitted detector: how much any flow gives away about a binary label, held out.
 
-It takes arrays, one row per episode, and knows nothing of the market. An episode is never scored by a model that it
-trained. Each model is a ridge-penalised log-ratio, linear in the columns and their squares, plus a small network
-trained on what is left; a validation part of the model's own training episodes chooses penalty and stopping time.
-A network alone overfits: of the 0.111 nats in one of 60 columns, 2,000 episodes gave it 0.045 and this model 0.08.
+It takes arrays, one row per episode, and knows nothing of the market. What is trained is in :mod:`crossfit`.
 """
 
 import dataclasses
-import functools
-import itertools
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import struct
 
 from amarl_jax.information import mine
-from amarl_jax.information.estimators import get
-from amarl_jax.trees import select
-from amarl_jax.types import Array, PyTree
+from amarl_jax.information.crossfit import DetectorSpec, cross_fit, plan
+from amarl_jax.types import Array
 
 STANDARD_ERRORS = 3.0  # an estimate this far above H(z) is an error
-TAIL = 3.0  # standard deviations beyond which inputs are compressed
-RIDGES = (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)  # penalties of the linear part, per unit of total episode weight
-SQUARES = (1.0, 1e4)  # penalty of squared columns relative to the columns': with them, or practically without
-RIDGE_STEPS = 50
-
-
-@dataclasses.dataclass(frozen=True)
-class DetectorSpec:
-    """Static settings of the detector's training."""
-
-    n_folds: int = 5
-    hidden: tuple[int, ...] = (64, 64)
-    n_steps: int = 400  # Adam steps per fold
-    n_checks: int = 20  # times the validation loss is looked at, evenly spaced
-    batch_size: int = 256  # episodes per Adam step
-    validation_fraction: float = 0.2  # of each fold's training episodes
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-3
 
 
 @struct.dataclass
@@ -55,26 +29,6 @@ class Detection:
     kl_plug_in_nats: Array  # [] mean log-ratio over z = 1
     log_ratio: Array  # [n] log p(f|z=1) - log p(f|z=0)
     log_posterior: Array  # [n] log P(z = 1 | f)
-
-
-@struct.dataclass
-class Plan:
-    """Everything random about a cross-fit: who is held out where, who stops whom, minibatches, first weights.
-
-    ``F`` folds. With a plan fixed, :func:`cross_fit` is a pure function of features and labels that may be vmapped.
-    """
-
-    fold: Array  # [n] int32, the fold each episode is held out in
-    validation: Array  # [F, n_validation] int32, episodes that choose penalty and stopping time
-    fitting: Array  # [F, n_fitting] int32
-    rows: Array  # [F, n_checks, steps, batch] int32, minibatches of fitting episodes
-    network: PyTree  # leading [F]
-
-
-@struct.dataclass
-class _Best:
-    parameters: PyTree
-    loss: Array  # [] validation loss
 
 
 def detect(
@@ -155,140 +109,6 @@ def prepare(
     if spec.n_folds < 2 or smallest < 2 * spec.n_folds:
         raise ValueError(f"{spec.n_folds} folds need at least {2 * spec.n_folds} episodes of each class")
     return features, labels.astype(np.int32)
-
-
-def plan(key: Array, labels: np.ndarray, n_features: int, spec: DetectorSpec) -> Plan:
-    """Draw folds, stratified by label, and everything random of the training, on the host."""
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    n = labels.shape[0]
-    fold = np.zeros(n, np.int32)
-    for label in (0, 1):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        fold[members] = np.arange(members.size) % spec.n_folds
-    n_training = n - int(np.bincount(fold).max())
-    training = np.stack([rng.permutation(np.flatnonzero(fold != i))[:n_training] for i in range(spec.n_folds)])
-    n_validation = max(int(spec.validation_fraction * n_training), 2)
-    fitting = training[:, n_validation:]
-    batches = (spec.n_checks, spec.n_steps // spec.n_checks, min(spec.batch_size, fitting.shape[1]))
-    rows = np.stack([rng.choice(part, batches) for part in fitting])
-    return Plan(
-        fold=jnp.asarray(fold),
-        validation=jnp.asarray(training[:, :n_validation]),
-        fitting=jnp.asarray(fitting),
-        rows=jnp.asarray(rows),
-        network=_init_networks(rng, n_features, spec),
-    )
-
-
-@functools.partial(jax.jit, static_argnames="spec")
-def cross_fit(design: Plan, features: Array, labels: Array, prior: Array, spec: DetectorSpec) -> Array:
-    """Held-out log-ratio of every episode, [n], from features [n, D] and labels [n]."""
-    x = jax.vmap(_standardised, in_axes=(None, 0))(features, design.fitting)
-
-    def fit(x: Array, validation: Array, fitting: Array, rows: Array, network: PyTree) -> Array:
-        linear = _ridge_path(x, labels, prior, fitting, validation)
-        return linear + _network(_train_network(network, linear, x, labels, prior, rows, validation, spec), x)
-
-    log_ratio = jax.vmap(fit)(x, design.validation, design.fitting, design.rows, design.network)
-    return log_ratio[design.fold, jnp.arange(labels.shape[0])]
-
-
-def _standardised(features: Array, rows: Array) -> Array:
-    """Columns shifted and scaled by the given rows' mean and deviation, tails compressed; constant columns become 0."""
-    mean, std = jnp.mean(features[rows], axis=0), jnp.std(features[rows], axis=0)
-    scaled = (features - mean[None, :]) / jnp.where(std > 0, std, 1.0)[None, :]
-    return jnp.where((std > 0)[None, :], TAIL * jnp.asinh(scaled / TAIL), 0.0)
-
-
-def _ridge_path(x: Array, labels: Array, prior: Array, fitting: Array, validation: Array) -> Array:
-    """Log-ratio of all episodes, [n], linear in the columns and their squares; the penalties chosen on validation.
-
-    Ridge-penalised logistic regression: no term at all, the columns alone, or the squares as well, at every penalty of
-    ``RIDGES``. The curvature of the logistic loss is at most 1/4, so steps with that Hessian descend without a line
-    search (Boehning and Lindsay 1988).
-    """
-    n, n_columns = x.shape
-    inputs = jnp.concatenate([x, x**2 - 1.0, jnp.ones((n, 1))], axis=1)
-    fit_x, weights = inputs[fitting], mine.episode_weights(labels[fitting], prior)
-    log_odds = mine.log_prior(prior)[1] - mine.log_prior(prior)[0]
-    gram = fit_x.T @ (weights[:, None] * fit_x) / 4.0
-
-    def solve(ridge: Array, squares_penalty: Array) -> Array:
-        columns = jnp.ones(n_columns)
-        penalty = ridge * jnp.concatenate([columns, squares_penalty * columns, jnp.full(1, 1e-6)])
-        step_matrix = jnp.linalg.inv(gram + jnp.diag(penalty))
-
-        def step(_: int, coefficient: Array) -> Array:
-            error = jax.nn.sigmoid(fit_x @ coefficient + log_odds) - labels[fitting]
-            return coefficient - step_matrix @ (fit_x.T @ (weights * error) + penalty * coefficient)
-
-        return inputs @ jax.lax.fori_loop(0, RIDGE_STEPS, step, jnp.zeros(inputs.shape[1]))
-
-    ridge, squares_penalty = (
-        jnp.asarray(grid, x.dtype) for grid in zip(*itertools.product(RIDGES, SQUARES), strict=True)
-    )
-    paths = jnp.concatenate([jnp.zeros((1, n)), jax.vmap(solve)(ridge, squares_penalty)])
-    losses = jax.vmap(lambda path: _cross_entropy(path[validation], labels[validation], prior))(paths)
-    return paths[jnp.argmin(losses)]
-
-
-def _train_network(
-    network: PyTree,
-    linear: Array,
-    x: Array,
-    labels: Array,
-    prior: Array,
-    rows: Array,
-    validation: Array,
-    spec: DetectorSpec,
-) -> PyTree:
-    """Adam on top of the linear log-ratio; of all checks (the start included) keep the one best on validation.
-
-    ``rows`` [n_checks, steps, batch] are the minibatches.
-    """
-    optimiser = optax.adamw(spec.learning_rate, weight_decay=spec.weight_decay)
-
-    def loss(parameters: PyTree, part: Array) -> Array:
-        return _cross_entropy(linear[part] + _network(parameters, x[part]), labels[part], prior)
-
-    def step(state: tuple[PyTree, PyTree], part: Array) -> tuple[tuple[PyTree, PyTree], None]:
-        updates, moments = optimiser.update(jax.grad(loss)(state[0], part), state[1], state[0])
-        return (optax.apply_updates(state[0], updates), moments), None
-
-    def check(carry: tuple[tuple[PyTree, PyTree], _Best], parts: Array) -> tuple[tuple, None]:
-        state, best = carry
-        state, _ = jax.lax.scan(step, state, parts)
-        current = _Best(state[0], loss(state[0], validation))
-        return (state, select(current.loss < best.loss, current, best)), None
-
-    start = _Best(network, loss(network, validation))
-    (_, best), _ = jax.lax.scan(check, ((network, optimiser.init(network)), start), rows)
-    return best.parameters
-
-
-def _init_networks(rng: np.random.Generator, n_inputs: int, spec: DetectorSpec) -> PyTree:
-    """Weights of one MLP per fold, leading [n_folds]; each output starts at exactly 0, which adds no information."""
-    sizes = (n_inputs, *spec.hidden)
-    layers = [
-        (rng.normal(0.0, math.sqrt(2.0 / m), (spec.n_folds, m, n)), np.zeros((spec.n_folds, n)))
-        for m, n in itertools.pairwise(sizes)
-    ]
-    layers.append((np.zeros((spec.n_folds, sizes[-1], 1)), np.zeros((spec.n_folds, 1))))
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), layers)
-
-
-def _network(layers: PyTree, x: Array) -> Array:
-    """Output of the MLP for each row of x [n, D], [n]."""
-    for weight, bias in layers[:-1]:
-        x = jax.nn.relu(x @ weight + bias[None, :])
-    weight, bias = layers[-1]
-    return (x @ weight + bias[None, :])[:, 0]
-
-
-def _cross_entropy(log_ratio: Array, labels: Array, prior: Array) -> Array:
-    """Minus the Barber-Agakov bound of these episodes, in nats."""
-    scores = jnp.stack([jnp.zeros_like(log_ratio), log_ratio], axis=-1)
-    return -get("barber_agakov").bound(scores, labels, prior)
 
 
 def _stratified_mean(x: Array, labels: Array, prior: Array | float) -> tuple[Array, Array]:

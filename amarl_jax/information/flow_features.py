@@ -94,24 +94,23 @@ def step_statistics(tape: Tape) -> dict[str, Array]:
         "persistence": signed_volume * jnp.concatenate([jnp.zeros(1), signed_volume[:-1]]),
         "square_count": jnp.sum(live, axis=-1) ** 2,
     }
-    return statistics | _histograms(tape, live, taking)
+    return statistics | histograms(tape, live, live - taking)
 
 
-def _histograms(tape: Tape, live: Array, taking: Array) -> dict[str, Array]:
-    """Counts of orders by size and, for resting ones, by depth behind mid, each [T]."""
+def histograms(tape: Tape, sized: Array, resting: Array) -> dict[str, Array]:
+    """Sums of a weight of each order, [T, K], by size and, of another, by depth behind mid, each [T]."""
     size = tape.size_lots.astype(jnp.float32)
     depth = -tape.side.astype(jnp.float32) * tape.price_ticks.astype(jnp.float32)
-    resting = live * (1.0 - taking)
-    histograms = {}
+    sums = {}
     for name, mark, weight, edges in (
-        ("size", size, live, SIZE_EDGES_LOTS),
+        ("size", size, sized, SIZE_EDGES_LOTS),
         ("depth", depth, resting, DEPTH_EDGES_TICKS),
     ):
         bounds = (-math.inf, *edges, math.inf)
         for i, (low, high) in enumerate(itertools.pairwise(bounds)):
             inside = ((mark > low) & (mark <= high)).astype(jnp.float32)
-            histograms[f"{name}_bin_{i}"] = jnp.sum(weight * inside, axis=-1)
-    return histograms
+            sums[f"{name}_bin_{i}"] = jnp.sum(weight * inside, axis=-1)
+    return sums
 
 
 def _features(tape: Tape) -> dict[str, Array]:

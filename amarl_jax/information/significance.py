@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize, special
 
-from amarl_jax.information.detector import Detection, DetectorSpec, Plan, cross_fit, plan, prepare, summarise
+from amarl_jax.information.crossfit import DetectorSpec, Plan, cross_fit, plan
+from amarl_jax.information.detector import Detection, prepare, summarise
 from amarl_jax.types import Array
 
 ONE_SIDED_95 = 1.645  # standard errors

@@ -1,11 +1,14 @@
+import dataclasses
 import json
+import math
 import pathlib
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amarl_jax.information.detector import DetectorSpec, check_below_entropy, cross_fit, detect, plan, summarise
+from amarl_jax.information.crossfit import DetectorSpec, cross_fit, plan
+from amarl_jax.information.detector import check_below_entropy, detect, summarise
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures" / "information_ground_truth.json"
 TRUTH = {case["id"]: case for case in json.loads(FIXTURES.read_text())["cases"]}
@@ -62,6 +65,22 @@ def test_an_episodes_own_label_has_no_part_in_its_score(key):
     honest, lied = fit(labels), fit(np.where(in_fold, 1 - labels, labels))
     np.testing.assert_array_equal(honest[in_fold], lied[in_fold])
     assert np.abs(honest - lied)[~in_fold].max() > 1e-2
+
+
+def test_a_share_of_the_training_episodes_and_penalties_of_ones_own(key):
+    spec = DetectorSpec(n_folds=2, hidden=(4,), n_steps=0, n_checks=1)
+    features, labels = gaussian(0.0, 4, n=120)
+    whole, half = (plan(key, labels, D, dataclasses.replace(spec, training_share=share)) for share in (1.0, 0.5))
+    np.testing.assert_array_equal(whole.fold, half.fold)
+    assert whole.fitting.shape[1] + whole.validation.shape[1] == 60
+    assert half.fitting.shape[1] + half.validation.shape[1] == 30
+
+    def fit(ridges):
+        x, z = jnp.asarray(features, jnp.float32), jnp.asarray(labels)
+        return np.asarray(cross_fit(whole, x, z, 0.5, dataclasses.replace(spec, ridges=ridges)))
+
+    assert fit((1e3, math.inf)).std() < 0.1
+    assert fit((1e-3,)).std() > 0.5, "noise fitted without a choice"
 
 
 def test_summary_by_hand():

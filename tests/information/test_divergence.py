@@ -1,10 +1,12 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from amarl_jax.information import calibration, divergence
-from amarl_jax.information.detector import DetectorSpec
+from amarl_jax.information.crossfit import DetectorSpec, cross_fit, plan
 from tests.information.laws import TRUTH, sample
 
 SMALL = DetectorSpec(n_folds=3, hidden=(8,), n_steps=40, n_checks=4, batch_size=64)
@@ -66,6 +68,45 @@ def test_bootstrap_width_comes_from_both_classes(key):
         assert (interval.upper - interval.lower) / (2 * 1.96) == pytest.approx(expected, rel=0.15)
     with pytest.raises(ValueError, match="both classes"):
         divergence.bootstrap(jax.random.key(1), log_ratio, np.zeros(4000))
+
+
+def test_what_a_fit_on_half_the_episodes_loses_raises_the_upper_limit_only(key):
+    log_ratio, labels = exact_log_ratio(np.random.default_rng(6), 1000, 0.5)
+    plain, extended, no_worse = (
+        divergence.bootstrap(jax.random.key(1), log_ratio, labels, on_half, n_bootstrap=200)
+        for on_half in (None, 0.5 * log_ratio, log_ratio)
+    )
+    loss = plain.kl_nats.value - divergence.bootstrap(key, 0.5 * log_ratio, labels, n_bootstrap=2).kl_nats.value
+    assert loss > 0.05
+    value, lower, upper = plain.kl_nats
+    expected = value + loss + np.hypot(upper - value, 1.95996 * loss)
+    np.testing.assert_allclose(extended.kl_nats, (value, lower, expected), rtol=1e-5)
+    assert extended.total_variation.upper == plain.total_variation.upper  # halved log-ratios guess alike
+    np.testing.assert_allclose(no_worse.kl_nats, plain.kl_nats, rtol=1e-6)
+    silent = divergence.bootstrap(jax.random.key(2), np.zeros(40), np.arange(40) % 2, n_bootstrap=10)
+    assert silent.kl_nats == (0.0, 0.0, 0.0)
+
+
+def test_intervals_of_a_fitted_detector_cover_a_kl_that_the_fit_itself_cannot_reach():
+    """40 replications of 300 episodes; fewer than 32 is a chance of 1% at a coverage of 90%."""
+    n, kl, n_replications = 300, 0.125, 40
+    rng, labels = np.random.default_rng(7), np.arange(300) % 2
+    features = rng.normal(size=(n_replications, n, 5)).astype(np.float32)
+    features[:, :, 2] += np.sqrt(2 * kl) * labels[None]
+    spec = dataclasses.replace(divergence.LIGHT, n_folds=3, hidden=(4,), n_steps=20, n_checks=2, batch_size=64)
+    log_ratios = []
+    for share in (1.0, 0.5):
+        each = dataclasses.replace(spec, training_share=share)
+        plans = [plan(jax.random.key(i), labels, 5, each) for i in range(n_replications)]
+        fit = jax.vmap(lambda design, x, each=each: cross_fit(design, x, jnp.asarray(labels), jnp.float32(0.5), each))
+        log_ratios.append(np.asarray(fit(jax.tree.map(lambda *x: jnp.stack(x), *plans), features)))
+    covered = np.zeros(2, int)
+    for i, (full, half) in enumerate(zip(*log_ratios, strict=True)):
+        for j, on_half in enumerate((half, None)):
+            interval = divergence.bootstrap(jax.random.key(i), full, labels, on_half, n_bootstrap=100).kl_nats
+            covered[j] += interval.lower <= kl <= interval.upper
+    assert covered[0] >= 32
+    assert covered[1] < covered[0] - 4  # percentiles alone cover what the detector found, which is less
 
 
 EDGES = ([2.0, 4.0, 6.0], np.linspace(0.25, 0.75, 3), [0.5])
