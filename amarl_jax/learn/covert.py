@@ -23,7 +23,7 @@ from amarl_jax.learn.ppo import improve, make_batch
 from amarl_jax.learn.rollout import stratified_labels
 from amarl_jax.learn.scoring import statistics_scores
 from amarl_jax.learn.sources import fit_statistics
-from amarl_jax.market.covert_game import CovertGame, CovertParams, leverage
+from amarl_jax.market.covert_game import CovertGame, CovertParams, leverage, private_view
 from amarl_jax.nets.actors import FixedNoiseActor
 from amarl_jax.nets.critic import Critic
 from amarl_jax.nets.statistics import StatisticsNetwork
@@ -40,13 +40,13 @@ class CovertTraining:
     game: CovertGame
     learn: LearnSpec
     trader_hidden: tuple[int, ...] = (16,)
-    trader_slope: float = 0.5
+    trader_slope: float = 0.5  # initial weight of the private number
     critic_hidden: tuple[int, ...] = (32,)
     critic_head_hidden: int = 16
     statistics_hidden: tuple[int, ...] = (32,)
 
     def actor(self, agent: Agent) -> nn.Module:
-        """The trader's network, whoever is asked for."""
+        """The trader's network, whoever is asked for. Its noise is constant: one that learned would learn to mix."""
         return FixedNoiseActor(self.trader_hidden, self.trader_slope)
 
     @functools.cached_property
@@ -79,7 +79,8 @@ class CovertLearner(struct.PyTreeNode):
 class CovertMetrics(NamedTuple):
     """One update, before anything is trained on its episodes."""
 
-    leverage: Array  # [N_QUANTILES] expected D by rising private number, of the policy that played
+    leverage: Array  # [N_QUANTILES] mean of D by rising private number, of the policy that played
+    noise: Array  # [N_QUANTILES] standard deviation of D around it
     haste: Array  # [] mean of g(D) at z = 1, reward units
     claimed_information: Array  # [] bound of the MI critic at the horizon, held out, nats
     leakage: Array  # [] mean of the leakage paid at z = 1, nats
@@ -112,12 +113,16 @@ def init_learner(key: Array, log_std: Array, training: CovertTraining, hypers: H
     )
 
 
-def expected_leverage(trader: PyTree, private: Array, training: CovertTraining, params: CovertParams) -> Array:
-    """``E[d]`` of a policy at each private number [n], over its exploration noise by quadrature. [n]."""
-    head = jax.vmap(lambda x: training.actor(Agent.EXECUTION).apply(trader, 3.0 * params.private_randomiser * x[None]))
-    at = head(private)
+def leverage_law(trader: PyTree, private: Array, training: CovertTraining, params: CovertParams) -> tuple[Array, Array]:
+    """Mean and standard deviation of D at each private number [n]: exploration noise by quadrature, over T steps. [n].
+
+    The steps are independent given the private number, so the deviation is that of one step over ``sqrt(T)``.
+    """
+    at = jax.vmap(lambda x: training.actor(Agent.EXECUTION).apply(trader, private_view(x, params)))(private)
     shown = leverage(at.mean + jnp.exp(at.log_std) * jnp.asarray(_NODES, jnp.float32)[None, :], params)
-    return shown @ jnp.asarray(_WEIGHTS / _WEIGHTS.sum(), jnp.float32)
+    weights = jnp.asarray(_WEIGHTS / _WEIGHTS.sum(), jnp.float32)
+    mean = shown @ weights
+    return mean, jnp.sqrt((shown - mean[:, None]) ** 2 @ weights / training.game.horizon)
 
 
 def update(
@@ -134,8 +139,10 @@ def update(
     reward = episodes.haste - hypers.leakage_weight * leakage
     informed = episodes.z.astype(jnp.float32)
     share = informed / jnp.sum(informed)
+    mean, noise = leverage_law(trader, _private_quantiles(), training, params)
     metrics = CovertMetrics(
-        leverage=expected_leverage(trader, _private_quantiles(), training, params),
+        leverage=mean,
+        noise=noise,
         haste=share @ jnp.sum(episodes.haste, axis=1),
         claimed_information=training.estimator.bound(scores[:, -1], episodes.z, prior),
         leakage=share @ jnp.sum(leakage, axis=1),

@@ -155,10 +155,10 @@ def improve(
         agents, critic, metrics = _minibatch_step(*carry, part, trained, state.update, game, hypers)
         return (agents, critic), metrics
 
-    def epoch(carry: tuple[Agents, Trained], key_epoch: Array) -> tuple[tuple[Agents, Trained], dict[str, Array]]:
-        rows = jax.random.permutation(key_epoch, n_envs).reshape(n_minibatches, -1)
+    def epoch(carry: tuple[Agents, Trained], rows: Array) -> tuple[tuple[Agents, Trained], dict[str, Array]]:
         return jax.lax.scan(step, carry, rows)
 
     keys = jax.random.split(key, game.learn.n_epochs)
-    (agents, critic), metrics = jax.lax.scan(epoch, (state.agents, state.critic), keys)
+    orders = jax.vmap(lambda k: jax.random.permutation(k, n_envs))(keys).reshape(keys.shape[0], n_minibatches, -1)
+    (agents, critic), metrics = jax.lax.scan(epoch, (state.agents, state.critic), orders)
     return state.replace(agents=agents, critic=critic), jax.tree.map(lambda x: jnp.mean(x[-1]), metrics)

@@ -24,6 +24,8 @@ from flax import struct
 
 from amarl_jax.types import Array
 
+PRIVATE_SCALE = 3.0  # of the private number where it is seen: what must be learned of it is a steep threshold
+
 
 @struct.dataclass
 class CovertParams:
@@ -58,7 +60,6 @@ class CovertOutput(NamedTuple):
 
     flow: Array  # [] S after the step, public
     haste: Array  # [] g(D after) - g(D before), reward units
-    leverage: Array  # [] d of the step
 
 
 def haste(leverage: Array, params: CovertParams) -> Array:
@@ -70,6 +71,11 @@ def haste(leverage: Array, params: CovertParams) -> Array:
 def leverage(decision: Array, params: CovertParams) -> Array:
     """``d = d_max sigmoid(2 (decision + start))``, any real decision."""
     return params.max_leverage * jax.nn.sigmoid(2.0 * (decision + params.start))
+
+
+def private_view(private: Array, params: CovertParams) -> Array:
+    """The private number as the trader sees it, or a 0. [1]."""
+    return (PRIVATE_SCALE * params.private_randomiser * private)[None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,12 +91,12 @@ class CovertGame:
 
     def observe(self, state: CovertState, params: CovertParams) -> Array:
         """What the trader sees. [1]."""
-        return (3.0 * params.private_randomiser * state.private)[None]
+        return private_view(state.private, params)
 
     def global_features(self, state: CovertState, params: CovertParams) -> Array:
         """What the critic sees: time, what was shown, the public flow, the private number. [4]."""
-        scale = jnp.stack([1.0 / self.horizon, 1.0 / params.max_leverage, 1.0 / params.max_leverage, 1.0])
-        return scale * jnp.stack([1.0 * state.time, state.shown, state.flow, params.private_randomiser * state.private])
+        time = state.time / self.horizon
+        return jnp.stack([time, state.shown / params.max_leverage, state.flow / params.max_leverage, state.private])
 
     def evidence(self, output: CovertOutput, params: CovertParams) -> Array:
         """What a detector sees of an episode's public flow [T]: the running sum and the time. [T, 2]."""
@@ -111,4 +117,4 @@ class CovertGame:
             flow=state.flow + (shown_now / jnp.sqrt(1.0 * self.horizon) + noise) / jnp.sqrt(1.0 * self.horizon),
         )
         gained = haste(after.shown, params) - haste(state.shown, params)
-        return after, CovertOutput(flow=after.flow, haste=gained, leverage=leverage(action, params))
+        return after, CovertOutput(flow=after.flow, haste=gained)

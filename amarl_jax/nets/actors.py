@@ -6,7 +6,6 @@ So the initial policies hardly depend on the state, and their biases say what th
 import chex
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from amarl_jax.nets.heads import (
