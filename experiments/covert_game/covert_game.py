@@ -50,8 +50,8 @@ CONFIG = {
     "starts": {"quiet": -1.5, "loud": 1.5},  # latent of an untrained policy
     "averaged_share": 0.25,  # of the updates, the last ones
     "arms": {
-        "deterministic": {"private_randomiser": 0.0, "log_std": -1.2, "n_envs": 256, "n_updates": 500},
-        "randomising": {"private_randomiser": 1.0, "log_std": 0.3, "n_envs": 512, "n_updates": 1500},
+        "deterministic": {"private_randomiser": 0.0, "log_std": -1.2, "n_envs": 256, "n_updates": 400},
+        "randomising": {"private_randomiser": 1.0, "log_std": 0.3, "n_envs": 512, "n_updates": 1200},
     },
     "learn": {"n_epochs": 4, "n_minibatches": 2, "n_mine_steps": 16},
     "hypers": {
@@ -173,7 +173,7 @@ def summary(metrics, penalty):
 
 def record():
     """Train every lane of both arms and set it beside the theory."""
-    started, results = time.process_time(), {}
+    origin, started, results = provenance(CONFIG, 0), time.process_time(), {}
     for name, arm in CONFIG["arms"].items():
         lanes = list(itertools.product(CONFIG["penalties"], CONFIG["starts"], range(CONFIG["seeds"])))
         before = time.process_time()
@@ -186,7 +186,7 @@ def record():
             ],
         }
     return {
-        "provenance": provenance(CONFIG, 0),
+        "provenance": origin,
         "cpu_seconds": round(time.process_time() - started, 1),
         "theory": [theory(penalty) for penalty in np.linspace(0.3, 3.3, 61).tolist()],
         "at_measured_penalties": [theory(penalty) for penalty in CONFIG["penalties"]],
