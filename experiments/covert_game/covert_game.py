@@ -45,13 +45,13 @@ CHANNEL = Channel()
 CONFIG = {
     "max_leverage": 4.0,
     "horizon": 8,
-    "penalties": [0.5, 0.8, 1.1, 1.4, 1.7, 2.0, 2.5, 3.0],
+    "penalties": [0.6, 1.0, 1.4, 1.8, 2.2, 2.6, 3.0],
     "seeds": 4,
     "starts": {"quiet": -1.5, "loud": 1.5},  # latent of an untrained policy
     "averaged_share": 0.25,  # of the updates, the last ones
     "arms": {
         "deterministic": {"private_randomiser": 0.0, "log_std": -1.2, "n_envs": 256, "n_updates": 400},
-        "randomising": {"private_randomiser": 1.0, "log_std": 0.3, "n_envs": 512, "n_updates": 1200},
+        "randomising": {"private_randomiser": 1.0, "log_std": 0.3, "n_envs": 512, "n_updates": 1000},
     },
     "learn": {"n_epochs": 4, "n_minibatches": 2, "n_mine_steps": 16},
     "hypers": {
@@ -62,7 +62,7 @@ CONFIG = {
         "entropy_weight": 0.0,
         "discount": [1.0, 1.0, 1.0],
     },
-    "lanes_per_chunk": 16,
+    "lanes_per_chunk": 14,
 }
 HASTE = linear_haste(CONFIG["max_leverage"])
 BLACK, BLUE, ORANGE, GREEN = "black", "#0072B2", "#D55E00", "#009E73"
