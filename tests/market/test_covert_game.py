@@ -15,7 +15,7 @@ from amarl_jax.theory.randomised import best_mixture
 
 KNOWN = Channel()
 GAME = CovertGame(horizon=8)
-N_UPDATES = 150
+N_UPDATES = 200
 TRAINING = covert.CovertTraining(GAME, LearnSpec(n_envs=256, n_epochs=4, n_minibatches=2, n_mine_steps=16))
 
 
@@ -65,7 +65,7 @@ def test_without_the_private_number_a_policy_cannot_mix_episodes():
 
 LANES = [  # penalty, private number, start of an untrained policy, exploration noise of a decision
     (penalty, private, start, 0.3 if private else -1.2)
-    for penalty in (0.8, 2.0)
+    for penalty in (0.8, 1.8)
     for private in (0.0, 1.0)
     for start in (-1.5, 1.5)
 ]
@@ -73,7 +73,7 @@ LANES = [  # penalty, private number, start of an untrained policy, exploration 
 
 @pytest.fixture(scope="module")
 def learned():
-    """Mean leverage by private number of every lane, [lane, last quarter of the updates, quantile]."""
+    """Mean leverage by private number of every lane, [lane, last tenth of the updates, quantile]."""
     common = {"lr_actor": 6e-3, "lr_critic": 3e-3, "lr_mine": 2e-2, "lr_final_fraction": 0.05, "entropy_weight": 0.0}
     hypers = [
         hypers_as_arrays(Hypers(leakage_weight=lane[0], discount=(1.0, 1.0, 1.0), n_updates=N_UPDATES, **common))
@@ -88,14 +88,14 @@ def learned():
 
     keys = jax.random.split(jax.random.key(11), len(LANES))
     leverages = np.asarray(jax.jit(jax.vmap(train))(keys, log_std, stacked))
-    return dict(zip(LANES, leverages[:, -(N_UPDATES // 4) :], strict=True))
+    return dict(zip(LANES, leverages[:, -(N_UPDATES // 10) :], strict=True))
 
 
 @pytest.mark.parametrize("start", [-1.5, 1.5])
 def test_deterministic_trader_above_the_jump_stays_on_the_hill_it_started_on(learned, start):
-    """At lambda = 2 both hills exist: the quiet one is the optimum, the loud one is at d_max."""
-    found = learned[(2.0, 0.0, start, -1.2)].mean()
-    exact = best_leverage(2.0, linear_haste(4.0), KNOWN) if start < 0 else 4.0
+    """At lambda = 1.8 both hills exist: the quiet one is the optimum, the loud one is at d_max."""
+    found = learned[(1.8, 0.0, start, -1.2)].mean()
+    exact = best_leverage(1.8, linear_haste(4.0), KNOWN) if start < 0 else 4.0
     assert found == pytest.approx(exact, rel=0.1)
 
 
@@ -107,8 +107,9 @@ def test_deterministic_trader_below_the_jump_is_loud_from_either_start(learned, 
 
 
 @pytest.mark.parametrize("start", [-1.5, 1.5])
-@pytest.mark.parametrize("penalty", [0.8, 2.0])
+@pytest.mark.parametrize("penalty", [0.8, 1.8])
 def test_randomising_trader_finds_the_exact_share_of_loud_episodes_from_either_start(learned, penalty, start):
+    """Read when learning rates have decayed: while they are large P(loud) stands a few hundredths too high."""
     exact = best_mixture(penalty, linear_haste(4.0), KNOWN).loud_probability(inflection(KNOWN))
     found = (learned[(penalty, 1.0, start, 0.3)] > inflection(KNOWN)).mean()
     assert found == pytest.approx(exact, rel=0.1)
