@@ -99,7 +99,11 @@ class CovertGame:
         return jnp.stack([time, state.shown / params.max_leverage, state.flow / params.max_leverage, state.private])
 
     def evidence(self, output: CovertOutput, params: CovertParams) -> Array:
-        """What a detector sees of an episode's public flow [T]: the running sum and the time. [T, 2]."""
+        """What a detector sees of an episode's public flow [T]: the running sum and the time. [T, 2].
+
+        For steps that are alike given the private number the sum is all there is to know, but for what exploration adds
+        to the variance of single steps; the game is defined by the sum.
+        """
         time = jnp.linspace(-1.0, 1.0, self.horizon)
         return jnp.stack([output.flow, time], axis=-1)
 
