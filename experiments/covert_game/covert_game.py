@@ -230,10 +230,10 @@ def draw(document):
         label = f"learned, {name}, the better start"
         axes[2].plot(CONFIG["penalties"], best, mark, color=colour, mfc="none", ms=7, label=label)
     axes[2].set(ylabel="I(z; F), nats", title="what is leaked")
-    for axis in axes:
+    for axis, top in zip(axes, (6.0, 1.25, 0.8), strict=True):  # room for the legends
         axis.axvline(document["jump"], color="0.6", lw=0.8, ls=":")
-        axis.set(xlabel=r"leakage penalty $\lambda$", ylim=(0.0, None))
-        axis.legend(fontsize=7.5)
+        axis.set(xlabel=r"leakage penalty $\lambda$", ylim=(0.0, top))
+        axis.legend(fontsize=7.5, loc="upper right")
     figure.savefig(HERE / "covert_game.png", dpi=150)
     plt.close(figure)
 
