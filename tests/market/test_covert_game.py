@@ -15,7 +15,7 @@ from amarl_jax.theory.randomised import best_mixture
 
 KNOWN = Channel()
 GAME = CovertGame(horizon=8)
-N_UPDATES = 200
+N_UPDATES = 180
 TRAINING = covert.CovertTraining(GAME, LearnSpec(n_envs=256, n_epochs=4, n_minibatches=2, n_mine_steps=16))
 
 
@@ -63,17 +63,18 @@ def test_without_the_private_number_a_policy_cannot_mix_episodes():
     assert float(noise.max()) < 0.5 * 4.0 * np.exp(-1.2) / np.sqrt(8)
 
 
-LANES = [  # penalty, private number, start of an untrained policy, exploration noise of a decision
-    (penalty, private, start, 0.3 if private else -1.2)
-    for penalty in (0.8, 1.8)
-    for private in (0.0, 1.0)
-    for start in (-1.5, 1.5)
+QUIET, LOUD = -1.5, 1.5  # latents of untrained policies
+LANES = [  # penalty, private number, start, seed
+    (0.8, 0.0, QUIET, 0),
+    (1.8, 0.0, LOUD, 0),
+    *((1.8, 0.0, QUIET, seed) for seed in range(3)),
+    *((penalty, 1.0, start, 0) for penalty in (0.8, 1.8) for start in (QUIET, LOUD)),
 ]
 
 
 @pytest.fixture(scope="module")
 def learned():
-    """Mean leverage by private number of every lane, [lane, last tenth of the updates, quantile]."""
+    """Mean leverage by private number of every lane, [update, quantile]."""
     common = {"lr_actor": 6e-3, "lr_critic": 3e-3, "lr_mine": 2e-2, "lr_final_fraction": 0.05, "entropy_weight": 0.0}
     hypers = [
         hypers_as_arrays(Hypers(leakage_weight=lane[0], discount=(1.0, 1.0, 1.0), n_updates=N_UPDATES, **common))
@@ -81,35 +82,41 @@ def learned():
     ]
     params = [as_arrays(CovertParams(private_randomiser=private, start=start)) for _, private, start, _ in LANES]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *zip(hypers, params, strict=True))
-    log_std = jnp.array([lane[3] for lane in LANES])
+    noise = jnp.array([0.3 if private else -1.2 for _, private, _, _ in LANES])
 
-    def train(key, noise, lane):
-        return covert.train(key, noise, *lane, TRAINING, N_UPDATES)[1].leverage
+    def train(seed, log_std, lane):
+        return covert.train(jax.random.key(seed), log_std, *lane, TRAINING, N_UPDATES)[1].leverage
 
-    keys = jax.random.split(jax.random.key(11), len(LANES))
-    leverages = np.asarray(jax.jit(jax.vmap(train))(keys, log_std, stacked))
-    return dict(zip(LANES, leverages[:, -(N_UPDATES // 10) :], strict=True))
-
-
-@pytest.mark.parametrize("start", [-1.5, 1.5])
-def test_deterministic_trader_above_the_jump_stays_on_the_hill_it_started_on(learned, start):
-    """At lambda = 1.8 both hills exist: the quiet one is the optimum, the loud one is at d_max."""
-    found = learned[(1.8, 0.0, start, -1.2)].mean()
-    exact = best_leverage(1.8, linear_haste(4.0), KNOWN) if start < 0 else 4.0
-    assert found == pytest.approx(exact, rel=0.1)
+    leverages = np.asarray(jax.jit(jax.vmap(train))(jnp.array([lane[3] for lane in LANES]), noise, stacked))
+    return dict(zip(LANES, leverages, strict=True))
 
 
-@pytest.mark.parametrize("start", [-1.5, 1.5])
-def test_deterministic_trader_below_the_jump_is_loud_from_either_start(learned, start):
-    """At lambda = 0.8 there is no quiet hill. Tolerance: a tenth, and what learning has left to climb."""
+def _shown(learned, *lane):
+    """Leverage of a deterministic trader, over the second half of its updates: a single policy is too noisy."""
+    return learned[lane][N_UPDATES // 2 :].mean()
+
+
+def test_deterministic_trader_above_the_jump_climbs_the_quiet_hill_from_below(learned):
+    """Mean of three seeds, each of which stands a few percent off at any time."""
+    exact = best_leverage(1.8, linear_haste(4.0), KNOWN)
+    assert np.mean([_shown(learned, 1.8, 0.0, QUIET, seed) for seed in range(3)]) == pytest.approx(exact, rel=0.1)
+
+
+def test_deterministic_trader_above_the_jump_stays_loud_from_a_loud_start(learned):
+    """Hysteresis: the corner d_max is a hill still, although no longer the highest."""
+    assert _shown(learned, 1.8, 0.0, LOUD, 0) == pytest.approx(4.0, rel=0.1)
+
+
+def test_deterministic_trader_below_the_jump_becomes_loud_from_a_quiet_start(learned):
+    """At lambda = 0.8 there is no quiet hill."""
     assert best_leverage(0.8, linear_haste(4.0), KNOWN) == pytest.approx(4.0)
-    assert learned[(0.8, 0.0, start, -1.2)].mean() == pytest.approx(4.0, rel=0.1)
+    assert learned[(0.8, 0.0, QUIET, 0)][-1].mean() == pytest.approx(4.0, rel=0.1)
 
 
-@pytest.mark.parametrize("start", [-1.5, 1.5])
+@pytest.mark.parametrize("start", [QUIET, LOUD])
 @pytest.mark.parametrize("penalty", [0.8, 1.8])
 def test_randomising_trader_finds_the_exact_share_of_loud_episodes_from_either_start(learned, penalty, start):
     """Read when learning rates have decayed: while they are large P(loud) stands a few hundredths too high."""
     exact = best_mixture(penalty, linear_haste(4.0), KNOWN).loud_probability(inflection(KNOWN))
-    found = (learned[(penalty, 1.0, start, 0.3)] > inflection(KNOWN)).mean()
-    assert found == pytest.approx(exact, rel=0.1)
+    last = learned[(penalty, 1.0, start, 0)][-(N_UPDATES // 10) :]
+    assert (last > inflection(KNOWN)).mean() == pytest.approx(exact, rel=0.1)
