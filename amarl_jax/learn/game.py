@@ -2,6 +2,9 @@
 
 import dataclasses
 import functools
+from typing import Protocol
+
+import flax.linen as nn
 
 from amarl_jax.information import estimators
 from amarl_jax.information.estimators import MIEstimator
@@ -13,9 +16,38 @@ from amarl_jax.nets.critic import Critic
 from amarl_jax.nets.predictor import GRUPredictor
 from amarl_jax.nets.spec import NetworkSpec
 from amarl_jax.nets.statistics import StatisticsNetwork
+from amarl_jax.policies.learned import actor
 from amarl_jax.types import Agent
 
 AGENT_NAMES = {Agent.EXECUTION: "execution", Agent.MAKER: "maker", Agent.ARBITRAGEUR: "arbitrageur"}
+
+
+class Learnable(Protocol):
+    """What the learning core needs of a game, market or not: networks and sizes, all static."""
+
+    @property
+    def learn(self) -> LearnSpec:
+        """Sizes of the learner."""
+        ...
+
+    @property
+    def critic(self) -> Critic:
+        """The centralised critic."""
+        ...
+
+    @property
+    def statistics(self) -> StatisticsNetwork:
+        """The critic of the mutual-information estimator."""
+        ...
+
+    @property
+    def estimator(self) -> MIEstimator:
+        """The mutual-information estimator."""
+        ...
+
+    def actor(self, agent: Agent) -> nn.Module:
+        """The policy network of one agent: observation [D] to a head."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +88,10 @@ class Game:
     def estimator(self) -> MIEstimator:
         """The mutual-information estimator named by the learner's sizes."""
         return estimators.get(self.learn.mi_estimator)
+
+    def actor(self, agent: Agent) -> nn.Module:
+        """The policy network of one agent."""
+        return actor(agent, self.network)
 
     def episodes_per_phase(self, agents: tuple[Agent, ...]) -> int:
         """Whole episodes a phase plays per environment: its steps, rounded up."""

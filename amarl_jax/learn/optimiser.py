@@ -1,5 +1,7 @@
 """One optimiser for every network: clipped, decayed Adam whose numbers are traced leaves."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,6 +17,14 @@ class Trained:
 
     params: PyTree
     opt_state: PyTree
+
+
+class Agents(NamedTuple):
+    """The three policies, in the order of :class:`amarl_jax.types.Agent`."""
+
+    execution: Trained
+    maker: Trained
+    arbitrageur: Trained
 
 
 def optimiser(hypers: Hypers) -> optax.GradientTransformation:

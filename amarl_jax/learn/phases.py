@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax.learn import sources
+from amarl_jax.learn.experience import market_experience
 from amarl_jax.learn.game import AGENT_NAMES, Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.ppo import ACTOR_METRICS, PpoBatch, improve, make_batch
@@ -85,7 +86,8 @@ def play_and_learn(
     state = state.replace(key=key)
     trajectory = play(key_play, state, game, hypers, params)
     scores = score(state, trajectory, game, hypers, params)
-    batch = make_batch(state, trajectory, scores.reward, game, hypers, params)
+    experience = market_experience(trajectory, scores.reward, game, params)
+    batch = make_batch(state.critic.params, experience, game, hypers)
     branches = [
         functools.partial(_learn, trained=trained, game=game, hypers=hypers, params=params) for trained in game.phases()
     ]

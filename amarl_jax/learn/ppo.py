@@ -1,22 +1,17 @@
 """Clipped PPO of chosen agents with a centralised critic, over minibatches of whole environments."""
 
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.learn.game import AGENT_NAMES, Game
+from amarl_jax.learn.experience import Experience
+from amarl_jax.learn.game import AGENT_NAMES, Learnable
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.losses import clipped_surrogate, value_loss
-from amarl_jax.learn.optimiser import Trained, descend, scheduled
+from amarl_jax.learn.optimiser import Agents, Trained, descend, scheduled
 from amarl_jax.learn.returns import gae, normalise
-from amarl_jax.learn.rollout import Trajectory
-from amarl_jax.learn.state import Agents, TrainState
-from amarl_jax.market.observe import SIZE_SCALE
-from amarl_jax.market.params import EnvParams
-from amarl_jax.market.slot import encode_action
-from amarl_jax.policies.learned import actor
 from amarl_jax.types import N_AGENTS, Agent, Array, PyTree
 
 ACTOR_METRICS = ("surrogate", "entropy", "approx_kl", "clip_fraction")
@@ -26,9 +21,9 @@ ACTOR_METRICS = ("surrogate", "entropy", "approx_kl", "clip_fraction")
 class PpoBatch:
     """What the losses need of a rollout; per-agent entries are tuples in the order of Agent."""
 
-    seen: tuple[Array, ...]  # [E, T, D] each
+    seen: tuple[Any, ...]  # [E, T, D] each
     latents: tuple[Any, ...]  # [E, T, ...] each
-    log_prob: tuple[Array, ...]  # [E, T] each, of the policy that acted
+    log_prob: tuple[Any, ...]  # [E, T] each, of the policy that acted
     advantage: tuple[Array, ...]  # [E, T] each, normalised per agent
     target: Array  # [E, T, agent]
     mask: Array  # [E, T, agent], 1 where an agent's terms count: execution at z = 1 only
@@ -36,23 +31,33 @@ class PpoBatch:
     actions: tuple[Array, ...]  # [E, T, D] each, executed, as the critic's other heads see them
 
 
-def executed_actions(trajectory: Trajectory, game: Game, params: EnvParams) -> tuple[Array, Array, Array]:
-    """Each agent's executed action in units of order one; in both classes the slot's order is what was sent.
+class Learner(Protocol):
+    """What PPO changes of a training state; it may carry more."""
 
-    Returns:
-        [E, T, 3], [E, T, 4] and [E, T, 1].
-    """
-    encode = jax.vmap(lambda decision, side: encode_action(decision, side, game.market_spec))
-    slot = jax.vmap(encode)(
-        trajectory.output.slot,
-        jnp.broadcast_to(trajectory.direction[:, None], trajectory.output.slot.side.shape),
-    )
-    slot = slot.at[..., 1].divide(SIZE_SCALE)
-    quotes = trajectory.maker.action.at[..., :2].divide(params.max_spread_ticks)
-    return slot, quotes, trajectory.arbitrageur.action[..., None]
+    @property
+    def agents(self) -> Agents:
+        """Policies and their optimisers."""
+        ...
+
+    @property
+    def critic(self) -> Trained:
+        """The central critic."""
+        ...
+
+    @property
+    def update(self) -> Array:
+        """[] int32, updates done."""
+        ...
+
+    def replace(self, **changes: Any) -> Self:
+        """The same state with these fields changed."""
+        ...
 
 
-def values(critic: PyTree, global_seen: Array, actions: tuple[Array, ...], game: Game) -> Array:
+LearnerT = TypeVar("LearnerT", bound=Learner)
+
+
+def values(critic: PyTree, global_seen: Array, actions: tuple[Array, ...], game: Learnable) -> Array:
     """``V_i(s, a_-i)`` over leading axes, [..., agent]."""
     lead = global_seen.shape[:-1]
     flat = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (global_seen, actions))
@@ -60,43 +65,35 @@ def values(critic: PyTree, global_seen: Array, actions: tuple[Array, ...], game:
     return value.reshape(*lead, N_AGENTS)
 
 
-def make_batch(
-    state: TrainState, trajectory: Trajectory, reward: Array, game: Game, hypers: Hypers, params: EnvParams
-) -> PpoBatch:
+def make_batch(critic: PyTree, experience: Experience, game: Learnable, hypers: Hypers) -> PpoBatch:
     """Advantages and targets from the critic as it stands.
 
     Args:
-        state: the learner.
-        trajectory: [E] episodes.
-        reward: [E, T, agent].
+        critic: its parameters.
+        experience: [E] episodes of any game.
         game: static bundle.
         hypers: traced hyperparameters.
-        params: market constants.
     """
-    actions = executed_actions(trajectory, game, params)
-    value = values(state.critic.params, trajectory.global_seen, actions, game)
+    value = values(critic, experience.global_seen, experience.actions, game)
     over_agents = jax.vmap(lambda r, v, g: gae(r, v, g, hypers.gae_decay), in_axes=(1, 1, 0), out_axes=1)
-    advantage, target = jax.vmap(lambda r, v: over_agents(r, v, hypers.discount))(reward, value)
-    informed = jnp.broadcast_to(trajectory.z[:, None], reward.shape[:2]).astype(jnp.float32)
-    mask = jnp.stack([informed, jnp.ones_like(informed), jnp.ones_like(informed)], axis=-1)
-    decisions = (trajectory.execution, trajectory.maker, trajectory.arbitrageur)
+    advantage, target = jax.vmap(lambda r, v: over_agents(r, v, hypers.discount))(experience.reward, value)
     return PpoBatch(
-        seen=(trajectory.execution_seen, trajectory.maker_seen, trajectory.arbitrageur_seen),
-        latents=tuple(decision.latents for decision in decisions),
-        log_prob=tuple(decision.log_prob for decision in decisions),
-        advantage=tuple(normalise(advantage[..., i], mask[..., i]) for i in Agent),
+        seen=experience.seen,
+        latents=experience.latents,
+        log_prob=experience.log_prob,
+        advantage=tuple(normalise(advantage[..., i], experience.mask[..., i]) for i in Agent),
         target=target,
-        mask=mask,
-        global_seen=trajectory.global_seen,
-        actions=actions,
+        mask=experience.mask,
+        global_seen=experience.global_seen,
+        actions=experience.actions,
     )
 
 
 def actor_loss(
-    parameters: PyTree, agent: Agent, batch: PpoBatch, game: Game, hypers: Hypers
+    parameters: PyTree, agent: Agent, batch: PpoBatch, game: Learnable, hypers: Hypers
 ) -> tuple[Array, dict[str, Array]]:
     """``clipped surrogate - entropy_weight * entropy`` of one agent, and its diagnostics."""
-    module = actor(agent, game.network)
+    module = game.actor(agent)
     mask = batch.mask[..., agent].reshape(-1)
     seen, latents, log_prob, advantage = jax.tree.map(
         lambda x: x.reshape(-1, *x.shape[2:]),
@@ -115,7 +112,7 @@ def actor_loss(
     return surrogate - hypers.entropy_weight * mean_entropy, diagnostics
 
 
-def critic_loss(parameters: PyTree, batch: PpoBatch, game: Game, hypers: Hypers) -> Array:
+def critic_loss(parameters: PyTree, batch: PpoBatch, game: Learnable, hypers: Hypers) -> Array:
     """``value_weight * sum_i mean (V_i - target_i)^2``, over the entries each head's mask lets count."""
     value = values(parameters, batch.global_seen, batch.actions, game)
     errors = [value_loss(value[..., i], batch.target[..., i], batch.mask[..., i]) for i in Agent]
@@ -128,7 +125,7 @@ def _minibatch_step(
     batch: PpoBatch,
     trained: tuple[Agent, ...],
     update: Array,
-    game: Game,
+    game: Learnable,
     hypers: Hypers,
 ) -> tuple[Agents, Trained, dict[str, Array]]:
     """One gradient step of the trained agents and of the critic."""
@@ -144,8 +141,8 @@ def _minibatch_step(
 
 
 def improve(
-    key: Array, state: TrainState, batch: PpoBatch, trained: tuple[Agent, ...], game: Game, hypers: Hypers
-) -> tuple[TrainState, dict[str, Array]]:
+    key: Array, state: LearnerT, batch: PpoBatch, trained: tuple[Agent, ...], game: Learnable, hypers: Hypers
+) -> tuple[LearnerT, dict[str, Array]]:
     """``n_epochs`` passes of PPO over the rollout; agents not in ``trained`` are not touched.
 
     Returns:
@@ -158,10 +155,10 @@ def improve(
         agents, critic, metrics = _minibatch_step(*carry, part, trained, state.update, game, hypers)
         return (agents, critic), metrics
 
-    def epoch(carry: tuple[Agents, Trained], key_epoch: Array) -> tuple[tuple[Agents, Trained], dict[str, Array]]:
-        rows = jax.random.permutation(key_epoch, n_envs).reshape(n_minibatches, -1)
+    def epoch(carry: tuple[Agents, Trained], rows: Array) -> tuple[tuple[Agents, Trained], dict[str, Array]]:
         return jax.lax.scan(step, carry, rows)
 
     keys = jax.random.split(key, game.learn.n_epochs)
-    (agents, critic), metrics = jax.lax.scan(epoch, (state.agents, state.critic), keys)
+    orders = jax.vmap(lambda k: jax.random.permutation(k, n_envs))(keys).reshape(keys.shape[0], n_minibatches, -1)
+    (agents, critic), metrics = jax.lax.scan(epoch, (state.agents, state.critic), orders)
     return state.replace(agents=agents, critic=critic), jax.tree.map(lambda x: jnp.mean(x[-1]), metrics)

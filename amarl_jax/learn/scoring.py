@@ -7,7 +7,7 @@ from flax import struct
 from amarl_jax.information import mine
 from amarl_jax.information.flow_features import flow_features, flow_series
 from amarl_jax.information.scaling import FeatureScale, standardise
-from amarl_jax.learn.game import Game
+from amarl_jax.learn.game import Game, Learnable
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.learn.state import TrainState
@@ -47,7 +47,7 @@ def evidence(scale: FeatureScale, trajectory: Trajectory) -> Array:
     return jnp.concatenate([flow, jax.lax.stop_gradient(trajectory.hidden), time], axis=-1)
 
 
-def statistics_scores(params: PyTree, features: Array, game: Game) -> Array:
+def statistics_scores(params: PyTree, features: Array, game: Learnable) -> Array:
     """``T(z, h)`` for both z, [..., 2]."""
     flat = features.reshape(-1, features.shape[-1])
     scores = jax.vmap(lambda row: game.statistics.apply(params, row))(flat)

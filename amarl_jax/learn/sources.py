@@ -5,9 +5,9 @@ import jax.numpy as jnp
 
 from amarl_jax.information.scaling import update_scale
 from amarl_jax.learn import replay
-from amarl_jax.learn.game import Game
+from amarl_jax.learn.game import Game, Learnable
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.optimiser import descend, scheduled
+from amarl_jax.learn.optimiser import Trained, descend, scheduled
 from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.learn.scoring import (
     evidence,
@@ -27,16 +27,47 @@ SCALE_DECAY = 0.9  # per rollout, of the location and scale of the MI critic's i
 def fit_mine(
     key: Array, state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers, params: EnvParams
 ) -> tuple[TrainState, dict[str, Array]]:
-    """``n_mine_steps`` steps of the MI critic, which together see every (episode, step) of the rollout once.
+    """The MI critic on a rollout of the market, whose flow features it sees as deviations from their running mean."""
+    scale = update_scale(state.evidence_scale, raw_evidence(trajectory), SCALE_DECAY)
+    prior = params.informed_probability
+    learning_rate = scheduled(hypers.lr_mine, state.update, hypers)
+    start = (state.statistics, state.estimator)
+    (statistics, estimator), loss = fit_statistics(
+        key, start, evidence(scale, trajectory), trajectory.z, prior, learning_rate, game, hypers
+    )
+    return state.replace(statistics=statistics, estimator=estimator, evidence_scale=scale), {"mine/loss": loss}
+
+
+def fit_statistics(
+    key: Array,
+    start: tuple[Trained, PyTree],
+    features: Array,
+    z: Array,
+    prior: Array | float,
+    learning_rate: Array,
+    game: Learnable,
+    hypers: Hypers,
+) -> tuple[tuple[Trained, PyTree], Array]:
+    """``n_mine_steps`` steps of an MI critic, which together see every (episode, step) of a rollout at least once.
 
     Each step takes all episodes at a random share of the time steps, with one partition per time step.
+
+    Args:
+        key: draws the shares.
+        start: the critic and the estimator's state, [T] leading.
+        features: [E, T, D], what the critic knows at each step.
+        z: [E].
+        prior: p_z, [].
+        learning_rate: [].
+        game: static bundle.
+        hypers: traced hyperparameters.
+
+    Returns:
+        Critic and estimator after the steps, and the last loss, [].
     """
-    scale = update_scale(state.evidence_scale, raw_evidence(trajectory), SCALE_DECAY)
-    features = evidence(scale, trajectory)
     n_steps, horizon = game.learn.n_mine_steps, features.shape[1]
     share = -(-horizon // n_steps)
     times = jax.random.permutation(key, horizon)[jnp.arange(n_steps * share) % horizon].reshape(n_steps, share)
-    learning_rate = scheduled(hypers.lr_mine, state.update, hypers)
 
     def step(carry: tuple, at: Array) -> tuple[tuple, Array]:
         statistics, estimator = carry
@@ -44,14 +75,14 @@ def fit_mine(
 
         def loss(network: PyTree) -> tuple[Array, PyTree]:
             scores = statistics_scores(network, features[:, at], game)
-            return game.estimator.loss(scores, trajectory.z, params.informed_probability, part, hypers.mine_ema)
+            return game.estimator.loss(scores, z, prior, part, hypers.mine_ema)
 
         (value, part), gradient = jax.value_and_grad(loss, has_aux=True)(statistics.params)
         estimator = jax.tree.map(lambda x, y: x.at[at].set(y), estimator, part)
         return (descend(statistics, gradient, learning_rate, hypers), estimator), value
 
-    (statistics, estimator), losses = jax.lax.scan(step, (state.statistics, state.estimator), times)
-    return state.replace(statistics=statistics, estimator=estimator, evidence_scale=scale), {"mine/loss": losses[-1]}
+    fitted, losses = jax.lax.scan(step, start, times)
+    return fitted, losses[-1]
 
 
 def fit_predictor(

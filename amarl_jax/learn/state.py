@@ -1,7 +1,5 @@
 """Everything that training carries from one update to the next, and how it begins."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -12,20 +10,12 @@ from amarl_jax.information.scaling import FeatureScale, init_scale
 from amarl_jax.learn import replay
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.optimiser import Trained, fresh
+from amarl_jax.learn.optimiser import Agents, Trained, fresh
 from amarl_jax.learn.replay import ReplayState
 from amarl_jax.market import observe
 from amarl_jax.market.params import EnvParams
 from amarl_jax.policies.learned import init_parameters
 from amarl_jax.types import Agent, Array, PyTree, Tape, empty_tape
-
-
-class Agents(NamedTuple):
-    """The three policies, in the order of :class:`amarl_jax.types.Agent`."""
-
-    execution: Trained
-    maker: Trained
-    arbitrageur: Trained
 
 
 @struct.dataclass

@@ -5,6 +5,7 @@ So the initial policies hardly depend on the state, and their biases say what th
 
 import chex
 import flax.linen as nn
+import jax
 import numpy as np
 
 from amarl_jax.nets.heads import (
@@ -80,3 +81,22 @@ class ArbitrageurActor(nn.Module):
         log_std = self.param("log_std", nn.initializers.constant(self.log_std_init), ())
         (mean,) = MLP(self.hidden, 1, nn.tanh, OUTPUT_SCALE)(observation)
         return TanhNormalHead(mean, bounded_log_std(log_std))
+
+
+class FixedNoiseActor(nn.Module):
+    """A Normal whose standard deviation no gradient moves, for policies that may not learn to explore.
+
+    The mean is linear in the observation plus a network that starts small: ``slope * sum(observation)`` at first.
+    """
+
+    hidden: tuple[int, ...]
+    slope: float = 0.0
+
+    @nn.compact
+    def __call__(self, observation: Array) -> NormalHead:
+        """Observation [D] to the head of one decision, [1]."""
+        chex.assert_rank(observation, 1)
+        linear = nn.Dense(1, use_bias=False, kernel_init=nn.initializers.constant(self.slope))(observation)
+        mean = linear + MLP(self.hidden, 1, nn.tanh, OUTPUT_SCALE)(observation)
+        log_std = self.param("log_std", nn.initializers.zeros, (1,))
+        return NormalHead(mean, jax.lax.stop_gradient(log_std))

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from amarl_jax import config as configuration
 from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.learn import phases, ppo, sources
+from amarl_jax.learn.experience import market_experience
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
@@ -95,7 +96,11 @@ def parts_of_update(game: Game, hypers: Hypers, params: EnvParams) -> list[Part]
     scored = compile_part("score", lambda s, t: score(s, t, game, hypers, params), state, trajectory)
     reward = scored.compiled(*scored.arguments).reward
     batched = compile_part(
-        "advantages", lambda s, t, r: ppo.make_batch(s, t, r, game, hypers, params), state, trajectory, reward
+        "advantages",
+        lambda s, t, r: ppo.make_batch(s.critic.params, market_experience(t, r, game, params), game, hypers),
+        state,
+        trajectory,
+        reward,
     )
     batch = batched.compiled(*batched.arguments)
     learn_a, learn_b = (agents for agents in game.phases())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from amarl_jax.learn import ppo
+from amarl_jax.learn.experience import executed_actions, market_experience
 from amarl_jax.learn.game import freeze
 from amarl_jax.learn.rollout import stratified_labels
 from amarl_jax.learn.scoring import score
@@ -76,7 +77,7 @@ def test_labels_come_in_random_order():
 @pytest.fixture(scope="module")
 def batch(trajectory, trained, hypers, params):
     reward = score(trained, trajectory, GAME, hypers, params).reward
-    return ppo.make_batch(trained, trajectory, reward, GAME, hypers, params)
+    return ppo.make_batch(trained.critic.params, market_experience(trajectory, reward, GAME, params), GAME, hypers)
 
 
 def test_only_informed_episodes_train_the_execution_policy(trajectory, batch, trained, hypers):
@@ -123,7 +124,7 @@ def test_a_frozen_agent_is_left_out_of_its_phase(batch, trained, hypers):
 
 
 def test_the_other_heads_see_the_slots_order_in_both_classes(trajectory, params):
-    slot, _, _ = ppo.executed_actions(trajectory, GAME, params)
+    slot, _, _ = executed_actions(trajectory, GAME, params)
     acts = np.asarray(trajectory.output.slot.acts)
     assert acts[np.asarray(trajectory.z) == 0].any()
     np.testing.assert_array_equal(np.asarray(slot[..., 0]) != 0, acts)

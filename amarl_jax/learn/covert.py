@@ -1,0 +1,215 @@
+"""Training on the covert game: the market's PPO, MI critic and leakage reward on another environment.
+
+Of this module only the loop is new; ``make_batch``, ``improve``, ``fit_statistics`` and ``leakage_increments`` are
+those that train in the market.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from amarl_jax.information import estimators, mine
+from amarl_jax.information.estimators import MIEstimator
+from amarl_jax.learn.experience import Experience
+from amarl_jax.learn.hypers import Hypers, LearnSpec
+from amarl_jax.learn.optimiser import Agents, Trained, fresh, scheduled
+from amarl_jax.learn.ppo import improve, make_batch
+from amarl_jax.learn.rollout import stratified_labels
+from amarl_jax.learn.scoring import statistics_scores
+from amarl_jax.learn.sources import fit_statistics
+from amarl_jax.market.covert_game import CovertGame, CovertParams, leverage, private_view
+from amarl_jax.nets.actors import FixedNoiseActor
+from amarl_jax.nets.critic import Critic
+from amarl_jax.nets.statistics import StatisticsNetwork
+from amarl_jax.types import N_AGENTS, Agent, Array, PyTree
+
+N_QUANTILES = 64  # values of the private number at which a policy is read
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
+
+
+@dataclasses.dataclass(frozen=True)
+class CovertTraining:
+    """Everything static. The trader sits where the market's execution agent does; the other agents do not exist."""
+
+    game: CovertGame
+    learn: LearnSpec
+    trader_hidden: tuple[int, ...] = (16,)
+    trader_slope: float = 0.5  # initial weight of the private number
+    critic_hidden: tuple[int, ...] = (32,)
+    critic_head_hidden: int = 16
+    statistics_hidden: tuple[int, ...] = (32,)
+
+    def actor(self, agent: Agent) -> nn.Module:
+        """The trader's network, whoever is asked for. Its noise is constant: one that learned would learn to mix."""
+        return FixedNoiseActor(self.trader_hidden, self.trader_slope)
+
+    @functools.cached_property
+    def critic(self) -> Critic:
+        """The central critic; the heads of the absent agents train on nothing."""
+        return Critic(self.critic_hidden, self.critic_head_hidden)
+
+    @functools.cached_property
+    def statistics(self) -> StatisticsNetwork:
+        """The critic of the mutual-information estimator."""
+        return StatisticsNetwork(self.statistics_hidden)
+
+    @functools.cached_property
+    def estimator(self) -> MIEstimator:
+        """The mutual-information estimator."""
+        return estimators.get(self.learn.mi_estimator)
+
+
+class CovertLearner(struct.PyTreeNode):
+    """The carry of training; arrays only."""
+
+    key: Array  # [] typed
+    update: Array  # [] int32, updates done
+    agents: Agents  # the trader first, the others empty
+    critic: Trained
+    statistics: Trained
+    estimator: PyTree  # its moving averages, [T]
+
+
+class CovertMetrics(NamedTuple):
+    """One update, before anything is trained on its episodes."""
+
+    leverage: Array  # [N_QUANTILES] mean of D by rising private number, of the policy that played
+    noise: Array  # [N_QUANTILES] standard deviation of D around it
+    haste: Array  # [] mean of g(D) at z = 1, reward units
+    claimed_information: Array  # [] bound of the MI critic at the horizon, held out, nats
+    leakage: Array  # [] mean of the leakage paid at z = 1, nats
+
+
+class _Episodes(NamedTuple):
+    """``[E, T]`` each, but z [E]."""
+
+    seen: Array
+    latents: Array
+    log_prob: Array
+    global_seen: Array
+    evidence: Array
+    haste: Array
+    z: Array
+
+
+def init_learner(key: Array, log_std: Array, training: CovertTraining, hypers: Hypers) -> CovertLearner:
+    """A fresh learner; ``log_std`` [] is the exploration noise of a decision, which stays as it is."""
+    key_trader, key_critic, key_statistics, key_run = jax.random.split(key, 4)
+    network = training.actor(Agent.EXECUTION).init(key_trader, jnp.zeros(1))
+    network["params"]["log_std"] = log_std[None]
+    return CovertLearner(
+        key=key_run,
+        update=jnp.int32(0),
+        agents=Agents(fresh(network, hypers), Trained((), ()), Trained((), ())),
+        critic=fresh(training.critic.init(key_critic, jnp.zeros(4), (jnp.zeros(1),) * N_AGENTS), hypers),
+        statistics=fresh(training.statistics.init(key_statistics, jnp.zeros(2)), hypers),
+        estimator=training.estimator.init((training.game.horizon,)),
+    )
+
+
+def leverage_law(trader: PyTree, private: Array, training: CovertTraining, params: CovertParams) -> tuple[Array, Array]:
+    """Mean and standard deviation of D at each private number [n]: exploration noise by quadrature, over T steps. [n].
+
+    The steps are independent given the private number, so the deviation is that of one step over ``sqrt(T)``.
+    """
+    at = jax.vmap(lambda x: training.actor(Agent.EXECUTION).apply(trader, private_view(x, params)))(private)
+    shown = leverage(at.mean + jnp.exp(at.log_std) * jnp.asarray(_NODES, jnp.float32)[None, :], params)
+    weights = jnp.asarray(_WEIGHTS / _WEIGHTS.sum(), jnp.float32)
+    mean = shown @ weights
+    return mean, jnp.sqrt((shown - mean[:, None]) ** 2 @ weights / training.game.horizon)
+
+
+def update(
+    state: CovertLearner, hypers: Hypers, params: CovertParams, training: CovertTraining
+) -> tuple[CovertLearner, CovertMetrics]:
+    """Play, score with the MI critic as it stands, fit the MI critic, improve the trader."""
+    key, key_play, key_mine, key_improve = jax.random.split(state.key, 4)
+    trader = state.agents.execution.params
+    episodes = _play(key_play, trader, training, params)
+    prior = params.informed_probability
+    scores = statistics_scores(state.statistics.params, episodes.evidence, training)
+    log_posterior = mine.log_posterior(scores, prior)[..., 1]
+    leakage = jax.vmap(lambda row: mine.leakage_increments(row, prior))(log_posterior)
+    reward = episodes.haste - hypers.leakage_weight * leakage
+    informed = episodes.z.astype(jnp.float32)
+    share = informed / jnp.sum(informed)
+    mean, noise = leverage_law(trader, _private_quantiles(), training, params)
+    metrics = CovertMetrics(
+        leverage=mean,
+        noise=noise,
+        haste=share @ jnp.sum(episodes.haste, axis=1),
+        claimed_information=training.estimator.bound(scores[:, -1], episodes.z, prior),
+        leakage=share @ jnp.sum(leakage, axis=1),
+    )
+    (statistics, estimator), _ = fit_statistics(
+        key_mine,
+        (state.statistics, state.estimator),
+        episodes.evidence,
+        episodes.z,
+        prior,
+        scheduled(hypers.lr_mine, state.update, hypers),
+        training,
+        hypers,
+    )
+    batch = make_batch(state.critic.params, _experience(episodes, reward), training, hypers)
+    state, _ = improve(key_improve, state, batch, (Agent.EXECUTION,), training, hypers)
+    return state.replace(key=key, update=state.update + 1, statistics=statistics, estimator=estimator), metrics
+
+
+def train(
+    key: Array, log_std: Array, hypers: Hypers, params: CovertParams, training: CovertTraining, n_updates: int
+) -> tuple[CovertLearner, CovertMetrics]:
+    """A whole run; metrics carry a leading [n_updates] axis. A sweep is a ``vmap`` of this."""
+    state = init_learner(key, log_std, training, hypers)
+    return jax.lax.scan(lambda carry, _: update(carry, hypers, params, training), state, None, length=n_updates)
+
+
+def _private_quantiles() -> Array:
+    """Midpoints of ``N_QUANTILES`` equally likely ranges of the private number."""
+    return jax.scipy.stats.norm.ppf((jnp.arange(N_QUANTILES) + 0.5) / N_QUANTILES)
+
+
+def _play(key: Array, trader: PyTree, training: CovertTraining, params: CovertParams) -> _Episodes:
+    """``n_envs`` episodes, z stratified."""
+    key_labels, key_episodes = jax.random.split(key)
+    z = stratified_labels(key_labels, training.learn.n_envs, params.informed_probability)
+    keys = jax.random.split(key_episodes, training.learn.n_envs)
+    return jax.vmap(lambda k, label: _episode(k, label, trader, training, params))(keys, z)
+
+
+def _episode(key: Array, z: Array, trader: PyTree, training: CovertTraining, params: CovertParams) -> _Episodes:
+    game, actor = training.game, training.actor(Agent.EXECUTION)
+    key_reset, key_steps = jax.random.split(key)
+
+    def step(state, time):
+        key_act, key_step = jax.random.split(jax.random.fold_in(key_steps, time))
+        seen, global_seen = game.observe(state, params), game.global_features(state, params)
+        head = actor.apply(trader, seen)
+        latents = head.sample(key_act)
+        state, output = game.step(key_step, state, latents[0], params)
+        return state, (seen, latents, head.log_prob(latents), global_seen, output)
+
+    start = game.reset(key_reset, params, z)
+    _, (seen, latents, log_prob, global_seen, output) = jax.lax.scan(step, start, jnp.arange(game.horizon))
+    return _Episodes(seen, latents, log_prob, global_seen, game.evidence(output, params), output.haste, z)
+
+
+def _experience(episodes: _Episodes, reward: Array) -> Experience:
+    """Only z = 1 episodes train the trader, as in the market."""
+    absent = jnp.zeros_like(reward)
+    informed = jnp.broadcast_to(episodes.z[:, None], reward.shape).astype(jnp.float32)
+    return Experience(
+        seen=(episodes.seen, (), ()),
+        latents=(episodes.latents, (), ()),
+        log_prob=(episodes.log_prob, (), ()),
+        reward=jnp.stack([reward, absent, absent], axis=-1),
+        mask=jnp.stack([informed, absent, absent], axis=-1),
+        global_seen=episodes.global_seen,
+        actions=(absent[..., None],) * N_AGENTS,
+    )

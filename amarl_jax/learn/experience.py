@@ -1,0 +1,65 @@
+"""What PPO learns from: episodes of any game as arrays, and how the market's episodes become that."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.rollout import Trajectory
+from amarl_jax.market.observe import SIZE_SCALE
+from amarl_jax.market.params import EnvParams
+from amarl_jax.market.slot import encode_action
+from amarl_jax.types import Array
+
+
+@struct.dataclass
+class Experience:
+    """``[E]`` episodes of any game; per-agent entries are tuples in the order of Agent, empty for one not there."""
+
+    seen: tuple[Any, ...]  # [E, T, D] each
+    latents: tuple[Any, ...]  # [E, T, ...] each
+    log_prob: tuple[Any, ...]  # [E, T] each, of the policy that acted
+    reward: Array  # [E, T, agent]
+    mask: Array  # [E, T, agent], 1 where an agent's terms count
+    global_seen: Array  # [E, T, D] the critic's pre-action state
+    actions: tuple[Array, ...]  # [E, T, D] each, executed, in units of order one
+
+
+def market_experience(trajectory: Trajectory, reward: Array, game: Game, params: EnvParams) -> Experience:
+    """Episodes of the market; the execution agent's terms count at z = 1 only.
+
+    Args:
+        trajectory: [E] episodes.
+        reward: [E, T, agent].
+        game: static bundle.
+        params: market constants.
+    """
+    informed = jnp.broadcast_to(trajectory.z[:, None], reward.shape[:2]).astype(jnp.float32)
+    decisions = (trajectory.execution, trajectory.maker, trajectory.arbitrageur)
+    return Experience(
+        seen=(trajectory.execution_seen, trajectory.maker_seen, trajectory.arbitrageur_seen),
+        latents=tuple(decision.latents for decision in decisions),
+        log_prob=tuple(decision.log_prob for decision in decisions),
+        reward=reward,
+        mask=jnp.stack([informed, jnp.ones_like(informed), jnp.ones_like(informed)], axis=-1),
+        global_seen=trajectory.global_seen,
+        actions=executed_actions(trajectory, game, params),
+    )
+
+
+def executed_actions(trajectory: Trajectory, game: Game, params: EnvParams) -> tuple[Array, Array, Array]:
+    """Each agent's executed action in units of order one; in both classes the slot's order is what was sent.
+
+    Returns:
+        [E, T, 3], [E, T, 4] and [E, T, 1].
+    """
+    encode = jax.vmap(lambda decision, side: encode_action(decision, side, game.market_spec))
+    slot = jax.vmap(encode)(
+        trajectory.output.slot,
+        jnp.broadcast_to(trajectory.direction[:, None], trajectory.output.slot.side.shape),
+    )
+    slot = slot.at[..., 1].divide(SIZE_SCALE)
+    quotes = trajectory.maker.action.at[..., :2].divide(params.max_spread_ticks)
+    return slot, quotes, trajectory.arbitrageur.action[..., None]
