@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from amarl_jax.information.mine import claimed_information
 from amarl_jax.learn import sources
 from amarl_jax.learn.game import AGENT_NAMES, Game
 from amarl_jax.learn.hypers import Hypers
@@ -138,7 +139,12 @@ def metrics_measured(trained: tuple[Agent, ...], game: Game) -> tuple[str, ...]:
 
 
 def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -> dict[str, Array]:
-    """What one rollout says of the game, scalars; money in reward units, information in nats."""
+    """What one rollout says of the game, scalars; money in reward units, information in nats.
+
+    ``information/*_nats`` are what the leakage source and the maker's belief claim of the episode's end. Both read
+    the rollout before they are fitted to it, so both bound I(z; F) from below.
+    """
+    prior = params.informed_probability
     informed = trajectory.z.astype(jnp.float32)
     n_informed = jnp.maximum(jnp.sum(informed), 1.0)
 
@@ -146,7 +152,7 @@ def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -
         return jnp.sum(informed * x) / n_informed
 
     belief = trajectory.belief
-    right = (belief[:, -1] > params.informed_probability) == (trajectory.z == 1)
+    right = (belief[:, -1] > prior) == (trajectory.z == 1)
     position = trajectory.direction * trajectory.output.inventory[:, -1, 0]
     counters = trajectory.final.book.counters
     return {
@@ -164,6 +170,8 @@ def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -
         "arbitrageur/reward": jnp.mean(jnp.sum(scores.reward[..., Agent.ARBITRAGEUR], axis=1)),
         "arbitrageur/pnl": jnp.mean(jnp.sum(scores.terms.arbitrageur_pnl, axis=1)),
         "arbitrageur/snipe_lots": jnp.mean(jnp.sum(1.0 * trajectory.output.snipe_lots, axis=1)),
+        "information/source_nats": claimed_information(jnp.exp(scores.log_posterior[:, -1]), trajectory.z, prior),
+        "information/belief_nats": claimed_information(belief[:, -1], trajectory.z, prior),
         "belief/final_accuracy": jnp.mean(1.0 * right),
         "belief/mean": jnp.mean(belief),
         "market/spread_ticks": jnp.mean(1.0 * trajectory.output.tape.spread_ticks),
