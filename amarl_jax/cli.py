@@ -41,7 +41,7 @@ def define_run_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     )
     flags.DEFINE_string("workdir", None, "Folder for everything the run writes; default runs/<exp_name>.", values)
     flags.DEFINE_boolean("resume", False, "Continue the run in --workdir from its latest checkpoint.", values)
-    flags.DEFINE_boolean("dry_run", False, "Check the input, say what would run, write nothing.", values)
+    flags.DEFINE_boolean("dry_run", False, "Check the input, say what would run at what cost, write nothing.", values)
 
 
 def run(

@@ -26,7 +26,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from amarl_jax import cli, machine, postmortem
+from amarl_jax import cli, cost, machine, postmortem
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.config import Experiment, game_of, steps_per_update
 from amarl_jax.errors import Diverged, Preempted
@@ -240,20 +240,10 @@ def main(values: flags.FlagValues) -> None:
     """Open the run that the flags ask for, and train it."""
     run = cli.open_from_flags(values)
     if values.dry_run:
-        print(describe(run))
+        print(machine.prepare(run.experiment.run))
+        cost.describe(run)
         return
     run_training(run)
-
-
-def describe(run: Run) -> str:
-    """What would run, without running it."""
-    experiment = run.experiment
-    game = game_of(experiment)
-    steps = steps_per_update(experiment)
-    return (
-        f"workdir {run.path}: {experiment.n_updates} updates of {steps:,} environment steps "
-        f"({game.learn.n_envs} environments x {game.market_spec.horizon} steps), nothing written"
-    )
 
 
 if __name__ == "__main__":

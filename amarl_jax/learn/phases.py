@@ -84,9 +84,12 @@ def play_and_learn(
     """
     key, key_play, key_learn = jax.random.split(state.key, 3)
     state = state.replace(key=key)
-    trajectory = play(key_play, state, game, hypers, params)
-    scores = score(state, trajectory, game, hypers, params)
-    batch = make_batch(state, trajectory, scores.reward, game, hypers, params)
+    with jax.named_scope("play"):
+        trajectory = play(key_play, state, game, hypers, params)
+    with jax.named_scope("score"):
+        scores = score(state, trajectory, game, hypers, params)
+    with jax.named_scope("advantages"):
+        batch = make_batch(state, trajectory, scores.reward, game, hypers, params)
     branches = [
         functools.partial(_learn, trained=trained, game=game, hypers=hypers, params=params) for trained in game.phases()
     ]
@@ -114,14 +117,18 @@ def _learn(
     key_mine, key_belief, key_improve = jax.random.split(key, 3)
     metrics = dict.fromkeys(learned_metric_names(), jnp.float32(0.0))
     if Agent.EXECUTION in trained:
-        state, fitted = sources.fit_mine(key_mine, state, trajectory, game, hypers, params)
+        with jax.named_scope("mine"):
+            state, fitted = sources.fit_mine(key_mine, state, trajectory, game, hypers, params)
         metrics |= fitted
-        state, fitted = sources.fit_predictor(state, trajectory, game, hypers)
+        with jax.named_scope("predictor"):
+            state, fitted = sources.fit_predictor(state, trajectory, game, hypers)
         metrics |= fitted
     if Agent.MAKER in trained:
-        state, fitted = sources.fit_belief(key_belief, state, trajectory, game, hypers)
+        with jax.named_scope("belief"):
+            state, fitted = sources.fit_belief(key_belief, state, trajectory, game, hypers)
         metrics |= fitted
-    state, improved = improve(key_improve, state, batch, game.improved(trained), game, hypers)
+    with jax.named_scope("ppo"):
+        state, improved = improve(key_improve, state, batch, game.improved(trained), game, hypers)
     return state, metrics | improved
 
 
