@@ -78,7 +78,7 @@ def measure(hypers: Hypers, params: EnvParams, game: Game, n_updates: int = 1) -
     memory = traced.lower().compile().memory_analysis()
     carried = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Cost(
-        flops={name: flops[name] / steps for name in PARTS if name in flops},
+        flops={name: flops[name] / steps for name in PARTS if flops[name]},
         state_bytes=int(carried),
         scratch_bytes=int(memory.temp_size_in_bytes),
         n_envs=game.learn.n_envs,
@@ -185,7 +185,8 @@ def describe(run: Run) -> None:
     print(f"{total:,} parameters; with the optimiser's moments and the replay {_mib(tree_bytes(state))} per lane")
     started = time.perf_counter()
     cost = measure(hypers, params, game, chunk)
-    print(f"\ncompiled in {duration(time.perf_counter() - started)}; the run will find it in the compilation cache")
+    kept = "; the run will find it in the compilation cache" if jax.config.jax_enable_compilation_cache else ""
+    print(f"\ncompiled in {duration(time.perf_counter() - started)}{kept}")
     closing_table("\nmatrix products of an update", flops_rows(cost))
     closing_table("\nmemory, by XLA's own account", memory_rows(cost, free_bytes()))
 
