@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def measure(hypers: Hypers, params: EnvParams, game: Game, n_updates: int = 1) -
     memory = traced.lower().compile().memory_analysis()
     carried = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Cost(
-        flops={name: flops[name] / steps for name in PARTS if flops[name]},
+        flops={name: flops[name] / steps for name in PARTS if flops.get(name)},
         state_bytes=int(carried),
         scratch_bytes=int(memory.temp_size_in_bytes),
         n_envs=game.learn.n_envs,
@@ -90,7 +90,7 @@ def abstract_state(hypers: Hypers, params: EnvParams, game: Game) -> TrainState:
     return jax.eval_shape(lambda key: begin(key, hypers, params, game), jax.random.key(0))
 
 
-def count_flops(jaxpr: Any, visits: list[int], scope: str = "other", times: float = 1.0) -> Counter[str]:
+def count_flops(jaxpr: Any, visits: list[int], scope: str = "other", times: float = 1.0) -> dict[str, float]:
     """Floating-point operations of the matrix products of a program, by the named scope of ``PARTS`` they are in.
 
     Args:
@@ -100,7 +100,7 @@ def count_flops(jaxpr: Any, visits: list[int], scope: str = "other", times: floa
         scope: where the program stands.
         times: how often it runs.
     """
-    total: Counter[str] = Counter()
+    total: dict[str, float] = defaultdict(float)
     for equation in jaxpr.eqns:
         here = _scope(equation, scope)
         if equation.primitive.name == "dot_general":
@@ -111,8 +111,9 @@ def count_flops(jaxpr: Any, visits: list[int], scope: str = "other", times: floa
         is_switch = equation.primitive.name == "cond"
         for program, weight in zip(inner, weights, strict=True):
             share = weight / sum(weights) if is_switch else 1.0
-            total += count_flops(program, visits, here, repeats * share)
-    return total
+            for name, flops in count_flops(program, visits, here, repeats * share).items():
+                total[name] += flops
+    return dict(total)
 
 
 def _scope(equation: Any, outer: str) -> str:
@@ -185,7 +186,7 @@ def describe(run: Run) -> None:
     print(f"{total:,} parameters; with the optimiser's moments and the replay {_mib(tree_bytes(state))} per lane")
     started = time.perf_counter()
     cost = measure(hypers, params, game, chunk)
-    kept = "; the run will find it in the compilation cache" if jax.config.jax_enable_compilation_cache else ""
+    kept = "; the run will find it in the compilation cache" if experiment.run.compilation_cache_dir != "off" else ""
     print(f"\ncompiled in {duration(time.perf_counter() - started)}{kept}")
     closing_table("\nmatrix products of an update", flops_rows(cost))
     closing_table("\nmemory, by XLA's own account", memory_rows(cost, free_bytes()))

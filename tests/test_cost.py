@@ -11,7 +11,7 @@ ONE_PRODUCT = 2 * 3 * 5 * 7  # a multiplication and an addition per element of e
 
 
 def flops(function, *arguments, visits=(1,)):
-    return dict(count_flops(jax.make_jaxpr(function)(*arguments).jaxpr, list(visits)))
+    return count_flops(jax.make_jaxpr(function)(*arguments).jaxpr, list(visits))
 
 
 def test_a_program_without_loops_costs_what_xla_says():
