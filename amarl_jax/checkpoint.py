@@ -1,7 +1,13 @@
 """Saving and restoring: whole training states through Orbax, one agent's parameters as a plain ``.npz`` file."""
 
+import contextlib
+import functools
 import io
-from collections.abc import Mapping
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -9,37 +15,67 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from orbax.checkpoint import checkpoint_managers as managers
 
 from amarl_jax.errors import CheckpointMismatch
 from amarl_jax.types import PyTree
 from amarl_jax.workdir import write_atomically
 
+_UNFINISHED = "*.orbax-checkpoint-tmp*"  # what Orbax names a checkpoint until it is whole
+_OS_ERROR = re.compile(r"os_error_code='(\d+)'")  # in the text of a ValueError that tensorstore raises
+
 
 class Checkpointer:
     """Training states under one folder: the latest two, and the best by a metric if one is named.
 
     States may hold typed random keys. ``best`` is a key of the ``metrics`` given to :meth:`save`, smaller is better
-    unless ``maximise``. The newest checkpoint is never the one that is deleted.
+    unless ``maximise``. The newest checkpoint is never the one that is deleted. A checkpoint is written under another
+    name and renamed when it is whole: what a killed process leaves is never restored, and swept by the next save.
     """
 
     def __init__(self, folder: str | Path, best: str | None = None, maximise: bool = False) -> None:
+        self._folder = Path(folder).absolute()
         policies: list[Any] = [managers.LatestN(2)]
+        quality = None
         if best is not None:
-            policies.append(_best_policy(best, maximise))
+            quality = _quality(best, maximise)
+            policies.append(managers.BestN(get_metric_fn=quality, n=1, keep_checkpoints_without_metrics=False))
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=managers.AnyPreservationPolicy(policies), enable_async_checkpointing=False
+            preservation_policy=managers.AnyPreservationPolicy(policies),
+            best_fn=quality,  # without it metrics are not written, and a resumed run forgets which one was best
+            enable_async_checkpointing=False,
         )
-        handler = ocp.StandardCheckpointHandler()
-        self._manager = ocp.CheckpointManager(Path(folder).absolute(), item_handlers=handler, options=options)
+        self._has_best = best is not None
+        self._manager = ocp.CheckpointManager(
+            self._folder, item_handlers=ocp.StandardCheckpointHandler(), options=options
+        )
 
     def save(self, step: int, state: PyTree, metrics: Mapping[str, float] | None = None) -> None:
-        """Write ``state`` as checkpoint ``step``; a step that exists already is an error, not a silent no-op."""
+        """Write ``state`` as checkpoint ``step``.
+
+        Raises ``FileExistsError`` for a step that exists already, ``OSError`` where the disk is full or cannot be
+        written; the checkpoints before it stay as they were.
+        """
+        if step in self.all_steps():
+            raise FileExistsError(f"checkpoint {step} exists already in {self._folder}")
         numbers = None if metrics is None else {name: float(value) for name, value in metrics.items()}
-        saved = self._manager.save(step, args=ocp.args.StandardSave(_without_keys(state)), metrics=numbers)
+        self._sweep()
+        try:
+            with _quiet():
+                saved = self._manager.save(step, args=ocp.args.StandardSave(_without_keys(state)), metrics=numbers)
+                self._manager.wait_until_finished()
+        except ValueError as error:
+            self._sweep()
+            raise _as_os_error(error, self._folder) from None
         if not saved:
-            raise FileExistsError(f"checkpoint {step} was not written: it exists, or a later one does")
-        self._manager.wait_until_finished()
+            raise FileExistsError(f"checkpoint {step} was not written to {self._folder}: a later one exists")
+
+    def _sweep(self) -> None:
+        """Delete what an interrupted save left; only who saves may, as a reader cannot know who is writing."""
+        if jax.process_index() == 0:
+            for unfinished in self._folder.glob(_UNFINISHED):
+                shutil.rmtree(unfinished, ignore_errors=True)
 
     def restore(self, like: PyTree, step: int | None = None) -> PyTree:
         """The state saved at ``step`` (default: the latest), shaped as ``like``.
@@ -60,6 +96,12 @@ class Checkpointer:
     def latest_step(self) -> int | None:
         """The newest checkpoint, None if there is none."""
         return self._manager.latest_step()
+
+    def best_step(self) -> int | None:
+        """The checkpoint with the best metric, None if none has it; of a folder opened with ``best``."""
+        if not self._has_best:
+            raise ValueError("opened without a metric to choose by")
+        return self._manager.best_step()
 
     def all_steps(self) -> list[int]:
         """Every checkpoint that is kept, ascending."""
@@ -99,13 +141,36 @@ def load_agent(path: str | Path, like: PyTree) -> PyTree:
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _best_policy(metric: str, maximise: bool) -> Any:
-    """Keep the best one; checkpoints without the metric are left to the other policies."""
-    return managers.BestN(
-        get_metric_fn=lambda metrics: metrics[metric] if maximise else -metrics[metric],
-        n=1,
-        keep_checkpoints_without_metrics=False,
-    )
+def _quality(metric: str, maximise: bool) -> Any:
+    """Metrics to a number that is larger for a better checkpoint."""
+    return lambda metrics: metrics[metric] if maximise else -metrics[metric]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the tracebacks that Orbax logs, one per thread, of what it raises anyway.
+
+    After a failure writes that were under way report to an event loop that is closed by then: those are dropped too.
+    """
+    verbosity, hook = logging.get_verbosity(), sys.unraisablehook
+    logging.set_verbosity(logging.FATAL)
+    sys.unraisablehook = functools.partial(_unless_loop_is_closed, hook)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+    sys.unraisablehook = hook
+
+
+def _unless_loop_is_closed(hook: Callable[[Any], Any], unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+        hook(unraisable)
+
+
+def _as_os_error(error: ValueError, folder: Path) -> Exception:
+    """The operating system's error inside what tensorstore raises, so that a full disk is one everywhere."""
+    found = _OS_ERROR.search(str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1])), str(folder)) if found else error
 
 
 def _is_key(leaf: Any) -> bool:
@@ -146,4 +211,4 @@ def _require_equal_shapes(saved: Mapping[str, str], wanted: Mapping[str, str], w
         if saved.get(name) != wanted.get(name)
     ]
     if differing:
-        raise CheckpointMismatch(f"{where} does not fit: " + "; ".join(differing))
+        raise CheckpointMismatch(f"{where} does not fit in {len(differing)} arrays: " + "; ".join(differing))

@@ -23,6 +23,7 @@ from amarl_jax.settings import SETTINGS
 from amarl_jax.workdir import Run, open_run
 
 _MACHINE_TROUBLE = ("RESOURCE_EXHAUSTED", "No space left on device")
+_LONGEST = 2000  # characters of an error's line: one that names every array that differs is long
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 _REJECTED = re.compile(r"flag --config\.([\w.]+)=(.*?): .*", re.DOTALL)
 
@@ -40,7 +41,7 @@ def define_run_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     )
     flags.DEFINE_string("workdir", None, "Folder for everything the run writes; default runs/<exp_name>.", values)
     flags.DEFINE_boolean("resume", False, "Continue the run in --workdir from its latest checkpoint.", values)
-    flags.DEFINE_boolean("dry_run", False, "Check the input, say what would run, write nothing.", values)
+    flags.DEFINE_boolean("dry_run", False, "Check the input, say what would run at what cost, write nothing.", values)
 
 
 def run(
@@ -129,5 +130,5 @@ def _find_config(argument: str) -> str:
 
 def _report(error: BaseException, codes: dict[type[Exception], int]) -> int:
     line = " ".join(str(error).split()) or type(error).__name__
-    print(f"error: {line[:500]}", file=sys.stderr)
+    print(f"error: {line if len(line) <= _LONGEST else line[:_LONGEST] + ' ...'}", file=sys.stderr)
     return next(code for kind, code in codes.items() if isinstance(error, kind))

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from tensorboardX import SummaryWriter
 
-from amarl_jax.errors import BadInput
-from amarl_jax.workdir import Run
+from amarl_jax.workdir import Run, write_atomically
 
 _FILE_WIDTH = 140  # columns
 
@@ -23,16 +24,18 @@ _FILE_WIDTH = 140  # columns
 class RunLog:
     """Metrics of a run, one JSON object per update appended to ``metrics.jsonl``, and mirrors of it.
 
-    A number that is not finite is written as null. A last line torn by a crash is cut off before appending.
+    A number that is not finite is written as null. Before appending, a last line torn by a crash is cut off, and so
+    are the rows of updates after ``done``, the one that the run continues from: they are about to be made again.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, done: int = 0) -> None:
         settings = run.experiment.run
         self.path = run.path / "metrics.jsonl"
-        _cut_torn_line(self.path)
+        _cut_after(self.path, done)
         self._wandb = _open_wandb(run) if settings.use_wandb else None
         self._file = self.path.open("a")
-        self._events = SummaryWriter(str(run.path / "tensorboard")) if settings.use_tensorboard else None
+        folder = str(run.path / "tensorboard")
+        self._events = SummaryWriter(folder, purge_step=done + 1) if settings.use_tensorboard else None
 
     def write(self, update: int, metrics: Mapping[str, Any]) -> None:
         """Append one update's scalars (anything ``float`` takes, or None)."""
@@ -66,12 +69,8 @@ class RunLog:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, float | None]]:
-    """Rows of a ``metrics.jsonl`` by update: the last one written wins, a torn last line is ignored."""
-    rows: dict[int, dict[str, float | None]] = {}
-    for line in _whole_lines(Path(path)):
-        row = json.loads(line)
-        rows[row["update"]] = row
-    return [rows[update] for update in sorted(rows)]
+    """Rows of a ``metrics.jsonl``, one per update; a last line that is being written, or was torn, is left out."""
+    return [json.loads(line) for line in _whole_lines(Path(path))]
 
 
 class Progress:
@@ -186,26 +185,26 @@ def _whole_lines(path: Path) -> Iterator[str]:
             yield line
 
 
-def _cut_torn_line(path: Path) -> None:
-    """Truncate after the last newline: what follows was being written when the run died."""
+def _cut_after(path: Path, update: int) -> None:
+    """Truncate to the whole rows of updates up to ``update``."""
     if path.exists():
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            with path.open("r+b") as file:
-                file.truncate(whole)
+        kept = [line for line in _whole_lines(path) if json.loads(line)["update"] <= update]
+        os.truncate(path, sum(len(line.encode()) for line in kept))
 
 
 def _open_wandb(run: Run) -> Any:
-    try:
-        import wandb
-    except ImportError:
-        raise BadInput("logging.use_wandb = True needs Weights & Biases: pip install 'amarl_jax[wandb]'") from None
+    """A W&B run in the workdir; one that is resumed continues under the name it has there."""
+    import wandb
+
     settings = run.experiment.run
+    name = run.path / "wandb_id"
+    if not name.exists():
+        write_atomically(name, uuid.uuid4().hex[:8].encode())
     return wandb.init(
         project=settings.wandb_project,
         name=settings.exp_name,
+        id=name.read_text(),
         config=run.config.to_dict(),
         dir=str(run.path),
-        resume="allow" if run.resume else None,
+        resume="allow",
     )

@@ -1,9 +1,10 @@
 """Train the three agents: ``python -m amarl_jax.train --config=configs/fast_debug.py --workdir=DIR``.
 
-Writes DIR/config.json, DIR/metrics.jsonl (one object per update), DIR/tensorboard and DIR/checkpoints, shows progress
-with the time left, and closes with a table measured on fresh episodes of the frozen policies: shortfall, completion,
-information and belief accuracy held out, spread, and what maker and arbitrageur earned. The table is kept in
-DIR/evaluation.json, the learning curves in DIR/training.png.
+Writes DIR/config.json, DIR/metrics.jsonl (one object per update), DIR/tensorboard and DIR/checkpoints (the latest two
+and the best by E[-IS] - lambda I), shows progress with the time left, and closes with a table measured on fresh
+episodes of the frozen policies: shortfall, completion, information and belief accuracy held out, spread, and what maker
+and arbitrageur earned. The table is kept in DIR/evaluation.json, the learning curves in DIR/training.png. What is kept
+of an update that diverged is in DIR/postmortem, which --resume does not read.
 
   python -m amarl_jax.train --config=configs/default.py --config.training.lr_actor=1e-4
   python -m amarl_jax.train --resume --workdir=runs/default
@@ -25,7 +26,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from amarl_jax import cli, machine
+from amarl_jax import cli, cost, machine, postmortem
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.config import Experiment, game_of, steps_per_update
 from amarl_jax.errors import Diverged, Preempted
@@ -41,6 +42,7 @@ from amarl_jax.learn.program import advance, begin
 from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.learn.scoring import mine_log_posterior_one
 from amarl_jax.learn.state import TrainState
+from amarl_jax.learn.update import phase_names
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.preemption import StopRequest
@@ -49,11 +51,12 @@ from amarl_jax.types import Array
 from amarl_jax.workdir import Run, open_run, write_atomically
 
 SOURCES_AGREE_NATS = 0.02  # MINE and the belief may differ by this much before a run says so
+OBJECTIVE = "objective"  # the metric that the best checkpoint is kept by; larger is better
 SHOWN = {
-    "shortfall": "phase_a/execution/shortfall",
-    "completion": "phase_a/execution/completion",
-    "belief right": "phase_b/belief/final_accuracy",
-}  # what the progress line shows of the metrics
+    "shortfall": (0, "execution/shortfall"),
+    "completion": (0, "execution/completion"),
+    "belief right": (-1, "belief/final_accuracy"),
+}  # what the progress line shows: of the first or last phase of an update, a metric
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +94,7 @@ def run_training(run: Run) -> Trained:
     game = game_of(experiment)
     hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
     key_run, key_evaluation = jax.random.split(jax.random.key(experiment.run.seed))
-    with Checkpointer(run.checkpoints) as checkpoints:
+    with open_checkpoints(run) as checkpoints:
         if run.resume and checkpoints.latest_step() is not None:
             state = checkpoints.restore(jax.eval_shape(functools.partial(begin, game=game), key_run, hypers, params))
         else:
@@ -106,6 +109,11 @@ def run_training(run: Run) -> Trained:
     return Trained(state, game, hypers, params, evaluation, run.path)
 
 
+def open_checkpoints(run: Run) -> Checkpointer:
+    """The checkpoints of a run: the latest two and the best."""
+    return Checkpointer(run.checkpoints, best=OBJECTIVE, maximise=True)
+
+
 def _train_loop(
     run: Run, checkpoints: Checkpointer, state: TrainState, game: Game, hypers: Hypers, params: EnvParams
 ) -> TrainState:
@@ -113,7 +121,7 @@ def _train_loop(
     experiment = run.experiment
     settings, total = experiment.run, experiment.n_updates
     done, steps = int(state.update), steps_per_update(experiment)
-    with StopRequest() as stop, RunLog(run) as log, Progress(total, steps, done, settings.verbose) as progress:
+    with StopRequest() as stop, RunLog(run, done) as log, Progress(total, steps, done, settings.verbose) as progress:
         while done < total:
             started = time.perf_counter()
             chunk = min(settings.log_interval, total - done)
@@ -124,10 +132,10 @@ def _train_loop(
                 done += 1
                 clock = {"env_steps": done * steps, "wall_seconds": seconds, "wall_steps_per_second": steps / seconds}
                 log.write(done, row | clock)
-                _raise_if_diverged(done, row)
-            progress.advance(done, {name: rows[-1][key] for name, key in SHOWN.items() if key in rows[-1]})
+                _stop_if_diverged(run, done, row, state, game)
+            progress.advance(done, shown_metrics(rows[-1], game))
             if done % settings.checkpoint_interval == 0 or done >= total or stop.requested:
-                checkpoints.save(done, state)
+                checkpoints.save(done, state, {OBJECTIVE: rows[-1][OBJECTIVE]})
             if stop.requested and done < total:
                 raise Preempted(f"stopped at update {done} of {total}; continue with --resume --workdir={run.path}")
     return state
@@ -139,11 +147,24 @@ def _rows(measured: dict[str, Any], n_updates: int) -> Iterator[dict[str, float]
         yield {name: float(values[i]) for name, values in measured.items()}
 
 
-def _raise_if_diverged(update: int, row: dict[str, float]) -> None:
-    """Stop at the first update that leaves a network with a number that is not finite."""
-    broken = [name.removeprefix("finite/") for name, ok in row.items() if name.startswith("finite/") and ok == 0.0]
-    if broken:
-        raise Diverged(f"update {update}: parameters of {', '.join(broken)} are not finite")
+def shown_metrics(row: dict[str, float], game: Game) -> dict[str, float]:
+    """What the progress line shows of an update's metrics."""
+    phases = phase_names(game)
+    return {name: row[f"{phases[index]}/{metric}"] for name, (index, metric) in SHOWN.items()}
+
+
+def _stop_if_diverged(run: Run, update: int, row: dict[str, float], state: TrainState, game: Game) -> None:
+    """Stop at the first update with a term or a network that is not finite, and keep what it left."""
+    terms, networks = postmortem.not_finite(row, game)
+    if not terms and not networks:
+        return
+    folder = run.path / "postmortem"
+    try:
+        postmortem.save(folder, update, row, state)
+        kept = f"kept in {folder}"
+    except OSError as error:
+        kept = f"not kept: {error}"
+    raise Diverged(f"{postmortem.message(update, terms, networks)}; {kept}")
 
 
 @functools.partial(jax.jit, static_argnames=("game", "n_episodes"))
@@ -219,20 +240,10 @@ def main(values: flags.FlagValues) -> None:
     """Open the run that the flags ask for, and train it."""
     run = cli.open_from_flags(values)
     if values.dry_run:
-        print(describe(run))
+        print(machine.prepare(run.experiment.run))
+        cost.describe(run)
         return
     run_training(run)
-
-
-def describe(run: Run) -> str:
-    """What would run, without running it."""
-    experiment = run.experiment
-    game = game_of(experiment)
-    steps = steps_per_update(experiment)
-    return (
-        f"workdir {run.path}: {experiment.n_updates} updates of {steps:,} environment steps "
-        f"({game.learn.n_envs} environments x {game.market_spec.horizon} steps), nothing written"
-    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The folder of a run, and the rule that a run is never written over another."""
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ def open_run(
         config = _saved_config(path, overrides or {})
     assert config is not None
     experiment = configuration.resolve(config)
+    _require_wandb(experiment.run)
     if not resume:
         _refuse_another_run(path)
         if not dry_run:
@@ -64,6 +66,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _require_wandb(settings: configuration.RunSettings) -> None:
+    """Asked for and not installed is found out before anything is written."""
+    if settings.use_wandb and importlib.util.find_spec("wandb") is None:
+        raise BadInput("logging.use_wandb = True needs Weights & Biases: pip install 'amarl_jax[wandb]'")
 
 
 def _choose_path(config: ConfigDict | None, workdir: str | Path | None, resume: bool) -> Path:

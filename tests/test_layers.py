@@ -20,6 +20,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"config"},
     {"workdir", "machine", "preemption"},
     {"checkpoint", "runlog", "cli"},
+    {"postmortem", "cost"},
     {"evaluation", "adapters"},
     {"train", "evaluate", "sweep", "random_play", "replay_lobster", "__main__"},
 ]

@@ -1,6 +1,9 @@
 import io
 import json
 import math
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,16 +34,18 @@ def test_a_torn_last_line_is_cut_and_the_rest_kept(run):
     file = run.path / "metrics.jsonl"
     file.write_text('{"update": 1, "loss": 1.0}\n{"update": 2, "lo')
     assert read_metrics(file) == [{"update": 1, "loss": 1.0}]
-    with RunLog(run) as log:
+    with RunLog(run, done=1) as log:
         log.write(2, {"loss": 2.0})
     assert read_metrics(file) == [{"update": 1, "loss": 1.0}, {"update": 2, "loss": 2.0}]
 
 
-def test_an_update_done_again_after_a_resume_replaces_the_first(run):
+def test_rows_beyond_the_update_that_a_run_continues_from_are_cut(run):
     with RunLog(run) as log:
-        for update, loss in [(1, 1.0), (2, 2.0), (2, 3.0)]:
-            log.write(update, {"loss": loss})
-    assert [row["loss"] for row in read_metrics(run.path / "metrics.jsonl")] == [1.0, 3.0]
+        for update in (1, 2, 3):
+            log.write(update, {"loss": float(update)})
+    with RunLog(run, done=1) as log:
+        log.write(2, {"loss": 20.0})
+    assert read_metrics(run.path / "metrics.jsonl") == [{"update": 1, "loss": 1.0}, {"update": 2, "loss": 20.0}]
 
 
 def test_tensorboard_events_are_written(tmp_path):
@@ -51,12 +56,37 @@ def test_tensorboard_events_are_written(tmp_path):
     assert b"loss" in events.read_bytes()
 
 
-def test_wandb_without_the_extra_is_bad_input(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
-    overrides = {"logging.use_wandb": True, "logging.use_tensorboard": False}
-    run = open_run(configuration.load("configs/fast_debug.py", overrides), tmp_path / "run")
-    with pytest.raises(BadInput, match="wandb"):
-        RunLog(run)
+WANDB = {"logging.use_wandb": True, "logging.use_tensorboard": False, "logging.wandb_project": "hiding"}
+
+
+def test_wandb_without_the_extra_is_bad_input_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(BadInput, match=r"pip install 'amarl_jax\[wandb\]'"):
+        open_run(configuration.load("configs/fast_debug.py", WANDB), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_wandb_gets_every_finite_number_and_a_resumed_run_its_old_name(tmp_path, monkeypatch):
+    """A module of our own in W&B's place: what it is asked for is the whole of what we rely on."""
+    opened, logged = [], []
+
+    def init(**settings):
+        opened.append(settings)
+        return SimpleNamespace(log=lambda row, step: logged.append((step, row)), finish=lambda: logged.append("end"))
+
+    module = ModuleType("wandb")
+    module.init, module.__spec__ = init, ModuleSpec("wandb", None)
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    for resume in (False, True):
+        run = open_run(configuration.load("configs/fast_debug.py", WANDB), tmp_path / "run", resume=resume)
+        with RunLog(run, done=int(resume)) as log:
+            log.write(1 + resume, {"loss": 0.5, "mi": math.nan})
+    assert logged == [(1, {"loss": 0.5}), "end", (2, {"loss": 0.5}), "end"]
+    first, second = opened
+    assert first == second
+    assert (first["project"], first["name"], first["resume"]) == ("hiding", "fast_debug", "allow")
+    assert first["dir"] == str(tmp_path / "run")
+    assert first["config"]["logging"]["use_wandb"]
 
 
 def test_the_compiling_chunk_is_left_out_of_the_eta(monkeypatch):

@@ -1,11 +1,20 @@
 """The training command on a game that compiles in half a minute: what it writes, resumes, refuses and stops at."""
 
 import contextlib
+import dataclasses
+import errno
 import io
 import json
+import math
 import os
+import re
+import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import chex
@@ -18,6 +27,8 @@ from amarl_jax import cli, train
 from amarl_jax import config as configuration
 from amarl_jax.checkpoint import Checkpointer, load_agent, save_agent
 from amarl_jax.errors import BadInput, CheckpointMismatch
+from amarl_jax.learn.phases import metrics_measured
+from amarl_jax.learn.update import finite_networks, networks
 from amarl_jax.runlog import RunLog, read_metrics
 from amarl_jax.trees import count_parameters
 from amarl_jax.types import Agent
@@ -57,8 +68,8 @@ OVERRIDES = {
     "training.total_timesteps": N_UPDATES * STEPS_PER_UPDATE,
     "eval_episodes": 64,
     "checkpoint_interval": 2,
-    "compilation_cache_dir": "auto" if "JAX_COMPILATION_CACHE_DIR" in os.environ else "off",
 }
+ROOT = Path(__file__).parents[1]
 COMMAND = ["--config=configs/fast_debug.py", *(f"--config.{name}={value}" for name, value in OVERRIDES.items())]
 TOUCHED = (  # by machine.prepare
     "jax_default_matmul_precision",
@@ -77,11 +88,17 @@ class Finished(NamedTuple):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def jax_settings():
-    """JAX's own settings, put back afterwards; the programs of this file run for seconds, so they are not optimised."""
+def jax_settings(tmp_path_factory):
+    """JAX's own settings, put back afterwards; the programs of this file run for seconds, so they are not optimised.
+
+    A second process finds them compiled: the cache is the caller's, else one of our own.
+    """
     before = {name: getattr(jax.config, name) for name in TOUCHED}
     jax.config.update("jax_disable_most_optimizations", True)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+            patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
     jax.config.update("jax_disable_most_optimizations", False)
     for name, value in before.items():
         jax.config.update(name, value)
@@ -106,9 +123,8 @@ def tree(folder: Path):
 
 
 def numbers(workdir: Path):
-    """The rows of metrics.jsonl without the clock, in the order they were written; each update must be there once."""
+    """The rows of metrics.jsonl without the clock, in the order they were written."""
     rows = read_metrics(workdir / "metrics.jsonl")
-    assert len((workdir / "metrics.jsonl").read_text().splitlines()) == len(rows)
     return [{name: value for name, value in row.items() if not name.startswith("wall_")} for row in rows]
 
 
@@ -146,8 +162,10 @@ def test_a_run_leaves_its_configuration_metrics_events_and_checkpoints(finished)
     assert configuration.flatten(saved) == configuration.flatten(finished.config)
     (events,) = (workdir / "tensorboard").iterdir()
     assert b"phase_a/execution/shortfall" in events.read_bytes()
-    with Checkpointer(workdir / "checkpoints") as checkpoints:
+    with train.open_checkpoints(SimpleNamespace(checkpoints=workdir / "checkpoints")) as checkpoints:
         assert checkpoints.all_steps() == [2, 3], "at the interval and at the end"
+        objective = {row["update"]: row["objective"] for row in read_metrics(workdir / "metrics.jsonl")}
+        assert checkpoints.best_step() == max((2, 3), key=objective.get)
     assert sorted(path.name for path in workdir.iterdir()) == [
         "checkpoints",
         "config.json",
@@ -173,7 +191,7 @@ def test_every_update_writes_one_finite_row_with_the_promised_names(finished):
     rows = read_metrics(finished.trained.workdir / "metrics.jsonl")
     assert [row["update"] for row in rows] == [1, 2, 3]
     assert [row["env_steps"] for row in rows] == [STEPS_PER_UPDATE, 2 * STEPS_PER_UPDATE, 3 * STEPS_PER_UPDATE]
-    promised = {"wall_seconds", "wall_steps_per_second", *train.SHOWN.values()}
+    promised = {"wall_seconds", "wall_steps_per_second", "objective", "phase_b/belief/final_accuracy"}
     promised |= {f"phase_a/execution/{name}" for name in ("shortfall", "completion", "leakage", "reward", "entropy")}
     promised |= {f"phase_b/{agent}/{name}" for agent in ("maker", "arbitrageur") for name in ("pnl", "approx_kl")}
     promised |= {"phase_a/mine/loss", "phase_a/predictor/loss", "phase_b/belief/loss", "phase_b/critic/loss"}
@@ -183,6 +201,33 @@ def test_every_update_writes_one_finite_row_with_the_promised_names(finished):
         assert all(value is not None and np.isfinite(value) for value in row.values())
         assert row["wall_seconds"] > 0
         assert "phase_a/belief/loss" not in row, "what a phase does not measure is not reported"
+
+
+def test_the_objective_is_what_the_last_phase_paid_and_leaked(finished):
+    """``-IS - lambda I`` by hand, with the larger claim; its own bound is ln 2, and the return is another number."""
+    weight = float(finished.trained.hypers.leakage_weight)
+    for row in read_metrics(finished.trained.workdir / "metrics.jsonl"):
+        claims = [row[f"phase_b/information/{name}_nats"] for name in ("source", "belief")]
+        expected = -row["phase_b/execution/shortfall"] - weight * max(0.0, *claims)
+        assert row["objective"] == pytest.approx(expected, abs=1e-5)
+        assert max(claims) <= math.log(2) + 1e-6
+        assert row["objective"] != row["phase_b/execution/reward"]
+
+
+def test_the_progress_line_shows_a_joint_run_too(finished):
+    """Every metric of an update leads with the name of its phase; a joint one has a single phase."""
+    game = finished.trained.game
+    row = read_metrics(finished.trained.workdir / "metrics.jsonl")[0]
+    shown = train.shown_metrics(row, game)
+    assert shown == {
+        "shortfall": row["phase_a/execution/shortfall"],
+        "completion": row["phase_a/execution/completion"],
+        "belief right": row["phase_b/belief/final_accuracy"],
+    }
+    joint = dataclasses.replace(game, learn=dataclasses.replace(game.learn, alternating=False))
+    renamed = {f"joint/{name.partition('/')[2]}": value for name, value in row.items()}
+    assert renamed.keys() >= {f"joint/{name}" for name in metrics_measured(joint.phases()[0], joint)}
+    assert train.shown_metrics(renamed, joint).keys() == shown.keys()
 
 
 def test_the_closing_table_reports_the_evaluation(finished):
@@ -212,8 +257,22 @@ def test_the_same_seed_gives_the_same_run(finished, tmp_path):
         np.testing.assert_array_equal(again.evaluation.metrics[name], estimate, err_msg=name)
 
 
-def test_another_seed_gives_another_run(finished, tmp_path):
-    assert command(*COMMAND, f"--workdir={tmp_path / 'other'}", "--config.seed=1") == 0
+SWEPT = [  # everything the issue wants swept without compiling again
+    "--config.seed=1",
+    "--config.agents.execution.lambda_leakage=2.0",
+    "--config.training.lr_actor=1e-4",
+    "--config.training.lr_belief=1e-4",
+    "--config.environment.latency_ms.arbitrageur=50.0",
+    "--config.environment.latency_ms.market_maker=5.0",
+    "--config.environment.noise_trader_arrival_rate=1.5",
+    f"--config.training.total_timesteps={2 * STEPS_PER_UPDATE}",
+]
+
+
+def test_another_seed_and_other_swept_numbers_give_another_run_of_the_same_program(finished, tmp_path):
+    compiled = train.advance._cache_size()
+    assert command(*COMMAND, f"--workdir={tmp_path / 'other'}", *SWEPT) == 0
+    assert train.advance._cache_size() == compiled, "lambda, rates, latencies and seeds are numbers, not programs"
     ours, theirs = numbers(finished.trained.workdir)[0], numbers(tmp_path / "other")[0]
     assert ours["phase_a/execution/shortfall"] != theirs["phase_a/execution/shortfall"]
 
@@ -235,23 +294,71 @@ def test_a_run_stopped_by_a_signal_and_resumed_equals_one_that_was_not(finished,
 
 
 def test_a_run_that_died_between_row_and_checkpoint_repeats_the_update(finished, tmp_path, monkeypatch, capsys):
+    """The workdir turns read-only: simulated, as permission bits do not bind a test that root runs."""
     workdir = tmp_path / "run"
     save = Checkpointer.save
 
-    def full_disk(checkpoints, step, state, metrics=None):
+    def read_only(checkpoints, step, state, metrics=None):
         if step == 3:
-            raise OSError(28, "No space left on device")
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(workdir))
         save(checkpoints, step, state, metrics)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpointer, "save", full_disk)
+        patch.setattr(Checkpointer, "save", read_only)
         assert command(*COMMAND, f"--workdir={workdir}") == 1
-    assert "No space left" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "Read-only file system" in error
+    assert [row["update"] for row in numbers(workdir)] == [1, 2, 3], "update 3 is on record, and not saved"
     assert command("--resume", f"--workdir={workdir}") == 0
-    written = (workdir / "metrics.jsonl").read_text().splitlines()
-    assert len(written) == 4, "update 3 was written twice, and the last one counts"
-    clockless = [{k: v for k, v in row.items() if "wall_" not in k} for row in read_metrics(workdir / "metrics.jsonl")]
-    assert clockless == numbers(finished.trained.workdir)
+    assert numbers(workdir) == numbers(finished.trained.workdir)
+
+
+def test_a_killed_run_is_continued_by_another_process_as_if_nothing_had_been(finished, tmp_path):
+    """SIGKILL in the second save or later; the metrics file and the learner equal those of one process, bit for bit."""
+    workdir = tmp_path / "run"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "JAX_NUM_CPU_DEVICES": str(jax.config.jax_num_cpu_devices),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
+    trainer = [sys.executable, "-m", "amarl_jax.train", *COMMAND, f"--workdir={workdir}"]
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(
+            [*trainer, "--config.checkpoint_interval=1"], cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
+        deadline = time.monotonic() + 600
+        while process.poll() is None and time.monotonic() < deadline:
+            if (workdir / "checkpoints" / "1").exists() and any(workdir.glob("checkpoints/*orbax-checkpoint-tmp")):
+                process.kill()
+                break
+            time.sleep(0.0005)
+        assert process.wait(timeout=60) == -signal.SIGKILL, (tmp_path / "output").read_text()
+    with Checkpointer(workdir / "checkpoints") as checkpoints:
+        saved = checkpoints.latest_step()
+    assert saved in (1, 2)
+    assert command("--resume", f"--workdir={workdir}") == 0
+    assert numbers(workdir) == numbers(finished.trained.workdir)
+    assert_equal_states(saved_state(workdir, finished.trained.state), finished.trained.state)
+
+
+def test_a_workdir_of_other_shapes_is_refused_with_the_differing_arrays_named(finished, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished.trained.workdir, workdir)
+    saved = json.loads((workdir / "config.json").read_text())
+    saved["networks"]["execution_actor"]["hidden_dims"] = [9]
+    (workdir / "config.json").write_text(json.dumps(saved))
+    before = tree(workdir)
+    assert command("--resume", f"--workdir={workdir}") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    layers = "agents/execution/params/params/MLP_0"
+    assert f"{layers}/Dense_0/kernel (float32[24, 8] saved, float32[24, 9] here)" in error
+    assert f"{layers}/Dense_1/kernel (float32[8, 7] saved, float32[9, 7] here)" in error
+    assert "maker" not in error
+    assert "critic" not in error
+    assert tree(workdir) == before
 
 
 def test_resuming_a_finished_run_repeats_the_table_and_changes_no_metric(finished, capsys):
@@ -264,22 +371,37 @@ def test_resuming_a_finished_run_repeats_the_table_and_changes_no_metric(finishe
 
 
 @pytest.mark.parametrize(
-    ("rates", "broken"),
+    ("rates", "term", "broken"),
     [
-        ({"lr_actor": 1e38}, ["arbitrageur", "execution", "maker"]),
-        ({"lr_belief": 1e38, "weight_decay": 100.0}, ["belief"]),  # the others decay by a tenth per step
+        ({"lr_actor": 1e38}, "phase_b/", ["arbitrageur", "execution", "maker"]),  # in the only step of phase A
+        ({"lr_belief": 1e38, "weight_decay": 100.0}, None, ["belief"]),  # the others decay by a tenth per step
+        # MINE's second step meets the result of its first; phase B then pays a leakage that is no number to the critic
+        ({"lr_mine": 1e38}, "phase_a/mine/loss", ["critic", "predictor", "statistics"]),
     ],
 )
-def test_networks_that_are_not_finite_stop_the_run_by_name(rates, broken, finished, tmp_path, capsys):
+def test_what_is_not_finite_stops_the_run_by_name(rates, term, broken, finished, tmp_path, capsys):
     """Learning rates that take parameters beyond float32 in the first update, those of the belief in its last step."""
+    workdir = tmp_path / "run"
     overrides = [f"--config.training.{name}={value}" for name, value in rates.items()]
-    assert command(*COMMAND, f"--workdir={tmp_path / 'run'}", *overrides) == 3
+    assert command(*COMMAND, f"--workdir={workdir}", "--config.checkpoint_interval=1", *overrides) == 3
     error = capsys.readouterr().err
-    assert error == f"error: update 1: parameters of {', '.join(broken)} are not finite\n"
-    (row,) = read_metrics(tmp_path / "run" / "metrics.jsonl")
-    assert sorted(name for name, value in row.items() if name.startswith("finite/") and not value) == [
+    assert error.count("\n") == 1
+    assert error.startswith(f"error: update 1: {term or 'parameters of belief not finite'}")
+    assert f"parameters of {', '.join(broken)}" in error
+    (row,) = read_metrics(workdir / "metrics.jsonl")
+    assert {name for name, value in row.items() if name.startswith("finite/") and not value} == {
         f"finite/{name}" for name in broken
-    ], "the row that shows it has been written"
+    }, "the row that shows it has been written"
+    assert f"kept in {workdir / 'postmortem'}" in error
+    kept = json.loads((workdir / "postmortem" / "metrics.json").read_text())
+    assert kept["update"] == 1
+    assert {name for name, value in kept.items() if value in ("nan", "inf", "-inf")} == {
+        name for name, value in row.items() if value is None
+    }
+    with Checkpointer(workdir / "postmortem" / "state") as checkpoints:
+        state = checkpoints.restore(finished.trained.state)
+    assert {name for name, ok in finite_networks(state).items() if not ok} == {f"finite/{name}" for name in broken}
+    assert not list((workdir / "checkpoints").iterdir()), "nothing of it is where a resume would look"
 
 
 def test_a_workdir_that_holds_a_run_is_refused_and_stays_as_it_is(finished, capsys):
@@ -291,11 +413,25 @@ def test_a_workdir_that_holds_a_run_is_refused_and_stays_as_it_is(finished, caps
     assert tree(finished.trained.workdir) == before
 
 
-def test_a_dry_run_says_what_would_run_and_writes_nothing(tmp_path, monkeypatch, capsys):
+def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert command(*COMMAND, "--dry_run") == 0
-    assert "runs/fast_debug: 3 updates of 192 environment steps (8 environments x 12 steps)" in capsys.readouterr().out
+    text = capsys.readouterr().out
     assert not tree(tmp_path)
+    assert "runs/fast_debug: 3 updates of 192 environment steps (8 environments x 12 steps)" in text
+    state = finished.trained.state
+    for name, network in networks(state).items():
+        assert re.search(rf"{name} +{count_parameters(network.params):,} ", text), name
+    assert re.search(r"execution +263 +24x8, 8x7 *\n", text)
+    (state_mib,) = re.findall(r"learner +([\d.]+) MiB +per lane", text)
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(state.replace(key=jax.random.key_data(jax.random.key(0)))))
+    assert float(state_mib) * 2**20 == pytest.approx(held, rel=0.1), "XLA's arguments are the learner"
+    assert re.search(r"scratch +[\d.]+ MiB +per environment", text)
+    assert re.search(r"environments that fit +[\d,]+ +in 90% of the [\d.]+ GiB that are free, in one lane", text)
+    assert re.search(r"lanes that fit +[\d,]+ +in 90% of the [\d.]+ GiB that are free, of 8 environments", text)
+    parts = {name: float(flops) for name, flops in re.findall(r"(.+?)  +([\d.]+) +MFLOP per environment step", text)}
+    assert parts.pop("all") == pytest.approx(sum(parts.values()), abs=0.005)
+    assert {"belief, one token per step", "PPO, actors and critic", "training the belief"} <= parts.keys()
 
 
 def test_one_agent_is_counted_saved_and_loaded(finished, tmp_path):

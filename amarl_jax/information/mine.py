@@ -109,6 +109,22 @@ def log_posterior(scores: Array, prior: Array | float) -> Array:
     return jax.nn.log_softmax(scores + _last_axis(log_prior(prior), scores.ndim), axis=-1)
 
 
+def claimed_information(posterior_one: Array, labels: Array, prior: Array | float) -> Array:
+    """``E log p(z | F) / p(z)``, what a posterior claims to know of z, nats, [].
+
+    Barber-Agakov: a lower bound of I(z; F) on episodes the posterior was not fitted to.
+
+    Args:
+      posterior_one: [B], P(z = 1 | F), clipped to [1e-6, 1 - 1e-6].
+      labels: [B] int.
+      prior: p_z, [].
+    """
+    chex.assert_equal_shape([posterior_one, labels])
+    p = jnp.clip(posterior_one, 1e-6, 1.0 - 1e-6)
+    log_ratio = jnp.log(jnp.stack([1.0 - p, p], axis=-1)) - log_prior(prior)[None]
+    return joint_mean(log_ratio, labels, prior)
+
+
 def leakage_increments(log_posterior_one: Array, prior: Array | float) -> Array:
     """What each step of an episode adds to the information about z = 1, [T] nats, a reward and never a gradient.
 

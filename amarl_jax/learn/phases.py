@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from amarl_jax.information.mine import claimed_information
 from amarl_jax.learn import sources
 from amarl_jax.learn.experience import market_experience
 from amarl_jax.learn.game import AGENT_NAMES, Game
@@ -84,10 +85,13 @@ def play_and_learn(
     """
     key, key_play, key_learn = jax.random.split(state.key, 3)
     state = state.replace(key=key)
-    trajectory = play(key_play, state, game, hypers, params)
-    scores = score(state, trajectory, game, hypers, params)
-    experience = market_experience(trajectory, scores.reward, game, params)
-    batch = make_batch(state.critic.params, experience, game, hypers)
+    with jax.named_scope("play"):
+        trajectory = play(key_play, state, game, hypers, params)
+    with jax.named_scope("score"):
+        scores = score(state, trajectory, game, hypers, params)
+    with jax.named_scope("advantages"):
+        experience = market_experience(trajectory, scores.reward, game, params)
+        batch = make_batch(state.critic.params, experience, game, hypers)
     branches = [
         functools.partial(_learn, trained=trained, game=game, hypers=hypers, params=params) for trained in game.phases()
     ]
@@ -115,14 +119,18 @@ def _learn(
     key_mine, key_belief, key_improve = jax.random.split(key, 3)
     metrics = dict.fromkeys(learned_metric_names(), jnp.float32(0.0))
     if Agent.EXECUTION in trained:
-        state, fitted = sources.fit_mine(key_mine, state, trajectory, game, hypers, params)
+        with jax.named_scope("mine"):
+            state, fitted = sources.fit_mine(key_mine, state, trajectory, game, hypers, params)
         metrics |= fitted
-        state, fitted = sources.fit_predictor(state, trajectory, game, hypers)
+        with jax.named_scope("predictor"):
+            state, fitted = sources.fit_predictor(state, trajectory, game, hypers)
         metrics |= fitted
     if Agent.MAKER in trained:
-        state, fitted = sources.fit_belief(key_belief, state, trajectory, game, hypers)
+        with jax.named_scope("belief"):
+            state, fitted = sources.fit_belief(key_belief, state, trajectory, game, hypers)
         metrics |= fitted
-    state, improved = improve(key_improve, state, batch, game.improved(trained), game, hypers)
+    with jax.named_scope("ppo"):
+        state, improved = improve(key_improve, state, batch, game.improved(trained), game, hypers)
     return state, metrics | improved
 
 
@@ -140,7 +148,12 @@ def metrics_measured(trained: tuple[Agent, ...], game: Game) -> tuple[str, ...]:
 
 
 def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -> dict[str, Array]:
-    """What one rollout says of the game, scalars; money in reward units, information in nats."""
+    """What one rollout says of the game, scalars; money in reward units, information in nats.
+
+    ``information/*_nats`` are what the leakage source and the maker's belief claim of the episode's end. Both read
+    the rollout before they are fitted to it, so both bound I(z; F) from below.
+    """
+    prior = params.informed_probability
     informed = trajectory.z.astype(jnp.float32)
     n_informed = jnp.maximum(jnp.sum(informed), 1.0)
 
@@ -148,7 +161,7 @@ def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -
         return jnp.sum(informed * x) / n_informed
 
     belief = trajectory.belief
-    right = (belief[:, -1] > params.informed_probability) == (trajectory.z == 1)
+    right = (belief[:, -1] > prior) == (trajectory.z == 1)
     position = trajectory.direction * trajectory.output.inventory[:, -1, 0]
     counters = trajectory.final.book.counters
     return {
@@ -166,6 +179,8 @@ def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -
         "arbitrageur/reward": jnp.mean(jnp.sum(scores.reward[..., Agent.ARBITRAGEUR], axis=1)),
         "arbitrageur/pnl": jnp.mean(jnp.sum(scores.terms.arbitrageur_pnl, axis=1)),
         "arbitrageur/snipe_lots": jnp.mean(jnp.sum(1.0 * trajectory.output.snipe_lots, axis=1)),
+        "information/source_nats": claimed_information(jnp.exp(scores.log_posterior[:, -1]), trajectory.z, prior),
+        "information/belief_nats": claimed_information(belief[:, -1], trajectory.z, prior),
         "belief/final_accuracy": jnp.mean(1.0 * right),
         "belief/mean": jnp.mean(belief),
         "market/spread_ticks": jnp.mean(1.0 * trajectory.output.tape.spread_ticks),

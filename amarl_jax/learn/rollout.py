@@ -114,7 +114,8 @@ def _play_step(
     decisions = [decision for _, decision in acted]
     actions = Actions(*(decision.action for decision in decisions))
     state, output = market.step(key_env, carry.state, actions, params)
-    memory, posterior, hidden = belief.read(carry.memory, output.tape, time, params)
+    with jax.named_scope("decode"):
+        memory, posterior, hidden = belief.read(carry.memory, output.tape, time, params)
     after = _Carry(state, memory, posterior, tuple(memory for memory, _ in acted))
     return after, {
         "output": output,

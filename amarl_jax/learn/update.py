@@ -12,7 +12,10 @@ from amarl_jax.market.params import EnvParams
 from amarl_jax.trees import all_finite
 from amarl_jax.types import Agent, Array
 
-PHASE_NAMES = ("phase_a", "phase_b")
+
+def phase_names(game: Game) -> tuple[str, ...]:
+    """What leads the metrics of each of ``game.phases()``."""
+    return ("phase_a", "phase_b") if game.learn.alternating else ("joint",)
 
 
 def update(state: TrainState, hypers: Hypers, params: EnvParams, game: Game) -> tuple[TrainState, dict[str, Array]]:
@@ -25,7 +28,8 @@ def update(state: TrainState, hypers: Hypers, params: EnvParams, game: Game) -> 
         game: static bundle, closed over by the compiled program.
 
     Returns:
-        The learner after the update and a flat mapping of scalar metrics; phase names lead their keys.
+        The learner after the update and a flat mapping of scalar metrics; phase names lead their keys, and
+        ``objective`` is what the execution agent is after, by which the best learner is chosen.
     """
     schedule = [index for index, agents in enumerate(game.phases()) for _ in range(game.episodes_per_phase(agents))]
 
@@ -34,8 +38,21 @@ def update(state: TrainState, hypers: Hypers, params: EnvParams, game: Game) -> 
 
     state, rows = jax.lax.scan(body, state, jnp.array(schedule, jnp.int32))
     metrics = _average_by_phase(rows, schedule, game)
+    metrics["objective"] = objective(metrics, phase_names(game)[-1], hypers)
     state = state.replace(update=state.update + 1)
     return state, metrics | finite_networks(state)
+
+
+def objective(metrics: dict[str, Array], phase: str, hypers: Hypers) -> Array:
+    """``E[-IS | z = 1] - lambda I`` of the rollouts of one phase, in reward units (design: section 6).
+
+    Never the return, which pays for what the source of the day believes. The last phase of an alternating update plays
+    the execution policy that is saved after it. I is the larger of two lower bounds, the claims of the leakage source
+    and of the belief on episodes neither was fitted to, and at least 0; a detector that lags flatters a policy still.
+    """
+    claims = [metrics[f"{phase}/information/{name}_nats"] for name in ("source", "belief")]
+    information = jnp.maximum(jnp.maximum(*claims), 0.0)
+    return -metrics[f"{phase}/execution/shortfall"] - hypers.leakage_weight * information
 
 
 def networks(state: TrainState) -> dict[str, Trained]:
@@ -56,9 +73,8 @@ def finite_networks(state: TrainState) -> dict[str, Array]:
 
 def _average_by_phase(rows: dict[str, Array], schedule: list[int], game: Game) -> dict[str, Array]:
     """Means over each phase's rollouts, named ``phase/metric``, of what was measured in that phase."""
-    names = PHASE_NAMES if game.learn.alternating else ("joint",)
     metrics: dict[str, Array] = {}
-    for index, (name, trained) in enumerate(zip(names, game.phases(), strict=True)):
+    for index, (name, trained) in enumerate(zip(phase_names(game), game.phases(), strict=True)):
         mine = slice(schedule.index(index), schedule.index(index) + schedule.count(index))
         measured = (set(rows) - set(learned_metric_names())) | set(metrics_measured(trained, game))
         metrics |= {f"{name}/{key}": jnp.mean(rows[key][mine]) for key in sorted(measured)}
