@@ -175,12 +175,12 @@ def _table_rows(measures: Mapping[str, Measure]) -> Iterator[tuple[str, str, str
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     """What to evaluate, on how many episodes, and where to write."""
     flags.DEFINE_string("workdir", None, "Folder of the run, or of the sweep.", values)
-    flags.DEFINE_integer("lane", None, "Lane of a sweep, from 0; a single run has none.", values)
-    flags.DEFINE_integer("n_episodes", 1024, "Fresh episodes, both classes together.", values, lower_bound=FEWEST)
+    flags.DEFINE_integer("lane", None, "Lane of a sweep, from 0; a single run has none.", flag_values=values)
+    flags.DEFINE_integer("n_episodes", 1024, "Fresh episodes, both classes together.", FEWEST, flag_values=values)
     flags.DEFINE_string("output", None, "Folder to write; default WORKDIR/evaluation[_LANE].", values)
     flags.DEFINE_boolean("plot", False, "Play the baselines too, and draw the figures.", values)
     flags.DEFINE_boolean("deterministic", False, "Policies play the mode of their heads.", values)
-    flags.DEFINE_integer("seed", 0, "Another seed plays other fresh episodes.", values, lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Another seed plays other fresh episodes.", 0, flag_values=values)
 
 
 if __name__ == "__main__":

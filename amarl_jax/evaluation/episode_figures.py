@@ -122,11 +122,8 @@ def draw_fills(episodes: str | Path, path: str | Path) -> list[str]:
         z, completion, shortfall = archive["z"], archive["completion"], archive["shortfall_ticks"]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    panels = (
-        (left, completion, "share of the parent order done"),
-        (right, shortfall, "shortfall, ticks per parent lot"),
-    )
-    for axis, values, label in panels:
+    done, cost = "share of the parent order done", "shortfall, ticks per parent lot"
+    for axis, values, label in ((left, completion, done), (right, shortfall, cost)):
         informed = values[z == 1]
         axis.hist(informed, N_FILL_BINS, color=BLUE, edgecolor="white", linewidth=0.3)
         axis.axvline(informed.mean(), color=RED, linestyle="--", label=f"mean {informed.mean():.2f}")

@@ -59,9 +59,18 @@ def _draw_market(axis: Axes, table: Mapping[str, Any]) -> None:
         axis.errorbar(
             x, y, **wide, fmt=marker, color=colour, markersize=7, elinewidth=1, markerfacecolor="white", label=label
         )
-        axis.annotate(str(number), (x, y), xytext=(7, 4), textcoords="offset points", fontsize="small")
-    hull = _lower_envelope(points)
-    axis.plot(*hull.T, color="0.7", linewidth=1.0, zorder=0, label="mixing two by a private coin: no worse than this")
+        below = -12 if number % 2 else 4
+        axis.annotate(str(number), (x, y), xytext=(7, below), textcoords="offset points", fontsize="small")
+    corners = _lower_envelope(np.maximum(points, [0.0, -np.inf]))
+    nats = np.linspace(corners[0, 0], corners[-1, 0], 200)  # straight in I, so curved on this axis
+    axis.plot(
+        nats,
+        np.interp(nats, *corners.T),
+        color="0.7",
+        linewidth=1.0,
+        zorder=0,
+        label="mixing two by a private coin: no worse than this",
+    )
     axis.axvline(0.0, color="0.6", linewidth=0.8)
     axis.set_xticks(
         [0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.693], ["0", "0.01", "0.02", "0.05", "0.1", "0.2", "0.4", "ln 2"]
@@ -76,11 +85,16 @@ def _lower_envelope(points: np.ndarray) -> np.ndarray:
     ordered = points[np.lexsort((points[:, 1], points[:, 0]))]
     chain: list[np.ndarray] = []
     for point in ordered:
-        while len(chain) > 1 and np.cross(chain[-1] - chain[-2], point - chain[-2]) <= 0:
+        while len(chain) > 1 and _turn(chain[-2], chain[-1], point) <= 0:
             chain.pop()
         chain.append(point)
     corners = np.array(chain)
     return corners[: int(np.argmin(corners[:, 1])) + 1]
+
+
+def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
+    """Positive where a, b, c turn left."""
+    return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
 
 
 def _draw_frontier(axis: Axes, lanes: str | Path) -> None:

@@ -96,8 +96,8 @@ def _choose_lane(path: Path, lanes: list[dict[str, Any]], lane: int | None) -> d
             raise BadInput(f"--lane={lane}: {path} holds a single run, which has no lanes; leave --lane out")
         return None
     if lane is None or not 0 <= lane < len(lanes):
-        given = "is needed" if lane is None else f"={lane} does not exist"
-        raise BadInput(f"--lane {given}: {path} holds a sweep of lanes 0 to {len(lanes) - 1}")
+        trouble = "--lane is needed" if lane is None else f"--lane={lane} does not exist"
+        raise BadInput(f"{trouble}: {path} holds a sweep of lanes 0 to {len(lanes) - 1}")
     return lanes[lane]
 
 

@@ -1,6 +1,7 @@
 """The main figure: what the penalty lambda does to detection and execution, drawn from a sweep's files."""
 
 import json
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,15 @@ DEFINITIONS = {  # of lambda*: name in the file, label, line style
     "lambda_chi": ("steepest accuracy", "-."),
     "lambda_eq": ("I < 0.01 from here", ":"),
 }
-SIMPLEST_SEEDS = 2  # fewer have no interval
+LINEAR_KL = 0.1  # nats: the KL axis is linear up to here, logarithmic beyond
+PINK = STYLES[3][0]
+FEWEST_SEEDS = 2  # fewer have no interval
 
 
 def draw_transition(
     lanes: str | Path, path: str | Path, located: str | Path | None = None, theory: str | Path | None = None
 ) -> list[str]:
-    """I, KL, accuracy, shortfall and fill rate against lambda: seeds, their mean with its 95% interval, lambda*, theory.
+    """I, KL, accuracy, shortfall and fill rate against lambda: seeds, means with 95% intervals, lambda*, theory.
 
     Args:
         lanes: ``lanes.csv`` of a sweep; every arm is drawn.
@@ -53,6 +56,7 @@ def draw_transition(
             _draw_located(axis, found)
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
+    axes[0, 1].set_yscale("asinh", linear_width=LINEAR_KL)
     axes[0, 0].axhline(np.log(2.0), color="0.6", linewidth=0.8)
     axes[0, 2].axhline(0.5, color="0.6", linewidth=0.8)
     _label_penalty(axes, table)
@@ -67,7 +71,7 @@ def mean_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values: [S, L].
     """
     n = len(values)
-    if n < SIMPLEST_SEEDS:
+    if n < FEWEST_SEEDS:
         return values.mean(axis=0), np.full(values.shape[1], np.nan)
     half = special.stdtrit(n - 1, 0.975) * values.std(axis=0, ddof=1) / np.sqrt(n)
     return values.mean(axis=0), half
@@ -103,7 +107,7 @@ def _draw_located(axis: Axes, found: Mapping[str, Any]) -> None:
                 location["value"], linestyle=style, color=STYLES[3][0], linewidth=1.2, label=f"lambda*: {label}"
             )
         if isinstance(location["lower"], float) and isinstance(location["upper"], float):
-            axis.axvspan(location["lower"], location["upper"], color=STYLES[3][0], alpha=0.1, linewidth=0)
+            axis.axvspan(location["lower"], location["upper"], color=PINK, alpha=0.1, linewidth=0)
 
 
 def _label_penalty(axes: np.ndarray, table: LaneTable) -> None:
@@ -128,12 +132,15 @@ def _draw_key(key: Axes, legend_of: Axes, found: Mapping[str, Any] | None) -> No
     lines = [f"{label}: {_text(found[name])}" for name, (label, _) in DEFINITIONS.items()]
     lines += [f"width (asinh axis): {_text(found['width'])}", f"shape: {found['kind']}"]
     lines += [f"verdict: {found['verdict']}"] if "verdict" in found else []
+    lines = [part for line in lines for part in textwrap.wrap(line, 52)]
     key.text(0.02, 0.02, "\n".join(lines), fontsize="small", va="bottom", transform=key.transAxes)
 
 
 def _text(location: Mapping[str, Any]) -> str:
     number = lambda x: f"{x:.2f}" if isinstance(x, float) else str(x)  # noqa: E731
+    if location["value"] is None and location["lower"] in (None, location["note"]):
+        return str(location["note"])
     value = location["note"] if location["value"] is None else number(location["value"])
     if location["lower"] is None:
-        return f"{value}, interval not determined" if location["value"] is not None else value
+        return f"{value}, interval not determined"
     return f"{value} [{number(location['lower'])}, {number(location['upper'])}]"
