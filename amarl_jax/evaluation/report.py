@@ -85,9 +85,13 @@ def report(key: Array, episodes: FrozenEpisodes, evaluation: Evaluation) -> dict
 def _reference_others(episodes: FrozenEpisodes, metrics: Mapping[str, Estimate]) -> dict[str, Measure]:
     """The reference's keys of maker, arbitrageur and market."""
     volatility = mean_and_error(episodes.volatility_ticks)
-    money, to_value = "tick-lots per episode", "cash and inventory marked to V"
+    money = "tick-lots per episode"
+    rows = episodes.summary
+    economic = mean_and_error(rows.maker_pnl - rows.adverse_selection)
+    spread = "spread captured against mid plus revaluation, before adverse selection"
     return {
-        "eval/mm/pnl_mean": _measure(metrics["maker/pnl_tick_lots"], money, f"{to_value}, adverse selection in"),
+        "eval/mm/pnl_mean": _measure(metrics["maker/pnl_tick_lots"], money, spread),
+        "eval/maker/economic_pnl_tick_lots": _measure(economic, money, "PnL less adverse selection: marked to V"),
         "eval/mm/adverse_selection_mean": _measure(
             metrics["maker/adverse_selection_tick_lots"], money, "sum q D (V - mid) over its fills"
         ),
@@ -95,7 +99,7 @@ def _reference_others(episodes: FrozenEpisodes, metrics: Mapping[str, Estimate])
             metrics["maker/belief_accuracy_mean"], "probability", "given to the truth, mean over steps"
         ),
         "eval/mm/avg_spread_mean": _measure(metrics["maker/quoted_spread_ticks"], "ticks", "ask - bid it quotes"),
-        "eval/arb/pnl_mean": _measure(metrics["arbitrageur/pnl_tick_lots"], money, to_value),
+        "eval/arb/pnl_mean": _measure(metrics["arbitrageur/pnl_tick_lots"], money, "marked to V"),
         "eval/market/realized_vol_mean": _measure(volatility, "ticks per sqrt(step)", "of the mid"),
         "eval/market/total_volume_mean": _measure(metrics["market/traded_lots"], "lots per episode", "traded"),
     }

@@ -44,8 +44,8 @@ def main() -> None:
     where = document["provenance"]
     lines = [
         f"Command `{where['command']}`, seed {where['seed']}, commit `{where['commit'][:10]}`,",
-        f"{document['cpu_seconds']:.0f} CPU seconds on {where['hardware']['processor']}. ± is one standard error; KL of",
-        "the trajectory with its 95% interval, by the same fresh detector as I and accuracy.",
+        f"{document['cpu_seconds']:.0f} CPU seconds on {where['hardware']['processor']}.",
+        "± is one standard error; KL of the trajectory, by the detector of I and accuracy, with its 95% interval.",
     ]
     for name, rows in document["markets"].items():
         episodes = next(iter(rows.values()))["n_episodes"]
