@@ -1,6 +1,7 @@
 """Figures of episodes, drawn from ``episodes.npz``: one of them step by step, all orders, all fills."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ def _draw_prices(axis: Axes, step: np.ndarray, one: dict[str, np.ndarray]) -> No
         for limit, face, kind in ((1, "white", "limit"), (0, BLUE, "market")):
             rows = (one["acts"] == 1) & (side == sign) & (one["is_limit"] == limit)
             if rows.any():
-                style = {"marker": marker, "facecolor": face, "edgecolor": BLUE, "zorder": 3}
+                style: dict[str, Any] = {"marker": marker, "facecolor": face, "edgecolor": BLUE, "zorder": 3}
                 area = 8.0 + 4.0 * one["lots"][rows]
                 axis.scatter(step[rows], price[rows], area, label=f"child {word}, {kind}", **style)
     axis.legend(fontsize="small", ncols=2)

@@ -54,7 +54,7 @@ def _draw_market(axis: Axes, table: Mapping[str, Any]) -> None:
     for number, ((name, row), (x, y)) in enumerate(zip(table.items(), points, strict=True), start=1):
         marker, colour = next((marker, colour) for part, marker, colour in FAMILIES if part in name)
         error = {"xerr": row["information_nats"]["stderr"], "yerr": row["shortfall_ticks"]["stderr"]}
-        wide = {side: NORMAL_95 * value for side, value in error.items()}
+        wide: dict[str, Any] = {side: NORMAL_95 * value for side, value in error.items()}
         label = f"{number} {name.replace('_', ' ')}, {row['completion']['value']:.0%} filled"
         axis.errorbar(
             x, y, **wide, fmt=marker, color=colour, markersize=7, elinewidth=1, markerfacecolor="white", label=label

@@ -139,7 +139,8 @@ def spread_toxicity(rng: np.random.Generator, moments: np.ndarray) -> tuple[floa
         correlation = (xy - x * y) / np.sqrt(np.maximum(xx - x**2, 0.0) * np.maximum(yy - y**2, 0.0))
     if not np.isfinite(correlation).all():
         return math.nan, math.nan, math.nan
-    return float(correlation[0]), *(float(limit) for limit in np.quantile(correlation[1:], (0.025, 0.975)))
+    lower, upper = np.quantile(correlation[1:], (0.025, 0.975))
+    return float(correlation[0]), float(lower), float(upper)
 
 
 def order_columns(orders: ChildOrders, chosen: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The scripted execution policies that a learned one is held against, by name, and one program for all of them."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -79,7 +80,7 @@ class Choice:
             memory, decision = policy.act(key, carry[i], view, params)
             return (*carry[:i], memory, *carry[i + 1 :]), decision.action
 
-        branches = [lambda i=i, policy=policy: branch(i, policy) for i, policy in enumerate(self.policies)]
+        branches = [functools.partial(branch, i, policy) for i, policy in enumerate(self.policies)]
         carry, action = jax.lax.switch(self.index, branches)
         return carry, Decision(action, (), jnp.float32(0.0))
 
