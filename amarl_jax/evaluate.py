@@ -30,6 +30,7 @@ from amarl_jax import cli, machine
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import baselines, runs
 from amarl_jax.evaluation.episode_figures import draw_episode, draw_fills, draw_flow
+from amarl_jax.evaluation.episodes import EpisodeSummary
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
 from amarl_jax.evaluation.plane_figure import draw_plane
@@ -42,7 +43,6 @@ from amarl_jax.types import Array
 from amarl_jax.workdir import write_atomically
 
 FEWEST = 20  # episodes that a detector can be cross-fitted on
-LEARNED = "learned"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +78,7 @@ def evaluate(
         raise BadInput(f"n_episodes = {n_episodes}: must be at least {FEWEST}, for a detector to be trained on")
     run = run if isinstance(run, FrozenRun) else runs.load(run, lane)
     key_play, key_detector, key_bootstrap, _ = _keys(run, seed)
-    played = play_frozen(key_play, run.state, run.hypers, run.params, run.game, n_episodes, deterministic)
-    episodes = jax.tree.map(np.asarray, played)
+    episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
     scale = _scale(run)
     evaluation = evaluate_summaries(key_detector, episodes.summary, scale.prior, scale.unit_ticks, scale.tick_bps)
     return Evaluated(report(key_bootstrap, episodes, evaluation), episodes, evaluation)
@@ -87,14 +86,18 @@ def evaluate(
 
 def compare_baselines(run: FrozenRun, n_episodes: int, deterministic: bool = False, seed: int = 0) -> dict[str, Any]:
     """Rows of the learned execution policy and of every baseline in its place, against the same frozen others."""
-    names = (LEARNED, *make_baselines(run.game.market_spec))
+    names = ("learned", *make_baselines(run.game.market_spec))
 
-    def play(key: Array, i: int) -> Any:
-        chosen = jnp.int32(i - 1)
-        played = play_frozen(key, run.state, run.hypers, run.params, run.game, n_episodes, deterministic, chosen)
-        return played.summary
+    def play(key: Array, i: int) -> EpisodeSummary:
+        return _play(run, key, i - 1, n_episodes, deterministic).summary
 
     return baselines.rows(_keys(run, seed)[3], play, names, _scale(run))
+
+
+def _play(run: FrozenRun, key: Array, baseline: int, n_episodes: int, deterministic: bool) -> FrozenEpisodes:
+    """Fresh episodes; one program plays the learned execution policy (-1) and every baseline."""
+    who = jnp.int32(baseline)
+    return play_frozen(key, run.state, run.hypers, run.params, run.game, n_episodes, deterministic, who)
 
 
 def _keys(run: FrozenRun, seed: int) -> Array:

@@ -51,9 +51,10 @@ def rows(
     key_play, key_detector, key_bootstrap = jax.random.split(key, 3)
     table = {}
     for i, name in enumerate(names):
-        summaries = jax.tree.map(np.asarray, play(key_play, i))
-        evaluation = evaluate_summaries(key_detector, summaries, scale.prior, scale.unit_ticks, scale.tick_bps)
-        table[name] = row(key_bootstrap, summaries, evaluation)
+        summaries = jax.tree.map(np.asarray, play(jax.random.clone(key_play), i))
+        units = (scale.prior, scale.unit_ticks, scale.tick_bps)
+        evaluation = evaluate_summaries(jax.random.clone(key_detector), summaries, *units)
+        table[name] = row(jax.random.clone(key_bootstrap), summaries, evaluation)
     return table
 
 

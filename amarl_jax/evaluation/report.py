@@ -45,10 +45,10 @@ def report(key: Array, episodes: FrozenEpisodes, evaluation: Evaluation) -> dict
         evaluation: of the same episodes' summaries.
     """
     divergence = bootstrap(key, evaluation.detection.log_ratio, episodes.summary.z, n_bootstrap=N_RESAMPLES)
-    rows, metrics = episodes.summary, evaluation.metrics
-    informed = rows.z == 1
-    orders = order_divergence(episodes.orders, rows.z)
-    shortfall = rows.shortfall_ticks[informed].astype(np.float64)
+    z, metrics = np.asarray(episodes.summary.z), evaluation.metrics
+    informed = z == 1
+    orders = order_divergence(episodes.orders, z)
+    shortfall = np.asarray(episodes.summary.shortfall_ticks, np.float64)[informed]
     deviation = float(shortfall.std(ddof=1))
     half = NORMAL_95 * deviation / math.sqrt(2.0 * (shortfall.size - 1))  # of a normal sample's deviation
     ours = {f"eval/{name}": _measure(estimate, *UNITS[name]) for name, estimate in metrics.items() if name in UNITS}
@@ -57,7 +57,7 @@ def report(key: Array, episodes: FrozenEpisodes, evaluation: Evaluation) -> dict
     variation = "total variation of the flow's law from the noise law, seen by the fresh detector"
     ours["eval/information/total_variation"] = Measure(*divergence.total_variation, "probability", variation)
     meaning = "correlation over steps of the maker's quoted spread with the belief it quoted on"
-    correlation = spread_toxicity(np.random.default_rng(0), episodes.spread_belief_moments)
+    correlation = spread_toxicity(np.random.default_rng(0), np.asarray(episodes.spread_belief_moments))
     ours["eval/maker/spread_toxicity_correlation"] = Measure(*correlation, "correlation", meaning)
     null_bias = math.nan if orders is None else orders.null_bias_nats
     meaning = "what the order-level KL reads on average where the laws are equal"
@@ -84,10 +84,10 @@ def report(key: Array, episodes: FrozenEpisodes, evaluation: Evaluation) -> dict
 
 def _reference_others(episodes: FrozenEpisodes, metrics: Mapping[str, Estimate]) -> dict[str, Measure]:
     """The reference's keys of maker, arbitrageur and market."""
-    volatility = mean_and_error(episodes.volatility_ticks)
+    volatility = mean_and_error(np.asarray(episodes.volatility_ticks))
     money = "tick-lots per episode"
     rows = episodes.summary
-    economic = mean_and_error(rows.maker_pnl - rows.adverse_selection)
+    economic = mean_and_error(np.asarray(rows.maker_pnl - rows.adverse_selection))
     spread = "spread captured against mid plus revaluation, before adverse selection"
     return {
         "eval/mm/pnl_mean": _measure(metrics["maker/pnl_tick_lots"], money, spread),
