@@ -56,7 +56,7 @@ def draw_transition(
             _draw_located(axis, found)
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
-    axes[0, 1].set_yscale("asinh", linear_width=LINEAR_KL)
+    _compress_kl(axes[0, 1])
     axes[0, 0].axhline(np.log(2.0), color="0.6", linewidth=0.8)
     axes[0, 2].axhline(0.5, color="0.6", linewidth=0.8)
     _label_penalty(axes, table)
@@ -88,6 +88,14 @@ def _draw_arms(axis: Axes, table: LaneTable, column: str) -> None:
         axis.plot(penalty, mean, style, color=colour, label=f"{name}, mean of {len(values)} seeds")
         axis.fill_between(penalty, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
         axis.plot(penalty, values.T, ".", color=colour, alpha=0.5, markersize=3)
+
+
+def _compress_kl(axis: Axes) -> None:
+    """An asinh axis with ticks at plain numbers: theory's KL at small penalties dwarfs the rest."""
+    axis.set_yscale("asinh", linear_width=LINEAR_KL)
+    ticks = [x for x in (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0) if x <= axis.get_ylim()[1]]
+    axis.set_yticks(ticks, [f"{x:g}" for x in ticks])
+    axis.minorticks_off()
 
 
 def _draw_theory(axis: Axes, predicted: Mapping[str, Any], name: str) -> None:
