@@ -20,7 +20,17 @@ from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 from amarl_jax.settings import FOREIGN, SETTINGS
 
-__all__ = ["ConfigError", "Experiment", "RunSettings", "game_of", "load", "resolve", "steps_per_update", "validate"]
+__all__ = [
+    "ConfigError",
+    "Experiment",
+    "RunSettings",
+    "SweepSettings",
+    "game_of",
+    "load",
+    "resolve",
+    "steps_per_update",
+    "validate",
+]
 
 _PACKAGE = Path(__file__).resolve().parent
 _CONFIG_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # an installed wheel; a checkout
@@ -45,6 +55,26 @@ class RunSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class SweepSettings:
+    """The grid of a sweep: penalties times seeds."""
+
+    lambda_min: float  # reward per nat
+    lambda_max: float
+    n_lambdas: int
+    points_per_octave: int  # 0: equal spacing
+    n_seeds: int
+
+    def lambdas(self) -> tuple[float, ...]:
+        """The penalties, ascending: ``lambda_min``, and a ladder ``lambda_max - lambda_min`` times ``2^(-k / p)``."""
+        span, n = self.lambda_max - self.lambda_min, self.n_lambdas - 1
+        if self.points_per_octave == 0:
+            shares = [k / n for k in range(1, n + 1)]
+        else:
+            shares = [2.0 ** ((k - n) / self.points_per_octave) for k in range(1, n + 1)]
+        return (self.lambda_min, *(self.lambda_min + span * share for share in shares))
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
     """One experiment, typed: the static specs, the traced leaves (as Python numbers) and the run settings."""
 
@@ -54,6 +84,7 @@ class Experiment:
     env_params: EnvParams
     hypers: Hypers
     run: RunSettings
+    sweep: SweepSettings
     total_timesteps: int  # environment steps asked for, summed over environments
 
     @property
@@ -141,6 +172,7 @@ def resolve(config: ConfigDict) -> Experiment:
         env_params=EnvParams(**bags["env_params"]),
         hypers=Hypers(**hypers),
         run=RunSettings(**bags["run"]),
+        sweep=SweepSettings(**bags["sweep"]),
         total_timesteps=values["training.total_timesteps"],
     )
     needed = steps_per_update(experiment)

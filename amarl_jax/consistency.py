@@ -14,6 +14,7 @@ def check_consistency(values: Mapping[str, Any]) -> None:
     _check_market(values)
     _check_networks(values)
     _check_learning(values)
+    _check_sweep(values)
 
 
 def size_beta(values: Mapping[str, Any]) -> tuple[float, float]:
@@ -87,3 +88,10 @@ def _check_learning(values: Mapping[str, Any]) -> None:
     log, save = values["logging.log_interval"], values["checkpoint_interval"]
     if save % log:
         raise ConfigError("checkpoint_interval", save, f"a multiple of logging.log_interval = {log} updates")
+
+
+def _check_sweep(values: Mapping[str, Any]) -> None:
+    """A grid from a smaller to a larger penalty."""
+    low, high = values["sweep.lambda_min"], values["sweep.lambda_max"]
+    if low >= high and values["sweep.n_lambdas"] > 1:
+        raise ConfigError("sweep.lambda_min", low, f"below lambda_max = {high:g}")

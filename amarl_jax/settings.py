@@ -12,6 +12,7 @@ from amarl_jax.information.estimators import REGISTRY
 from amarl_jax.market.params import STEP_MS
 
 BOOK, NET, LEARN, HYPER, ENV, RUN = "market_spec", "network_spec", "learn_spec", "hypers", "env_params", "run"
+SWEEP = "sweep"
 
 
 FLOAT32_MAX = 3.4028235e38  # what the compiled programs compute in; also shuts out infinities and NaN
@@ -191,6 +192,11 @@ SETTINGS: dict[str, Setting] = {
     "training.alternating.enabled": Setting("bool", f"{LEARN}.alternating"),
     "training.alternating.exec_phase_steps": _int(f"{LEARN}.execution_phase_steps"),
     "training.alternating.mm_arb_phase_steps": _int(f"{LEARN}.maker_arbitrageur_phase_steps"),
+    "sweep.lambda_min": _weight(f"{SWEEP}.lambda_min"),
+    "sweep.lambda_max": _positive(f"{SWEEP}.lambda_max"),
+    "sweep.n_lambdas": _int(f"{SWEEP}.n_lambdas", high=1000),
+    "sweep.points_per_octave": _int(f"{SWEEP}.points_per_octave", low=0, high=64),
+    "sweep.n_seeds": _int(f"{SWEEP}.n_seeds", high=1000),
     "logging.log_interval": _int(f"{RUN}.log_interval"),
     "logging.use_tensorboard": Setting("bool", f"{RUN}.use_tensorboard"),
     "logging.use_wandb": Setting("bool", f"{RUN}.use_wandb"),

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
@@ -30,17 +29,14 @@ from amarl_jax import cli, cost, machine, postmortem
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.config import Experiment, game_of, steps_per_update
 from amarl_jax.errors import Diverged, Preempted
-from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_summaries
 from amarl_jax.evaluation.figures import draw_training
+from amarl_jax.evaluation.frozen import play_frozen
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
 from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.phases import TransformerBelief, players
 from amarl_jax.learn.program import advance, begin
-from amarl_jax.learn.rollout import Trajectory
-from amarl_jax.learn.scoring import mine_log_posterior_one
 from amarl_jax.learn.state import TrainState
 from amarl_jax.learn.update import phase_names
 from amarl_jax.market.params import EnvParams
@@ -167,26 +163,12 @@ def _stop_if_diverged(run: Run, update: int, row: dict[str, float], state: Train
     raise Diverged(f"{postmortem.message(update, terms, networks)}; {kept}")
 
 
-@functools.partial(jax.jit, static_argnames=("game", "n_episodes"))
-def play_frozen(
-    key: Array, state: TrainState, hypers: Hypers, params: EnvParams, game: Game, n_episodes: int
-) -> EpisodeSummary:
-    """Fresh episodes of the learned policies as they stand, compiled. [n] leading."""
-    belief = TransformerBelief(state.belief.params, game, hypers)
-    batch = min(game.learn.n_envs, n_episodes)
-
-    def posterior(episodes: Trajectory) -> Array:
-        return jnp.exp(mine_log_posterior_one(state, episodes, game, params)[:, -1])
-
-    return fresh_summaries(key, game.market, players(state, game), belief, params, n_episodes, batch, posterior)
-
-
 def evaluate_state(
     key: Array, state: TrainState, game: Game, hypers: Hypers, params: EnvParams, experiment: Experiment
 ) -> Evaluation:
     """Held-out metrics of a learner: new keys, and a detector trained from scratch."""
     key_play, key_detector = jax.random.split(key)
-    summaries = play_frozen(key_play, state, hypers, params, game, experiment.run.eval_episodes)
+    summaries = play_frozen(key_play, state, hypers, params, game, experiment.run.eval_episodes).summary
     prior, unit = float(params.informed_probability), float(params.is_unit_ticks)
     return evaluate_summaries(key_detector, jax.tree.map(np.asarray, summaries), prior, unit, game.market_spec.tick_bps)
 

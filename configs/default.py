@@ -27,6 +27,7 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     config.networks = networks()
     config.training = training()
+    config.sweep = sweep()
     config.logging = logging()
     return config
 
@@ -158,6 +159,17 @@ def training() -> ConfigDict:
     section.alternating.enabled = True  # False trains all agents at once, the ablation
     section.alternating.exec_phase_steps = 1000  # steps per environment in phase A, rounded up to whole episodes
     section.alternating.mm_arb_phase_steps = 1000  # likewise in phase B
+    return section
+
+
+def sweep() -> ConfigDict:
+    """The lanes of ``python -m amarl_jax.sweep``; a single run does not read them."""
+    section = ConfigDict()
+    section.lambda_min = 0.0  # smallest penalty, reward per nat; always on the grid
+    section.lambda_max = 4.0  # largest penalty, reward per nat
+    section.n_lambdas = 14  # penalties: 0, 1/16, 0.088, 1/8, ..., 2, 2.83, 4
+    section.points_per_octave = 2  # grid points per doubling of lambda - lambda_min below lambda_max; 0: equal spacing
+    section.n_seeds = 8  # independent seeds at each penalty; with fewer no interval and no verdict is given
     return section
 
 

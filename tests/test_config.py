@@ -79,6 +79,7 @@ OTHER_VALUES = {  # where the next number up is not a valid change
     "networks.belief_transformer.d_model": 64,
     "networks.belief_transformer.n_heads": 8,
     "training.lr_schedule": "constant",
+    "sweep.lambda_min": 0.5,
     "device": "cpu",
     "precision": "default",
     "networks.mine.estimator": "nwj",
@@ -143,6 +144,7 @@ def test_every_typed_field_is_fed_by_a_setting():
         "env_params": EnvParams,
         "hypers": Hypers,
         "run": configuration.RunSettings,
+        "sweep": configuration.SweepSettings,
     }
     fed = {setting.target for setting in SETTINGS.values()}
     fields = {f"{bag}.{f.name}" for bag, kind in bags.items() for f in dataclasses.fields(kind)}
@@ -160,7 +162,7 @@ def test_no_setting_is_dead(name, default):
     assert SETTINGS[name].target in changed
 
 
-@pytest.mark.parametrize("name", ["default", "fast_debug"])
+@pytest.mark.parametrize("name", ["default", "fast_debug", "lambda_sweep", "lambda_sweep:fast"])
 def test_schema_and_configuration_have_the_same_names(name):
     assert set(configuration.flatten(configuration.load(name))) == set(SETTINGS)
 
@@ -325,3 +327,18 @@ def test_a_file_that_is_no_configuration_is_one_line(name, text, tmp_path):
     with pytest.raises(ConfigError) as error:
         configuration.load(tmp_path / name)
     assert "\n" not in str(error.value)
+
+
+def test_the_sweeps_grid_by_hand():
+    """A ladder of halvings contains the round penalties exactly; its other half is sqrt(2) between them."""
+    fast = configuration.resolve(configuration.load("configs/lambda_sweep.py:fast")).sweep
+    assert fast.lambdas() == (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+    full = configuration.resolve(configuration.load("configs/lambda_sweep.py")).sweep
+    assert full.lambdas()[1::2] == (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0)
+    assert full.lambdas()[-2] == pytest.approx(4 / 2**0.5)
+    assert full.lambdas()[0] == 0.0
+    assert len(full.lambdas()) == full.n_lambdas == 14
+    even = dataclasses.replace(full, lambda_min=1.0, n_lambdas=4, points_per_octave=0)
+    assert even.lambdas() == (1.0, 2.0, 3.0, 4.0)
+    with pytest.raises(configuration.ConfigError, match=r"sweep.lambda_min = 5.0: must be below lambda_max = 4"):
+        configuration.load("configs/lambda_sweep.py", {"sweep.lambda_min": 5.0})

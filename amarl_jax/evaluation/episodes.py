@@ -12,7 +12,7 @@ from amarl_jax.learn.rollout import Belief, Players, Trajectory, rollouts, strat
 from amarl_jax.market import rewards
 from amarl_jax.market.env import Market
 from amarl_jax.market.params import EnvParams
-from amarl_jax.types import Array, Owner
+from amarl_jax.types import Array, Owner, PyTree
 
 
 @struct.dataclass
@@ -83,13 +83,33 @@ def fresh_summaries(
     ``mine`` reads a batch of episodes [E, T] to the MI critic's posterior at the horizon [E].
     """
 
-    def play(key_batch: Array) -> EpisodeSummary:
+    def read(trajectories: Trajectory) -> EpisodeSummary:
+        rows = jax.vmap(lambda one: summarise(one, params))(trajectories)
+        return rows if mine is None else replace(rows, mine=mine(trajectories))
+
+    return fresh_episodes(key, market, players, belief, params, n_episodes, batch, read)
+
+
+def fresh_episodes(
+    key: Array,
+    market: Market,
+    players: Players,
+    belief: Belief,
+    params: EnvParams,
+    n_episodes: int,
+    batch: int,
+    read: Callable[[Trajectory], PyTree],
+) -> PyTree:
+    """What ``read`` keeps of at least ``n_episodes`` new episodes of frozen policies, ``batch`` at a time.
+
+    ``read`` takes a batch of episodes [E, T] to arrays whose leading axes are joined over batches.
+    """
+
+    def play(key_batch: Array) -> PyTree:
         key_labels, key_episodes = jax.random.split(key_batch)
         z = stratified_labels(key_labels, batch, params.informed_probability)
         keys = jax.random.split(key_episodes, batch)
-        trajectories = rollouts(keys, market, players, belief, z, params)
-        rows = jax.vmap(lambda one: summarise(one, params))(trajectories)
-        return rows if mine is None else replace(rows, mine=mine(trajectories))
+        return read(rollouts(keys, market, players, belief, z, params))
 
     rows = jax.lax.map(play, jax.random.split(key, -(-n_episodes // batch)))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)

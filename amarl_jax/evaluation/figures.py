@@ -13,6 +13,14 @@ STYLES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":
 BELIEF_RIGHT = "belief/final_accuracy"
 
 
+def save(figure: Figure, path: str | Path) -> list[str]:
+    """Write a figure as ``path.png`` and ``path.pdf``; returns the two names. Equal input makes equal files."""
+    stem = Path(path)
+    figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=150, metadata={"Software": None})
+    figure.savefig(stem.with_name(f"{stem.name}.pdf"), metadata={"CreationDate": None, "Creator": None})
+    return [f"{stem.name}.png", f"{stem.name}.pdf"]
+
+
 def draw_training(metrics_path: str | Path, figure_path: str | Path) -> None:
     """What a run learned: cost and completion, detection, earnings, spreads.
 

@@ -25,6 +25,7 @@ class Evaluation(NamedTuple):
     metrics: dict[str, Estimate]
     n_episodes: int
     n_informed: int
+    detection: Detection  # of the fresh detector, [n] in the order of the episodes
 
 
 def mean_and_error(x: np.ndarray) -> Estimate:
@@ -93,4 +94,4 @@ def evaluate_summaries(
     }
     if rows.mine is not None:
         metrics["information/mine_nats"] = claimed_information(rows.mine, rows.z, prior)
-    return Evaluation(metrics=metrics, n_episodes=int(rows.z.size), n_informed=int(informed.sum()))
+    return Evaluation(metrics=metrics, n_episodes=int(rows.z.size), n_informed=int(informed.sum()), detection=detection)

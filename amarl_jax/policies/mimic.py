@@ -14,9 +14,15 @@ from amarl_jax.types import Array
 
 @dataclasses.dataclass(frozen=True)
 class Mimic:
-    """Fires, sizes, prices and tilts as the slot does at ``z = 0``; the parent order may stay unfinished."""
+    """Fires, sizes, prices and tilts as the slot does at ``z = 0``; the parent order may stay unfinished.
+
+    Attributes:
+        spec: market sizes.
+        one_sided: every order along the parent side: the patient completer, who differs from noise in its side alone.
+    """
 
     spec: MarketSpec
+    one_sided: bool = False
 
     def init(self, params: EnvParams) -> Array:
         """The size law, computed once per episode."""
@@ -27,4 +33,6 @@ class Mimic:
         mid2 = jnp.round(2 * view.public.mid).astype(jnp.int32)
         news = view.public.news_gap + view.public.mid
         decision = noise_decision(key, buy_probability(news, mid2, params), carry, params, self.spec)
+        if self.one_sided:
+            decision = dataclasses.replace(decision, side=view.direction)
         return carry, Decision(encode_action(decision, view.direction, self.spec), (), jnp.float32(0.0))

@@ -2,11 +2,10 @@
 
 import dataclasses
 
-import jax.numpy as jnp
-
 from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.policies.protocol import Decision
+from amarl_jax.policies.schedule import elapsed_share, keep_up
 from amarl_jax.types import Array
 
 
@@ -30,14 +29,5 @@ class Twap:
 
     def act(self, key: Array, carry: tuple[()], view: ExecutionView, params: EnvParams) -> tuple[tuple[()], Decision]:
         """A market order for what the schedule is ahead by, if that is a clip or the deadline has come."""
-        horizon = self.spec.horizon
-        window = self.window or horizon
-        elapsed = jnp.round((1.0 - view.public.time_left) * horizon)
-        due = jnp.ceil(params.parent_lots * jnp.minimum((elapsed + 1.0) / window, 1.0) - 1e-3)
-        done = params.parent_lots - view.remaining
-        behind = jnp.clip(due - done, 0, view.remaining)
-        deadline = elapsed + 1.0 >= window
-        lots = jnp.where((behind >= self.clip_lots) | deadline, behind, 0.0)
-        size_frac = jnp.minimum(lots / self.spec.max_order_size, 1.0)
-        action = jnp.stack([size_frac, jnp.float32(0.0), jnp.float32(-1.0)])
-        return carry, Decision(action, (), jnp.float32(0.0))
+        due = elapsed_share(view, self.spec, self.window or self.spec.horizon)
+        return carry, keep_up(view, due, due >= 1.0, params, self.spec, self.clip_lots)

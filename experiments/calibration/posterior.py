@@ -2,8 +2,8 @@
 
     python experiments/calibration/posterior.py
 
-writes posterior.json beside itself, again after each law. For each: the largest over prefixes of the mean absolute error
-of the de-biased belief and of the belief as trained, of the expected calibration error (with that of the exact
+writes posterior.json beside itself, again after each law. For each: the largest over prefixes of the mean absolute
+error of the de-biased belief and of the belief as trained, of the expected calibration error (with that of the exact
 posterior, the floor that the number of episodes sets), and by how much leakage increments fail to telescope.
 """
 

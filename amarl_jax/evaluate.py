@@ -1,0 +1,190 @@
+"""Evaluate a run, or a lane of a sweep: ``python -m amarl_jax.evaluate --workdir=DIR [--lane=K] --output=OUT --plot``.
+
+Plays fresh episodes of the frozen policies, both classes in equal parts of p_z, trains a detector from scratch on them
+and writes to OUT (default DIR/evaluation):
+
+  eval_metrics.json  every number by name; 95% limits as NAME_lower and NAME_upper
+  eval_metrics.csv   the same with unit and meaning
+  provenance.json    command, configuration, seed, commit, hardware, versions
+  episodes.npz       what the figures are drawn from
+  with --plot        baselines.json, and episode, flow, fills and baselines as .png and .pdf
+
+  python -m amarl_jax.evaluate --workdir=runs/first --n_episodes=1024 --plot
+  python -m amarl_jax.evaluate --workdir=runs/sweep --lane=3 --deterministic
+"""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from amarl_jax import cli, machine
+from amarl_jax.errors import BadInput
+from amarl_jax.evaluation import baselines, runs
+from amarl_jax.evaluation.episode_figures import draw_episode, draw_fills, draw_flow
+from amarl_jax.evaluation.episodes import EpisodeSummary
+from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
+from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
+from amarl_jax.evaluation.plane_figure import draw_plane
+from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.evaluation.report import Measure, flat, report, save_episodes, units_table
+from amarl_jax.evaluation.runs import FrozenRun
+from amarl_jax.policies.baselines import make_baselines
+from amarl_jax.runlog import closing_table
+from amarl_jax.types import Array
+from amarl_jax.workdir import write_atomically
+
+FEWEST = 20  # episodes that a detector can be cross-fitted on
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """Held-out measures of a frozen run, and the episodes behind them."""
+
+    measures: dict[str, Measure]  # by name, with 95% limits, unit and meaning
+    episodes: FrozenEpisodes  # [n], host arrays
+    evaluation: Evaluation
+
+
+def evaluate(
+    run: FrozenRun | str | Path,
+    n_episodes: int = 1024,
+    *,
+    lane: int | None = None,
+    deterministic: bool = False,
+    seed: int = 0,
+) -> Evaluated:
+    """Measure frozen policies on fresh episodes, as the command does; writes nothing.
+
+    Args:
+        run: from :func:`amarl_jax.evaluation.runs.load`, or a workdir.
+        n_episodes: both classes together; rounded up to whole batches of the run's ``n_envs``.
+        lane: of a sweep, where ``run`` is a workdir.
+        deterministic: policies play the mode of their heads instead of drawing.
+        seed: other seeds play other episodes; none repeats those of training or of its closing table.
+
+    Raises:
+        BadInput: too few episodes, or nothing to evaluate in the workdir.
+    """
+    if n_episodes < FEWEST:
+        raise BadInput(f"n_episodes = {n_episodes}: must be at least {FEWEST}, for a detector to be trained on")
+    run = run if isinstance(run, FrozenRun) else runs.load(run, lane)
+    key_play, key_detector, key_bootstrap, _ = _keys(run, seed)
+    episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
+    scale = _scale(run)
+    evaluation = evaluate_summaries(key_detector, episodes.summary, scale.prior, scale.unit_ticks, scale.tick_bps)
+    return Evaluated(report(key_bootstrap, episodes, evaluation), episodes, evaluation)
+
+
+def compare_baselines(run: FrozenRun, n_episodes: int, deterministic: bool = False, seed: int = 0) -> dict[str, Any]:
+    """Rows of the learned execution policy and of every baseline in its place, against the same frozen others."""
+    names = ("learned", *make_baselines(run.game.market_spec))
+
+    def play(key: Array, i: int) -> EpisodeSummary:
+        return _play(run, key, i - 1, n_episodes, deterministic).summary
+
+    return baselines.rows(_keys(run, seed)[3], play, names, _scale(run))
+
+
+def _play(run: FrozenRun, key: Array, baseline: int, n_episodes: int, deterministic: bool) -> FrozenEpisodes:
+    """Fresh episodes; one program plays the learned execution policy (-1) and every baseline."""
+    who = jnp.int32(baseline)
+    return play_frozen(key, run.state, run.hypers, run.params, run.game, n_episodes, deterministic, who)
+
+
+def _keys(run: FrozenRun, seed: int) -> Array:
+    """Fresh keys [4]: apart from those that trained the run and from those of its closing table."""
+    closing = jax.random.split(jax.random.key(run.seed))[1]
+    return jax.random.split(jax.random.fold_in(closing, 1 + seed), 4)
+
+
+def _scale(run: FrozenRun) -> baselines.Scale:
+    prior, unit = float(run.params.informed_probability), float(run.params.is_unit_ticks)
+    return baselines.Scale(prior, unit, run.game.market_spec.tick_bps)
+
+
+def main(values: flags.FlagValues) -> None:
+    """Load, measure, write, draw."""
+    if values.workdir is None:
+        raise BadInput("--workdir is required: the folder of a run, or of a sweep with --lane")
+    run = runs.load(values.workdir, values.lane)
+    folder = _output(values.output, run)
+    print(f"{machine.prepare(run.experiment.run)} | {run.path}, update {run.update} of {run.experiment.n_updates}")
+    started = time.perf_counter()
+    evaluated = evaluate(run, values.n_episodes, deterministic=values.deterministic, seed=values.seed)
+    seconds = time.perf_counter() - started
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder, run, evaluated, values.seed)
+    names = ["eval_metrics.json", "eval_metrics.csv", "provenance.json", "episodes.npz"]
+    if values.plot:
+        table = compare_baselines(run, values.n_episodes, values.deterministic, values.seed)
+        names += plot(folder, run, table, values.seed)
+    kind = "deterministic" if values.deterministic else "stochastic"
+    title = f"\n{evaluated.evaluation.n_episodes} fresh episodes, {kind} policies, in {seconds:.0f} s; 95% intervals"
+    closing_table(title, list(_table_rows(evaluated.measures)))
+    print(f"written to {folder}: {', '.join(names)}")
+
+
+def write(folder: Path, run: FrozenRun, evaluated: Evaluated, seed: int) -> None:
+    """The measures, their units, where they came from, and what figures are drawn from."""
+    numbers = json.dumps(flat(evaluated.measures), indent=1, allow_nan=False) + "\n"
+    write_atomically(folder / "eval_metrics.json", numbers.encode())
+    write_atomically(folder / "eval_metrics.csv", units_table(evaluated.measures).encode())
+    write_atomically(folder / "provenance.json", _json({"provenance": _provenance(run, seed)}))
+    save_episodes(folder / "episodes.npz", evaluated.episodes)
+
+
+def plot(folder: Path, run: FrozenRun, table: Mapping[str, Any], seed: int) -> list[str]:
+    """``baselines.json`` and the figures, each drawn from the files in the folder; returns the names written."""
+    write_atomically(folder / "baselines.json", _json({"provenance": _provenance(run, seed), "rows": table}))
+    names = ["baselines.json"]
+    drawings = {"episode": draw_episode, "flow": draw_flow, "fills": draw_fills}
+    for name, draw in drawings.items():
+        names += draw(folder / "episodes.npz", folder / name)
+    return names + draw_plane(folder / "baselines.json", folder / "baselines")
+
+
+def _json(document: Any) -> bytes:
+    return (json.dumps(document, indent=1, default=str, allow_nan=False) + "\n").encode()
+
+
+def _provenance(run: FrozenRun, seed: int) -> dict[str, Any]:
+    origin = provenance(run.config.to_dict(), seed)
+    return origin | {"update": run.update, "lane": run.lane, "trained_with_seed": run.seed}
+
+
+def _output(output: str | None, run: FrozenRun) -> Path:
+    folder = Path(output) if output else run.path / ("evaluation" if run.lane is None else f"evaluation_{run.lane}")
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"--output {folder}: is not a folder")
+    return folder
+
+
+def _table_rows(measures: Mapping[str, Measure]) -> Iterator[tuple[str, str, str]]:
+    for name, m in measures.items():
+        limits = f" [{m.lower:.3f}, {m.upper:.3f}]" if np.isfinite(m.lower) else ""
+        value = f"{m.value:.3f}{limits}" if np.isfinite(m.value) else "-"
+        yield name.removeprefix("eval/"), value, f"{m.unit}: {m.meaning}"
+
+
+def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
+    """What to evaluate, on how many episodes, and where to write."""
+    flags.DEFINE_string("workdir", None, "Folder of the run, or of the sweep.", values)
+    flags.DEFINE_integer("lane", None, "Lane of a sweep, from 0; a single run has none.", flag_values=values)
+    flags.DEFINE_integer("n_episodes", 1024, "Fresh episodes, both classes together.", FEWEST, flag_values=values)
+    flags.DEFINE_string("output", None, "Folder to write; default WORKDIR/evaluation[_LANE].", values)
+    flags.DEFINE_boolean("plot", False, "Play the baselines too, and draw the figures.", values)
+    flags.DEFINE_boolean("deterministic", False, "Policies play the mode of their heads.", values)
+    flags.DEFINE_integer("seed", 0, "Another seed plays other fresh episodes.", 0, flag_values=values)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, __doc__ or "", define_flags))

@@ -1,0 +1,78 @@
+"""Rows of the baselines' table: what each execution policy costs, how much it gets done, what it gives away."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from amarl_jax.evaluation.episodes import EpisodeSummary
+from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
+from amarl_jax.information.divergence import bootstrap
+from amarl_jax.types import Array
+
+COLUMNS = {  # of a row, and what they are called in evaluation.metrics
+    "shortfall_ticks": "execution/shortfall_ticks",
+    "shortfall_units": "execution/shortfall_units",
+    "completion": "execution/completion",
+    "child_orders": "execution/child_orders",
+    "information_nats": "information/fresh_nats",
+    "accuracy": "information/fresh_accuracy",
+    "spread_ticks": "market/spread_ticks",
+    "maker_pnl_tick_lots": "maker/pnl_tick_lots",
+    "arbitrageur_pnl_tick_lots": "arbitrageur/pnl_tick_lots",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """What turns ticks into the units of a report."""
+
+    prior: float  # p_z
+    unit_ticks: float  # ticks per parent lot in one reward unit
+    tick_bps: float  # one tick in basis points of the opening mid
+
+
+def rows(
+    key: Array, play: Callable[[Array, int], EpisodeSummary], names: Sequence[str], scale: Scale
+) -> dict[str, dict[str, Any]]:
+    """One row per policy; each has fresh episodes and a detector freshly trained on them.
+
+    All policies play with the same keys: what differs between rows is the policy, not the luck.
+
+    Args:
+        key: typed key.
+        play: from a key and a policy's place in ``names`` to fresh episodes.
+        names: of the policies.
+        scale: units.
+    """
+    key_play, key_detector, key_bootstrap = jax.random.split(key, 3)
+    table = {}
+    for i, name in enumerate(names):
+        summaries = jax.tree.map(np.asarray, play(jax.random.clone(key_play), i))
+        units = (scale.prior, scale.unit_ticks, scale.tick_bps)
+        evaluation = evaluate_summaries(jax.random.clone(key_detector), summaries, *units)
+        table[name] = row(jax.random.clone(key_bootstrap), summaries, evaluation)
+    return table
+
+
+def row(key: Array, summaries: EpisodeSummary, evaluation: Evaluation) -> dict[str, Any]:
+    """Means with standard errors; KL with a 95% interval over episodes of both classes.
+
+    Args:
+        key: typed key of the bootstrap.
+        summaries: [n] fresh episodes, host arrays.
+        evaluation: of the same episodes.
+    """
+    kl = bootstrap(key, evaluation.detection.log_ratio, summaries.z).kl_nats
+    columns = {column: evaluation.metrics[name]._asdict() for column, name in COLUMNS.items()}
+    finite = {"value": kl.value, "lower": kl.lower, "upper": kl.upper}
+    completion = np.quantile(summaries.completion[summaries.z == 1], (0.05, 0.5, 0.95))
+    return {
+        "n_episodes": evaluation.n_episodes,
+        **columns,
+        "kl_nats": {part: x if math.isfinite(x) else None for part, x in finite.items()},
+        "completion_quantiles_5_50_95": [float(x) for x in completion],
+    }

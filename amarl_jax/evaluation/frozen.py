@@ -1,0 +1,138 @@
+"""Fresh episodes of frozen policies, with what reports and figures want to know beyond their summaries."""
+
+import functools
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_episodes, summarise
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.phases import TransformerBelief, players
+from amarl_jax.learn.rollout import Trajectory
+from amarl_jax.learn.scoring import mine_log_posterior_one
+from amarl_jax.learn.state import TrainState
+from amarl_jax.market.params import EnvParams
+from amarl_jax.policies.baselines import Choice, make_baselines
+from amarl_jax.types import GAP_UNITS, Array, Owner
+
+
+@struct.dataclass
+class ChildOrders:
+    """What the slot sent in each step of an episode, in either class; zeros where it sent nothing."""
+
+    acts: Array  # [T] int8
+    along: Array  # [T] int8, +1 along the parent side, -1 against
+    lots: Array  # [T] int8
+    offset_ticks: Array  # [T] int8, behind mid on its own side; limit orders
+    is_limit: Array  # [T] int8
+
+
+@struct.dataclass
+class Trace:
+    """One episode, step by step, prices in ticks relative to the opening mid."""
+
+    mid: Array  # [T] at the start of the step
+    value: Array  # [T] V
+    news_gap: Array  # [T] W - mid after the step
+    quote_price: Array  # [T, 2] the maker's, bid first
+    position: Array  # [T] of the slot along the parent side after the step, lots
+    belief: Array  # [T] P(z = 1 | F) after the step
+    spread: Array  # [T]
+    direction: Array  # [] the parent side
+    orders: ChildOrders
+
+
+@struct.dataclass
+class FrozenEpisodes:
+    """Rows of fresh episodes of frozen policies."""
+
+    summary: EpisodeSummary  # [n]
+    orders: ChildOrders  # [n, T]
+    volatility_ticks: Array  # [n] root mean square of the mid's moves, ticks per sqrt(step)
+    spread_belief_moments: Array  # [n, 5] means over steps: x, y, x^2, y^2, x y of quoted spread x and belief y
+    trace: Trace  # [n / batch, T] one informed episode of each batch
+
+
+def child_orders(trajectory: Trajectory) -> ChildOrders:
+    """The slot's orders of one episode."""
+    slot = trajectory.output.slot
+    columns = (slot.acts, slot.side * trajectory.direction, slot.lots, slot.offset_ticks, slot.acts & slot.is_limit)
+    return ChildOrders(*(column.astype(jnp.int8) for column in columns))
+
+
+def spread_belief_moments(trajectory: Trajectory) -> Array:
+    """Means over steps of products of the maker's quoted spread and the belief it quoted on. [5] float32."""
+    price = trajectory.output.quotes.price[1:].astype(jnp.float32)
+    x, y = price[:, 1] - price[:, 0], trajectory.belief[:-1]
+    return jnp.stack([jnp.mean(product) for product in (x, y, x**2, y**2, x * y)])
+
+
+def trace(trajectory: Trajectory) -> Trace:
+    """One episode, step by step."""
+    out = trajectory.output
+    return Trace(
+        mid=0.5 * out.mid2,
+        value=out.value,
+        news_gap=out.tape.value_gap_16 / GAP_UNITS,
+        quote_price=out.quotes.price,
+        position=trajectory.direction * out.inventory[:, Owner.SLOT],
+        belief=trajectory.belief,
+        spread=out.tape.spread_ticks,
+        direction=trajectory.direction,
+        orders=child_orders(trajectory),
+    )
+
+
+def read_episodes(trajectories: Trajectory, params: EnvParams) -> FrozenEpisodes:
+    """Rows of a batch of episodes [E, T], and the trace of its first informed one."""
+    first_informed = jax.tree.map(lambda x: x[jnp.argmax(trajectories.z)], trajectories)
+    moves = 0.5 * (trajectories.output.mid2_next - trajectories.output.mid2)
+    return FrozenEpisodes(
+        summary=jax.vmap(lambda one: summarise(one, params))(trajectories),
+        orders=jax.vmap(child_orders)(trajectories),
+        volatility_ticks=jnp.sqrt(jnp.mean(moves**2, axis=1)),
+        spread_belief_moments=jax.vmap(spread_belief_moments)(trajectories),
+        trace=jax.tree.map(lambda x: x[None], trace(first_informed)),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("game", "n_episodes", "deterministic"))
+def play_frozen(
+    key: Array,
+    state: TrainState,
+    hypers: Hypers,
+    params: EnvParams,
+    game: Game,
+    n_episodes: int,
+    deterministic: bool = False,
+    baseline: Array | None = None,
+) -> FrozenEpisodes:
+    """Fresh episodes of the learned policies as they stand, compiled. [n] leading.
+
+    Args:
+        key: typed key; episodes are stratified over ``z``.
+        state: the learner.
+        hypers: its hyperparameters.
+        params: market constants.
+        game: static bundle.
+        n_episodes: rounded up to whole batches of ``n_envs``.
+        deterministic: policies play the mode of their heads.
+        baseline: [] int32, who executes: -1 the learned policy, i the i-th of
+            :func:`amarl_jax.policies.baselines.make_baselines`. None is the learned policy in a program of its own.
+    """
+    everyone = players(state, game, deterministic)
+    if baseline is not None:
+        scripted = make_baselines(game.market_spec).values()
+        everyone = everyone._replace(execution=Choice((everyone.execution, *scripted), baseline + 1))
+    belief = TransformerBelief(state.belief.params, game, hypers)
+
+    def read(trajectories: Trajectory) -> FrozenEpisodes:
+        rows = read_episodes(trajectories, params)
+        claimed = jnp.exp(mine_log_posterior_one(state, trajectories, game, params)[:, -1])
+        return replace(rows, summary=replace(rows.summary, mine=claimed))
+
+    batch = min(game.learn.n_envs, n_episodes)
+    return fresh_episodes(key, game.market, everyone, belief, params, n_episodes, batch, read)

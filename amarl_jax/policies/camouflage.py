@@ -1,0 +1,44 @@
+"""Camouflage: a schedule whose decisions are now and then replaced by those of a noise trader."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from amarl_jax.market.observe import ExecutionView
+from amarl_jax.market.params import EnvParams
+from amarl_jax.policies.mimic import Mimic
+from amarl_jax.policies.protocol import Decision, Policy
+from amarl_jax.types import Array, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Camouflage:
+    """At each step, with probability ``rate``, what the mimic would do; else the schedule's decision.
+
+    A rate of 0 is the schedule, a rate of 1 the perfect mimic. The schedule sees what the noise did to its position
+    and catches up.
+
+    Attributes:
+        base: the schedule.
+        mimic: draws the noise law.
+        rate: p in [0, 1].
+    """
+
+    base: Policy
+    mimic: Mimic
+    rate: float
+
+    def init(self, params: EnvParams) -> tuple[PyTree, Array]:
+        """What the two remember."""
+        return self.base.init(params), self.mimic.init(params)
+
+    def act(
+        self, key: Array, carry: tuple[PyTree, Array], view: ExecutionView, params: EnvParams
+    ) -> tuple[tuple[PyTree, Array], Decision]:
+        """One of the two decisions; the mimic draws from the step's own key, as the slot does at ``z = 0``."""
+        hides = jax.random.uniform(jax.random.fold_in(key, 1)) < self.rate
+        base_carry, scheduled = self.base.act(jax.random.fold_in(key, 2), carry[0], view, params)
+        mimic_carry, drawn = self.mimic.act(key, carry[1], view, params)
+        action = jnp.where(hides, drawn.action, scheduled.action)
+        return (base_carry, mimic_carry), Decision(action, (), jnp.float32(0.0))

@@ -1,0 +1,40 @@
+"""Forced completion: any execution policy, until what is left must be done to finish in time."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from amarl_jax.market.observe import ExecutionView
+from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.policies.protocol import Decision, Policy
+from amarl_jax.policies.schedule import market_order, steps_done
+from amarl_jax.types import Array, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class ForcedCompletion:
+    """Plays ``base`` while the rest fits into the steps left at ``clip_lots`` each, then sends market orders.
+
+    Attributes:
+        base: the policy that may leave the order unfinished.
+        spec: market sizes.
+        clip_lots: size of the finishing orders.
+    """
+
+    base: Policy
+    spec: MarketSpec
+    clip_lots: int = 5
+
+    def init(self, params: EnvParams) -> PyTree:
+        """What the base remembers."""
+        return self.base.init(params)
+
+    def act(self, key: Array, carry: PyTree, view: ExecutionView, params: EnvParams) -> tuple[PyTree, Decision]:
+        """The base's decision, or a finishing order."""
+        carry, free = self.base.act(key, carry, view, params)
+        left_after = self.spec.horizon - steps_done(view, self.spec) - 1.0
+        short = view.remaining - self.clip_lots * left_after  # lots that would not fit any more
+        clip = jnp.maximum(short, jnp.minimum(view.remaining, self.clip_lots))
+        finishing = market_order(clip.astype(jnp.float32), self.spec)
+        action = jnp.where(short > 0, finishing.action, free.action)
+        return carry, Decision(action, (), jnp.float32(0.0))

@@ -1,0 +1,73 @@
+"""What hiding costs without learning: every baseline's shortfall, completion, I, KL and accuracy.
+
+Scripted execution policies against a constant spread of one tick and an arbitrageur that trades when value is beyond
+the quote by more than a tick; for each a detector trained from scratch on its own fresh episodes. This is also the
+calibration at lambda = 0: an impatient order must be caught in more than 72% of the episodes, and completing patiently
+must remain possible.
+
+    python experiments/baselines/baselines.py --output=experiments/baselines/baselines.json
+    python experiments/baselines/report.py
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from amarl_jax import config as configuration
+from amarl_jax.evaluation import baselines
+from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_summaries
+from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.learn.rollout import Players, PriorBelief
+from amarl_jax.market.env import Market
+from amarl_jax.market.params import as_arrays
+from amarl_jax.policies.baselines import choice, make_baselines
+from amarl_jax.policies.constant_spread import ConstantSpread
+from amarl_jax.policies.value_rule import ValueRule
+
+MARKETS = {"default": "configs/default.py", "lambda_sweep": "configs/lambda_sweep.py"}
+BATCH = 256  # episodes side by side
+
+
+def measure(key: jax.Array, path: str, n_episodes: int) -> dict[str, Any]:
+    """Every row of one market; its policies share one compiled program."""
+    experiment = configuration.resolve(configuration.load(path))
+    spec, params = experiment.market_spec, as_arrays(experiment.env_params)
+    policies = make_baselines(spec)
+
+    @jax.jit
+    def compiled(key: jax.Array, index: jax.Array) -> EpisodeSummary:
+        players = Players(choice(policies, index), ConstantSpread(), ValueRule())
+        return fresh_summaries(key, Market(spec), players, PriorBelief(), params, n_episodes, BATCH)
+
+    def play(key: jax.Array, i: int) -> EpisodeSummary:
+        print(f"  {list(policies)[i]}, {time.process_time():.0f} CPU seconds so far", flush=True)
+        return compiled(key, jnp.int32(i))
+
+    scale = baselines.Scale(float(params.informed_probability), float(params.is_unit_ticks), spec.tick_bps)
+    return baselines.rows(key, play, list(policies), scale)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("experiments/baselines/baselines.json"))
+    parser.add_argument("--n_episodes", type=int, default=2048)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", default=list(MARKETS), choices=list(MARKETS))
+    args = parser.parse_args()
+    results = {}
+    for name in args.only:
+        print(name, flush=True)
+        results[name] = measure(jax.random.key(args.seed), MARKETS[name], args.n_episodes)
+    config = {"n_episodes": args.n_episodes, "markets": {name: MARKETS[name] for name in args.only}}
+    cost = {"cpu_seconds": round(time.process_time(), 1)}
+    document = {"provenance": provenance(config, args.seed), **cost, "markets": results}
+    args.output.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

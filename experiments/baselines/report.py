@@ -1,0 +1,58 @@
+"""The baselines as a Markdown table and a figure, from their JSON.
+
+python experiments/baselines/report.py
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from amarl_jax.evaluation.plane_figure import draw_plane
+
+COLUMNS = {
+    "shortfall, ticks per lot": "shortfall_ticks",
+    "completion": "completion",
+    "I, nats": "information_nats",
+    "accuracy": "accuracy",
+    "child orders": "child_orders",
+}
+
+
+def cell(estimate: dict[str, float]) -> str:
+    """A mean with its standard error."""
+    return f"{estimate['value']:.3f} ± {estimate['stderr']:.3f}"
+
+
+def kl(row: dict[str, Any]) -> str:
+    """KL with its 95% interval over episodes."""
+    return "{value:.2f} [{lower:.2f}, {upper:.2f}]".format(**row["kl_nats"])
+
+
+def table(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """One line per policy."""
+    names = (*COLUMNS, "KL, nats")
+    lines = ["| execution policy | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
+    for name, row in rows.items():
+        cells = (*(cell(row[key]) for key in COLUMNS.values()), kl(row))
+        lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def main() -> None:
+    folder = Path(__file__).parent
+    document = json.loads((folder / "baselines.json").read_text())
+    where = document["provenance"]
+    lines = [
+        f"Command `{where['command']}`, seed {where['seed']}, commit `{where['commit'][:10]}`,",
+        f"{document['cpu_seconds']:.0f} CPU seconds on {where['hardware']['processor']}.",
+        "± is one standard error; KL of the trajectory, by the detector of I and accuracy, with its 95% interval.",
+    ]
+    for name, rows in document["markets"].items():
+        episodes = next(iter(rows.values()))["n_episodes"]
+        lines += ["", f"## {name}: {episodes} episodes per row", "", *table(rows)]
+    (folder / "baselines.md").write_text("\n".join(lines) + "\n")
+    draw_plane(folder / "baselines.json", folder / "baselines")
+
+
+if __name__ == "__main__":
+    main()

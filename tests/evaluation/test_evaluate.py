@@ -1,0 +1,189 @@
+"""The evaluate command on an untrained run and on a sweep of two: what it loads, writes, draws and refuses."""
+
+import csv
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from amarl_jax import cli, evaluate
+from amarl_jax import config as configuration
+from amarl_jax.checkpoint import Checkpointer
+from amarl_jax.errors import BadInput
+from amarl_jax.evaluation import runs
+from amarl_jax.evaluation.report import order_columns, order_divergence, spread_toxicity
+from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
+from amarl_jax.learn.program import begin
+from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.policies.baselines import make_baselines
+from amarl_jax.workdir import open_run
+from tests.test_train import NARROW, OVERRIDES, jax_settings
+
+__all__ = ["jax_settings"]
+
+pytestmark = pytest.mark.integration
+
+REFERENCE_KEYS = [
+    "eval/exec/implementation_shortfall_mean",
+    "eval/exec/implementation_shortfall_std",
+    "eval/exec/completion_rate_mean",
+    "eval/exec/mi_estimate_mean",
+    "eval/exec/kl_divergence_mean",
+    "eval/exec/flow_entropy_mean",
+    "eval/mm/pnl_mean",
+    "eval/mm/adverse_selection_mean",
+    "eval/mm/belief_accuracy_mean",
+    "eval/mm/avg_spread_mean",
+    "eval/arb/pnl_mean",
+    "eval/market/realized_vol_mean",
+    "eval/market/total_volume_mean",
+]
+N_EPISODES = 96
+
+
+def new_state(run, key):
+    experiment = run.experiment
+    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
+    return begin(key, hypers, params, configuration.game_of(experiment))
+
+
+@pytest.fixture(scope="module")
+def workdirs(tmp_path_factory):
+    """A run and a sweep of two lanes, as training leaves them, without the training."""
+    values = {name: (8,) if value == NARROW else value for name, value in OVERRIDES.items()}
+    config = configuration.load("configs/fast_debug.py", values)
+    folder = tmp_path_factory.mktemp("evaluate")
+    run, sweep = (open_run(config, folder / name) for name in ("run", "sweep"))
+    states = [new_state(run, jax.random.key(seed)) for seed in (0, 1)]
+    with Checkpointer(run.checkpoints) as checkpoints:
+        checkpoints.save(3, states[0])
+    with Checkpointer(sweep.checkpoints) as checkpoints:
+        checkpoints.save(3, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+    lanes = [{"seed": 4, "hypers": {"leakage_weight": 0.25}}, {"seed": 5, "env_params": {"noise_rate": 3.0}}]
+    (sweep.path / "lanes.json").write_text(json.dumps(lanes))
+    return {"run": run.path, "sweep": sweep.path, "states": states}
+
+
+def command(*arguments):
+    return cli.run(evaluate.main, "Usage.", evaluate.define_flags, argv=["evaluate", *map(str, arguments)])
+
+
+def assert_same_parameters(left, right):
+    for a, b in zip(jax.tree.leaves(left.agents), jax.tree.leaves(right.agents), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_is_loaded_as_it_was_saved(workdirs):
+    run = runs.load(workdirs["run"])
+    assert_same_parameters(run.state, workdirs["states"][0])
+    assert (run.lane, run.seed, float(run.params.noise_rate)) == (None, 0, 2.0)
+
+
+def test_a_lane_has_its_own_state_and_what_it_changes(workdirs):
+    first, second = (runs.load(workdirs["sweep"], lane) for lane in (0, 1))
+    assert_same_parameters(first.state, workdirs["states"][0])
+    assert_same_parameters(second.state, workdirs["states"][1])
+    assert (first.seed, float(first.hypers.leakage_weight), float(first.params.noise_rate)) == (4, 0.25, 2.0)
+    assert (second.seed, float(second.hypers.leakage_weight), float(second.params.noise_rate)) == (5, 0.5, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("run", ["--lane=0"], "holds a single run, which has no lanes"),
+        ("sweep", [], "--lane is needed"),
+        ("sweep", ["--lane=2"], "--lane=2 does not exist"),
+        ("run", ["--n_episodes=7"], "n_episodes"),
+        ("nowhere", [], "holds no run"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(name, arguments, message, workdirs, tmp_path, capsys):
+    workdir = workdirs.get(name, tmp_path / name)
+    assert command(f"--workdir={workdir}", f"--output={tmp_path / 'out'}", *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_workdir_without_a_checkpoint_or_with_foreign_lanes_is_bad_input(workdirs, tmp_path):
+    (tmp_path / "config.json").write_text((workdirs["run"] / "config.json").read_text())
+    with pytest.raises(BadInput, match="holds no checkpoint"):
+        runs.load(tmp_path)
+    (tmp_path / "lanes.json").write_text('[{"hypers": {"lambda": 1.0}}]')
+    with pytest.raises(BadInput, match="hypers has no 'lambda'"):
+        runs.load(tmp_path, 0)
+
+
+@pytest.fixture(scope="module")
+def written(workdirs, tmp_path_factory):
+    """What the command writes of the run, figures included."""
+    folder = tmp_path_factory.mktemp("written")
+    assert command(f"--workdir={workdirs['run']}", f"--output={folder}", f"--n_episodes={N_EPISODES}", "--plot") == 0
+    return folder
+
+
+def test_the_references_keys_are_there_with_units_and_better_ones(written):
+    numbers = json.loads((written / "eval_metrics.json").read_text(), parse_constant=lambda x: pytest.fail(x))
+    assert [key for key in numbers if key in REFERENCE_KEYS] == REFERENCE_KEYS
+    assert all(isinstance(numbers[key], float) for key in REFERENCE_KEYS)
+    for key in ("information/fresh_nats", "execution/shortfall_bps", "maker/spread_toxicity_correlation"):
+        low, value, high = (numbers[f"eval/{key}{part}"] for part in ("_lower", "", "_upper"))
+        assert low < value < high
+    with (written / "eval_metrics.csv").open() as file:
+        table = {row["name"]: row for row in csv.DictReader(file)}
+    assert set(table) == {key for key in numbers if not key.endswith(("_lower", "_upper"))}
+    assert all(row["unit"] and row["meaning"] for row in table.values())
+    ticks, bps = (numbers[f"eval/execution/shortfall_{unit}"] for unit in ("ticks", "bps"))
+    assert bps == pytest.approx(ticks), "a tick of 0.01 at 100 is one basis point"
+    where = json.loads((written / "provenance.json").read_text())["provenance"]
+    assert where["config"]["training"]["n_envs"] == 8
+
+
+def test_every_baseline_and_the_learned_policy_have_a_row_and_figures_are_drawn(written, workdirs):
+    rows = json.loads((written / "baselines.json").read_text())["rows"]
+    spec = runs.load(workdirs["run"]).game.market_spec
+    assert list(rows) == ["learned", *make_baselines(spec)]
+    assert rows["sweep"]["completion"]["value"] > rows["mimic"]["completion"]["value"]
+    for row in rows.values():
+        assert row["n_episodes"] == N_EPISODES
+        assert {"shortfall_ticks", "completion", "information_nats", "accuracy", "kl_nats"} <= set(row)
+    for name in ("episode", "flow", "fills", "baselines"):
+        assert (written / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (written / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_function_gives_the_commands_numbers_and_another_seed_others(written, workdirs):
+    numbers = json.loads((written / "eval_metrics.json").read_text())
+    again = evaluate.evaluate(workdirs["run"], N_EPISODES)
+    assert again.measures["eval/mm/pnl_mean"].value == numbers["eval/mm/pnl_mean"]
+    other = evaluate.evaluate(runs.load(workdirs["run"]), N_EPISODES, seed=1)
+    assert other.measures["eval/mm/pnl_mean"].value != numbers["eval/mm/pnl_mean"]
+    assert again.episodes.summary.z.sum() == N_EPISODES / 2, "stratified"
+
+
+def test_orders_are_read_off_the_episodes_that_sent_them(workdirs):
+    episodes = evaluate.evaluate(workdirs["run"], N_EPISODES).episodes
+    rows = episodes.summary
+    columns = order_columns(episodes.orders, rows.z == 1)
+    assert len(columns) == rows.child_orders[rows.z == 1].sum()
+    assert columns[:, 0].min() >= 1
+    divergence = order_divergence(episodes.orders, rows.z)
+    assert divergence.kl_nats > 0
+    nothing = jax.tree.map(np.zeros_like, episodes.orders)
+    assert order_divergence(nothing, rows.z) is None
+
+
+def test_the_spread_toxicity_correlation_pools_episodes():
+    """Against numpy over all steps of all episodes; a spread that never varies has none."""
+    rng = np.random.default_rng(0)
+    belief = rng.uniform(size=(200, 30))
+    spread = 2.0 + belief + rng.normal(size=(200, 30))
+    moments = np.stack([m.mean(axis=1) for m in (spread, belief, spread**2, belief**2, spread * belief)], axis=1)
+    value, lower, upper = spread_toxicity(rng, moments)
+    assert value == pytest.approx(np.corrcoef(spread.ravel(), belief.ravel())[0, 1])
+    assert lower < value < upper < value + 0.1
+    moments[:, [0, 2, 4]] = np.stack([np.full(200, 2.0), np.full(200, 4.0), 2.0 * moments[:, 1]], axis=1)
+    assert np.isnan(spread_toxicity(rng, moments)).all()

@@ -1,0 +1,89 @@
+"""A sweep's table on its way to curves and to the main figure; the envelope of the plane; theory as numbers."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from amarl_jax.evaluation.baselines import COLUMNS
+from amarl_jax.evaluation.lanes import lane_row, read_lanes, write_lanes
+from amarl_jax.evaluation.plane_figure import _lower_envelope
+from amarl_jax.evaluation.transition import locate
+from amarl_jax.evaluation.transition_figure import draw_transition, mean_interval
+from amarl_jax.evaluation.verdict import as_json
+from amarl_jax.theory.curves import theory_curves
+from tests.evaluation.curves import PENALTY, noisy, truth
+
+
+def measured(information):
+    """A row as the baselines' table has it, information and accuracy in it and zeros elsewhere."""
+    row = {name: {"value": 0.0, "stderr": 0.1} for name in (*COLUMNS, "kl_nats")}
+    row["information_nats"]["value"] = information
+    row["accuracy"]["value"] = 0.5 + information / 1.4
+    return row
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Eight seeds and a ninth with a failed lane, lanes in an order of their own, and a second arm of one seed."""
+    information = noisy(np.random.default_rng(0), truth("logistic"), 9)
+    lines = []
+    for j, penalty in enumerate(PENALTY):
+        for seed in range(9):
+            failed = (seed, j) == (8, 3)
+            row = None if failed else measured(float(information[seed, j]))
+            lines.append(lane_row(len(lines), float(penalty), seed, row))
+        lines.append(lane_row(len(lines), float(penalty), 0, measured(0.1), "no randomiser"))
+    path = tmp_path_factory.mktemp("lanes") / "lanes.csv"
+    write_lanes(path, lines)
+    return path, information
+
+
+def test_curves_survive_the_file_and_a_failed_lane_takes_its_seed_out(table):
+    path, information = table
+    lanes = read_lanes(path)
+    assert lanes.arms() == ["main", "no randomiser"]
+    curves = lanes.curves(horizon=50, start="loud")
+    np.testing.assert_array_equal(curves.penalty, PENALTY)
+    np.testing.assert_array_equal(curves.information, information[:8])
+    np.testing.assert_allclose(curves.accuracy, 0.5 + information[:8] / 1.4)
+    assert (curves.horizon, curves.start) == (50, "loud")
+    assert lanes.grid("information_nats", "no randomiser")[1].tolist() == [[0.1] * 14]
+    assert "nan" not in path.read_text()
+    assert path.read_text().count(",failed,") == 1
+
+
+def test_the_main_figure_is_drawn_from_files_alone(table, tmp_path):
+    path, _ = table
+    found = as_json(locate(read_lanes(path).curves())) | {"verdict": "crossover"}
+    (tmp_path / "located.json").write_text(json.dumps(found, allow_nan=False))
+    predicted = theory_curves([0.0, 1.4, 1.8, 3.0], 4.0)
+    (tmp_path / "theory.json").write_text(json.dumps(predicted))
+    names = draw_transition(path, tmp_path / "figure", tmp_path / "located.json", tmp_path / "theory.json")
+    assert names == ["figure.png", "figure.pdf"]
+    first = (tmp_path / "figure.pdf").read_bytes()
+    draw_transition(path, tmp_path / "figure", tmp_path / "located.json", tmp_path / "theory.json")
+    assert first == (tmp_path / "figure.pdf").read_bytes(), "equal files, equal figure"
+    draw_transition(path, tmp_path / "bare")
+
+
+def test_theory_as_numbers_is_the_designs():
+    """Mixed I 0.32, 0.22, 0.02 at lambda 1.4, 1.8, 3 for d_max = 4, where the pure optimum has 0.63, 0.04, 0.01."""
+    curves = theory_curves([0.0, 1.4, 1.8, 3.0], 4.0)
+    np.testing.assert_allclose(curves["randomised"]["information_nats"][1:], [0.32, 0.22, 0.02], atol=0.006)
+    np.testing.assert_allclose(curves["deterministic"]["information_nats"][1:], [0.63, 0.04, 0.01], atol=0.006)
+    assert curves["deterministic"]["haste"][0] == pytest.approx(1.0)
+    assert curves["deterministic"]["accuracy"][0] == pytest.approx(0.5 * (1 + math.erf(2 / math.sqrt(2))))
+
+
+def test_the_interval_over_seeds_is_students():
+    mean, half = mean_interval(np.array([[1.0, 2.0], [3.0, 2.0]]))
+    assert mean.tolist() == [2.0, 2.0]
+    np.testing.assert_allclose(half, [12.7062 * 1.0, 0.0], rtol=1e-4)  # t at 97.5% with one degree of freedom
+    assert np.isnan(mean_interval(np.ones((1, 2)))[1]).all()
+
+
+def test_the_envelope_keeps_what_no_mixture_beats():
+    points = np.array([[0.0, 30.0], [0.1, 10.0], [0.2, 9.0], [0.3, 3.0], [0.05, 25.0], [0.6, 2.0], [0.6, 8.0]])
+    assert _lower_envelope(points).tolist() == [[0.0, 30.0], [0.1, 10.0], [0.3, 3.0], [0.6, 2.0]]
