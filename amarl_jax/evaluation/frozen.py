@@ -56,11 +56,14 @@ class FrozenEpisodes:
     trace: Trace  # [n / batch, T] one informed episode of each batch
 
 
-def child_orders(trajectory: Trajectory) -> ChildOrders:
-    """The slot's orders of one episode."""
-    slot = trajectory.output.slot
-    columns = (slot.acts, slot.side * trajectory.direction, slot.lots, slot.offset_ticks, slot.acts & slot.is_limit)
-    return ChildOrders(*(column.astype(jnp.int8) for column in columns))
+def child_orders(trajectory: Trajectory, params: EnvParams) -> ChildOrders:
+    """The slot's orders of one episode as they reached the book: cut to the position limit, or not sent at all."""
+    slot, position = trajectory.output.slot, trajectory.output.inventory[:, Owner.SLOT]
+    before = jnp.concatenate([jnp.zeros(1, jnp.int32), position[:-1]])
+    lots = jnp.clip(slot.lots, 0, jnp.maximum(params.parent_lots - slot.side * before, 0))
+    sent = slot.acts & (lots > 0)
+    columns = (sent, slot.side * trajectory.direction, lots, slot.offset_ticks, slot.is_limit)
+    return ChildOrders(*(jnp.where(sent, column, 0).astype(jnp.int8) for column in columns))
 
 
 def spread_belief_moments(trajectory: Trajectory) -> Array:
@@ -70,7 +73,7 @@ def spread_belief_moments(trajectory: Trajectory) -> Array:
     return jnp.stack([jnp.mean(product) for product in (x, y, x**2, y**2, x * y)])
 
 
-def trace(trajectory: Trajectory) -> Trace:
+def trace(trajectory: Trajectory, params: EnvParams) -> Trace:
     """One episode, step by step."""
     out = trajectory.output
     return Trace(
@@ -82,7 +85,7 @@ def trace(trajectory: Trajectory) -> Trace:
         belief=trajectory.belief,
         spread=out.tape.spread_ticks,
         direction=trajectory.direction,
-        orders=child_orders(trajectory),
+        orders=child_orders(trajectory, params),
     )
 
 
@@ -92,10 +95,10 @@ def read_episodes(trajectories: Trajectory, params: EnvParams) -> FrozenEpisodes
     moves = 0.5 * (trajectories.output.mid2_next - trajectories.output.mid2)
     return FrozenEpisodes(
         summary=jax.vmap(lambda one: summarise(one, params))(trajectories),
-        orders=jax.vmap(child_orders)(trajectories),
+        orders=jax.vmap(lambda one: child_orders(one, params))(trajectories),
         volatility_ticks=jnp.sqrt(jnp.mean(moves**2, axis=1)),
         spread_belief_moments=jax.vmap(spread_belief_moments)(trajectories),
-        trace=jax.tree.map(lambda x: x[None], trace(first_informed)),
+        trace=jax.tree.map(lambda x: x[None], trace(first_informed, params)),
     )
 
 
