@@ -228,9 +228,10 @@ def measure_steps(column, batch, options):
             if not np.array_equal(ours, theirs):
                 raise RuntimeError(f"the market on the {name} book plays another game")
     return {
+        "market": column,
+        "book_capacity": spec.book_capacity,
         "batch": batch,
         "steps": options.steps,
-        **sizes,
         **summary(clocks, batch * options.steps, "steps", ("table",)),
     }
 
