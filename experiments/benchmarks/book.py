@@ -70,7 +70,7 @@ def mixed_stream(rng, n_books, n_messages, capacity):
 
 
 def sound_streams(rng, n_books, n_messages, spec, block):
-    """Mixed streams that overflow no side, which the references do not survive: drawn with some to spare, then picked."""
+    """Mixed streams that overflow no side, which the references would not survive: drawn with some to spare, picked."""
     n_drawn = n_books + 64
     columns = mixed_stream(rng, n_drawn, n_messages, spec.capacity)
     messages = jax.tree.map(lambda x: jnp.asarray(x, jnp.int32), columns)
