@@ -29,6 +29,11 @@ def money_unit(params: EnvParams) -> Array | float:
     return params.parent_lots * params.is_unit_ticks
 
 
+def fill_ticks(output: StepOutput, params: EnvParams) -> Array:
+    """What the slot's fills add to the shortfall, minus its cash over ``Q``. [T] float32, ticks per parent lot."""
+    return -output.cash_change[:, Owner.SLOT] / params.parent_lots
+
+
 def shortfall_ticks(output: StepOutput, direction: Array, params: EnvParams) -> Array:
     """Implementation shortfall against the opening mid, in ticks per parent lot, as it accrues.
 
@@ -40,7 +45,7 @@ def shortfall_ticks(output: StepOutput, direction: Array, params: EnvParams) -> 
         [T] float32.
     """
     chex.assert_rank([output.value, direction], [1, 0])
-    fills = -output.cash_change[:, Owner.SLOT] / params.parent_lots
+    fills = fill_ticks(output, params)
     remainder = params.parent_lots - direction * output.inventory[-1, Owner.SLOT]
     cost = direction * output.value_next[-1] + params.terminal_penalty_ticks
     return fills.at[-1].add(remainder / params.parent_lots * cost)
