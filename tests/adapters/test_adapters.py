@@ -180,7 +180,7 @@ def test_pettingzoos_own_tests_pass_and_its_spaces_fit():
 
     env = MarketParallelEnv(Playable(SPEC, PARAMS))
     parallel_api_test(env, num_cycles=T + 4)
-    parallel_seed_test(lambda: env, num_cycles=4)
+    parallel_seed_test(lambda: MarketParallelEnv(Playable(SPEC, PARAMS)), num_cycles=4)
     observations, infos = env.reset(seed=2)
     assert set(observations) == set(infos) == set(AGENT_NAMES)
     for time in range(T):
