@@ -49,7 +49,8 @@ class MarketEnv:
         self.homogeneous = homogeneous
         self.agents = list(AGENT_NAMES)
         self.num_agents = len(self.agents)
-        widths, sizes = self.playable.observation_sizes, ACTION_SIZES
+        widths: tuple[int, ...] = self.playable.observation_sizes
+        sizes: tuple[int, ...] = ACTION_SIZES
         if homogeneous:
             widths, sizes = (max(widths) + N_AGENTS,) * N_AGENTS, (max(sizes),) * N_AGENTS
         named = zip(self.agents, widths, sizes, strict=True)

@@ -4,6 +4,8 @@ Arrays carry a leading ``[T]`` axis. Money is in units of ``is_unit_ticks`` per 
 ``Q is_unit_ticks``; information and belief terms are not.
 """
 
+from typing import Protocol
+
 import chex
 import jax.numpy as jnp
 from flax import struct
@@ -12,6 +14,14 @@ from amarl_jax.learn.hypers import Hypers
 from amarl_jax.market.env import StepOutput
 from amarl_jax.market.params import EnvParams
 from amarl_jax.types import Array, Owner
+
+
+class RewardTerm(Protocol):
+    """A term added to the agents' rewards; traceable and hashable, a function or a frozen dataclass."""
+
+    def __call__(self, output: StepOutput, z: Array, belief: Array, params: EnvParams) -> Array:
+        """Weighted reward of one episode, [T, agent], from its market terms [T], class [] and posteriors [T]."""
+        ...
 
 
 @struct.dataclass
