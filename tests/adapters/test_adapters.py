@@ -203,3 +203,25 @@ def test_without_pettingzoo_the_error_names_the_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "amarl_jax.adapters.pettingzoo", raising=False)
     with pytest.raises(ImportError, match=r"pip install 'amarl_jax\[adapters\]'"):
         importlib.import_module("amarl_jax.adapters.pettingzoo")
+
+
+def test_execution_against_the_agents_of_a_checkpoint(workdirs):
+    """The lines of docs/extending.md, traced: the belief network reads the tape, trained policies take two seats."""
+    from amarl_jax.evaluation import runs
+    from amarl_jax.learn.phases import TransformerBelief, players
+
+    run = runs.load(workdirs["run"])
+    belief = TransformerBelief(run.state.belief.params, run.game, run.hypers)
+    playable = Playable(run.game.market_spec, run.params, run.hypers, belief, z=1)
+    env = SingleAgent(playable, Agent.EXECUTION, players(run.state, run.game))
+
+    def minute(key):
+        key_reset, key_step = jax.random.split(key)
+        seen, state = env.reset(key_reset)
+        after = env.step(key_step, state, jnp.zeros(4))
+        return seen, state, after
+
+    seen, state, (seen_after, after, paid, *_) = jax.eval_shape(minute, jax.random.key(0))
+    assert seen.shape == seen_after.shape == (playable.observation_sizes[Agent.EXECUTION],)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(lambda x: (x.shape, x.dtype), after)
+    assert paid.shape == ()
