@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint import checkpoint_managers as managers
 
-from amarl_jax.errors import CheckpointMismatch
+from amarl_jax.errors import BadInput, CheckpointMismatch
 from amarl_jax.types import PyTree
 from amarl_jax.workdir import write_atomically
 
@@ -82,15 +82,22 @@ class Checkpointer:
 
         ``like`` is a state or, cheaper, ``jax.eval_shape`` of what makes one. Its leaves' shardings are kept where
         they have one, else everything goes to the default device. Raises :class:`CheckpointMismatch` where shapes
-        or names differ, ``FileNotFoundError`` where there is no checkpoint.
+        or names differ, :class:`BadInput` where the files are damaged, ``FileNotFoundError`` where there is none.
         """
         step = self.latest_step() if step is None else step
         if step is None:
             raise FileNotFoundError(f"no checkpoint in {self._manager.directory}")
         target = jax.tree.map(_abstract_leaf, like)
-        metadata = self._manager.item_metadata(step)
-        _require_equal_shapes(_shapes(metadata), _shapes(target), f"checkpoint {step}")
-        raw = self._manager.restore(step, args=ocp.args.StandardRestore(target))
+        try:
+            with _quiet():
+                metadata = self._manager.item_metadata(step)
+                _require_equal_shapes(_shapes(metadata), _shapes(target), f"checkpoint {step}")
+                raw = self._manager.restore(step, args=ocp.args.StandardRestore(target))
+        except (BadInput, MemoryError):
+            raise
+        except Exception as error:  # damaged in any way, it fails in as many
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise BadInput(f"checkpoint {step} in {self._folder} cannot be read ({reason})") from error
         return jax.tree.map(lambda x, leaf: jax.random.wrap_key_data(x) if _is_key(leaf) else x, raw, like)
 
     def latest_step(self) -> int | None:

@@ -203,7 +203,7 @@ def load_json(text: str) -> ConfigDict:
     config = _call_get_config(find_packaged("default"), "")
     try:
         saved = dict(_leaves(json.loads(text)))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise ConfigError("config.json", text[:40], "a configuration that a run saved") from None
     apply_overrides(config, saved)
     validate(config)

@@ -46,6 +46,8 @@ class Setting:
             return isinstance(value, str) and (value in self.choices if self.choices else bool(value.strip()))
         if isinstance(value, bool) or not isinstance(value, int if kind == "int" else (int, float)):
             return False
+        if isinstance(value, int) and abs(value) > FLOAT32_MAX:
+            return False  # float() of it may overflow
         number = float(value)
         in_range = self.low <= number <= self.high and self.above < number < self.below
         return in_range and abs(number) <= FLOAT32_MAX

@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from amarl_jax import config as configuration
+from amarl_jax import untrusted
 from amarl_jax.errors import BadInput, ConfigError
 
 _TRACES_OF_A_RUN = ("config.json", "metrics.jsonl", "checkpoints")
@@ -80,18 +81,25 @@ def _choose_path(config: ConfigDict | None, workdir: str | Path | None, resume: 
     if workdir is None:
         if config is None:
             raise BadInput("--resume needs --workdir, or --config to name it")
-        return Path("runs", config.exp_name)
+        return Path("runs", _folder_name(config.exp_name))
     path = Path(workdir)
     if path.exists() and not path.is_dir():
         raise BadInput(f"--workdir {path}: is not a folder")
     return path
 
 
+def _folder_name(exp_name: Any) -> str:
+    """The experiment's name, where it is one that stays inside ``runs/``."""
+    if isinstance(exp_name, str) and (Path(exp_name).is_absolute() or ".." in Path(exp_name).parts or "\0" in exp_name):
+        raise ConfigError("exp_name", exp_name, "a name of a folder inside runs/")
+    return exp_name
+
+
 def _saved_config(path: Path, overrides: Mapping[str, Any]) -> ConfigDict:
     file = path / "config.json"
     if not file.is_file():
         raise BadInput(f"{path}: holds no run to resume (no config.json)")
-    config = configuration.load_json(file.read_text())
+    config = configuration.load_json(untrusted.read_text(file))
     saved = configuration.flatten(config)
     for name, value in overrides.items():
         configuration.check_name(name)

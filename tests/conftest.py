@@ -19,3 +19,11 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 def key():
     """A fresh root key."""
     return jax.random.key(20)
+
+
+@pytest.fixture(scope="session")
+def workdirs(tmp_path_factory):
+    """Workdirs of a run and of a sweep of two lanes; not to be written to."""
+    from tests.tiny_runs import make_workdirs
+
+    return make_workdirs(tmp_path_factory.mktemp("workdirs"))

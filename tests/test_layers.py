@@ -17,7 +17,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"policies"},
     {"learn"},
     {"settings", "consistency"},
-    {"config"},
+    {"config", "untrusted"},
     {"workdir", "machine", "preemption"},
     {"checkpoint", "runlog", "cli"},
     {"postmortem", "cost"},

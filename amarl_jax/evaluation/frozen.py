@@ -128,7 +128,7 @@ def play_frozen(
     """
     everyone = players(state, game, deterministic)
     if baseline is not None:
-        scripted = make_baselines(game.market_spec).values()
+        scripted = make_baselines(game.market_spec, law=game.noise_law).values()
         everyone = everyone._replace(execution=Choice((everyone.execution, *scripted), baseline + 1))
     belief = TransformerBelief(state.belief.params, game, hypers)
 

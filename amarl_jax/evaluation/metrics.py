@@ -1,7 +1,7 @@
 """Numbers to report of frozen policies: means with standard errors, and information measured held out."""
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -26,6 +26,40 @@ class Evaluation(NamedTuple):
     n_episodes: int
     n_informed: int
     detection: Detection  # of the fresh detector, [n] in the order of the episodes
+
+
+class Metric(Protocol):
+    """A number per episode that is reported with the others, as a mean with its standard error."""
+
+    @property
+    def name(self) -> str:
+        """As ``group/quantity_unit``."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """Of the number."""
+        ...
+
+    @property
+    def meaning(self) -> str:
+        """For the table of units."""
+        ...
+
+    def __call__(self, rows: EpisodeSummary) -> np.ndarray:
+        """One number per episode that counts, from host arrays [n]."""
+        ...
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def register(metric: Metric) -> Metric:
+    """Report ``metric`` from now on; ValueError if the name is taken by another registered one."""
+    if metric.name in METRICS:
+        raise ValueError(f"a metric named {metric.name!r} exists already")
+    METRICS[metric.name] = metric
+    return metric
 
 
 def mean_and_error(x: np.ndarray) -> Estimate:
@@ -92,6 +126,7 @@ def evaluate_summaries(
         "arbitrageur/pnl_tick_lots": mean_and_error(rows.arbitrageur_pnl),
         "arbitrageur/snipe_lots": mean_and_error(rows.snipe_lots),
     }
+    metrics |= {name: mean_and_error(metric(rows)) for name, metric in METRICS.items() if name not in metrics}
     if rows.mine is not None:
         metrics["information/mine_nats"] = claimed_information(rows.mine, rows.z, prior)
     return Evaluation(metrics=metrics, n_episodes=int(rows.z.size), n_informed=int(informed.sum()), detection=detection)

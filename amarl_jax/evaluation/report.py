@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from amarl_jax.evaluation.frozen import ChildOrders, FrozenEpisodes
-from amarl_jax.evaluation.metrics import Estimate, Evaluation, mean_and_error
+from amarl_jax.evaluation.metrics import METRICS, Estimate, Evaluation, mean_and_error
 from amarl_jax.information.divergence import HistogramDivergence, bootstrap, flow_entropy, histogram_divergence
 from amarl_jax.information.flow_features import SIZE_EDGES_LOTS
 from amarl_jax.types import Array
@@ -51,7 +51,8 @@ def report(key: Array, episodes: FrozenEpisodes, evaluation: Evaluation) -> dict
     shortfall = np.asarray(episodes.summary.shortfall_ticks, np.float64)[informed]
     deviation = float(shortfall.std(ddof=1))
     half = NORMAL_95 * deviation / math.sqrt(2.0 * (shortfall.size - 1))  # of a normal sample's deviation
-    ours = {f"eval/{name}": _measure(estimate, *UNITS[name]) for name, estimate in metrics.items() if name in UNITS}
+    units = {name: (metric.unit, metric.meaning) for name, metric in METRICS.items()} | UNITS
+    ours = {f"eval/{name}": _measure(estimate, *units[name]) for name, estimate in metrics.items() if name in units}
     kl, ticks = divergence.kl_nats, "ticks per parent lot"
     ours["eval/information/fresh_kl_nats"] = Measure(*kl, *UNITS["information/fresh_kl_nats"])
     variation = "total variation of the flow's law from the noise law, seen by the fresh detector"

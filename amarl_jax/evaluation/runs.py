@@ -7,7 +7,6 @@ with a leading lane axis on every leaf.
 
 import dataclasses
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import jax
 from ml_collections import ConfigDict
 
 from amarl_jax import config as configuration
+from amarl_jax import untrusted
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.config import Experiment, game_of
 from amarl_jax.errors import BadInput
@@ -28,6 +28,7 @@ from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.types import PyTree
 
 LANES_FILE = "lanes.json"
+MAX_NUMBER = 2.0**31  # of a leaf: it must fit into 32 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +57,12 @@ def load(workdir: str | Path, lane: int | None = None) -> FrozenRun:
     path = Path(workdir)
     if not (path / "config.json").is_file():
         raise BadInput(f"--workdir {path}: holds no run (no config.json)")
-    config = configuration.load_json((path / "config.json").read_text())
+    config = configuration.load_json(untrusted.read_text(path / "config.json"))
     experiment = configuration.resolve(config)
+    if experiment.run.compilation_cache_dir != "off":  # it holds machine code: never from where a workdir says
+        experiment = dataclasses.replace(
+            experiment, run=dataclasses.replace(experiment.run, compilation_cache_dir="auto")
+        )
     game = game_of(experiment)
     hypers, params = experiment.hypers, experiment.env_params
     lanes = _read_lanes(path)
@@ -76,18 +81,29 @@ def load(workdir: str | Path, lane: int | None = None) -> FrozenRun:
 def _read_lanes(path: Path) -> list[dict[str, Any]]:
     """The lanes of the sweep in a workdir; none if it holds a single run."""
     file = path / LANES_FILE
-    if not file.is_file():
+    if not file.exists() and not file.is_symlink():
         return []
-    try:
-        lanes = json.loads(file.read_text())
-    except ValueError:
-        raise BadInput(f"{file}: is not JSON") from None
+    lanes = untrusted.parse_json(untrusted.read_text(file), file)
+    if not isinstance(lanes, list) or not all(isinstance(lane, dict) for lane in lanes):
+        raise BadInput(f"{file}: must be a list of lanes")
     for lane in lanes:
         for bag, kind in (("hypers", Hypers), ("env_params", EnvParams)):
-            unknown = sorted(set(lane.get(bag, {})) - set(kind.__dataclass_fields__))
-            if unknown:
-                raise BadInput(f"{file}: {bag} has no {unknown[0]!r}")
+            _check_leaves(file, bag, lane.get(bag, {}), kind)
+        if type(lane.get("seed", 0)) is not int:
+            raise BadInput(f"{file}: seed = {lane['seed']!r}: must be an integer")
     return lanes
+
+
+def _check_leaves(file: Path, bag: str, leaves: Any, kind: type) -> None:
+    """What a lane changes has names that exist and numbers as values."""
+    if not isinstance(leaves, dict):
+        raise BadInput(f"{file}: {bag} must be an object of names and numbers")
+    for name, value in leaves.items():
+        if name not in kind.__dataclass_fields__:  # type: ignore[attr-defined]
+            raise BadInput(f"{file}: {bag} has no {name!r}")
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not abs(value) < MAX_NUMBER:
+            raise BadInput(f"{file}: {bag}.{name} = {value!r}: must be a number")
 
 
 def _choose_lane(path: Path, lanes: list[dict[str, Any]], lane: int | None) -> dict[str, Any] | None:
@@ -109,6 +125,7 @@ def _restore(path: Path, game: Game, hypers: Hypers, params: EnvParams, n_lanes:
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((n_lanes, *leaf.shape), leaf.dtype), like)
     if not (path / "checkpoints").is_dir():
         raise BadInput(f"--workdir {path}: holds no checkpoint yet")
+    untrusted.refuse_links(path / "checkpoints")
     with Checkpointer(path / "checkpoints") as checkpoints:
         if checkpoints.latest_step() is None:
             raise BadInput(f"--workdir {path}: holds no checkpoint yet")

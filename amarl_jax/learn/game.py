@@ -10,7 +10,9 @@ from amarl_jax.information import estimators
 from amarl_jax.information.estimators import MIEstimator
 from amarl_jax.learn.hypers import LearnSpec
 from amarl_jax.market.env import Market
+from amarl_jax.market.noise import NoiseLaw, orders
 from amarl_jax.market.params import MarketSpec
+from amarl_jax.market.rewards import RewardTerm
 from amarl_jax.nets.belief import BeliefTransformer
 from amarl_jax.nets.critic import Critic
 from amarl_jax.nets.predictor import GRUPredictor
@@ -58,11 +60,13 @@ class Game:
     network: NetworkSpec
     learn: LearnSpec
     frozen: tuple[Agent, ...] = ()  # agents that never train; see freeze
+    noise_law: NoiseLaw = orders  # of the noise traders, and of the slot at z = 0
+    reward_terms: tuple[RewardTerm, ...] = ()  # added to the rewards of the core
 
     @functools.cached_property
     def market(self) -> Market:
         """The environment."""
-        return Market(self.market_spec)
+        return Market(self.market_spec, self.noise_law)
 
     @functools.cached_property
     def belief(self) -> BeliefTransformer:

@@ -86,6 +86,12 @@ def flow_predictability(state: TrainState, trajectory: Trajectory, game: Game) -
     return jax.vmap(lambda row: predictability_gain(state.predictor.params, row, game))(standard_flow(trajectory))
 
 
+def added_rewards(trajectory: Trajectory, terms: tuple[rewards.RewardTerm, ...], params: EnvParams) -> Array | float:
+    """The sum of the terms that a game adds to its rewards; [E, T, agent], or 0 without any."""
+    episodes = (trajectory.output, trajectory.z, trajectory.belief)
+    return sum(jax.vmap(lambda out, z, b, term=term: term(out, z, b, params))(*episodes) for term in terms)
+
+
 def score(state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers, params: EnvParams) -> Scores:
     """Rewards of new episodes, by the sources as they stand: nothing is trained on an episode before it is scored."""
     log_posterior = log_posterior_one(state, trajectory, game, params)
@@ -97,7 +103,7 @@ def score(state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers,
         terms, trajectory.output, trajectory.z, trajectory.belief, leakage, predicted, hypers
     )
     return Scores(
-        reward=jax.lax.stop_gradient(reward),
+        reward=jax.lax.stop_gradient(reward + added_rewards(trajectory, game.reward_terms, params)),
         terms=terms,
         leakage=leakage,
         predictability=predicted,

@@ -84,9 +84,10 @@ def _append_events(recent: TapeEvents, tape: Tape) -> TapeEvents:
 
 @dataclasses.dataclass(frozen=True)
 class Market:
-    """The environment: static sizes, and two pure functions."""
+    """The environment: static sizes, the noise traders' law, and two pure functions."""
 
     spec: MarketSpec
+    noise_law: noise.NoiseLaw = noise.orders
 
     @property
     def book_spec(self) -> lob.BookSpec:
@@ -166,7 +167,7 @@ class Market:
         decision = select(
             state.z == 1,
             decode_action(actions.execution, state.direction, self.spec),
-            noise_decision(slot_key(key), p_buy, state.size_cdf, params, self.spec),
+            noise_decision(slot_key(key), p_buy, state.size_cdf, params, self.spec, self.noise_law),
         )
         decision = as_sent(decision)
         key_flow, key_value = jax.random.split(jax.random.fold_in(key, 1))
@@ -198,7 +199,7 @@ class Market:
             signal=actions.arbitrageur,
             quotes=decode_quotes(actions.maker, state.mid2, params),
             slot=decision,
-            noise=noise.orders(uniform[:4, 1:], p_buy, state.size_cdf, params, self.spec),
+            noise=self.noise_law(uniform[:4, 1:], p_buy, state.size_cdf, params, self.spec),
             noise_count=count,
             lifetimes=noise.lifetimes(uniform[4], params),
         )

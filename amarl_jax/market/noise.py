@@ -1,5 +1,7 @@
 """The noise traders' law: how many orders, when, of which size, at which price, for how long."""
 
+from typing import Protocol
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -16,6 +18,20 @@ class NoiseOrders:
     lots: Array  # int32
     offset_ticks: Array  # int32, behind mid on the order's own side; negative is aggressive
     is_limit: Array  # bool
+
+
+class NoiseLaw(Protocol):
+    """The law of one noise order's marks; the slot at ``z = 0`` and the mimic draw from the same one.
+
+    Traceable and hashable, a function or a frozen dataclass. How many orders come, when, and for how long they rest is
+    not part of it, nor is the tilt of ``p_buy``.
+    """
+
+    def __call__(
+        self, uniform: Array, p_buy: Array, size_cdf: Array, params: EnvParams, spec: MarketSpec
+    ) -> NoiseOrders:
+        """See :func:`orders`, the law that comes with the package."""
+        ...
 
 
 def size_distribution(params: EnvParams, max_order_size: int) -> Array:

@@ -4,6 +4,8 @@ Arrays carry a leading ``[T]`` axis. Money is in units of ``is_unit_ticks`` per 
 ``Q is_unit_ticks``; information and belief terms are not.
 """
 
+from typing import Protocol
+
 import chex
 import jax.numpy as jnp
 from flax import struct
@@ -12,6 +14,14 @@ from amarl_jax.learn.hypers import Hypers
 from amarl_jax.market.env import StepOutput
 from amarl_jax.market.params import EnvParams
 from amarl_jax.types import Array, Owner
+
+
+class RewardTerm(Protocol):
+    """A term added to the agents' rewards; traceable and hashable, a function or a frozen dataclass."""
+
+    def __call__(self, output: StepOutput, z: Array, belief: Array, params: EnvParams) -> Array:
+        """Weighted reward of one episode, [T, agent], from its market terms [T], class [] and posteriors [T]."""
+        ...
 
 
 @struct.dataclass
@@ -29,6 +39,11 @@ def money_unit(params: EnvParams) -> Array | float:
     return params.parent_lots * params.is_unit_ticks
 
 
+def fill_ticks(output: StepOutput, params: EnvParams) -> Array:
+    """What the slot's fills add to the shortfall, minus its cash over ``Q``. [T] float32, ticks per parent lot."""
+    return -output.cash_change[:, Owner.SLOT] / params.parent_lots
+
+
 def shortfall_ticks(output: StepOutput, direction: Array, params: EnvParams) -> Array:
     """Implementation shortfall against the opening mid, in ticks per parent lot, as it accrues.
 
@@ -40,7 +55,7 @@ def shortfall_ticks(output: StepOutput, direction: Array, params: EnvParams) -> 
         [T] float32.
     """
     chex.assert_rank([output.value, direction], [1, 0])
-    fills = -output.cash_change[:, Owner.SLOT] / params.parent_lots
+    fills = fill_ticks(output, params)
     remainder = params.parent_lots - direction * output.inventory[-1, Owner.SLOT]
     cost = direction * output.value_next[-1] + params.terminal_penalty_ticks
     return fills.at[-1].add(remainder / params.parent_lots * cost)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.market.noise import orders
+from amarl_jax.market.noise import NoiseLaw, orders
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.types import Array
 
@@ -59,10 +59,12 @@ def encode_action(decision: SlotDecision, direction: Array, spec: MarketSpec) ->
     )
 
 
-def noise_decision(key: Array, p_buy: Array, size_cdf: Array, params: EnvParams, spec: MarketSpec) -> SlotDecision:
+def noise_decision(
+    key: Array, p_buy: Array, size_cdf: Array, params: EnvParams, spec: MarketSpec, law: NoiseLaw = orders
+) -> SlotDecision:
     """The slot at ``z = 0``: fires with probability ``slot_rate`` and then draws the noise law."""
     uniform = jax.random.uniform(key, (5,))
-    order = orders(uniform[1:], p_buy, size_cdf, params, spec)
+    order = law(uniform[1:], p_buy, size_cdf, params, spec)
     return SlotDecision(
         acts=uniform[0] < params.slot_rate,
         side=order.side,

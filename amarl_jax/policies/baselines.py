@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
+from amarl_jax.market.noise import NoiseLaw, orders
 from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.policies.almgren_chriss import AlmgrenChriss
@@ -26,6 +27,7 @@ def make_baselines(
     camouflage_rate: float = 0.5,
     vwap_depth: float = 0.75,
     urgency: float = 10.0,
+    law: NoiseLaw = orders,
 ) -> dict[str, Policy]:
     """Every baseline by name, from the most hasty to the perfectly hidden.
 
@@ -35,8 +37,9 @@ def make_baselines(
         camouflage_rate: p, share of the steps that camouflaged schedules leave to the noise law.
         vwap_depth: of VWAP's U-shaped profile, in [0, 1].
         urgency: ``kappa T`` of Almgren and Chriss.
+        law: the noise law of the market, which mimics draw from.
     """
-    mimic = Mimic(spec)
+    mimic = Mimic(spec, law=law)
     fortieth, quarter = (max(1, round(spec.horizon / parts)) for parts in (40, 4))
     twap, vwap = Twap(spec, None, clip_lots), Vwap(spec, vwap_depth, clip_lots)
     return {
@@ -49,7 +52,7 @@ def make_baselines(
         "vwap": vwap,
         "twap_camouflaged": Camouflage(twap, mimic, camouflage_rate),
         "vwap_camouflaged": Camouflage(vwap, mimic, camouflage_rate),
-        "mimic_one_sided": Mimic(spec, one_sided=True),
+        "mimic_one_sided": Mimic(spec, one_sided=True, law=law),
         "mimic_forced": ForcedCompletion(mimic, spec, clip_lots),
         "mimic": mimic,
     }

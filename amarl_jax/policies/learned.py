@@ -78,9 +78,13 @@ class Learned:
 
     def act(self, key: Array, carry: tuple[()], view: Any, params: EnvParams) -> tuple[tuple[()], Decision]:
         """One draw, or the mode."""
-        head = self.head_of(features(self.agent, view, params))
+        return carry, self.decide(key, features(self.agent, view, params), params)
+
+    def decide(self, key: Array, observation: Array, params: EnvParams) -> Decision:
+        """The same from features [D] instead of a view."""
+        head = self.head_of(observation)
         latents = head.mode() if self.deterministic else head.sample(key)
-        return carry, Decision(self._decode(latents, params), latents, head.log_prob(latents))
+        return Decision(self._decode(latents, params), latents, head.log_prob(latents))
 
     def _decode(self, latents: Any, params: EnvParams) -> Array:
         if self.agent == Agent.EXECUTION:

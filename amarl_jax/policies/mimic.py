@@ -4,7 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from amarl_jax.market.noise import buy_probability, size_distribution
+from amarl_jax.market.noise import NoiseLaw, buy_probability, orders, size_distribution
 from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.slot import encode_action, noise_decision
@@ -19,10 +19,12 @@ class Mimic:
     Attributes:
         spec: market sizes.
         one_sided: every order along the parent side: the patient completer, who differs from noise in its side alone.
+        law: the noise law of the market it hides in.
     """
 
     spec: MarketSpec
     one_sided: bool = False
+    law: NoiseLaw = orders
 
     def init(self, params: EnvParams) -> Array:
         """The size law, computed once per episode."""
@@ -32,7 +34,7 @@ class Mimic:
         """One draw of the noise law, from W - mid as every noise trader sees it."""
         mid2 = jnp.round(2 * view.public.mid).astype(jnp.int32)
         news = view.public.news_gap + view.public.mid
-        decision = noise_decision(key, buy_probability(news, mid2, params), carry, params, self.spec)
+        decision = noise_decision(key, buy_probability(news, mid2, params), carry, params, self.spec, self.law)
         if self.one_sided:
             decision = dataclasses.replace(decision, side=view.direction)
         return carry, Decision(encode_action(decision, view.direction, self.spec), (), jnp.float32(0.0))

@@ -1,0 +1,169 @@
+"""The market one minute at a time, for learners that live outside this package; the adapters only rename it.
+
+**Actions** of every agent are a box ``[-1, 1]^n``, as foreign learners expect them:
+
+===========  ==========================================================================================
+execution    [4]: acts if > 0; size, signed along its side; limit offset, evenly over its range; limit order if > 0
+maker        [4]: bid and ask offset, bid and ask size, each evenly over its range
+arbitrageur  [1]: signal
+===========  ==========================================================================================
+
+**Rewards** are those of :mod:`amarl_jax.market.rewards`, paid as they accrue: shortfall, profit and adverse selection
+marked to V, with the terms of the maker's belief as far as the belief given says them. With the default,
+:class:`~amarl_jax.learn.rollout.PriorBelief`, belief lag and leakage are 0 and the maker's belief terms are constants.
+With another, leakage is what that belief gains per step. Predictability needs a network over the whole flow and is 0.
+At ``z = 0`` the execution agent's actions are ignored, and it is paid 0.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.information.mine import leakage_increments
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.rollout import Belief, PriorBelief
+from amarl_jax.market import observe, rewards
+from amarl_jax.market.env import Actions, Market, StepOutput
+from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.state import EnvState
+from amarl_jax.nets.heads import ExecutionLatents
+from amarl_jax.policies.learned import decode_execution, decode_maker, features
+from amarl_jax.types import Agent, Array, PyTree
+
+AGENT_NAMES = ("execution", "maker", "arbitrageur")  # in the order of Agent
+ACTION_SIZES = (4, 4, 1)
+
+
+class PlayState(struct.PyTreeNode):
+    """The market between two steps, with what its maker believes."""
+
+    market: EnvState
+    memory: PyTree  # of the belief
+    belief: Array  # [] P(z = 1 | F) after the last step
+
+
+def decode(agent: Agent, action: Array, params: EnvParams, spec: MarketSpec) -> Array:
+    """An action of the box ``[-1, 1]^n`` in public units; what lies outside is clipped."""
+    action = jnp.clip(action, -1.0, 1.0)
+    if agent == Agent.MAKER:
+        return decode_maker(action, params)
+    if agent == Agent.ARBITRAGEUR:
+        return action[0]
+    gate, size, offset, kind = action
+    unit = lambda x: 0.5 * (x + 1.0)  # noqa: E731
+    latents = ExecutionLatents(
+        gate=unit(gate), side=unit(jnp.sign(size)), size=jnp.abs(size), offset=unit(offset), kind=unit(kind)
+    )
+    return decode_execution(latents, spec)
+
+
+def step_rewards(
+    before: PlayState, output: StepOutput, belief: Array, last: Array, params: EnvParams, hypers: Hypers, horizon: int
+) -> Array:
+    """Rewards of one step: the last row of :func:`rewards.compose` on a window of this step and the one before.
+
+    Over an episode they are, step by step, what ``compose`` pays with the same belief.
+
+    Args:
+        before: the state the step began from.
+        output: its market terms.
+        belief: [] the maker's posterior after it.
+        last: [] bool, whether it is the horizon's last, at which the parent's remainder is settled.
+        params: market constants.
+        hypers: reward weights.
+        horizon: T.
+
+    Returns:
+        [agent] float32.
+    """
+    window = jax.tree.map(lambda x: jnp.stack([x, x]), output)
+    traded = jnp.stack([before.market.arbitrageur_traded, output.arbitrageur_traded])
+    window = dataclasses.replace(window, arbitrageur_traded=traded)
+    beliefs = jnp.stack([before.belief, belief])
+    leakage = leakage_increments(jnp.log(jnp.maximum(beliefs, 1e-8)), params.informed_probability)
+    terms = rewards.market_terms(window, before.market.direction, params)
+    so_far = rewards.fill_ticks(window, params) / params.is_unit_ticks
+    terms = dataclasses.replace(terms, shortfall=jnp.where(last, terms.shortfall, so_far))
+    share = 2.0 / horizon  # compose divides belief terms by the length of what it is given
+    hypers = dataclasses.replace(
+        hypers,
+        belief_entropy_weight=hypers.belief_entropy_weight * share,
+        belief_accuracy_weight=hypers.belief_accuracy_weight * share,
+    )
+    paid = rewards.compose(terms, window, before.market.z, beliefs, leakage, jnp.zeros(2), hypers)[-1]
+    return paid.at[Agent.EXECUTION].multiply(before.market.z)
+
+
+@dataclasses.dataclass(frozen=True)
+class Playable:
+    """The market with its constants: ``reset`` and ``step`` that need a key, and actions.
+
+    Attributes:
+        spec: market sizes.
+        params: market constants.
+        hypers: reward weights; the rest of it is not used.
+        belief: what the maker knows of ``z``, read from the tape.
+        z: the class of every episode; None draws it, ``P(z = 1) = informed_probability``.
+    """
+
+    spec: MarketSpec = dataclasses.field(default_factory=MarketSpec)
+    params: EnvParams = dataclasses.field(default_factory=EnvParams)
+    hypers: Hypers = dataclasses.field(default_factory=Hypers)
+    belief: Belief = dataclasses.field(default_factory=PriorBelief)
+    z: int | None = None
+
+    @functools.cached_property
+    def market(self) -> Market:
+        """The environment."""
+        return Market(self.spec)
+
+    @property
+    def constants(self) -> EnvParams:
+        """The market constants as arrays."""
+        return as_arrays(self.params)
+
+    @functools.cached_property
+    def observation_sizes(self) -> tuple[int, ...]:
+        """D of every agent's features."""
+        state = jax.eval_shape(self.reset, jax.random.key(0))
+        return tuple(x.shape[0] for x in jax.eval_shape(self.observations, state))
+
+    def reset(self, key: Array) -> PlayState:
+        """Open a market."""
+        key_class, key_market = jax.random.split(key)
+        params = self.constants
+        drawn = jax.random.bernoulli(key_class, params.informed_probability)
+        z = drawn.astype(jnp.int32) if self.z is None else jnp.int32(self.z)
+        prior = jnp.asarray(params.informed_probability, jnp.float32)
+        return PlayState(self.market.reset(key_market, params, z), self.belief.init(params), prior)
+
+    def views(self, state: PlayState) -> tuple[observe.ExecutionView, observe.MakerView, observe.ArbitrageurView]:
+        """What each agent sees, structured."""
+        seen = observe.views(state.market, state.belief, self.constants, self.spec)
+        return seen.execution, seen.maker, seen.arbitrageur
+
+    def observations(self, state: PlayState) -> tuple[Array, ...]:
+        """Features [D] of every agent."""
+        return tuple(
+            features(agent, view, self.constants) for agent, view in zip(Agent, self.views(state), strict=True)
+        )
+
+    def decode(self, agent: Agent, action: Array) -> Array:
+        """An action of the box in public units."""
+        return decode(agent, action, self.constants, self.spec)
+
+    def step(self, key: Array, state: PlayState, actions: Actions) -> tuple[PlayState, Array, Array, StepOutput]:
+        """Play one minute with actions in public units; never resets.
+
+        Returns:
+            The state, rewards [agent], whether the horizon is reached [] bool, and the market terms.
+        """
+        params = self.constants
+        market, output = self.market.step(key, state.market, actions, params)
+        memory, belief, _ = self.belief.read(state.memory, output.tape, state.market.time, params)
+        done = market.time >= self.spec.horizon
+        paid = step_rewards(state, output, belief, done, params, self.hypers, self.spec.horizon)
+        return PlayState(market, memory, belief), paid, done, output

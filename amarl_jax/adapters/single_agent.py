@@ -1,0 +1,77 @@
+"""One agent's view of the market: the others are policies that do not learn.
+
+Execution against a trained maker and arbitrageur, from a run's checkpoint::
+
+    run = runs.load("runs/first")
+    env = SingleAgent(playable, Agent.EXECUTION, players(run.state, run.game))
+    observation, state = env.reset(key)
+    observation, state, reward, done, info = env.step(key, state, action)
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.adapters.playable import Playable, PlayState
+from amarl_jax.learn.rollout import Players
+from amarl_jax.market.env import Actions, slot_key
+from amarl_jax.types import Agent, Array, PyTree
+
+
+@struct.dataclass
+class SingleState:
+    """The market, and what the other agents remember."""
+
+    play: PlayState
+    memories: tuple[PyTree, ...]  # of every seat; the agent's own is not used
+
+
+@dataclasses.dataclass(frozen=True)
+class SingleAgent:
+    """``reset`` and ``step`` of one agent, pure; ``vmap`` for many. Nothing resets itself.
+
+    For the execution agent give ``Playable(z=1)``: at ``z = 0`` its actions are ignored.
+
+    Attributes:
+        playable: the market.
+        agent: who is played from outside.
+        others: a policy for each seat; the agent's own is ignored.
+    """
+
+    playable: Playable
+    agent: Agent
+    others: Players
+
+    def reset(self, key: Array) -> tuple[Array, SingleState]:
+        """Features [D] and the state."""
+        play = self.playable.reset(key)
+        memories = tuple(policy.init(self.playable.constants) for policy in self.others)
+        return self.playable.observations(play)[self.agent], SingleState(play, memories)
+
+    def step(
+        self, key: Array, state: SingleState, action: Array
+    ) -> tuple[Array, SingleState, Array, Array, dict[str, Array]]:
+        """One minute of the agent's action in the box ``[-1, 1]^n``.
+
+        Returns:
+            Features [D], the state, reward [], whether the horizon is reached [] bool, and ``{"z"}``.
+        """
+        params, views = self.playable.constants, self.playable.views(state.play)
+        key_env, key_maker, key_arbitrageur = jax.random.split(key, 3)
+        keys = (slot_key(key_env), key_maker, key_arbitrageur)
+        actions: list[Array] = []
+        memories: list[PyTree] = []
+        for seat, policy in zip(Agent, self.others, strict=True):
+            memory = state.memories[seat]
+            if seat == self.agent:
+                decided = self.playable.decode(seat, jnp.asarray(action, jnp.float32))
+            else:
+                memory, decision = policy.act(keys[seat], memory, views[seat], params)
+                decided = decision.action
+            actions.append(decided)
+            memories.append(memory)
+        play, paid, done, _ = self.playable.step(key_env, state.play, Actions(*actions))
+        after = SingleState(play, tuple(memories))
+        return self.playable.observations(play)[self.agent], after, paid[self.agent], done, {"z": play.market.z}

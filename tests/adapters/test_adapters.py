@@ -1,0 +1,227 @@
+"""The market as JaxMARL, PettingZoo and a single agent see it: shapes, conventions, and rewards that are the core's."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from amarl_jax.adapters.jaxmarl import MarketEnv
+from amarl_jax.adapters.playable import AGENT_NAMES, Playable, PlayState, decode
+from amarl_jax.adapters.single_agent import SingleAgent, SingleState
+from amarl_jax.information.mine import leakage_increments
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.rollout import Players, rollout
+from amarl_jax.market import rewards
+from amarl_jax.market.env import Actions
+from amarl_jax.policies.uniform import Uniform
+from amarl_jax.types import Agent
+from tests.market.conftest import PARAMS, SPEC, market, params
+
+__all__ = ["market", "params"]
+
+T = SPEC.horizon
+WIDTHS = {"execution": 4 * 4 + 12, "maker": 4 * 4 + 5 * 6 + 7, "arbitrageur": 4 * 4 + 7}
+
+
+class CountingBelief:
+    """More buys than sells so far make it surer; a belief that moves, for terms that need one."""
+
+    def init(self, params):
+        return jnp.float32(0.0)
+
+    def read(self, memory, tape, time, params):
+        memory = memory + 0.2 * jnp.sum(tape.side.astype(jnp.float32))
+        return memory, jax.nn.sigmoid(memory), jnp.zeros(0)
+
+
+PLAYABLE = Playable(SPEC, PARAMS, Hypers(), CountingBelief(), z=1)
+UNIFORM = Players(*(Uniform(SPEC, agent) for agent in Agent))
+
+
+@pytest.fixture(scope="module")
+def replayed(market, params):
+    """An episode of the core, and what the adapter pays when it plays the same actions with the same keys."""
+
+    def both(key):
+        episode = rollout(key, market, UNIFORM, CountingBelief(), jnp.int32(1), params)
+        key_reset, key_steps = jax.random.split(key)
+        start = PlayState(market.reset(key_reset, params, jnp.int32(1)), jnp.float32(0.0), params.informed_probability)
+
+        def minute(state, xs):
+            time, *actions = xs
+            key_env = jax.random.split(jax.random.fold_in(key_steps, time), 3)[0]
+            state, paid, done, _ = PLAYABLE.step(key_env, state, Actions(*actions))
+            return state, (paid, done)
+
+        actions = (episode.execution.action, episode.maker.action, episode.arbitrageur.action)
+        return episode, jax.lax.scan(minute, start, (jnp.arange(T), *actions))
+
+    with jax.debug_key_reuse(False):  # the same keys twice are the point
+        return jax.jit(both)(jax.random.key(3))
+
+
+def test_rewards_of_single_steps_are_those_the_core_composes_of_the_whole_episode(replayed, params):
+    episode, (final, (paid, done)) = replayed
+    terms = rewards.market_terms(episode.output, episode.direction, params)
+    leakage = leakage_increments(jnp.log(episode.belief), params.informed_probability)
+    whole = rewards.compose(terms, episode.output, episode.z, episode.belief, leakage, jnp.zeros(T), Hypers())
+    assert float(jnp.sum(jnp.abs(rewards.belief_lag(episode.output, episode.belief)))) > 0, "a term that is there"
+    np.testing.assert_allclose(np.asarray(paid), np.asarray(whole), rtol=1e-5, atol=1e-6)  # float32 sums reordered
+    assert done.tolist() == [False] * (T - 1) + [True]
+    chex.assert_trees_all_equal(final.market, episode.final)
+
+
+def test_actions_of_the_box_reach_every_kind_of_order(params):
+    def to(agent, *action):
+        return np.asarray(decode(agent, jnp.array(action), params, SPEC)).tolist()
+
+    assert to(Agent.EXECUTION, -0.1, 0.5, 0.0, 1.0)[0] == 0.0, "abstains"
+    assert to(Agent.EXECUTION, 0.1, 0.5, -1.0, 1.0) == [0.5, -2.0, 1.0]
+    assert to(Agent.EXECUTION, 0.1, -0.5, 9.0, -1.0) == [-0.5, 5.0, -1.0]
+    assert to(Agent.MAKER, -1.0, 1.0, -1.0, 0.0) == [0.0, 5.0, 0.0, 0.5]
+    assert to(Agent.ARBITRAGEUR, 7.0) == 1.0
+
+
+@pytest.fixture(scope="module")
+def jaxmarl_episode():
+    """A batch of four over an episode and one step: the last step of each resets."""
+    env = MarketEnv(dataclasses.replace(PLAYABLE, z=None))
+
+    def play(key):
+        key_reset, key_steps = jax.random.split(key)
+        seen, state = env.reset(key_reset)
+
+        def minute(carry, time):
+            key_act, key_step = jax.random.split(jax.random.fold_in(key_steps, time))
+            keys = dict(zip(env.agents, jax.random.split(key_act, 3), strict=True))
+            actions = {name: env.action_space(name).sample(keys[name]) for name in env.agents}
+            out = env.step(key_step, carry, actions)
+            return out[1], (*out, actions)
+
+        return seen, jax.lax.scan(minute, state, jnp.arange(T + 1))[1]
+
+    return env, jax.jit(jax.vmap(play))(jax.random.split(jax.random.key(5), 4))
+
+
+def test_jaxmarl_key_sets_shapes_and_dtypes(jaxmarl_episode):
+    env, (first, (seen, _, paid, dones, infos, actions)) = jaxmarl_episode
+    assert env.agents == list(AGENT_NAMES)
+    assert env.num_agents == 3
+    for tree in (first, seen, paid, actions, env.observation_spaces, env.action_spaces):
+        assert sorted(tree) == sorted(env.agents)
+    assert sorted(dones) == sorted([*env.agents, "__all__"])
+    for name in env.agents:
+        assert env.observation_space(name).shape == (max(WIDTHS.values()) + 3,), "one width, and who it is"
+        assert env.action_space(name).shape == (4,)
+        chex.assert_shape(first[name], (4, *env.observation_space(name).shape))
+        chex.assert_shape(seen[name], (4, T + 1, *env.observation_space(name).shape))
+        chex.assert_shape([paid[name], dones[name]], (4, T + 1))
+        chex.assert_type([seen[name], paid[name], dones[name]], [jnp.float32, jnp.float32, jnp.bool_])
+        assert bool(env.action_space(name).contains(actions[name]))
+        assert bool(env.observation_space(name).contains(seen[name])), "finite or infinite, not nan"
+    chex.assert_tree_all_finite((seen, paid))
+    chex.assert_shape(jax.tree.leaves(infos), (4, T + 1, 3))
+    np.testing.assert_array_equal(np.asarray(first["maker"][:, -3:]), [[0.0, 1.0, 0.0]] * 4)
+
+
+def test_jaxmarl_resets_itself_at_the_horizon_and_pays_execution_only_when_it_decides(jaxmarl_episode):
+    _, (_, (seen, states, paid, dones, infos, _)) = jaxmarl_episode
+    assert np.asarray(dones["__all__"]).tolist() == [[False] * (T - 1) + [True, False]] * 4
+    assert np.asarray(states.market.time).tolist() == [[*range(1, T), 0, 1]] * 4
+    np.testing.assert_array_equal(np.asarray(states.belief[:, T - 1]), 0.5)
+    time_left = np.asarray(seen["arbitrageur"][:, T - 1, 4 * 4])
+    np.testing.assert_array_equal(time_left, 1.0)
+    z, execution = np.asarray(infos["z"])[:, :, 0], np.asarray(paid["execution"])
+    assert set(z[:, 0]) == {0, 1}, "both classes are among the four"
+    assert (execution[z == 0] == 0).all()
+    assert (execution[z == 1] != 0).any()
+
+
+def test_unpadded_environments_have_each_agents_own_width():
+    env = MarketEnv(PLAYABLE, homogeneous=False)
+    assert {name: space.shape[0] for name, space in env.observation_spaces.items()} == WIDTHS
+    assert [space.shape for space in env.action_spaces.values()] == [(4,), (4,), (1,)]
+
+
+def test_a_single_agent_plays_against_policies_that_do_not_learn():
+    """The same keys and the same policy from outside give the market that four hands give."""
+    env = SingleAgent(PLAYABLE, Agent.EXECUTION, UNIFORM)
+
+    def play(key):
+        key_reset, key_steps = jax.random.split(key)
+        seen, state = env.reset(key_reset)
+        action = jnp.array([1.0, 0.4, -1.0, 1.0])
+
+        def minute(carry, time):
+            seen, after, paid, done, info = env.step(jax.random.fold_in(key_steps, time), carry, action)
+            return after, (seen, paid, done, info["z"], after.play.market.accounts.inventory)
+
+        return seen, state, jax.lax.scan(minute, state, jnp.arange(T))[1]
+
+    first, state, (seen, paid, done, z, inventory) = jax.jit(play)(jax.random.key(11))
+    assert isinstance(state, SingleState)
+    chex.assert_shape([first, seen], [(WIDTHS["execution"],), (T, WIDTHS["execution"])])
+    chex.assert_shape([paid, done, z], (T,))
+    assert done.tolist() == [False] * (T - 1) + [True]
+    assert (np.asarray(z) == 1).all()
+    side = int(state.play.market.direction)
+    assert side * int(inventory[-1, 0]) == PARAMS.parent_lots, "eight lots a minute, aggressively: all done"
+    assert (np.asarray(inventory)[:, 1] != 0).any(), "the maker traded"
+
+
+def test_pettingzoos_own_tests_pass_and_its_spaces_fit():
+    pytest.importorskip("pettingzoo", reason="pip install 'amarl_jax[adapters]'")
+    from pettingzoo.test import parallel_api_test, parallel_seed_test
+
+    from amarl_jax.adapters.pettingzoo import MarketParallelEnv
+
+    env = MarketParallelEnv(Playable(SPEC, PARAMS))
+    parallel_api_test(env, num_cycles=T + 4)
+    parallel_seed_test(lambda: MarketParallelEnv(Playable(SPEC, PARAMS)), num_cycles=4)
+    observations, infos = env.reset(seed=2)
+    assert set(observations) == set(infos) == set(AGENT_NAMES)
+    for time in range(T):
+        assert env.agents == list(AGENT_NAMES)
+        out = env.step({name: env.action_space(name).sample() for name in env.agents})
+        assert all(set(part) == set(AGENT_NAMES) for part in out), "a reward of every agent, which their test misses"
+        assert all(env.observation_space(name).contains(out[0][name]) for name in AGENT_NAMES)
+        assert all(isinstance(reward, float) for reward in out[1].values())
+        assert set(out[2].values()) == {time == T - 1}
+    assert not env.agents
+    with pytest.raises(RuntimeError, match="reset"):
+        env.step({})
+
+
+def test_without_pettingzoo_the_error_names_the_extra(monkeypatch):
+    import importlib
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pettingzoo", None)
+    monkeypatch.delitem(sys.modules, "amarl_jax.adapters.pettingzoo", raising=False)
+    with pytest.raises(ImportError, match=r"pip install 'amarl_jax\[adapters\]'"):
+        importlib.import_module("amarl_jax.adapters.pettingzoo")
+
+
+def test_execution_against_the_agents_of_a_checkpoint(workdirs):
+    """The lines of docs/extending.md, traced: the belief network reads the tape, trained policies take two seats."""
+    from amarl_jax.evaluation import runs
+    from amarl_jax.learn.phases import TransformerBelief, players
+
+    run = runs.load(workdirs["run"])
+    belief = TransformerBelief(run.state.belief.params, run.game, run.hypers)
+    playable = Playable(run.game.market_spec, run.params, run.hypers, belief, z=1)
+    env = SingleAgent(playable, Agent.EXECUTION, players(run.state, run.game))
+
+    def minute(key):
+        key_reset, key_step = jax.random.split(key)
+        seen, state = env.reset(key_reset)
+        after = env.step(key_step, state, jnp.zeros(4))
+        return seen, state, after
+
+    seen, state, (seen_after, after, paid, *_) = jax.eval_shape(minute, jax.random.key(0))
+    assert seen.shape == seen_after.shape == (playable.observation_sizes[Agent.EXECUTION],)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(lambda x: (x.shape, x.dtype), after)
+    assert paid.shape == ()
