@@ -141,7 +141,7 @@ def test_a_lane_is_the_single_run_with_its_seed_and_lambda(finished):
         assert row[f"phase_a/execution/{name}"] == pytest.approx(expected, abs=1e-5)
     lanes = one_update(finished, lay_out(N_LANES, tuple(jax.devices()[:1]), 4))[0]
     ours = jax.tree.map(lambda x: x[LOUD], lanes)
-    chex.assert_trees_all_equal(ours.replay.items.tape, single.replay.items.tape)
+    chex.assert_trees_all_equal(ours.replay.storage.tape, single.replay.storage.tape)
     for network, other in ((ours.agents, single.agents), (ours.critic, single.critic), (ours.belief, single.belief)):
         chex.assert_trees_all_close(network, other, atol=1e-5, rtol=0)
 
@@ -160,7 +160,7 @@ def one_update(finished, layout):
 def test_lanes_on_eight_devices_equal_those_on_one_and_never_talk(finished):
     one = one_update(finished, lay_out(N_LANES, tuple(jax.devices()[:1]), 4))
     eight = one_update(finished, lay_out(N_LANES, tuple(jax.devices()), 4))
-    chex.assert_trees_all_equal(eight[0].replay.items.tape, one[0].replay.items.tape)
+    chex.assert_trees_all_equal(eight[0].replay.storage.tape, one[0].replay.storage.tape)
     chex.assert_trees_all_close(eight[0].agents, one[0].agents, atol=1e-5, rtol=0)
     assert not COLLECTIVES.search(eight[2])
 

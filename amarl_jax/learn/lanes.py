@@ -84,15 +84,17 @@ def _rounds(together: Callable[..., Any], lanes: tuple[PyTree, ...], layout: Lay
     """``together`` on ``at_once`` lanes after the other; keys enter and leave the loop as plain data."""
     split = lambda x: x.reshape(layout.rounds, layout.at_once, *x.shape[1:])  # noqa: E731
     is_key = jax.tree.map(_is_key, lanes)
-    made = jax.eval_shape(together, *jax.tree.map(lambda x: x[: layout.at_once], lanes))
+    makes_key: list[PyTree] = []  # found out while the loop is traced: once
 
     def one_round(_: None, raw: PyTree) -> tuple[None, PyTree]:
         given = jax.tree.map(lambda x, key: jax.random.wrap_key_data(x) if key else x, raw, is_key)
-        return None, jax.tree.map(_raw, together(*given))
+        made = together(*given)
+        makes_key.append(jax.tree.map(_is_key, made))
+        return None, jax.tree.map(_raw, made)
 
     raw = jax.lax.scan(one_round, None, jax.tree.map(lambda x: split(_raw(x)), lanes))[1]
     joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), raw)
-    return jax.tree.map(lambda x, like: jax.random.wrap_key_data(x) if _is_key(like) else x, joined, made)
+    return jax.tree.map(lambda x, key: jax.random.wrap_key_data(x) if key else x, joined, makes_key[-1])
 
 
 @functools.partial(jax.jit, static_argnames=("game", "layout"))
