@@ -210,8 +210,8 @@ def test_a_lane_that_diverges_is_confined_marked_and_named(finished, tmp_path, m
     assert captured.err.startswith(f"error: 1 of {N_LANES} lanes diverged: lane {LOUD} (lambda 2, seed 1): update 1: ")
     assert "complete" not in captured.out
     assert f"{N_LANES - 1} of {N_LANES} lanes trained and measured" in captured.out
-    with (workdir / "lanes.csv").open() as file:
-        lines, healthy = list(csv.DictReader(file)), list(csv.DictReader((finished.swept.workdir / "lanes.csv").open()))
+    texts = [(folder / "lanes.csv").read_text() for folder in (workdir, finished.swept.workdir)]
+    lines, healthy = (list(csv.DictReader(io.StringIO(text))) for text in texts)
     assert lines[LOUD]["status"] == "failed"
     assert lines[LOUD]["completion"] == ""
     assert lines[:LOUD] + lines[LOUD + 1 :] == healthy[:LOUD] + healthy[LOUD + 1 :], "no other lane noticed"
