@@ -154,7 +154,7 @@ def training() -> ConfigDict:
     section.replay_capacity = 256  # past episodes kept for the belief, packed
     section.replay_batch = 32  # of them per belief step, beside the fresh ones
     section.replay_alpha = 0.6  # exponent of priorities: 0 samples uniformly
-    section.replay_beta = 0.4  # exponent of importance weights: 1 corrects fully
+    section.replay_beta = 1.0  # exponent of importance weights: 1 corrects fully, less leaves the belief too unsure
     section.alternating = ConfigDict()
     section.alternating.enabled = True  # False trains all agents at once, the ablation
     section.alternating.exec_phase_steps = 1000  # steps per environment in phase A, rounded up to whole episodes

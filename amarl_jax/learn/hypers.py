@@ -59,7 +59,7 @@ class Hypers:
     belief_loss_entropy: Array | float = 0.05  # beta_entropy of the belief's loss
     # replay
     replay_alpha: Array | float = 0.6  # priority exponent
-    replay_beta: Array | float = 0.4  # importance-weight exponent
+    replay_beta: Array | float = 1.0  # importance-weight exponent; below 1 the belief learns to be less sure than Bayes
 
 
 def as_arrays(hypers: Hypers) -> Hypers:

@@ -69,12 +69,16 @@ def mixed_stream(rng, n_books, n_messages, capacity):
     )
 
 
-def without_overflow(messages, spec, block):
-    """The same batch, streams that would overflow a side (which the references do not survive) replaced by others."""
-    n_books = messages.kind.shape[0]
-    books = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_books, *x.shape)), empty_book(spec))
+def sound_streams(rng, n_books, n_messages, spec, block):
+    """Mixed streams that overflow no side, which the references would not survive: drawn with some to spare, picked."""
+    n_drawn = n_books + 64
+    columns = mixed_stream(rng, n_drawn, n_messages, spec.capacity)
+    messages = jax.tree.map(lambda x: jnp.asarray(x, jnp.int32), columns)
+    books = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_drawn, *x.shape)), empty_book(spec))
     counters = in_blocks(player("apply", spec, None), block)(books, messages)[0].counters
     fits = np.flatnonzero(np.asarray(counters.evicted + counters.refused) == 0)
+    if not len(fits):
+        raise RuntimeError(f"every stream of {n_messages} messages overflows {spec.capacity} slots")
     return jax.tree.map(lambda x: x[np.resize(fits, n_books)], messages)
 
 
@@ -167,8 +171,8 @@ def measure_messages(capacity, batch, options):
     """One row: every engine on the same streams."""
     spec = BookSpec(capacity=capacity, n_owners=N_OWNERS)
     n_messages = options.messages if batch <= 1024 else max(options.table, options.messages // 4)
-    columns = mixed_stream(np.random.default_rng(options.seed), batch, n_messages, capacity)
-    messages = without_overflow(jax.tree.map(lambda x: jnp.asarray(x, jnp.int32), columns), spec, options.block)
+    rng = np.random.default_rng(options.seed)
+    messages = sound_streams(rng, batch, n_messages, spec, options.block)
     programs = {}
     for engine in options.engines:
         books = jax.tree.map(lambda x: jnp.broadcast_to(x, (batch, *x.shape)), empty(engine, spec))
@@ -228,9 +232,10 @@ def measure_steps(column, batch, options):
             if not np.array_equal(ours, theirs):
                 raise RuntimeError(f"the market on the {name} book plays another game")
     return {
+        "market": column,
+        "book_capacity": spec.book_capacity,
         "batch": batch,
         "steps": options.steps,
-        **sizes,
         **summary(clocks, batch * options.steps, "steps", ("table",)),
     }
 

@@ -2,7 +2,8 @@
 
     PYTHONPATH=. python experiments/benchmarks/book_report.py cpu
 
-reads book_cpu.json and book_growth_cpu.json beside itself and writes book_cpu.md and book_growth_cpu.png.
+reads book_cpu.json (messages), book_steps_cpu.json and book_growth_cpu.json beside itself and writes book_cpu.md and
+book_growth_cpu.png.
 """
 
 import json
@@ -69,6 +70,7 @@ def growth_figure(rows, path):
 def main():
     device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
     bars = json.loads((HERE / f"book_{device}.json").read_text())
+    steps = json.loads((HERE / f"book_steps_{device}.json").read_text())
     growth = json.loads((HERE / f"book_growth_{device}.json").read_text())
     engines = ("apply", "table", "tidied", "naive")
     machine = bars["provenance"]["hardware"]
@@ -85,9 +87,10 @@ Messages ({settings["messages"]} per book; `table` takes {settings["table"]} at 
 
 {table(bars["messages"], "messages", ("capacity", "batch"), engines)}
 
-Environment steps under random play:
+Environment steps under random play (`book_steps_{device}.json`; capacity 64 is the lean market of the specification,
+96 the default one):
 
-{table(bars["steps"], "steps", ("market", "capacity", "batch"), ("table", "tidied", "naive"))}
+{table(steps["steps"], "steps", ("book_capacity", "batch"), ("table", "tidied", "naive"))}
 
 CPU-seconds of the first run of the first row, compilation included: {compile_line(bars["messages"])}.
 
