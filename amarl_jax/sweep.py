@@ -135,7 +135,8 @@ def compile_lanes(run: Run, lanes: list[Lane]) -> Program:
         f"{len(lanes)} lanes of {experiment.n_updates} updates: {layout.at_once} at once on each of "
         f"{len(layout.devices)} devices, {layout.rounds} rounds, {layout.n_padded - len(lanes)} lanes of padding"
     )
-    return Program(lanes, game, layout, *(layout.place(bag) for bag in numbers), compiled)
+    hypers, params = (layout.place(bag) for bag in numbers)
+    return Program(lanes, game, layout, hypers, params, compiled)
 
 
 @functools.lru_cache(maxsize=2)

@@ -28,8 +28,8 @@ class Lane:
     """One learner of a sweep and the leaves in which it differs from the configuration."""
 
     seed: int  # its keys depend on it alone: lanes of one seed share their luck across penalties
-    hypers: dict[str, float]  # changed leaves of Hypers, lambda among them
-    env_params: dict[str, float]  # changed leaves of EnvParams
+    hypers: dict[str, Any]  # changed leaves of Hypers, lambda among them
+    env_params: dict[str, Any]  # changed leaves of EnvParams
     arm: str = MAIN  # names what differs beside lambda and seed
 
     @property
@@ -53,7 +53,7 @@ def lanes_of(experiment: Experiment) -> list[Lane]:
     ]
 
 
-def _arms(experiment: Experiment) -> list[tuple[str, dict[str, dict[str, float]]]]:
+def _arms(experiment: Experiment) -> list[tuple[str, dict[str, dict[str, Any]]]]:
     """Name and changed leaves, by bag, at each value of the second axis."""
     sweep = experiment.sweep
     if sweep.axis == "none":

@@ -71,7 +71,7 @@ def measure_lanes(
             rows.append(None)
             continue
         mine = jax.tree.map(lambda x, i=i: x[i], summaries)
-        prior, unit = float(params.informed_probability[i]), float(params.is_unit_ticks[i])
+        prior, unit = (float(np.asarray(leaf)[i]) for leaf in (params.informed_probability, params.is_unit_ticks))
         evaluation = evaluate_summaries(key_detector, mine, prior, unit, game.market_spec.tick_bps)
         rows.append(baselines.row(jax.random.fold_in(jax.random.key(lane.seed), _BOOTSTRAP), mine, evaluation))
     return rows

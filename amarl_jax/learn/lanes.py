@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -121,4 +122,4 @@ def _raw(leaf: Any) -> Any:
 
 def _on_host(leaf: Any, n_lanes: int) -> Any:
     host = np.asarray(_raw(leaf))[:n_lanes]
-    return jax.random.wrap_key_data(host) if _is_key(leaf) else host
+    return jax.random.wrap_key_data(jnp.asarray(host)) if _is_key(leaf) else host
