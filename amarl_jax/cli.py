@@ -5,20 +5,21 @@
 1   the machine failed (disk full, no permission, out of memory)
 2   bad input
 3   diverged
+4   lanes of a sweep diverged, the others are done
 75  preempted; ``--resume`` continues
 ==  =========================================================
 """
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
 from ml_collections.config_flags import DEFINE_config_file, get_override_values
 
 from amarl_jax import config as configuration
-from amarl_jax.errors import BadInput, ConfigError, Diverged, Preempted
+from amarl_jax.errors import BadInput, ConfigError, Diverged, LanesFailed, Preempted
 from amarl_jax.settings import SETTINGS
 from amarl_jax.workdir import Run, open_run
 
@@ -58,8 +59,8 @@ def run(
             print(help_text(usage, values))
             return 0
         main(values)
-    except (BadInput, Diverged, Preempted) as error:
-        return _report(error, {BadInput: 2, Diverged: 3, Preempted: 75})
+    except (BadInput, Diverged, LanesFailed, Preempted) as error:
+        return _report(error, {BadInput: 2, Diverged: 3, LanesFailed: 4, Preempted: 75})
     except (OSError, MemoryError) as error:
         return _report(error, {Exception: 1})
     except Exception as error:
@@ -89,11 +90,11 @@ def parse(define: Callable[[flags.FlagValues, Sequence[str]], None], argv: list[
     return values
 
 
-def open_from_flags(values: flags.FlagValues) -> Run:
-    """The run that the flags of :func:`define_run_flags` ask for."""
-    overrides: dict[str, Any] = {}
+def open_from_flags(values: flags.FlagValues, settings: Mapping[str, Any] | None = None) -> Run:
+    """The run that the flags of :func:`define_run_flags` ask for; ``settings`` are given by flags of their own."""
+    overrides: dict[str, Any] = dict(settings or {})
     if values.config is not None:
-        overrides = get_override_values(values["config"])
+        overrides = get_override_values(values["config"]) | overrides
         configuration.apply_overrides(values.config, overrides)  # once more: one value may have been given twice
     return open_run(values.config, values.workdir, resume=values.resume, overrides=overrides, dry_run=values.dry_run)
 

@@ -32,6 +32,12 @@ __all__ = [
     "validate",
 ]
 
+_NO_AXIS = (  # lambda is the first axis; the others feed a leaf together, or more than one
+    "agents.execution.lambda_leakage",
+    "environment.noise_order_size_mean",
+    "environment.noise_order_size_std",
+    "training.total_timesteps",
+)
 _PACKAGE = Path(__file__).resolve().parent
 _CONFIG_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # an installed wheel; a checkout
 
@@ -56,13 +62,16 @@ class RunSettings:
 
 @dataclasses.dataclass(frozen=True)
 class SweepSettings:
-    """The grid of a sweep: penalties times seeds."""
+    """The grid of a sweep: arms times penalties times seeds."""
 
     lambda_min: float  # reward per nat
     lambda_max: float
     n_lambdas: int
     points_per_octave: int  # 0: equal spacing
     n_seeds: int
+    axis: str  # setting that differs between the arms, "none" for a single arm
+    axis_values: tuple[float, ...]  # of it, one arm each
+    lanes_at_once: int  # per device, at most; 0: as many as fit
 
     def lambdas(self) -> tuple[float, ...]:
         """The penalties, ascending: ``lambda_min``, and a ladder ``lambda_max - lambda_min`` times ``2^(-k / p)``."""
@@ -231,7 +240,28 @@ def _checked_values(config: ConfigDict) -> dict[str, Any]:
         if not setting.admits(values[name]):
             raise ConfigError(name, values[name], setting.allowed)
     check_consistency(values)
+    _check_axis(values)
     return values
+
+
+def _check_axis(values: dict[str, Any]) -> None:
+    """The second axis of a sweep is one number that feeds a traced leaf by itself, and every value of it is allowed."""
+    name = values["sweep.axis"]
+    if name == "none":
+        return
+    setting = SETTINGS.get(name)
+    if setting is None or setting.kind not in ("int", "float") or name in _NO_AXIS or not _is_traced(setting.target):
+        allowed = "none, or a number of EnvParams or Hypers, such as environment.latency_ms.arbitrageur"
+        raise ConfigError("sweep.axis", name, allowed)
+    for value in values["sweep.axis_values"]:
+        exact = int(value) if setting.kind == "int" and float(value).is_integer() else value
+        if not setting.admits(exact):
+            raise ConfigError("sweep.axis_values", value, f"{setting.allowed}, for {name}")
+        check_consistency(values | {name: exact})
+
+
+def _is_traced(target: str) -> bool:
+    return target.partition(".")[0] in ("hypers", "env_params")
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -32,5 +32,9 @@ class Diverged(Exception):
     """A loss, gradient or parameter stopped being finite. Exit code 3."""
 
 
+class LanesFailed(Exception):
+    """Some lanes of a sweep diverged, the others are done; the message names them. Exit code 4."""
+
+
 class Preempted(Exception):
     """The run was asked to stop and has saved itself; ``--resume`` continues it. Exit code 75."""

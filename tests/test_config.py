@@ -80,6 +80,7 @@ OTHER_VALUES = {  # where the next number up is not a valid change
     "networks.belief_transformer.n_heads": 8,
     "training.lr_schedule": "constant",
     "sweep.lambda_min": 0.5,
+    "sweep.axis": "training.lr_actor",
     "device": "cpu",
     "precision": "default",
     "networks.mine.estimator": "nwj",

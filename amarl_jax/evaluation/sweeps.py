@@ -1,0 +1,145 @@
+"""What a trained sweep says: every lane on fresh episodes with a fresh detector, lambda* and verdict, files, figure."""
+
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from amarl_jax.config import Experiment
+from amarl_jax.evaluation import baselines
+from amarl_jax.evaluation.episodes import EpisodeSummary
+from amarl_jax.evaluation.frozen import play_frozen
+from amarl_jax.evaluation.grid import Lane, keys_of, numbers_of
+from amarl_jax.evaluation.lanes import FAILED, OK, LaneTable, lane_row, read_lanes, write_lanes
+from amarl_jax.evaluation.metrics import evaluate_summaries
+from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.evaluation.transition import NOT_DETERMINED
+from amarl_jax.evaluation.transition_figure import draw_transition
+from amarl_jax.evaluation.verdict import as_json, judge
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.lanes import Layout, over_lanes
+from amarl_jax.learn.state import TrainState
+from amarl_jax.market.params import EnvParams
+from amarl_jax.types import Array
+from amarl_jax.workdir import Run, write_atomically
+
+FEWEST_PENALTIES = 5  # that lambda* is looked for on
+_BOOTSTRAP = 2  # folded into a lane's root key, which is split into the keys of training and evaluation
+
+
+@functools.partial(jax.jit, static_argnames=("game", "layout", "n_episodes"))
+def play_lanes(
+    keys: Array, state: TrainState, hypers: Hypers, params: EnvParams, game: Game, layout: Layout, n_episodes: int
+) -> EpisodeSummary:
+    """Fresh episodes of the frozen policies of every lane, [n_padded, n]."""
+
+    def one(key: Array, state: TrainState, hypers: Hypers, params: EnvParams) -> EpisodeSummary:
+        return play_frozen(key, state, hypers, params, game, n_episodes).summary
+
+    return over_lanes(one, layout)(keys, state, hypers, params)
+
+
+def measure_lanes(
+    lanes: Sequence[Lane], failures: Mapping[int, str], state: TrainState, game: Game, layout: Layout, run: Experiment
+) -> list[dict[str, Any] | None]:
+    """One row of measures per lane, None for a lane that failed.
+
+    A lane plays the episodes, and trains the detector, of the closing table of a single run with its seed.
+
+    Args:
+        lanes: of the sweep.
+        failures: by place in ``lanes``, those that diverged.
+        state: placed learners, [n_padded].
+        game: static bundle.
+        layout: of the lanes on the devices.
+        run: the experiment.
+    """
+    pairs = [jax.random.split(key) for key in keys_of(lanes)[1]]
+    hypers, params = numbers_of(lanes, run)
+    placed = (layout.place(jax.numpy.stack([play for play, _ in pairs])), state, layout.place(hypers))
+    played = play_lanes(*placed, layout.place(params), game=game, layout=layout, n_episodes=run.run.eval_episodes)
+    summaries = layout.take_back(played)
+    rows: list[dict[str, Any] | None] = []
+    for i, (lane, (_, key_detector)) in enumerate(zip(lanes, pairs, strict=True)):
+        if i in failures:
+            rows.append(None)
+            continue
+        mine = jax.tree.map(lambda x, i=i: x[i], summaries)
+        prior, unit = (float(np.asarray(leaf)[i]) for leaf in (params.informed_probability, params.is_unit_ticks))
+        evaluation = evaluate_summaries(key_detector, mine, prior, unit, game.market_spec.tick_bps)
+        rows.append(baselines.row(jax.random.fold_in(jax.random.key(lane.seed), _BOOTSTRAP), mine, evaluation))
+    return rows
+
+
+def write_answer(
+    run: Run, lanes: Sequence[Lane], rows: Sequence[dict[str, Any] | None], failures: Mapping[int, str]
+) -> dict[str, Any]:
+    """Write ``lanes.csv``, ``sweep.json``, ``transition.json`` and the figure; returns what ``sweep.json`` holds."""
+    folder = run.path
+    lines = [lane_row(i, lane.penalty, lane.seed, rows[i], lane.arm) for i, lane in enumerate(lanes)]
+    write_lanes(folder / "lanes.csv", lines)
+    table = read_lanes(folder / "lanes.csv")
+    located = {arm: locate_arm(table, arm, run.experiment) for arm in table.arms()}
+    document = {
+        "provenance": provenance(run.config.to_dict(), run.experiment.run.seed),
+        "n_lanes": len(lanes),
+        "n_failed": len(failures),
+        "located": located,
+        "lanes": [
+            {
+                "lane": i,
+                "seed": lane.seed,
+                "lambda": lane.penalty,
+                "arm": lane.arm,
+                "hypers": lane.hypers,
+                "env_params": lane.env_params,
+                "status": FAILED if i in failures else OK,
+                "failure": failures.get(i),
+                "measures": rows[i],
+            }
+            for i, lane in enumerate(lanes)
+        ],
+    }
+    document = _strict(document)
+    _write(folder / "sweep.json", document)
+    first = located[table.arms()[0]]
+    drawn_with = None
+    if "lambda_half" in first:
+        drawn_with = folder / "transition.json"
+        _write(drawn_with, _strict(first))
+    draw_transition(folder / "lanes.csv", folder / "transition", drawn_with)
+    return document
+
+
+def locate_arm(table: LaneTable, arm: str, experiment: Experiment) -> dict[str, Any]:
+    """lambda* and the verdict of one arm; the verdict alone where the grid is too short, or no seed is whole."""
+    penalty, values = table.grid("information_nats", arm)
+    if len(penalty) < FEWEST_PENALTIES:
+        return {"verdict": f"{NOT_DETERMINED}: {len(penalty)} penalties, {FEWEST_PENALTIES} are needed"}
+    if not len(values):
+        return {"verdict": f"{NOT_DETERMINED}: no seed has all its lanes"}
+    spec = experiment.market_spec
+    about = {"horizon": spec.horizon, "private_randomiser": spec.private_randomiser}
+    verdict = judge([table.curves(arm, **about)])
+    return as_json(verdict.arms[0][1]) | {"verdict": str(verdict)}
+
+
+def _write(path: Path, document: Any) -> None:
+    write_atomically(path, (json.dumps(document, indent=1, default=str, allow_nan=False) + "\n").encode())
+
+
+def _strict(value: Any) -> Any:
+    """``value`` with None for every number that is not finite."""
+    if isinstance(value, dict):
+        return {name: _strict(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value

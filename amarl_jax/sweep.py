@@ -1,0 +1,286 @@
+"""Train a grid of penalties and seeds: ``python -m amarl_jax.sweep --config=configs/lambda_sweep.py --workdir=DIR``.
+
+All lanes learn in one compiled program, over all devices. Then every lane plays fresh episodes and has a detector
+trained from scratch on them. Writes to DIR, beside config.json and checkpoints:
+
+  lanes.json       the lanes: seed, and the leaves in which each differs
+  metrics.jsonl    learning curves, one object per update and lane
+  lanes.csv        one row per lane: shortfall, completion, I, KL, accuracy, ..., with standard errors
+  sweep.json       the same with provenance, lambda* by three definitions, shape and verdict of every arm
+  transition.json  lambda* of the first arm, from which transition.png and .pdf are drawn
+
+A lane that diverges is marked and named at the end; the others go on, and the exit code is 4. Lanes of one seed share
+their random keys across penalties. Any lane can be evaluated by itself: python -m amarl_jax.evaluate --lane=K.
+
+  python -m amarl_jax.sweep --config=configs/lambda_sweep.py --lambda_max=2 --n_lambdas=8 --seeds=4
+  python -m amarl_jax.sweep --config=configs/lambda_sweep.py:fast --workdir=runs/latency \\
+    --config.sweep.axis=environment.latency_ms.arbitrageur --config.sweep.axis_values="(1.0, 50.0)"
+  python -m amarl_jax.sweep --resume --workdir=runs/lambda_sweep
+"""
+
+import dataclasses
+import functools
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+
+from amarl_jax import cli, cost, machine, postmortem
+from amarl_jax.checkpoint import Checkpointer
+from amarl_jax.config import game_of, steps_per_update
+from amarl_jax.errors import LanesFailed, Preempted
+from amarl_jax.evaluation.grid import Lane, keys_of, lanes_of, numbers_of, write_grid
+from amarl_jax.evaluation.sweeps import measure_lanes, write_answer
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
+from amarl_jax.learn.lanes import Layout, advance_lanes, begin_lanes, lay_out
+from amarl_jax.learn.state import TrainState
+from amarl_jax.market.params import EnvParams
+from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.preemption import StopRequest
+from amarl_jax.runlog import Progress, RunLog, closing_table, read_metrics
+from amarl_jax.types import PyTree
+from amarl_jax.workdir import Run, open_run
+
+_FLAGS = {  # flag: setting
+    "lambda_min": "sweep.lambda_min",
+    "lambda_max": "sweep.lambda_max",
+    "n_lambdas": "sweep.n_lambdas",
+    "seeds": "sweep.n_seeds",
+}
+_NAMED = 6  # failed lanes in the message; lanes.csv and sweep.json have them all
+
+
+@dataclasses.dataclass(frozen=True)
+class Swept:
+    """A finished sweep."""
+
+    lanes: list[Lane]
+    rows: list[dict[str, Any] | None]  # measures of each lane, held out; None where it failed
+    failures: dict[int, str]  # lane to what was not finite, and when
+    answer: dict[str, Any]  # what sweep.json holds: lambda* and verdict by arm under "located"
+    workdir: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """The sweep's lanes, placed, and the compiled update of them all."""
+
+    lanes: list[Lane]
+    game: Game
+    layout: Layout
+    hypers: Hypers  # [n_padded, ...]
+    params: EnvParams  # [n_padded]
+    advance: Callable[..., tuple[TrainState, dict[str, Any]]]
+
+
+def sweep(config: ConfigDict, workdir: str | Path | None = None, resume: bool = False) -> Swept:
+    """Train and measure every lane of ``config.sweep``, as the command does.
+
+    Args:
+        config: from ``amarl_jax.config.load``.
+        workdir: folder to write; default ``runs/<exp_name>``.
+        resume: continue the sweep that the workdir holds, on any number of devices.
+
+    Raises:
+        BadInput: a setting is wrong, or the workdir holds another run.
+        MemoryError: not even one lane fits.
+        Preempted: a signal asked to stop; the sweep has saved itself.
+    """
+    return run_sweep(open_run(config, workdir, resume=resume))
+
+
+def run_sweep(run: Run) -> Swept:
+    """Everything after the workdir has been opened. Lanes that diverge are in ``failures``: none of it raises."""
+    experiment = run.experiment
+    print(f"{machine.prepare(experiment.run)} | workdir {run.path}")
+    lanes = lanes_of(experiment)
+    write_grid(run.path, lanes)
+    program = compile_lanes(run, lanes)
+    with Checkpointer(run.checkpoints) as checkpoints:
+        state = _first_state(run, checkpoints, program)
+        state, failures = _train_lanes(run, checkpoints, program, state)
+    print(f"measuring {len(lanes) - len(failures)} lanes, {experiment.run.eval_episodes} fresh episodes each")
+    rows = measure_lanes(lanes, failures, state, program.game, program.layout, experiment)
+    answer = write_answer(run, lanes, rows, failures)
+    _print_closing(run, answer)
+    return Swept(lanes, rows, failures, answer, run.path)
+
+
+def devices_of(run: Run) -> tuple[jax.Device, ...]:
+    """The devices that lanes are spread over."""
+    name = run.experiment.run.device
+    return tuple(jax.devices() if name == "auto" else jax.devices(name))
+
+
+def compile_lanes(run: Run, lanes: list[Lane]) -> Program:
+    """Lay the lanes out in what memory allows, and compile their update: once, if the first layout fits."""
+    experiment, game, devices = run.experiment, game_of(run.experiment), devices_of(run)
+    numbers = numbers_of(lanes, experiment)
+    layout = lay_out(len(lanes), devices, experiment.sweep.lanes_at_once)
+    compiled = _compile(game, layout)
+    fit = lanes_that_fit(compiled.memory_analysis(), layout)
+    if fit < layout.at_once:
+        layout = lay_out(len(lanes), devices, fit)
+        compiled = _compile(game, layout)
+    print(
+        f"{len(lanes)} lanes of {experiment.n_updates} updates: {layout.at_once} at once on each of "
+        f"{len(layout.devices)} devices, {layout.rounds} rounds, {layout.n_padded - len(lanes)} lanes of padding"
+    )
+    hypers, params = (layout.place(bag) for bag in numbers)
+    return Program(lanes, game, layout, hypers, params, compiled)
+
+
+@functools.lru_cache(maxsize=2)
+def _compile(game: Game, layout: Layout) -> Any:
+    """The update of all lanes, compiled from shapes alone; a second sweep in a process finds it here."""
+    hypers, params = hypers_as_arrays(Hypers()), params_as_arrays(EnvParams())
+    lanes = (_shapes(layout.n_padded, one, layout.sharding) for one in (_one_learner(game), hypers, params))
+    return advance_lanes.lower(*lanes, game=game, layout=layout).compile()
+
+
+def _one_learner(game: Game) -> TrainState:
+    """Shapes of a single learner; no number of it shapes anything."""
+    return cost.abstract_state(hypers_as_arrays(Hypers()), params_as_arrays(EnvParams()), game)
+
+
+def _shapes(n_lanes: int, one: PyTree, sharding: Any = None) -> PyTree:
+    """Shapes of ``n_lanes`` of ``one``, with a leading axis."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((n_lanes, *x.shape), x.dtype, sharding=sharding), one)
+
+
+def lanes_that_fit(memory: Any, layout: Layout) -> int:
+    """Lanes that a device can compute together, by XLA's account of a layout.
+
+    Raises ``MemoryError`` with the arithmetic where not even one fits.
+    """
+    carried = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    scratch = memory.temp_size_in_bytes / layout.at_once
+    sharing = len(layout.devices) if layout.devices[0].platform == "cpu" else 1  # processors share one memory
+    usable = cost.USABLE * cost.free_bytes() / sharing
+    fit = math.floor((usable - carried) / max(scratch, 1.0))
+    if fit < 1:
+        gib = lambda n_bytes: f"{n_bytes / 2**30:.2f} GiB"  # noqa: E731
+        raise MemoryError(
+            f"not even one lane fits: {gib(usable)} usable per device ({cost.USABLE:.0%} of what is free), the "
+            f"learners of {layout.rounds * layout.at_once} lanes take {gib(carried)}, one lane at work "
+            f"{gib(scratch)}; fewer lanes per device, or a smaller training.n_envs or replay_capacity, need less"
+        )
+    return fit
+
+
+def _first_state(run: Run, checkpoints: Checkpointer, program: Program) -> TrainState:
+    """Fresh learners, or those of the latest checkpoint, which holds them without padding."""
+    layout, game = program.layout, program.game
+    if run.resume and checkpoints.latest_step() is not None:
+        return layout.place(checkpoints.restore(_shapes(layout.n_lanes, _one_learner(game))))
+    keys = layout.place(keys_of(program.lanes)[0])
+    return begin_lanes(keys, program.hypers, program.params, game=game, layout=layout)
+
+
+def _train_lanes(
+    run: Run, checkpoints: Checkpointer, program: Program, state: TrainState
+) -> tuple[TrainState, dict[int, str]]:
+    """One compiled update of all lanes at a time; between them log, save, look for a signal."""
+    settings, total = run.experiment.run, run.experiment.n_updates
+    steps, n_lanes = steps_per_update(run.experiment), len(program.lanes)
+    done = int(np.asarray(state.update)[0])
+    failures = _failures_on_record(run, done, program.game)
+    log = RunLog(_without_mirrors(run), done)
+    with StopRequest() as stop, log, Progress(total, steps * n_lanes, done, settings.verbose) as progress:
+        while done < total:
+            started = time.perf_counter()
+            state, measured = program.advance(state, program.hypers, program.params)
+            table = program.layout.take_back(measured)
+            done += 1
+            seconds = time.perf_counter() - started
+            for i in range(n_lanes):
+                row = {name: float(values[i]) for name, values in table.items()}
+                log.write(done, {"lane": i, "env_steps": done * steps, "wall_seconds": seconds, **row})
+                _note_failure(failures, i, done, row, program.game)
+            if done % settings.log_interval == 0 or done == total:
+                progress.advance(done, {"lanes learning": n_lanes - len(failures)})
+            if done % settings.checkpoint_interval == 0 or done == total or stop.requested:
+                checkpoints.save(done, program.layout.take_back(state))
+            if stop.requested and done < total:
+                raise Preempted(f"stopped at update {done} of {total}; continue with --resume --workdir={run.path}")
+    return state, failures
+
+
+def _without_mirrors(run: Run) -> Run:
+    """The run with no TensorBoard and no W&B, which know one value per update and name."""
+    settings = dataclasses.replace(run.experiment.run, use_tensorboard=False, use_wandb=False)
+    return dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, run=settings))
+
+
+def _note_failure(failures: dict[int, str], lane: int, update: int, row: dict[str, float], game: Game) -> None:
+    """Keep the first update of a lane with a term or a network that is not finite."""
+    terms, networks = postmortem.not_finite(row, game)
+    if (terms or networks) and lane not in failures:
+        failures[lane] = postmortem.message(update, terms, networks)
+
+
+def _failures_on_record(run: Run, done: int, game: Game) -> dict[int, str]:
+    """Lanes that had diverged by update ``done``, read back from the learning curves."""
+    failures: dict[int, str] = {}
+    path = run.path / "metrics.jsonl"
+    for row in read_metrics(path) if path.exists() else ():
+        numbers = {name: math.nan if value is None else value for name, value in row.items()}
+        if numbers["update"] <= done:
+            _note_failure(failures, int(numbers["lane"]), int(numbers["update"]), numbers, game)
+    return failures
+
+
+def _print_closing(run: Run, answer: dict[str, Any]) -> None:
+    """One line per arm: lambda* where it was looked for, and the verdict."""
+    rows: list[tuple[str, float | str | None, str]] = []
+    for arm, found in answer["located"].items():
+        for name in ("lambda_eq", "lambda_half", "lambda_chi"):
+            if name in found:
+                rows.append((f"{arm}: {name}", found[name]["value"], found[name]["note"] or "reward units per nat"))
+        rows.append((f"{arm}: verdict", "", found["verdict"]))
+    done = answer["n_lanes"] - answer["n_failed"]
+    closing_table(f"\n{done} of {answer['n_lanes']} lanes trained and measured", rows)
+    print(f"{run.path / 'lanes.csv'}, sweep.json, transition.png")
+
+
+def failure_message(swept: Swept) -> str:
+    """One line that names the lanes that diverged."""
+    named = [f"lane {i} ({swept.lanes[i]}): {why}" for i, why in sorted(swept.failures.items())]
+    more = f"; and {len(named) - _NAMED} more, see lanes.csv" if len(named) > _NAMED else ""
+    return f"{len(named)} of {len(swept.lanes)} lanes diverged: {'; '.join(named[:_NAMED])}{more}"
+
+
+def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
+    """The flags of a run, and the grid."""
+    cli.define_run_flags(values, argv)
+    flags.DEFINE_float("lambda_min", None, "Smallest penalty; overrides config.sweep.", flag_values=values)
+    flags.DEFINE_float("lambda_max", None, "Largest penalty.", flag_values=values)
+    flags.DEFINE_integer("n_lambdas", None, "Number of penalties.", flag_values=values)
+    flags.DEFINE_integer("seeds", None, "Number of seeds at each penalty.", flag_values=values)
+
+
+def main(values: flags.FlagValues) -> None:
+    """Open the sweep that the flags ask for, run it, and fail if a lane did."""
+    grid = {setting: values[flag].value for flag, setting in _FLAGS.items() if values[flag].value is not None}
+    run = cli.open_from_flags(values, grid)
+    if values.dry_run:
+        print(machine.prepare(run.experiment.run))
+        print(f"{len(lanes_of(run.experiment))} lanes; what follows is one of them")
+        cost.describe(run)
+        return
+    swept = run_sweep(run)
+    if swept.failures:
+        raise LanesFailed(failure_message(swept))
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, __doc__ or "", define_flags))

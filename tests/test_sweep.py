@@ -1,0 +1,301 @@
+"""The sweep command on ten tiny lanes: one program, lanes equal to single runs, confined failures, what it writes."""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import math
+import re
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from amarl_jax import cli, evaluate, sweep, train
+from amarl_jax import config as configuration
+from amarl_jax.checkpoint import Checkpointer
+from amarl_jax.errors import ConfigError
+from amarl_jax.evaluation import runs
+from amarl_jax.evaluation.grid import keys_of, lanes_of, numbers_of
+from amarl_jax.evaluation.lanes import read_lanes
+from amarl_jax.learn import lanes as lanes_module
+from amarl_jax.learn.lanes import Layout, begin_lanes, lay_out
+from amarl_jax.learn.program import advance, begin
+from amarl_jax.runlog import read_metrics
+from tests.test_train import NARROW, OVERRIDES, STEPS_PER_UPDATE, jax_settings, numbers, terminate_after, tree
+
+__all__ = ["jax_settings"]
+
+pytestmark = pytest.mark.integration
+
+N_UPDATES, N_LAMBDAS, N_SEEDS = 2, 5, 2
+N_LANES = N_LAMBDAS * N_SEEDS
+GRID = {
+    "training.total_timesteps": N_UPDATES * STEPS_PER_UPDATE,
+    "sweep.n_lambdas": N_LAMBDAS,
+    "sweep.n_seeds": N_SEEDS,
+    "sweep.points_per_octave": 1,
+    "sweep.lanes_at_once": 4,
+}
+LOUD = 7  # lambda = 2, second seed
+COLLECTIVES = re.compile("all-reduce|all-gather|collective-permute|all-to-all")
+
+
+class Finished(NamedTuple):
+    """One sweep from its first update to its figure."""
+
+    swept: sweep.Swept
+    config: object
+    n_traces: int  # of the update
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+    """Rounds of lanes on one of the eight devices; the test of sharding takes them all.
+
+    The checker of key reuse takes the transpose of a batch of keys, which a vmapped scan over keys makes, for a use.
+    The program of one lane passes it, in the tests of training.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "devices_of", lambda run: tuple(jax.devices()[:1]))
+        jax.config.update("jax_debug_key_reuse", False)
+        yield
+        jax.config.update("jax_debug_key_reuse", True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, jax_settings, one_device):
+    """Ten lanes, two updates. Whatever else runs here reuses its compiled program."""
+    values = {name: (8,) if value == NARROW else value for name, value in (OVERRIDES | GRID).items()}
+    config = configuration.load("configs/fast_debug.py", values)
+    traced, update = [], lanes_module.update
+
+    def counted(*arguments):
+        traced.append(1)
+        return update(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
+        patch.setattr(lanes_module, "update", counted)
+        swept = sweep.sweep(config, tmp_path_factory.mktemp("sweep") / "grid")
+    return Finished(swept, config, len(traced))
+
+
+def command(*arguments):
+    return cli.run(sweep.main, "Usage.", sweep.define_flags, argv=["sweep", *map(str, arguments)])
+
+
+def flags_of(overrides):
+    return ["--config=configs/fast_debug.py", *(f"--config.{name}={value}" for name, value in overrides.items())]
+
+
+def curves(workdir):
+    """Learning curves without the clock."""
+    return sorted(numbers(workdir), key=lambda row: (row["update"], row["lane"]))
+
+
+def test_all_lanes_are_one_program_traced_once(finished):
+    assert finished.n_traces == 1
+    assert len(finished.swept.lanes) == N_LANES
+
+
+def test_a_sweep_leaves_its_lanes_curves_table_answer_and_figure(finished):
+    workdir = finished.swept.workdir
+    assert {path.name for path in workdir.iterdir()} == {
+        "checkpoints",
+        "config.json",
+        "lanes.csv",
+        "lanes.json",
+        "metrics.jsonl",
+        "sweep.json",
+        "transition.json",
+        "transition.pdf",
+        "transition.png",
+    }
+    rows = read_metrics(workdir / "metrics.jsonl")
+    assert {(row["update"], row["lane"]) for row in rows} == {(u, i) for u in (1, 2) for i in range(N_LANES)}
+    table = read_lanes(workdir / "lanes.csv")
+    np.testing.assert_array_equal(table.columns["lambda"], np.repeat([0.0, 0.5, 1.0, 2.0, 4.0], N_SEEDS))
+    np.testing.assert_array_equal(table.columns["seed"], [0, 1] * N_LAMBDAS)
+    assert np.isfinite(table.grid("information_nats")[1]).all()
+    document = json.loads((workdir / "sweep.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert document["located"]["main"]["verdict"] == "not determined: 2 seeds, 8 are needed"
+    assert document["lanes"][LOUD]["measures"]["completion"]["value"] == table.columns["completion"][LOUD]
+    assert {"command", "config", "commit"} <= document["provenance"].keys()
+
+
+def test_a_lane_is_the_single_run_with_its_seed_and_lambda(finished):
+    """After one update what was played is equal; what was learned from it differs by rounding alone."""
+    experiment = configuration.resolve(finished.config)
+    game, lane = configuration.game_of(experiment), finished.swept.lanes[LOUD]
+    assert (lane.seed, lane.penalty) == (1, 2.0)
+    hypers, params = (jax.tree.map(lambda x: x[LOUD], bag) for bag in numbers_of(finished.swept.lanes, experiment))
+    single = begin(jax.random.split(jax.random.key(lane.seed))[0], hypers, params, game)
+    single, measured = advance(single, hypers, params, game, 1)
+    row = curves(finished.swept.workdir)[LOUD]
+    for name in ("shortfall", "completion", "reward"):
+        expected = float(measured[f"phase_a/execution/{name}"][0])
+        assert row[f"phase_a/execution/{name}"] == pytest.approx(expected, abs=1e-5)
+    lanes = one_update(finished, lay_out(N_LANES, tuple(jax.devices()[:1]), 4))[0]
+    ours = jax.tree.map(lambda x: x[LOUD], lanes)
+    chex.assert_trees_all_equal(ours.replay.storage.tape, single.replay.storage.tape)
+    for network, other in ((ours.agents, single.agents), (ours.critic, single.critic), (ours.belief, single.belief)):
+        chex.assert_trees_all_close(network, other, atol=1e-5, rtol=0)
+
+
+def one_update(finished, layout):
+    """States, without padding, and the compiled text of their update."""
+    experiment = configuration.resolve(finished.config)
+    game, lanes = configuration.game_of(experiment), lanes_of(experiment)
+    hypers, params = (layout.place(bag) for bag in numbers_of(lanes, experiment))
+    state = begin_lanes(layout.place(keys_of(lanes)[0]), hypers, params, game=game, layout=layout)
+    compiled = sweep._compile(game, layout)
+    state, measured = compiled(state, hypers, params)
+    return layout.take_back(state), layout.take_back(measured), compiled.as_text()
+
+
+def test_lanes_on_eight_devices_equal_those_on_one_and_never_talk(finished):
+    one = one_update(finished, lay_out(N_LANES, tuple(jax.devices()[:1]), 4))
+    eight = one_update(finished, lay_out(N_LANES, tuple(jax.devices()), 4))
+    chex.assert_trees_all_equal(eight[0].replay.storage.tape, one[0].replay.storage.tape)
+    chex.assert_trees_all_close(eight[0].agents, one[0].agents, atol=1e-5, rtol=0)
+    assert not COLLECTIVES.search(eight[2])
+
+
+@pytest.mark.parametrize(
+    ("n_lanes", "n_devices", "at_most", "expected"),
+    [
+        (10, 1, 4, (4, 3, 12)),
+        (10, 8, 0, (2, 1, 16)),
+        (112, 1, 0, (112, 1, 112)),
+        (9, 2, 3, (3, 2, 12)),
+        (1, 8, 4, (1, 1, 1)),
+    ],
+)
+def test_the_layout_by_hand(n_lanes, n_devices, at_most, expected):
+    layout = lay_out(n_lanes, tuple(jax.devices()[:n_devices]), at_most)
+    assert (layout.at_once, layout.rounds, layout.n_padded) == expected
+
+
+def test_memory_bounds_the_lanes_at_once_and_a_lane_that_does_not_fit_is_told_with_the_sum(monkeypatch):
+    gib = 2**30
+    memory = SimpleNamespace(
+        argument_size_in_bytes=gib, output_size_in_bytes=gib, alias_size_in_bytes=gib, temp_size_in_bytes=8 * gib
+    )
+    layout = Layout(8, tuple(jax.devices()[:1]), 4)  # two rounds: 2 GiB of scratch a lane, 1 GiB carried
+    monkeypatch.setattr(sweep.cost, "free_bytes", lambda: 10 * gib)
+    assert sweep.lanes_that_fit(memory, layout) == 4
+    monkeypatch.setattr(sweep.cost, "free_bytes", lambda: 3 * gib)
+    with pytest.raises(MemoryError, match=r"2\.70 GiB usable .* 8 lanes take 1\.00 GiB, one lane at work 2\.00 GiB"):
+        sweep.lanes_that_fit(memory, layout)
+
+
+def test_a_lane_that_diverges_is_confined_marked_and_named(finished, tmp_path, monkeypatch, capsys):
+    """The actors' learning rate of one lane takes its parameters beyond float32."""
+    lanes_of_config = sweep.lanes_of
+
+    def with_a_broken_lane(experiment):
+        lanes = lanes_of_config(experiment)
+        broken = dataclasses.replace(lanes[LOUD], hypers=lanes[LOUD].hypers | {"lr_actor": 1e38})
+        return [*lanes[:LOUD], broken, *lanes[LOUD + 1 :]]
+
+    monkeypatch.setattr(sweep, "lanes_of", with_a_broken_lane)
+    workdir = tmp_path / "grid"
+    assert command(*flags_of(OVERRIDES | GRID), f"--workdir={workdir}") == 4
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith(f"error: 1 of {N_LANES} lanes diverged: lane {LOUD} (lambda 2, seed 1): update 1: ")
+    assert "complete" not in captured.out
+    assert f"{N_LANES - 1} of {N_LANES} lanes trained and measured" in captured.out
+    texts = [(folder / "lanes.csv").read_text() for folder in (workdir, finished.swept.workdir)]
+    lines, healthy = (list(csv.DictReader(io.StringIO(text))) for text in texts)
+    assert lines[LOUD]["status"] == "failed"
+    assert lines[LOUD]["completion"] == ""
+    assert lines[:LOUD] + lines[LOUD + 1 :] == healthy[:LOUD] + healthy[LOUD + 1 :], "no other lane noticed"
+    rows, expected = curves(workdir), curves(finished.swept.workdir)
+    assert [row for row in rows if row["lane"] != LOUD] == [row for row in expected if row["lane"] != LOUD]
+    with Checkpointer(workdir / "checkpoints") as checkpoints:
+        assert checkpoints.latest_step() == N_UPDATES
+
+
+def test_a_sweep_stopped_by_a_signal_and_resumed_equals_one_that_was_not(finished, tmp_path, monkeypatch, capsys):
+    """It was measured with the same numbers, too; a resumed sweep knows its grid without being told."""
+    workdir = tmp_path / "grid"
+    with monkeypatch.context() as patch:
+        terminate_after(1, patch)
+        assert command(*flags_of(OVERRIDES | GRID), f"--workdir={workdir}") == 75
+    assert "stopped at update 1 of 2" in capsys.readouterr().err
+    assert command("--resume", f"--workdir={workdir}") == 0
+    assert curves(workdir) == curves(finished.swept.workdir)
+    assert (workdir / "lanes.csv").read_bytes() == (finished.swept.workdir / "lanes.csv").read_bytes()
+
+
+def test_a_lane_of_the_sweep_is_evaluated_by_itself(finished):
+    run = runs.load(finished.swept.workdir, LOUD)
+    assert (run.update, run.seed, float(run.hypers.leakage_weight)) == (N_UPDATES, 1, 2.0)
+    measured = evaluate.evaluate(run, n_episodes=96).measures
+    assert math.isfinite(measured["eval/exec/mi_estimate_mean"].value)
+
+
+def test_the_measures_of_a_lane_are_those_of_the_closing_table(finished):
+    """Of a run with its seed: same episodes, same detector."""
+    run = runs.load(finished.swept.workdir, LOUD)
+    key = jax.random.split(jax.random.key(run.seed))[1]
+    evaluation = train.evaluate_state(key, run.state, run.game, run.hypers, run.params, run.experiment)
+    row = finished.swept.rows[LOUD]
+    for column, name in (("shortfall_ticks", "execution/shortfall_ticks"), ("completion", "execution/completion")):
+        assert row[column]["value"] == pytest.approx(evaluation.metrics[name].value, abs=1e-5)
+    assert row["information_nats"]["value"] == pytest.approx(
+        evaluation.metrics["information/fresh_nats"].value, abs=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--lambda_min=-1"], "sweep.lambda_min = -1.0: must be a finite number >= 0"),
+        (["--lambda_min=5"], "sweep.lambda_min = 5.0: must be below lambda_max"),
+        (["--seeds=0"], "sweep.n_seeds = 0: must be an integer >= 1"),
+        (["--n_lambdas=x"], "n_lambdas"),
+        (
+            ["--config.sweep.axis=environment.book_capacity"],
+            "sweep.axis = 'environment.book_capacity': must be none, or",
+        ),
+        (["--config.sweep.axis=environment.slot_rate", "--config.sweep.axis_values=(2.0,)"], "sweep.axis_values = 2.0"),
+        (["--config.sweep.lambdas=3"], "sweep.lambdas: no such setting"),
+    ],
+)
+def test_bad_flags_are_one_line_and_write_nothing(flags, says, tmp_path, capsys):
+    assert command("--config=configs/lambda_sweep.py:fast", f"--workdir={tmp_path / 'grid'}", *flags) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert says in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_workdir_that_holds_a_sweep_is_refused_and_a_differing_flag_too(finished, capsys):
+    before = tree(finished.swept.workdir)
+    assert command(*flags_of(OVERRIDES | GRID), f"--workdir={finished.swept.workdir}") == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert command("--resume", f"--workdir={finished.swept.workdir}", "--seeds=3") == 2
+    assert "sweep.n_seeds = 3: must be 2 to resume" in capsys.readouterr().err
+    assert tree(finished.swept.workdir) == before
+
+
+def test_a_second_axis_makes_arms_and_seeds_share_their_keys_across_everything():
+    overrides = {"sweep.axis": "environment.latency_ms.arbitrageur", "sweep.axis_values": (1.0, 50.0), "seed": 3}
+    experiment = configuration.resolve(configuration.load("configs/lambda_sweep.py:fast", overrides))
+    lanes = lanes_of(experiment)
+    assert len(lanes) == 2 * 6 * 2
+    assert str(lanes[-1]) == "latency_arbitrageur_ms=50, lambda 4, seed 4"
+    hypers, params = numbers_of(lanes, experiment)
+    np.testing.assert_array_equal(params.latency_arbitrageur_ms, [1.0] * 12 + [50.0] * 12)
+    np.testing.assert_array_equal(hypers.leakage_weight, np.tile(np.repeat([0, 0.25, 0.5, 1, 2, 4], 2), 2))
+    keys = jax.random.key_data(keys_of(lanes)[0])
+    np.testing.assert_array_equal(keys[::2], np.broadcast_to(keys[0], (12, 2)))
+    assert (keys[0] != keys[1]).any()
+    with pytest.raises(ConfigError, match="lambda_leakage"):
+        configuration.load("configs/default.py", {"sweep.axis": "agents.execution.lambda_leakage"})
