@@ -80,7 +80,6 @@ OTHER_VALUES = {  # where the next number up is not a valid change
     "networks.belief_transformer.n_heads": 8,
     "training.lr_schedule": "constant",
     "sweep.lambda_min": 0.5,
-    "sweep.axis": "training.lr_actor",
     "device": "cpu",
     "precision": "default",
     "networks.mine.estimator": "nwj",
@@ -90,6 +89,7 @@ OTHER_VALUES = {  # where the next number up is not a valid change
     "training.gamma": (0.9, 0.9, 0.9),
     "training.alternating.exec_phase_steps": 2000,
     "training.alternating.mm_arb_phase_steps": 2000,
+    "sweep.axis": "environment.latency_ms.arbitrageur",
 }
 
 
