@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python experiments/benchmarks/book_report.py cpu
 
-reads book_cpu.json (messages), book_steps_cpu.json and book_growth_cpu.json beside itself and writes book_cpu.md and
-book_growth_cpu.png.
+reads book_cpu.json (messages), book_steps_cpu.json and, where there is one, book_growth_cpu.json beside itself and
+writes book_cpu.md and book_growth_cpu.png.
 """
 
 import json
@@ -71,15 +71,16 @@ def main():
     device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
     bars = json.loads((HERE / f"book_{device}.json").read_text())
     steps = json.loads((HERE / f"book_steps_{device}.json").read_text())
-    growth = json.loads((HERE / f"book_growth_{device}.json").read_text())
+    growth_file = HERE / f"book_growth_{device}.json"
+    growth = json.loads(growth_file.read_text())["messages"] if growth_file.exists() else []
     engines = ("apply", "table", "tidied", "naive")
     machine = bars["provenance"]["hardware"]
     source, settings = bars["provenance"]["commit"][:12], bars["provenance"]["config"]
-    bytes_per_book = {row["capacity"]: row["book_bytes"] for row in growth["messages"]}
+    bytes_per_book = {row["capacity"]: row["book_bytes"] for row in bars["messages"] + growth}
     text = f"""# The order book beside two reference books
 
-Written by `experiments/benchmarks/book_report.py {device}` from `book_{device}.json` (commit {source}) and
-`book_growth_{device}.json`. Machine: {machine["processor"]}, {machine["cores"]} cores, load {machine["load"]}.
+Written by `python experiments/benchmarks/book_report.py {device}` from `book_{device}.json` (commit {source})
+and the files named below. Machine: {machine["processor"]}, {machine["cores"]} cores, load {machine["load"]}.
 Rates are per CPU-second, with half the spread of the runs; ratios are medians of the ratios within a turn, above 1
 where ours is faster.
 
@@ -96,10 +97,11 @@ CPU-seconds of the first run of the first row, compilation included: {compile_li
 
 Bytes per book by capacity: {", ".join(f"{n}: {size:,}" for n, size in sorted(bytes_per_book.items()))}.
 
-![growth](book_growth_{device}.png)
 """
+    if growth:
+        text += f"\n`{growth_file.name}`:\n\n![growth](book_growth_{device}.png)\n"
+        growth_figure(growth, HERE / f"book_growth_{device}.png")
     (HERE / f"book_{device}.md").write_text(text)
-    growth_figure(growth["messages"], HERE / f"book_growth_{device}.png")
 
 
 if __name__ == "__main__":
