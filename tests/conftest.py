@@ -1,5 +1,6 @@
 """Strict numerics for every test: no silent rank promotion, no key used twice, eight CPU devices."""
 
+import gc
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -13,6 +14,19 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+CLEARED = set()  # folders, and the modules beside this file, that began without the programs of others
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_other_folders_are_let_go(request):
+    """A compiled program takes some twenty memory maps, and a process may have 65,530: with more, compiling crashes."""
+    own = request.path if request.path.parent == request.config.rootpath / "tests" else request.path.parent
+    if own not in CLEARED:
+        CLEARED.add(own)
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
