@@ -94,7 +94,8 @@ def best_quotes(book: Book) -> tuple[Array, Array]:
 def owner_depth(book: Book, owner: Array | int) -> tuple[Array, Array]:
     """Best price in ticks ``[2]`` (0 if none) and total lots ``[2]`` of one owner's orders, by side."""
     own = live(book) & (book.owner == owner)
-    price, _ = _best_price(book, own)
+    key = jnp.min(jnp.where(own, book.key, NEVER), axis=-1)
+    price = jnp.where(jnp.any(own, axis=-1), key * jnp.array([-1, 1], jnp.int32), 0)
     return price, jnp.sum(jnp.where(own, sizes(book), 0), axis=-1)
 
 
@@ -193,12 +194,6 @@ def remove(book: Book, mask: Array) -> tuple[Book, Array, Array]:
         count=count,
     )
     return compacted, book.count - count, lots[:, -1]
-
-
-def _best_price(book: Book, mask: Array) -> tuple[Array, Array]:
-    key = jnp.min(jnp.where(mask, book.key, NEVER), axis=-1)
-    exists = jnp.any(mask, axis=-1)
-    return jnp.where(exists, key * jnp.array([-1, 1], jnp.int32), 0), exists
 
 
 def _report(opposite: Row, match: Match, message: Message, spec: BookSpec) -> Execution:

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.lob.book import NEVER, Book, BookSpec, Message, MessageKind, Side
-from amarl_jax.lob.book import live as lob_live
+from amarl_jax.lob.book import NEVER, Book, BookSpec, Message, MessageKind, Side, live
 from amarl_jax.lob.matching import running_sum
 from amarl_jax.lob.table import NOBODY, Outcome, Row, TableReport, clear, locate
 from amarl_jax.market.noise import NoiseOrders
@@ -225,7 +224,7 @@ def process(
     Returns:
         The book, the accounts, what happened, and the orders [2] that left at the start.
     """
-    working = locate(book, lob_live(book) & ~leaving, table.messages.order_id[MAKER_CANCELS])
+    working = locate(book, live(book) & ~leaving, table.messages.order_id[MAKER_CANCELS])
     target = jnp.full(table.time_ms.shape, NOBODY, jnp.int32).at[MAKER_CANCELS].set(working)
     order = arrival_order(table.time_ms)
     messages = jax.tree.map(lambda x: x[order], table.messages)
