@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.information.hindsight import hindsight_features
+from amarl_jax.information.flow_features import flow_features
 from amarl_jax.learn.rollout import Belief, Players, Trajectory, rollouts, stratified_labels
 from amarl_jax.market import rewards
 from amarl_jax.market.env import Market
@@ -33,7 +33,7 @@ class EpisodeSummary:
     traded_lots: Array  # []
     belief: Array  # [] the maker's posterior at the horizon
     belief_accuracy: Array  # [] mean over steps of b z + (1 - b)(1 - z)
-    flow: Array  # [D] features of the whole tape, in hindsight
+    flow: Array  # [D] features of the whole tape
     messages: Array  # [] largest number in a step
     resting: Array  # [] largest number of orders at rest on a side
     noise_cut: Array  # [] noise orders lost to the bound
@@ -60,7 +60,7 @@ def summarise(trajectory: Trajectory, params: EnvParams) -> EpisodeSummary:
         traded_lots=jnp.sum(out.traded_lots),
         belief=belief[-1],
         belief_accuracy=jnp.mean(jnp.where(z == 1, belief, 1.0 - belief)),
-        flow=hindsight_features(out.tape),
+        flow=flow_features(out.tape)[-1],
         messages=jnp.max(out.n_messages),
         resting=jnp.max(out.resting_orders),
         noise_cut=trajectory.final.noise_cut,

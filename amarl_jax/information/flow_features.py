@@ -6,21 +6,19 @@ exponential windows, peaks and early-weighted sums beside them for timing. All a
 """
 
 import functools
-import itertools
 import math
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from amarl_jax.types import TIME_UNITS, Array, Tape, empty_tape
+from amarl_jax.information.flow_marks import step_statistics
+from amarl_jax.information.flow_windows import window_features
+from amarl_jax.lob.matching import running_sum
+from amarl_jax.types import Array, Tape, empty_tape
 
 WINDOWS = (8, 32, 128)  # steps, memory of the exponential averages
 EARLY_RATES = (8.0, 32.0)  # early-weighted sums decay as exp(-rate t / T)
-SIZE_EDGES_LOTS = (2, 4, 6, 9, 14)  # bins 1-2, 3-4, 5-6, 7-9, 10-14, 15 and more
-DEPTH_EDGES_TICKS = (-1, 0, 1, 3)  # limit orders behind mid: < 0, 0, 1, 2-3, 4 and more
-GAP_SCALE = 16.0 * 2.0  # a value gap of 2 ticks counts as decided
-LOTS = 5.0  # typical order, lots: the unit of volumes
 
 
 def flow_features(tape: Tape) -> Array:
@@ -28,27 +26,24 @@ def flow_features(tape: Tape) -> Array:
 
     Whole-past sums of the statistics of :func:`step_statistics`; for the main ones exponential averages over
     ``WINDOWS``, their running extremes, and sums weighted towards the opening; signed flow read along the side that the
-    public value gap points to; t / T. Sums are divided by the square root of their length, then asinh.
+    public value gap points to; t / T; then :func:`window_features`. Sums are divided by the square root of their
+    length, then asinh. MINE reads every row of it while it trains; a fresh detector reads the last.
 
     Args:
       tape: leaves with a leading [T].
     """
     chex.assert_rank(tape.side, 2)
-    return jnp.stack([jnp.asinh(feature) for feature in _features(tape).values()], axis=-1)
+    sums = jnp.stack(list(_sums(tape).values()), axis=-1)
+    return jnp.asinh(jnp.concatenate([sums, window_features(tape)], axis=-1))
 
 
 @functools.cache
 def feature_names() -> tuple[str, ...]:
-    """Name of each column of :func:`flow_features`."""
+    """Names of the columns of :func:`flow_features` that come before the window features."""
     step = jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[None], empty_tape(1)))
     names: list[str] = []
-    jax.eval_shape(lambda tape: names.extend(_features(tape)), step)
+    jax.eval_shape(lambda tape: names.extend(_sums(tape)), step)
     return tuple(names)
-
-
-def feature_dim() -> int:
-    """D, the number of columns of :func:`flow_features`."""
-    return len(feature_names())
 
 
 def flow_series(tape: Tape) -> Array:
@@ -58,67 +53,13 @@ def flow_series(tape: Tape) -> Array:
     return jnp.stack([jnp.asinh(statistics["signed_volume"]), jnp.asinh(statistics["count"])], axis=-1)
 
 
-def step_statistics(tape: Tape) -> dict[str, Array]:
-    """Sums over the orders of each step, each [T] float32: volumes in units of 5 lots, counts, gaps of 2 ticks.
-
-    "Signed" is positive for buys. The value gap is that of the end of the step before, which is what the step's
-    orders could react to.
-    """
-    side = tape.side.astype(jnp.float32)
-    live = (tape.side != 0).astype(jnp.float32)
-    size = tape.size_lots.astype(jnp.float32) * live / LOTS
-    taking = tape.marketable.astype(jnp.float32) * live
-    at_once = (tape.time_256 == 0).astype(jnp.float32)
-    removals = tape.removals.astype(jnp.float32)
-    gap = tape.value_gap_16.astype(jnp.float32) / GAP_SCALE
-    gap = jnp.concatenate([jnp.zeros(1), gap[:-1]])
-    signed_volume = jnp.sum(side * size, axis=-1)
-    statistics = {
-        "signed_volume": signed_volume,
-        "volume": jnp.sum(size, axis=-1),
-        "count": jnp.sum(live, axis=-1),
-        "signed_count": jnp.sum(side, axis=-1),
-        "taking_count": jnp.sum(taking, axis=-1),
-        "taking_signed_volume": jnp.sum(taking * side * size, axis=-1),
-        "square_size": jnp.sum(size**2, axis=-1),
-        "signed_square_size": jnp.sum(side * size**2, axis=-1),
-        "at_once_signed_volume": jnp.sum(at_once * side * size, axis=-1),
-        "time": jnp.sum(live * (tape.time_256.astype(jnp.float32) / TIME_UNITS - 0.5), axis=-1),
-        "removals": jnp.sum(removals, axis=-1),
-        "signed_removals": removals[:, 0] - removals[:, 1],
-        "gap": gap,
-        "absolute_gap": jnp.abs(gap),
-        "gap_volume": jnp.tanh(gap) * signed_volume,
-        "spread": tape.spread_ticks.astype(jnp.float32),
-        "burst": signed_volume**2,
-        "persistence": signed_volume * jnp.concatenate([jnp.zeros(1), signed_volume[:-1]]),
-        "square_count": jnp.sum(live, axis=-1) ** 2,
-    }
-    return statistics | histograms(tape, live, live - taking)
-
-
-def histograms(tape: Tape, sized: Array, resting: Array) -> dict[str, Array]:
-    """Sums of a weight of each order, [T, K], by size and, of another, by depth behind mid, each [T]."""
-    size = tape.size_lots.astype(jnp.float32)
-    depth = -tape.side.astype(jnp.float32) * tape.price_ticks.astype(jnp.float32)
-    sums = {}
-    for name, mark, weight, edges in (
-        ("size", size, sized, SIZE_EDGES_LOTS),
-        ("depth", depth, resting, DEPTH_EDGES_TICKS),
-    ):
-        bounds = (-math.inf, *edges, math.inf)
-        for i, (low, high) in enumerate(itertools.pairwise(bounds)):
-            inside = ((mark > low) & (mark <= high)).astype(jnp.float32)
-            sums[f"{name}_bin_{i}"] = jnp.sum(weight * inside, axis=-1)
-    return sums
-
-
-def _features(tape: Tape) -> dict[str, Array]:
-    """Every feature by name, each [T], before compression."""
+def _sums(tape: Tape) -> dict[str, Array]:
+    """Sums over the past by name, each [T], before compression."""
     statistics = step_statistics(tape)
     horizon = tape.side.shape[0]
     time = jnp.arange(1, horizon + 1, dtype=jnp.float32) / horizon
-    whole = {name: jnp.cumsum(x) / math.sqrt(horizon) for name, x in statistics.items()}
+    sums = running_sum(jnp.stack(list(statistics.values()))) / math.sqrt(horizon)
+    whole = dict(zip(statistics, sums, strict=True))
     features = {f"past_{name}": x for name, x in whole.items()}
     features["past_aligned_volume"] = whole["signed_volume"] * jnp.tanh(whole["gap"])
     names = ("signed_volume", "volume", "taking_count", "removals", "gap")
@@ -132,7 +73,7 @@ def _features(tape: Tape) -> dict[str, Array]:
         features[f"highest_{window}_volume"] = jax.lax.cummax(average["volume"])
     for rate in EARLY_RATES:
         weight = jnp.exp(-rate * time) * math.sqrt(rate / horizon)
-        early = jnp.cumsum(weight * statistics["signed_volume"])
+        early = running_sum(weight * statistics["signed_volume"])
         features[f"early_{rate:g}_signed_volume"] = early
         features[f"early_{rate:g}_aligned_volume"] = early * jnp.tanh(whole["gap"])
     features["time"] = time

@@ -1,24 +1,24 @@
-"""Looking back on a tape: bursts are found where they are, and buying mirrors selling."""
+"""Windows of a tape: bursts are found where they are, as soon as they are past, and buying mirrors selling."""
 
 import jax
 import numpy as np
 import pytest
 
-from amarl_jax.information.flow_features import feature_dim, flow_features
-from amarl_jax.information.hindsight import hindsight_features
+from amarl_jax.information.flow_features import feature_names, flow_features
+from amarl_jax.information.flow_windows import window_features
 from tests.information.test_flow_features import quiet_tape, random_tape
 
 T = 64  # windows of 1, 2 and 8 steps
 N_MARKS = 17  # 6 sums, 6 sizes, 5 depths
-features_of = jax.jit(hindsight_features)
-features_of_many = jax.jit(jax.vmap(hindsight_features))
+features_of = jax.jit(window_features)
+running_of_many = jax.jit(jax.vmap(flow_features))
 ORDERS, TAKERS, VOLUME, TAKER_VOLUME, _, REMOVALS = range(6)
 OPENING, OPENING_ALONG, DENSEST, DENSEST_SIDE = range(4)
 
 
-def parts(tape):
-    """The along-value sums of the whole episode [M], and the windows' sums [3, 4, M], before asinh."""
-    row = np.sinh(np.asarray(features_of(tape), np.float64)[feature_dim() :])
+def parts(tape, step=T - 1):
+    """The along-value sums of the episode up to a step [M], and the windows' sums [3, 4, M]."""
+    row = np.asarray(features_of(tape), np.float64)[step]
     return row[:N_MARKS], row[N_MARKS:].reshape(3, 4, N_MARKS)
 
 
@@ -50,13 +50,22 @@ def test_sums_over_windows_by_hand():
     np.testing.assert_allclose(depths[2, DENSEST_SIDE], [0, 2, 0, 0, 0], atol=1e-5)  # two at mid
 
 
-def test_the_first_part_is_the_running_features_at_the_horizon():
+@pytest.mark.parametrize("t", [0, 2, 20])
+def test_a_step_knows_what_an_episode_that_ended_there_would(t):
+    """But for the lengths of its windows, which belong to the horizon: orders after t are taken off the tape."""
     tape = random_tape(np.random.default_rng(1), T)
-    last = np.asarray(jax.jit(flow_features)(tape))[-1]
-    np.testing.assert_allclose(features_of(tape)[: feature_dim()], last, rtol=1e-5, atol=1e-5)  # float32 sums
+    stopped = jax.tree.map(lambda x: np.where(np.arange(T).reshape(-1, *[1] * (x.ndim - 1)) <= t, x, 0), tape)
+    np.testing.assert_allclose(features_of(tape)[t], features_of(stopped)[-1], rtol=1e-5, atol=1e-5)  # float32 sums
 
 
-def test_what_hindsight_adds_is_the_same_for_a_buyer_and_a_seller():
+def test_windows_close_the_features_that_mine_reads():
+    tape = random_tape(np.random.default_rng(1), T)
+    features = np.asarray(jax.jit(flow_features)(tape))
+    assert features.shape == (T, len(feature_names()) + 13 * N_MARKS)
+    np.testing.assert_allclose(features[:, len(feature_names()) :], np.arcsinh(features_of(tape)), rtol=1e-5, atol=1e-6)
+
+
+def test_windows_are_the_same_for_a_buyer_and_a_seller():
     tape = random_tape(np.random.default_rng(2), T)
     mirror = tape.replace(
         side=-tape.side,
@@ -64,9 +73,9 @@ def test_what_hindsight_adds_is_the_same_for_a_buyer_and_a_seller():
         removals=tape.removals[:, ::-1],
         value_gap_16=-tape.value_gap_16,
     )
-    plain, turned = (np.asarray(features_of(x))[feature_dim() :] for x in (tape, mirror))
+    plain, turned = features_of(tape), features_of(mirror)
     np.testing.assert_allclose(plain, turned, atol=1e-5)
-    other = np.asarray(features_of(tape.replace(side=-tape.side)))[feature_dim() :]
+    other = features_of(tape.replace(side=-tape.side))
     assert np.abs(plain - other).max() > 0.1  # the side matters where value does not turn with it
 
 
@@ -77,7 +86,7 @@ def test_extreme_tapes_stay_finite(extreme):
 
 
 @pytest.mark.parametrize("start", [0, 40])
-def test_a_burst_that_drowns_in_the_days_sums_stands_out_in_hindsight(start):
+def test_a_burst_that_drowns_in_the_days_sums_stands_out_in_its_window(start):
     """Four takers of one side and size among five random orders a step, at the opening or at an unknown time."""
     rng = np.random.default_rng(3)
     labels = np.arange(200) % 2
@@ -86,7 +95,7 @@ def test_a_burst_that_drowns_in_the_days_sums_stands_out_in_hindsight(start):
         if label:
             shift = start and rng.integers(-20, 16)
             place(tape, slice(start + shift, start + shift + 4), 0, rng.choice([-1, 1]), 5)
-    features = np.asarray(features_of_many(jax.tree.map(lambda *x: np.stack(x), *tapes)))
+    features = np.asarray(running_of_many(jax.tree.map(lambda *x: np.stack(x), *tapes)))[:, -1]
     gap = np.abs(features[labels == 1].mean(0) - features[labels == 0].mean(0)) / (features[labels == 0].std(0) + 0.05)
-    assert gap[: feature_dim()].max() < 0.8
-    assert gap[feature_dim() :].max() > 1.4
+    assert gap[: len(feature_names())].max() < 0.8
+    assert gap[len(feature_names()) :].max() > 1.4
