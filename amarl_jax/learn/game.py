@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Protocol
 
 import flax.linen as nn
@@ -19,6 +20,7 @@ from amarl_jax.nets.predictor import GRUPredictor
 from amarl_jax.nets.spec import NetworkSpec
 from amarl_jax.nets.statistics import StatisticsNetwork
 from amarl_jax.policies.learned import actor
+from amarl_jax.policies.protocol import Policy
 from amarl_jax.types import Agent
 
 AGENT_NAMES = {Agent.EXECUTION: "execution", Agent.MAKER: "maker", Agent.ARBITRAGEUR: "arbitrageur"}
@@ -60,6 +62,7 @@ class Game:
     network: NetworkSpec
     learn: LearnSpec
     frozen: tuple[Agent, ...] = ()  # agents that never train; see freeze
+    scripted: tuple[tuple[Agent, Policy], ...] = ()  # agents that play a policy of rules instead; see script
     noise_law: NoiseLaw = orders  # of the noise traders, and of the slot at z = 0
     reward_terms: tuple[RewardTerm, ...] = ()  # added to the rewards of the core
 
@@ -127,3 +130,9 @@ def freeze(game: Game, *agents: Agent) -> Game:
     What reads the tape (belief, MI critic, predictor) is fitted as before.
     """
     return dataclasses.replace(game, frozen=tuple(sorted({*game.frozen, *agents})))
+
+
+def script(game: Game, policies: Mapping[Agent, Policy]) -> Game:
+    """The same game in which these agents play the given policies, which must be hashable, and never train."""
+    others = tuple(pair for pair in game.scripted if pair[0] not in policies)
+    return dataclasses.replace(freeze(game, *policies), scripted=(*others, *policies.items()))

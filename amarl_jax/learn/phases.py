@@ -38,13 +38,12 @@ class TransformerBelief:
 
 
 def players(state: TrainState, game: Game, deterministic: bool = False) -> Players:
-    """The learned policies as they stand."""
-    return Players(
-        *(
-            learned_policy(agent, state.agents[agent].params, game.network, game.market_spec, deterministic)
-            for agent in Agent
-        )
-    )
+    """The learned policies as they stand, and the scripted ones of the game."""
+    policies = {
+        agent: learned_policy(agent, state.agents[agent].params, game.network, game.market_spec, deterministic)
+        for agent in Agent
+    }
+    return Players(*(policies | dict(game.scripted)).values())
 
 
 def play(
