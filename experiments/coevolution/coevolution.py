@@ -1,0 +1,198 @@
+"""Three agents that learn against each other: how detection, cost and quotes move while they do.
+
+Along each run, frozen policies play fresh episodes; a detector is trained from scratch on every such sample, and the
+divergence of each policy from the one measured before is taken on the states the later one visits. Arms:
+
+  default         the default configuration, one seed, no longer than an hour
+  alternating     the debug configuration: execution trains, then maker and arbitrageur
+  simultaneous    all agents train on every rollout, as many environment steps in all
+  no_arbitrageur  alternating, the arbitrageur's position limit 0 lots
+
+    PYTHONPATH=. python experiments/coevolution/coevolution.py --arms alternating simultaneous no_arbitrageur
+    PYTHONPATH=. python experiments/coevolution/coevolution.py --arms default --n_seeds=1
+    python experiments/coevolution/report.py
+"""
+
+import argparse
+import functools
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from amarl_jax import config as configuration
+from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_episodes, summarise
+from amarl_jax.evaluation.frozen import spread_belief_moments
+from amarl_jax.evaluation.metrics import evaluate_summaries
+from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.evaluation.report import spread_toxicity
+from amarl_jax.learn.game import AGENT_NAMES, Game
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
+from amarl_jax.learn.phases import TransformerBelief, players
+from amarl_jax.learn.program import advance, begin
+from amarl_jax.learn.rollout import Trajectory
+from amarl_jax.learn.scoring import mine_log_posterior_one
+from amarl_jax.learn.state import TrainState
+from amarl_jax.market.params import EnvParams
+from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.types import Agent, Array
+
+DEBUG, DEFAULT = "configs/fast_debug.py", "configs/default.py"
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "default": (DEFAULT, {}),
+    "alternating": (DEBUG, {}),
+    "simultaneous": (DEBUG, {"training.alternating.enabled": False}),
+    "no_arbitrageur": (DEBUG, {"agents.arbitrageur.max_position_lots": 0}),
+}
+METRICS = (
+    "execution/shortfall_ticks",
+    "execution/completion",
+    "information/fresh_nats",
+    "information/fresh_accuracy",
+    "information/belief_nats",
+    "information/belief_accuracy",
+    "information/mine_nats",
+    "market/spread_ticks",
+    "maker/quoted_spread_ticks",
+    "maker/pnl_tick_lots",
+    "maker/adverse_selection_tick_lots",
+    "arbitrageur/pnl_tick_lots",
+    "arbitrageur/snipe_lots",
+)
+
+
+@struct.dataclass
+class Sample:
+    """What is kept of [n] fresh episodes of frozen policies."""
+
+    summary: EpisodeSummary
+    moments: Array  # [n, 5] of quoted spread and belief
+    divergence: Array  # [n, agent] nats per decision from the policy measured before, on the episode's own states
+
+
+def policy_divergence(before: TrainState, trajectory: Trajectory, game: Game) -> Array:
+    """``mean_t log pi_now(a|s) - log pi_before(a|s)`` of one episode, [agent]; its mean estimates the KL divergence."""
+    decisions = (trajectory.execution, trajectory.maker, trajectory.arbitrageur)
+    seen = (trajectory.execution_seen, trajectory.maker_seen, trajectory.arbitrageur_seen)
+
+    def one(agent: Agent) -> Array:
+        module, parameters = game.actor(agent), before.agents[agent].params
+        log_prob = jax.vmap(lambda s, a: module.apply(parameters, s).log_prob(a))(seen[agent], decisions[agent].latents)
+        return jnp.mean(decisions[agent].log_prob - log_prob)
+
+    return jnp.stack([one(agent) for agent in Agent])
+
+
+@functools.partial(jax.jit, static_argnames=("game", "n_episodes"))
+def sample(
+    key: Array, state: TrainState, before: TrainState, hypers: Hypers, params: EnvParams, game: Game, n_episodes: int
+) -> Sample:
+    """Fresh episodes of ``state``, and how far its policies are from those of ``before``."""
+
+    def read(trajectories: Trajectory) -> Sample:
+        claimed = jnp.exp(mine_log_posterior_one(state, trajectories, game, params)[:, -1])
+        summaries = jax.vmap(lambda one: summarise(one, params))(trajectories)
+        return Sample(
+            summary=replace(summaries, mine=claimed),
+            moments=jax.vmap(spread_belief_moments)(trajectories),
+            divergence=jax.vmap(lambda one: policy_divergence(before, one, game))(trajectories),
+        )
+
+    belief = TransformerBelief(state.belief.params, game, hypers)
+    batch = min(game.learn.n_envs, n_episodes)
+    return fresh_episodes(key, game.market, players(state, game), belief, params, n_episodes, batch, read)
+
+
+def point(key: Array, drawn: Sample, unit_ticks: float, tick_bps: float, prior: float) -> dict[str, Any]:
+    """One point of the curves: [value, standard error] of each metric."""
+    drawn = jax.tree.map(np.asarray, drawn)
+    measured = evaluate_summaries(key, drawn.summary, prior, unit_ticks, tick_bps).metrics
+    row: dict[str, Any] = {name: [round(x, 5) for x in measured[name]] for name in METRICS}
+    correlation = spread_toxicity(np.random.default_rng(0), drawn.moments)
+    row["spread_belief_correlation"] = [round(x, 4) if np.isfinite(x) else None for x in correlation]
+    informed = drawn.summary.z == 1
+    for agent in Agent:  # the execution policy acts in informed episodes only
+        rows = drawn.divergence[informed if agent == Agent.EXECUTION else slice(None), agent]
+        row[f"{AGENT_NAMES[agent]}/policy_kl_nats"] = round(float(rows.mean()), 5)
+    return row
+
+
+def run(arm: str, seed: int, n_points: int, n_episodes: int, minutes: float, overrides: dict) -> dict[str, Any]:
+    """The curves of one run; it ends early, and says so, when its minutes are over."""
+    path, changes = ARMS[arm]
+    experiment = configuration.resolve(configuration.load(path, changes | overrides))
+    game = configuration.game_of(experiment)
+    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
+    every = max(1, experiment.n_updates // n_points)
+    state = begin(jax.random.key(seed), hypers, params, game)
+    measure = functools.partial(sample, hypers=hypers, params=params, game=game, n_episodes=n_episodes)
+    units = (float(params.is_unit_ticks), game.market_spec.tick_bps, float(params.informed_probability))
+    points, entropies, started = [], [], time.monotonic()
+    before, update, training = jax.tree.map(jnp.copy, state), 0, 0.0
+    while True:
+        key_play, key_detector = jax.random.split(jax.random.fold_in(jax.random.key(1000 + seed), update))
+        row = point(key_detector, measure(key_play, state, before), *units)
+        points.append({"env_steps": update * game.steps_per_update()} | row)
+        print(
+            arm,
+            seed,
+            points[-1]["env_steps"],
+            row["execution/shortfall_ticks"],
+            row["information/fresh_nats"],
+            flush=True,
+        )
+        if update >= experiment.n_updates or time.monotonic() - started > 60 * minutes:
+            break
+        before, began = jax.tree.map(jnp.copy, state), time.monotonic()
+        state, rows = advance(state, hypers, params, game, every)
+        rows = jax.tree.map(np.asarray, rows)
+        training += time.monotonic() - began
+        update += every
+        entropies += [
+            {name: round(float(x[i]), 4) for name, x in rows.items() if name.endswith("/entropy")} for i in range(every)
+        ]
+    return {
+        "seed": seed,
+        "env_steps": update * game.steps_per_update(),
+        "env_steps_of_the_configuration": experiment.n_updates * game.steps_per_update(),
+        "training_wall_seconds": round(training),
+        "points": points,
+        "entropies": entropies,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--arms", nargs="*", default=["alternating", "simultaneous", "no_arbitrageur"], choices=list(ARMS)
+    )
+    parser.add_argument("--n_seeds", type=int, default=4)
+    parser.add_argument("--n_points", type=int, default=15, help="of each curve, beside its start")
+    parser.add_argument("--n_episodes", type=int, default=1024, help="of each point")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of each run, at most")
+    parser.add_argument(
+        "--total_timesteps", type=int, default=None, help="environment steps, if not the configuration's"
+    )
+    parser.add_argument("--n_envs", type=int, default=None, help="if not the configuration's")
+    parser.add_argument("--folder", type=Path, default=Path("experiments/coevolution"))
+    args = parser.parse_args()
+    overrides = {"training.total_timesteps": args.total_timesteps, "training.n_envs": args.n_envs}
+    overrides = {name: value for name, value in overrides.items() if value is not None}
+    for arm in args.arms:
+        began = time.process_time()
+        runs = [run(arm, seed, args.n_points, args.n_episodes, args.minutes, overrides) for seed in range(args.n_seeds)]
+        config = {"config": ARMS[arm][0], "overrides": ARMS[arm][1] | overrides, "n_episodes": args.n_episodes}
+        cost = {"cpu_seconds": round(time.process_time() - began)}
+        document = {"provenance": provenance(config, 0), **cost, "runs": runs}
+        (args.folder / f"{arm}.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
