@@ -74,6 +74,10 @@ def execution(horizon: FieldReference) -> ConfigDict:
     section.max_order_size = 20  # lots, largest child order, and largest noise order
     section.private_randomiser = True  # one N(0, 1) number per episode in the observation, to mix loud and quiet ones
     section.lambda_leakage = 0.5  # lambda, reward per nat of leaked information
+    section.lambda_start = 0.0  # lambda of the first update, reward per nat; read where there is a ramp
+    section.lambda_ramp_updates = 0  # updates in which lambda moves from there in equal steps, a warm start; 0: none
+    section.start_gate = 0.3  # P(act in a step) of the fresh policy; slot_rate, with start_along 0.5, is the mimic
+    section.start_along = 0.75  # P(along its side | act) of the fresh policy
     section.leakage_source = "mine"  # whose posterior prices the leakage: mine or belief
     section.leakage_credit = "increment"  # paid per step as increments (telescopes to I) or by level (the reference's)
     section.mu_predictability = 0.1  # mu, reward per nat of predictability of its flow
@@ -92,6 +96,7 @@ def market_maker() -> ConfigDict:
     section.alpha_adverse_selection = 1.0  # alpha, weight of adverse selection; 1 marks its trades to V
     section.beta_entropy_reg = 0.05  # beta, reward per nat of belief entropy taken away, averaged over the episode
     section.gamma_belief_accuracy = 0.2  # reward per unit of belief accuracy, averaged over the episode
+    section.belief_frozen = False  # True: b is p_z for everyone whatever the tape says; detection moves no price
     return section
 
 
@@ -99,7 +104,7 @@ def arbitrageur() -> ConfigDict:
     """The arbitrageur, who sees V at once and trades on the others' lag."""
     section = ConfigDict()
     section.max_position_lots = 20  # lots, either side
-    section.order_size_lots = 5  # lots per immediate-or-cancel order
+    section.order_size_lots = 5  # lots per immediate-or-cancel order; 0: no arbitrageur
     section.delta_belief_lag = 0.02  # delta, reward per unit of belief move after its trade [reference: 0.3; unablated]
     return section
 

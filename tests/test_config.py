@@ -71,6 +71,7 @@ DOCUMENTED = {
 
 OTHER_VALUES = {  # where the next number up is not a valid change
     "environment.max_noise_orders": 25,
+    "agents.execution.lambda_start": 0.5,
     "training.n_envs": 64,
     "training.n_minibatches": 2,
     "training.belief_microbatch": 4,

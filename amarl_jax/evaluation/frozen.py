@@ -53,7 +53,9 @@ class FrozenEpisodes:
     orders: ChildOrders  # [n, T]
     volatility_ticks: Array  # [n] root mean square of the mid's moves, ticks per sqrt(step)
     spread_belief_moments: Array  # [n, 5] means over steps: x, y, x^2, y^2, x y of quoted spread x and belief y
-    trace: Trace  # [n / batch, T] one informed episode of each batch
+    belief_speed: Array  # [n] mean absolute change of the belief per step
+    snipes: Array  # [n, T] int8, 1 where the arbitrageur filled a maker's quote of an earlier step
+    trace: Trace | None  # [n / batch, T] one informed episode of each batch; None where nobody asked
 
 
 def child_orders(trajectory: Trajectory, params: EnvParams) -> ChildOrders:
@@ -98,6 +100,8 @@ def read_episodes(trajectories: Trajectory, params: EnvParams) -> FrozenEpisodes
         orders=jax.vmap(lambda one: child_orders(one, params))(trajectories),
         volatility_ticks=jnp.sqrt(jnp.mean(moves**2, axis=1)),
         spread_belief_moments=jax.vmap(spread_belief_moments)(trajectories),
+        belief_speed=jnp.mean(jnp.abs(jnp.diff(trajectories.belief, axis=1)), axis=1),
+        snipes=(trajectories.output.snipe_lots > 0).astype(jnp.int8),
         trace=jax.tree.map(lambda x: x[None], trace(first_informed, params)),
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from amarl_jax.evaluation.baselines import COLUMNS
+from amarl_jax.evaluation.conduct import CONDUCT
 from amarl_jax.evaluation.transition import Curves
 from amarl_jax.workdir import write_atomically
 
@@ -48,10 +49,11 @@ def lane_row(lane: int, penalty: float, seed: int, row: Mapping[str, Any] | None
     """One line of the table from a row of :mod:`amarl_jax.evaluation.baselines`; None is a failed lane."""
     status = FAILED if row is None else OK
     line: dict[str, Any] = dict(zip(KEYS, (lane, arm, penalty, seed, status), strict=True))
-    for name in (*COLUMNS, "kl_nats"):
-        line[name] = math.nan if row is None else row[name]["value"]
-    for name in COLUMNS:
-        line[f"{name}_stderr"] = math.nan if row is None else row[name]["stderr"]
+    missing = {"value": math.nan, "stderr": math.nan}
+    for name in (*COLUMNS, "kl_nats", *CONDUCT):
+        line[name] = (row or {}).get(name, missing)["value"]
+    for name in (*COLUMNS, *CONDUCT):
+        line[f"{name}_stderr"] = (row or {}).get(name, missing)["stderr"]
     return line
 
 

@@ -1,5 +1,6 @@
 """What a trained sweep says: every lane on fresh episodes with a fresh detector, lambda* and verdict, files, figure."""
 
+import dataclasses
 import functools
 import json
 import math
@@ -12,8 +13,8 @@ import numpy as np
 
 from amarl_jax.config import Experiment
 from amarl_jax.evaluation import baselines
-from amarl_jax.evaluation.episodes import EpisodeSummary
-from amarl_jax.evaluation.frozen import play_frozen
+from amarl_jax.evaluation.conduct import conduct
+from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
 from amarl_jax.evaluation.grid import Lane, keys_of, numbers_of
 from amarl_jax.evaluation.lanes import FAILED, OK, LaneTable, lane_row, read_lanes, write_lanes
 from amarl_jax.evaluation.metrics import evaluate_summaries
@@ -30,17 +31,17 @@ from amarl_jax.types import Array
 from amarl_jax.workdir import Run, write_atomically
 
 FEWEST_PENALTIES = 5  # that lambda* is looked for on
-_BOOTSTRAP = 2  # folded into a lane's root key, which is split into the keys of training and evaluation
+_BOOTSTRAP, _CONTROL = 2, 3  # folded into a lane's root key, which is split into the keys of training and evaluation
 
 
 @functools.partial(jax.jit, static_argnames=("game", "layout", "n_episodes"))
 def play_lanes(
     keys: Array, state: TrainState, hypers: Hypers, params: EnvParams, game: Game, layout: Layout, n_episodes: int
-) -> EpisodeSummary:
-    """Fresh episodes of the frozen policies of every lane, [n_padded, n]."""
+) -> FrozenEpisodes:
+    """Fresh episodes of the frozen policies of every lane, [n_padded, n], without traces."""
 
-    def one(key: Array, state: TrainState, hypers: Hypers, params: EnvParams) -> EpisodeSummary:
-        return play_frozen(key, state, hypers, params, game, n_episodes).summary
+    def one(key: Array, state: TrainState, hypers: Hypers, params: EnvParams) -> FrozenEpisodes:
+        return dataclasses.replace(play_frozen(key, state, hypers, params, game, n_episodes), trace=None)
 
     return over_lanes(one, layout)(keys, state, hypers, params)
 
@@ -64,16 +65,18 @@ def measure_lanes(
     hypers, params = numbers_of(lanes, run)
     placed = (layout.place(jax.numpy.stack([play for play, _ in pairs])), state, layout.place(hypers))
     played = play_lanes(*placed, layout.place(params), game=game, layout=layout, n_episodes=run.run.eval_episodes)
-    summaries = layout.take_back(played)
+    episodes = layout.take_back(played)
     rows: list[dict[str, Any] | None] = []
     for i, (lane, (_, key_detector)) in enumerate(zip(lanes, pairs, strict=True)):
         if i in failures:
             rows.append(None)
             continue
-        mine = jax.tree.map(lambda x, i=i: x[i], summaries)
+        mine = jax.tree.map(lambda x, i=i: x[i], episodes)
         prior, unit = (float(np.asarray(leaf)[i]) for leaf in (params.informed_probability, params.is_unit_ticks))
-        evaluation = evaluate_summaries(key_detector, mine, prior, unit, game.market_spec.tick_bps)
-        rows.append(baselines.row(jax.random.fold_in(jax.random.key(lane.seed), _BOOTSTRAP), mine, evaluation))
+        evaluation = evaluate_summaries(key_detector, mine.summary, prior, unit, game.market_spec.tick_bps)
+        key_bootstrap, key_control = (jax.random.fold_in(jax.random.key(lane.seed), i) for i in (_BOOTSTRAP, _CONTROL))
+        row = baselines.row(key_bootstrap, mine.summary, evaluation)
+        rows.append(row | conduct(key_control, mine, prior))
     return rows
 
 

@@ -1,6 +1,7 @@
 """The learner's numbers: static sizes in :class:`LearnSpec`, everything one might sweep in :class:`Hypers`."""
 
 import dataclasses
+from dataclasses import replace
 
 import jax.numpy as jnp
 from flax import struct
@@ -34,11 +35,17 @@ class Hypers:
 
     # rewards (design: section 4)
     leakage_weight: Array | float = 0.5  # lambda, reward per nat
+    leakage_weight_start: Array | float = 0.0  # lambda of the first update, where there is a ramp
+    leakage_ramp_updates: Array | float = 0.0  # updates in which lambda moves from there in equal steps; 0 is none
     predictability_weight: Array | float = 0.1  # mu, reward per nat
     adverse_selection_weight: Array | float = 1.0  # alpha
     belief_entropy_weight: Array | float = 0.05  # beta_reward
     belief_accuracy_weight: Array | float = 0.2  # gamma_acc
     belief_lag_weight: Array | float = 0.02  # delta
+    # where learning starts, and what the maker is told
+    start_gate: Array | float = 0.3  # P(act in a step) of the fresh execution policy
+    start_along: Array | float = 0.75  # P(along its side | act) of it
+    belief_frozen: Array | float = 0.0  # 1: everyone is told b = p_z whatever the tape says
     # PPO
     discount: Array | tuple[float, ...] = (1.0, 0.99, 0.99)  # gamma, [agent]
     gae_decay: Array | float = 0.95
@@ -60,6 +67,18 @@ class Hypers:
     # replay
     replay_alpha: Array | float = 0.6  # priority exponent
     replay_beta: Array | float = 1.0  # importance-weight exponent; below 1 the belief learns to be less sure than Bayes
+
+
+def annealed(hypers: Hypers, update: Array) -> Hypers:
+    """The hyperparameters of one update: lambda on its way from ``leakage_weight_start`` to ``leakage_weight``.
+
+    A ramp of n updates trains the first at the start's lambda and the (n + 1)-th at the lane's own: a warm start from
+    another penalty. Without a ramp lambda is the lane's own throughout.
+    """
+    start, end = hypers.leakage_weight_start, hypers.leakage_weight
+    share = update / jnp.maximum(hypers.leakage_ramp_updates, 1.0)
+    on_the_way = update < hypers.leakage_ramp_updates
+    return replace(hypers, leakage_weight=jnp.where(on_the_way, start + share * (end - start), end))
 
 
 def as_arrays(hypers: Hypers) -> Hypers:

@@ -21,7 +21,10 @@ from amarl_jax.types import Agent, Array, PyTree, Tape
 
 
 class TransformerBelief:
-    """The belief network, decoding one token per step; what it returns is the de-biased posterior."""
+    """The belief network, decoding one token per step; what it returns is the de-biased posterior.
+
+    With ``hypers.belief_frozen`` it returns the prior, and still learns; its hidden state is what it would have been.
+    """
 
     def __init__(self, parameters: PyTree, game: Game, hypers: Hypers) -> None:
         self.parameters, self.game, self.hypers = parameters, game, hypers
@@ -34,7 +37,8 @@ class TransformerBelief:
         """One step of tape."""
         decode = self.game.belief.decode
         memory, logit, hidden = self.game.belief.apply(self.parameters, memory, tape, time, method=decode)
-        return memory, debias(jax.nn.sigmoid(logit), self.hypers.belief_loss_entropy), hidden
+        posterior = debias(jax.nn.sigmoid(logit), self.hypers.belief_loss_entropy)
+        return memory, jnp.where(self.hypers.belief_frozen > 0, params.informed_probability, posterior), hidden
 
 
 def players(state: TrainState, game: Game, deterministic: bool = False) -> Players:

@@ -14,6 +14,7 @@ from amarl_jax.learn.optimiser import Agents, Trained, fresh
 from amarl_jax.learn.replay import ReplayState
 from amarl_jax.market import observe
 from amarl_jax.market.params import EnvParams
+from amarl_jax.nets.actors import start_execution_at
 from amarl_jax.policies.learned import init_parameters
 from amarl_jax.types import Agent, Array, PyTree, Tape, empty_tape
 
@@ -55,7 +56,7 @@ def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> Tra
     Args:
         key: typed key of the run.
         game: static bundle.
-        hypers: traced hyperparameters; they shape nothing here.
+        hypers: traced hyperparameters; of them the first execution policy depends on where it shall start.
         params: market constants; they shape nothing here.
     """
     *keys_agents, key_critic, key_belief, key_statistics, key_predictor, key_run = jax.random.split(key, 8)
@@ -70,6 +71,7 @@ def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> Tra
             )
         )
     )
+    execution = fresh(start_execution_at(agents.execution.params, hypers.start_gate, hypers.start_along), hypers)
     everything = jax.eval_shape(lambda s, v: observe.global_features(s, v, jnp.float32(0.5), params), start, seen)
     episode = empty_episode(game)
     width = game.network.belief.d_model
@@ -79,7 +81,7 @@ def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> Tra
     return TrainState(
         key=key_run,
         update=jnp.int32(0),
-        agents=agents,
+        agents=agents._replace(execution=execution),
         critic=fresh(game.critic.init(key_critic, jnp.zeros(everything.shape), _zero_actions()), hypers),
         belief=fresh(game.belief.init(key_belief, episode.tape), hypers),
         statistics=fresh(game.statistics.init(key_statistics, jnp.zeros(n_mine)), hypers),

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax.learn.game import AGENT_NAMES, Game
-from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.hypers import Hypers, annealed
 from amarl_jax.learn.optimiser import Trained
 from amarl_jax.learn.phases import learned_metric_names, metrics_measured, play_and_learn
 from amarl_jax.learn.state import TrainState
@@ -31,6 +31,7 @@ def update(state: TrainState, hypers: Hypers, params: EnvParams, game: Game) -> 
         The learner after the update and a flat mapping of scalar metrics; phase names lead their keys, and
         ``objective`` is what the execution agent is after, by which the best learner is chosen.
     """
+    hypers = annealed(hypers, state.update)
     schedule = [index for index, agents in enumerate(game.phases()) for _ in range(game.episodes_per_phase(agents))]
 
     def body(carry: TrainState, phase: Array) -> tuple[TrainState, dict[str, Array]]:

@@ -6,6 +6,7 @@ So the initial policies hardly depend on the state, and their biases say what th
 import chex
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from amarl_jax.nets.heads import (
@@ -17,7 +18,7 @@ from amarl_jax.nets.heads import (
     raw_beta_parameter,
 )
 from amarl_jax.nets.mlp import MLP
-from amarl_jax.types import Array
+from amarl_jax.types import Array, PyTree
 
 OUTPUT_SCALE = 0.01  # initial weights of every actor's last layer
 
@@ -49,6 +50,15 @@ class ExecutionActor(nn.Module):
         chex.assert_rank(observation, 1)
         n_outputs = len(_EXECUTION_BIAS)
         return execution_head(MLP(self.hidden, n_outputs, nn.tanh, OUTPUT_SCALE, _EXECUTION_BIAS)(observation))
+
+
+def start_execution_at(parameters: PyTree, gate: Array | float, along: Array | float) -> PyTree:
+    """Fresh parameters of an :class:`ExecutionActor` that at first acts with P(gate), along its side with P(along)."""
+    layers = parameters["params"]["MLP_0"]
+    last = f"Dense_{len(layers) - 1}"
+    start = jnp.stack([jax.scipy.special.logit(jnp.float32(p)) for p in (gate, along)])
+    biased = layers[last] | {"bias": jnp.asarray(layers[last]["bias"]).at[:2].set(start)}
+    return parameters | {"params": parameters["params"] | {"MLP_0": layers | {last: biased}}}
 
 
 class MakerActor(nn.Module):
