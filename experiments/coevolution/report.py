@@ -126,9 +126,7 @@ def main() -> None:
         print("## The debug market: alternating, simultaneous, and without the arbitrageur\n\n![curves](debug.png)\n")
         print("Lines are means over seeds, bands their range; all arms have as many environment steps.\n")
         print(ends(small))
-        print(
-            "Which is stabler: how far policies are from those measured one point earlier, and the scatter of a curve from"
-        )
+        print("Which is stabler: how far policies are from those of the point before, and the scatter of a curve from")
         print("point to point, `sqrt(E[(x[k+1] - x[k])^2] / 2)`, sampling error of a point included.\n")
         print(stability(small))
     if "default" in documents:
@@ -144,9 +142,7 @@ def main() -> None:
         where = document["provenance"]
         machine = f"{where['hardware']['cores']} cores of {where['hardware']['processor']}"
         print(f"- {arm}: `{where['command']}`, {len(document['runs'])} seeds, {document['cpu_seconds']} CPU-seconds,")
-        print(
-            f"  commit `{where['commit'][:10]}`, {where['hardware']['cores']} cores of {where['hardware']['processor']}."
-        )
+        print(f"  commit `{where['commit'][:10]}`, {machine}.")
 
 
 if __name__ == "__main__":
