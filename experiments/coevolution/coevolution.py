@@ -6,7 +6,7 @@ divergence of each policy from the one measured before is taken on the states th
   default         the default configuration, one seed, no longer than an hour
   alternating     the debug configuration: execution trains, then maker and arbitrageur
   simultaneous    all agents train on every rollout, as many environment steps in all
-  no_arbitrageur  alternating, the arbitrageur's position limit 0 lots
+  no_arbitrageur  alternating, the arbitrageur's orders of 0 lots
 
     PYTHONPATH=. python experiments/coevolution/coevolution.py --arms alternating simultaneous no_arbitrageur
     PYTHONPATH=. python experiments/coevolution/coevolution.py --arms default --n_seeds=1
@@ -49,7 +49,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "default": (DEFAULT, {}),
     "alternating": (DEBUG, {}),
     "simultaneous": (DEBUG, {"training.alternating.enabled": False}),
-    "no_arbitrageur": (DEBUG, {"agents.arbitrageur.max_position_lots": 0}),
+    "no_arbitrageur": (DEBUG, {"agents.arbitrageur.order_size_lots": 0}),
 }
 METRICS = (
     "execution/shortfall_ticks",
