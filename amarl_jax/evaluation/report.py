@@ -17,7 +17,7 @@ import numpy as np
 from amarl_jax.evaluation.frozen import ChildOrders, FrozenEpisodes
 from amarl_jax.evaluation.metrics import METRICS, Estimate, Evaluation, mean_and_error
 from amarl_jax.information.divergence import HistogramDivergence, bootstrap, flow_entropy, histogram_divergence
-from amarl_jax.information.flow_marks import SIZE_EDGES_LOTS
+from amarl_jax.marks import SIZE_EDGES_LOTS
 from amarl_jax.types import Array
 
 NORMAL_95 = 1.959964  # standard errors on either side

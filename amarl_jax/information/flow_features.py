@@ -12,9 +12,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from amarl_jax.information.flow_marks import step_statistics
 from amarl_jax.information.flow_windows import window_features
 from amarl_jax.lob.matching import running_sum
+from amarl_jax.marks import step_statistics
 from amarl_jax.types import Array, Tape, empty_tape
 
 WINDOWS = (8, 32, 128)  # steps, memory of the exponential averages

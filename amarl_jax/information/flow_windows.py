@@ -11,8 +11,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from amarl_jax.information.flow_marks import GAP_SCALE, LOTS, histograms
 from amarl_jax.lob.matching import running_sum
+from amarl_jax.marks import GAP_SCALE, marks
 from amarl_jax.types import Array, Tape
 
 NEWS = 1 / 4  # share of the horizon in which value reaches the market
@@ -22,10 +22,10 @@ WINDOWS = (1 / 64, 1 / 32, 1 / 8)  # lengths of the openings and of the sliding 
 def window_features(tape: Tape) -> Array:
     """Window features of the tape up to and including step t, [T, D], finite for every tape.
 
-    For each mark of an order (see :func:`_marks`): its sum along the side of value over the whole past; then for each
-    length of ``WINDOWS`` its sum over the opening, plain and along the side of value, and its largest sum over any such
-    window so far, of both sides together and of one side. Sums are divided by the square root of their length. Buying
-    and selling mirror each other.
+    For each mark of an order (see :func:`amarl_jax.marks.marks`): its sum along the side of value over the whole past;
+    then for each length of ``WINDOWS`` its sum over the opening, plain and along the side of value, and its largest sum
+    over any such window so far, of both sides together and of one side. Sums are divided by the square root of their
+    length. Buying and selling mirror each other.
 
     Args:
       tape: leaves with a leading [T].
@@ -35,7 +35,7 @@ def window_features(tape: Tape) -> Array:
     news = max(1, round(NEWS * horizon))
     gap = jnp.where(jnp.arange(horizon) < news, tape.value_gap_16.astype(jnp.float32) / GAP_SCALE, 0.0)
     value_side = jnp.tanh(running_sum(gap) / math.sqrt(news))[:, None]
-    buys, sells = (_running_sums(_marks(tape, side)) for side in (1, -1))
+    buys, sells = (_running_sums(marks(tape, side)) for side in (1, -1))
     both, net = buys + sells, buys - sells
     parts = [value_side * net[1:] / math.sqrt(horizon)]
     so_far = jnp.arange(1, horizon + 1)
@@ -46,19 +46,6 @@ def window_features(tape: Tape) -> Array:
         sums = (both[opening], value_side * net[opening], densest[0], jnp.maximum(densest[1], densest[2]))
         parts += [x / math.sqrt(n) for x in sums]
     return jnp.concatenate(parts, axis=-1)
-
-
-def _marks(tape: Tape, side: int) -> Array:
-    """Of one side's orders in each step, [T, M].
-
-    Orders, takers, volume, the takers' volume, square sizes, removals, takers by size, resting orders by depth.
-    """
-    live = (tape.side == side).astype(jnp.float32)
-    size = tape.size_lots.astype(jnp.float32) / LOTS
-    taking = live * tape.marketable.astype(jnp.float32)
-    sums = [jnp.sum(mark, axis=1) for mark in (live, taking, live * size, taking * size, live * size**2)]
-    removals = tape.removals[:, 0 if side > 0 else 1].astype(jnp.float32)
-    return jnp.stack([*sums, removals, *histograms(tape, taking, live - taking).values()], axis=1)
 
 
 def _running_sums(x: Array) -> Array:

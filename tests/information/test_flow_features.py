@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from amarl_jax.information.flow_features import feature_names, flow_features, flow_series
-from amarl_jax.information.flow_marks import step_statistics
+from amarl_jax.marks import step_statistics
 from amarl_jax.types import Tape
 
 T, K = 12, 5

@@ -66,3 +66,16 @@ def histograms(tape: Tape, sized: Array, resting: Array) -> dict[str, Array]:
             inside = ((mark > low) & (mark <= high)).astype(jnp.float32)
             sums[f"{name}_bin_{i}"] = jnp.sum(weight * inside, axis=-1)
     return sums
+
+
+def marks(tape: Tape, side: int) -> Array:
+    """What the orders of one side add up to in each step, [..., M] from leaves [...].
+
+    Orders, takers, volume, the takers' volume, square sizes, removals, takers by size, resting orders by depth.
+    """
+    live = (tape.side == side).astype(jnp.float32)
+    size = tape.size_lots.astype(jnp.float32) / LOTS
+    taking = live * tape.marketable.astype(jnp.float32)
+    sums = [jnp.sum(mark, axis=-1) for mark in (live, taking, live * size, taking * size, live * size**2)]
+    removals = tape.removals[..., 0 if side > 0 else 1].astype(jnp.float32)
+    return jnp.stack([*sums, removals, *histograms(tape, taking, live - taking).values()], axis=-1)
