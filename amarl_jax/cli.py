@@ -12,6 +12,7 @@
 
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ from amarl_jax.settings import SETTINGS
 from amarl_jax.workdir import Run, open_run
 
 _MACHINE_TROUBLE = ("RESOURCE_EXHAUSTED", "No space left on device")
+_WIDTH = 100  # columns of --help
+_EXIT_CODES = """Exit codes: 0 done, 1 the machine failed (disk, memory, permission), 2 bad input, 3 diverged,
+4 lanes of a sweep diverged and the others are done, 75 stopped by a signal and saved: --resume."""
 _LONGEST = 2000  # characters of an error's line: one that names every array that differs is long
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 _REJECTED = re.compile(r"flag --config\.([\w.]+)=(.*?): .*", re.DOTALL)
@@ -34,8 +38,8 @@ def define_run_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     DEFINE_config_file(
         "config",
         default=None,
-        help_string="PATH[:VARIANT] of a configuration, for example configs/fast_debug.py; "
-        "--config.SECTION.NAME=VALUE overrides one setting.",
+        help_string="Configuration, PATH or PATH:VARIANT, for example configs/fast_debug.py; after it "
+        "--config.SECTION.NAME=VALUE overrides a setting. configs/default.py names them all, with meaning and unit.",
         flag_values=values,
         lock_config=True,
         sys_argv=list(argv),
@@ -90,21 +94,43 @@ def parse(define: Callable[[flags.FlagValues, Sequence[str]], None], argv: list[
     return values
 
 
-def open_from_flags(values: flags.FlagValues, settings: Mapping[str, Any] | None = None) -> Run:
-    """The run that the flags of :func:`define_run_flags` ask for; ``settings`` are given by flags of their own."""
+def open_from_flags(
+    values: flags.FlagValues, settings: Mapping[str, Any] | None = None, n_devices: int | None = None
+) -> Run:
+    """The run that the flags of :func:`define_run_flags` ask for; what else is given has flags of its own."""
     overrides: dict[str, Any] = dict(settings or {})
     if values.config is not None:
         overrides = get_override_values(values["config"]) | overrides
         configuration.apply_overrides(values.config, overrides)  # once more: one value may have been given twice
-    return open_run(values.config, values.workdir, resume=values.resume, overrides=overrides, dry_run=values.dry_run)
+    options = {"resume": values.resume, "dry_run": values.dry_run, "n_devices": n_devices}
+    return open_run(values.config, values.workdir, overrides=overrides, **options)
 
 
 def help_text(usage: str, values: flags.FlagValues) -> str:
-    """A command's documentation and its flags."""
-    lines = [usage.strip(), "", "Flags:"]
-    for name in sorted(name for name in values if len(name) > 1):
-        lines.append(f"  --{name:<10} {values[name].help}")
-    return "\n".join(lines)
+    """A command's documentation, its flags with the values they take, and the exit codes."""
+    names = [name for name in values if len(name) > 1 and "." not in name]  # no -h; no setting as a flag of its own
+    names.sort(key=lambda name: (name == "help", name != "config", name))
+    forms = {name: f"  --{name}{_value_of(values[name])}" for name in names}
+    indent = max(map(len, forms.values())) + 2
+    lines = [usage.strip().replace("``", ""), "", "Flags:"]
+    for name, form in forms.items():
+        text = form.ljust(indent) + _meaning(values[name])
+        lines.append(textwrap.fill(text, _WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False))
+    return "\n".join([*lines, "", _EXIT_CODES])
+
+
+def _value_of(flag: flags.Flag) -> str:
+    """What is written behind a flag's name."""
+    if isinstance(flag, flags.EnumFlag):
+        return "=" + "|".join(flag.parser.enum_values)
+    kind = flag.flag_type() if flag.name != "config" else "string"
+    return {"bool": "", "int": "=N", "float": "=X", "string": "=PATH"}[kind]
+
+
+def _meaning(flag: flags.Flag) -> str:
+    """A flag's help, with its default where it has one."""
+    shows = flag.default not in (None, False) and "default" not in flag.help
+    return f"{flag.help} Default {flag.default}." if shows else flag.help
 
 
 def _find_configs(argv: list[str]) -> list[str]:

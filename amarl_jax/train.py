@@ -16,7 +16,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -222,11 +222,16 @@ def main(values: flags.FlagValues) -> None:
     """Open the run that the flags ask for, and train it."""
     run = cli.open_from_flags(values)
     if values.dry_run:
-        print(machine.prepare(run.experiment.run))
+        print(f"{machine.prepare(run.experiment.run)} | workdir {run.path}, left as it is")
         cost.describe(run)
         return
     run_training(run)
 
 
+def command(argv: Sequence[str] | None = None) -> int:
+    """The command with ``argv``, by default the process's; returns its exit code."""
+    return cli.run(main, __doc__ or "", argv=argv)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.run(main, __doc__ or ""))
+    sys.exit(command())
