@@ -1,13 +1,13 @@
 """The rim that every command shares: flags in, one clear line per error, an exit code out.
 
-==  =========================================================
-0   done
-1   the machine failed (disk full, no permission, out of memory)
-2   bad input
-3   diverged
-4   lanes of a sweep diverged, the others are done
-75  preempted; ``--resume`` continues
-==  =========================================================
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | the machine failed (disk full, no permission, out of memory) |
+| 2 | bad input |
+| 3 | diverged |
+| 4 | lanes of a sweep diverged, the others are done |
+| 75 | preempted; ``--resume`` continues |
 """
 
 import re
