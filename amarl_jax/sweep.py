@@ -278,7 +278,7 @@ def main(values: flags.FlagValues) -> None:
     grid = {setting: values[flag].value for flag, setting in _FLAGS.items() if values[flag].value is not None}
     run = cli.open_from_flags(values, grid, values.n_devices)
     if values.dry_run:
-        print(f"{machine.prepare(run.experiment.run, run.n_devices)} | workdir {run.path}, left as it is")
+        print(machine.prepare(run.experiment.run, run.n_devices))
         print(f"{len(lanes_of(run.experiment))} lanes; what follows is one of them")
         cost.describe(run)
         return

@@ -222,7 +222,7 @@ def main(values: flags.FlagValues) -> None:
     """Open the run that the flags ask for, and train it."""
     run = cli.open_from_flags(values)
     if values.dry_run:
-        print(f"{machine.prepare(run.experiment.run)} | workdir {run.path}, left as it is")
+        print(machine.prepare(run.experiment.run))
         cost.describe(run)
         return
     run_training(run)

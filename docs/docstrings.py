@@ -1,7 +1,7 @@
 """For the API reference: what this project's docstrings and comments mean to a reader of the site.
 
-The comment behind a field, which says its axes and unit, is the field's documentation. Lines that a docstring indents by
-two spaces after an empty line are code, as is what follows a ``::``.
+The comment behind a field, which says its axes and unit, is the field's documentation. Lines that a docstring indents
+by two spaces after an empty line are code, as is what follows a ``::``.
 """
 
 import re
@@ -31,9 +31,8 @@ def _visit(here: griffe.Module | griffe.Class) -> None:
             _visit(member)
         elif member.docstring:
             member.docstring.value = readable(member.docstring.value)
-        elif member.is_attribute and here.is_class and member.endlineno:
-            if text := comment(here.lines_collection[here.filepath], member.endlineno):
-                member.docstring = griffe.Docstring(text, parent=member, lineno=member.lineno)
+        elif member.is_attribute and here.is_class and (text := _comment_of(member)):
+            member.docstring = griffe.Docstring(text, parent=member, lineno=member.lineno)
 
 
 def readable(text: str) -> str:
@@ -42,8 +41,11 @@ def readable(text: str) -> str:
     return _INDENTED.sub(lambda block: re.sub(r"(?m)^  (?=\S)", "    ", block[0]), text)
 
 
-def comment(lines: list[str], line: int) -> str:
-    """The comment at the end of line number ``line``, with those of the comment lines that continue it."""
+def _comment_of(field: griffe.Attribute) -> str:
+    """The comment at the end of a field's line, with those of the comment lines that continue it."""
+    if field.endlineno is None:
+        return ""
+    lines, line = field.lines_collection[field.filepath], field.endlineno
     found = _COMMENT.search(lines[line - 1])
     if found is None or found[1].startswith(("noqa", "type:")):
         return ""

@@ -30,9 +30,9 @@ HEAD = """# Every setting
 
 Written by `python docs/generate_settings.py` from the comments of [`configs/default.py`](../configs/default.py) and the
 ranges of [`amarl_jax/settings.py`](../amarl_jax/settings.py). *debug* is the value of
-[`configs/fast_debug.py`](../configs/fast_debug.py) where it differs. *Feeds* names the typed field: those of `env_params`
-and `hypers` may differ between the lanes of a sweep, the others are sizes and switches of the compiled program, or
-change no number of the game. How settings are given is in [configuration](configuration.md).
+[`configs/fast_debug.py`](../configs/fast_debug.py) where it differs. *Feeds* names the typed field: those of
+`env_params` and `hypers` may differ between the lanes of a sweep, the others are sizes and switches of the compiled
+program, or change no number of the game. How settings are given is in [configuration](configuration.md).
 """
 
 
