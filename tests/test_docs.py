@@ -3,11 +3,14 @@
 import importlib.util
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import jax
 import pytest
+import yaml
 
+import amarl_jax
 from amarl_jax import __main__ as main_module
 from amarl_jax import cli, evaluate, random_play, replay_lobster, sweep, train
 from amarl_jax import config as configuration
@@ -114,3 +117,18 @@ def test_no_page_names_a_file_of_the_repository_that_is_gone():
     }
     assert len(named) > 20
     assert not {(page, path) for page, path in named if not (ROOT / path).exists()}
+
+
+def test_the_workflow_runs_the_one_script_on_every_python_that_is_declared():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    versions = [line.rpartition(" ")[2] for line in declared if re.search(r"3\.\d+$", line)]
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["ci"]
+    assert job["strategy"]["matrix"]["python"] == versions
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    pinned = [set((ROOT / f"constraints-{version}.txt").read_text().lower().split()) for version in versions]
+    for tool in ("mkdocs-material", "mkdocstrings-python", "mypy", "ruff", "pre_commit"):
+        assert all(any(line.startswith(f"{tool}==") for line in lines) for lines in pinned), tool
+
+
+def test_the_version_is_one():
+    assert f"\nversion: {amarl_jax.__version__}\n" in (ROOT / "CITATION.cff").read_text()
