@@ -86,7 +86,7 @@ def parse(define: Callable[[flags.FlagValues, Sequence[str]], None], argv: list[
         rejected = _REJECTED.fullmatch(str(error))
         if rejected and rejected[1] in SETTINGS:
             raise ConfigError(rejected[1], rejected[2], SETTINGS[rejected[1]].allowed) from None
-        raise BadInput(str(error)) from None
+        raise BadInput(f"{error}{_setting_meant(error)}") from None
     except (TypeError, ValueError, KeyError, AttributeError, OSError) as error:
         raise BadInput(str(error)) from None
     if rest[1:]:
@@ -129,8 +129,9 @@ def _value_of(flag: flags.Flag) -> str:
 
 def _meaning(flag: flags.Flag) -> str:
     """A flag's help, with its default where it has one."""
-    shows = flag.default not in (None, False) and "default" not in flag.help
-    return f"{flag.help} Default {flag.default}." if shows else flag.help
+    help_string = re.sub(r"^<[^>]*>: ", "", flag.help)  # absl puts the choices in front, and so does _value_of
+    shows = flag.default not in (None, False) and "default" not in help_string
+    return f"{help_string} Default {flag.default}." if shows else help_string
 
 
 def _find_configs(argv: list[str]) -> list[str]:
@@ -153,6 +154,13 @@ def _find_config(argument: str) -> str:
     configuration.load(argument)
     path, colon, variant = argument.partition(":")
     return f"{configuration.find(path)}{colon}{variant}"
+
+
+def _setting_meant(error: flags.Error) -> str:
+    """A hint, where an unknown flag is a setting without what goes in front of it."""
+    name = getattr(error, "flagname", None)
+    meant = [setting for setting in SETTINGS if name and setting.rpartition(".")[2] == name]
+    return f"; the setting is --config.{meant[0]}" if len(meant) == 1 else ""
 
 
 def _report(error: BaseException, codes: dict[type[Exception], int]) -> int:

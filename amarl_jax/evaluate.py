@@ -181,7 +181,9 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     """What to evaluate, on how many episodes, and where to write."""
     flags.DEFINE_string("workdir", None, "Folder of the run, or of the sweep.", values)
     flags.DEFINE_integer("lane", None, "Lane of a sweep, from 0; a single run has none.", flag_values=values)
-    flags.DEFINE_enum("device", None, ["auto", "cpu", "gpu", "tpu"], "Default: as the run was trained.", values)
+    flags.DEFINE_enum(
+        "device", None, ["auto", "cpu", "gpu", "tpu"], "Device to play on; default that of the run's training.", values
+    )
     flags.DEFINE_integer("n_episodes", 1024, "Fresh episodes, both classes together.", FEWEST, flag_values=values)
     flags.DEFINE_string("output", None, "Folder to write; default WORKDIR/evaluation[_LANE].", values)
     flags.DEFINE_boolean("plot", False, "Play the baselines too, and draw the figures.", values)

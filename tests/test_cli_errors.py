@@ -33,6 +33,7 @@ MISTAKES = [  # class of mistake, command, arguments, what the line says
     ("unknown key", "train", [DEBUG, "--config.training.rollout_length=2048"], "whole episodes"),
     ("unknown key", "train", [DEBUG, "--workdri=x"], "Did you mean: workdir"),
     ("unknown key", "train", [DEBUG, "seed=3"], "unexpected argument 'seed=3'"),
+    ("unknown key", "train", [DEBUG, "--lambda_leakage=1"], "is --config.agents.execution.lambda_leakage"),
     ("unknown key", "sweep", [GRID, "--config.sweep.lambdas=3"], "sweep.lambdas: no such setting"),
     ("unknown key", "evaluate", [HERE, "--episodes=100"], "Unknown command line flag 'episodes'"),
     ("wrong type", "train", [DEBUG, "--config.seed=abc"], "seed = 'abc': must be an integer"),
@@ -200,7 +201,7 @@ def test_help_reads_as_documentation(module, configured, folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == module.__doc__.splitlines()[0].replace("``", "")
     assert max(map(len, lines)) <= 120
-    assert not any("``" in line for line in lines)
+    assert not any("``" in line or ">: " in line for line in lines)
     own = flags.FlagValues()
     getattr(module, "define_flags", cli.define_run_flags)(own, [])
     flag_lines = [line for line in lines[lines.index("Flags:") :] if line.startswith("  --")]
