@@ -28,6 +28,7 @@ COMMANDS = {
     "replay_lobster": replay_lobster,
 }
 PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
+REPORTS = sorted(ROOT.glob("experiments/**/*.md"))
 CODE = re.compile(r"^ *```.*?^ *```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 
@@ -58,7 +59,7 @@ def anchor(heading):
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", PAGES + REPORTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_to_files_and_headings_that_exist(page):
     text = CODE.sub("", page.read_text())
     dead = []
