@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import jax
 import pytest
 from absl import flags
 
@@ -186,6 +187,12 @@ def test_resume_takes_the_saved_configuration(arguments, here):
 def test_the_default_workdir_is_named_by_the_experiment(folder):
     assert invoke([DEBUG, "--config.exp_name=mine"]) == 0
     assert list(tree(folder)) == [Path("runs"), Path("runs/mine"), Path("runs/mine/config.json")]
+
+
+def test_a_sweep_takes_as_many_devices_as_it_was_told_to(folder):
+    config = configuration.load("configs/lambda_sweep.py:fast")
+    assert sweep.devices_of(open_run(config, "two", n_devices=2)) == tuple(jax.devices()[:2])
+    assert sweep.devices_of(open_run(config, "all")) == tuple(jax.devices())
 
 
 def test_a_dry_run_writes_nothing(folder):
