@@ -1,23 +1,41 @@
 """``python -m amarl_jax``: what can be run."""
 
 import sys
+from collections.abc import Sequence
 
 from amarl_jax import __version__
 
-COMMANDS = {
-    "train": "train the three agents: --config=configs/fast_debug.py --workdir=DIR",
-    "sweep": "train a grid of penalties and seeds in one program: --config=configs/lambda_sweep.py --workdir=DIR",
-    "evaluate": "measure a run on fresh episodes, beside baselines: --workdir=DIR --n_episodes=1024 --plot",
-    "random_play": "play random orders in the market and check its books: --config=configs/fast_debug.py",
-    "replay_lobster": "replay LOBSTER files and report agreement: --messages=CSV --orderbook=CSV --output=DIR",
+COMMANDS = {  # name: what it does, an example
+    "train": (
+        "train the three agents, close with held-out numbers",
+        "--config=configs/fast_debug.py --workdir=runs/first",
+    ),
+    "sweep": (
+        "train a grid of penalties and seeds in one program, locate lambda*",
+        "--config=configs/lambda_sweep.py:fast --workdir=runs/sweep",
+    ),
+    "evaluate": ("measure a run on fresh episodes, beside every baseline", "--workdir=runs/first --plot"),
+    "random_play": ("play random orders, check that the books balance", "--config=configs/fast_debug.py"),
+    "replay_lobster": (
+        "replay LOBSTER files, report agreement with the recorded books",
+        "--messages=CSV --orderbook=CSV --output=DIR",
+    ),
 }
+SCRIPTS = ("train", "sweep", "evaluate")  # installed as amarl-train, ... as well
 
 
-def main() -> int:
-    """Print the commands."""
-    print(f"amarl_jax {__version__}. Commands, each with --help:\n")
-    for name, meaning in COMMANDS.items():
-        print(f"  python -m amarl_jax.{name:<14} {meaning}")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the commands; a command's name as an argument is a mistake, and the answer says what was meant."""
+    arguments = list(sys.argv if argv is None else argv)[1:]
+    if arguments and arguments[0] not in ("-h", "--help"):
+        name = arguments[0].replace("-", "_")
+        meant = f"write python -m amarl_jax.{name}" if name in COMMANDS else "python -m amarl_jax lists the commands"
+        print(f"error: {arguments[0]}: {meant}", file=sys.stderr)
+        return 2
+    print(f"amarl_jax {__version__}. Commands; --help behind one documents it:\n")
+    for name, (meaning, example) in COMMANDS.items():
+        also = f"  (or amarl-{name})" if name in SCRIPTS else ""
+        print(f"python -m amarl_jax.{name}{also}\n    {meaning}\n    {example}\n")
     return 0
 
 

@@ -1,17 +1,18 @@
 """The rim that every command shares: flags in, one clear line per error, an exit code out.
 
-==  =========================================================
-0   done
-1   the machine failed (disk full, no permission, out of memory)
-2   bad input
-3   diverged
-4   lanes of a sweep diverged, the others are done
-75  preempted; ``--resume`` continues
-==  =========================================================
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | the machine failed (disk full, no permission, out of memory) |
+| 2 | bad input |
+| 3 | diverged |
+| 4 | lanes of a sweep diverged, the others are done |
+| 75 | preempted; ``--resume`` continues |
 """
 
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ from amarl_jax.settings import SETTINGS
 from amarl_jax.workdir import Run, open_run
 
 _MACHINE_TROUBLE = ("RESOURCE_EXHAUSTED", "No space left on device")
+_WIDTH = 100  # columns of --help
+_EXIT_CODES = """Exit codes: 0 done, 1 the machine failed (disk, memory, permission), 2 bad input, 3 diverged,
+4 lanes of a sweep diverged and the others are done, 75 stopped by a signal and saved: --resume."""
 _LONGEST = 2000  # characters of an error's line: one that names every array that differs is long
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 _REJECTED = re.compile(r"flag --config\.([\w.]+)=(.*?): .*", re.DOTALL)
@@ -34,8 +38,8 @@ def define_run_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     DEFINE_config_file(
         "config",
         default=None,
-        help_string="PATH[:VARIANT] of a configuration, for example configs/fast_debug.py; "
-        "--config.SECTION.NAME=VALUE overrides one setting.",
+        help_string="Configuration, PATH or PATH:VARIANT, for example configs/fast_debug.py; after it "
+        "--config.SECTION.NAME=VALUE overrides a setting. configs/default.py names them all, with meaning and unit.",
         flag_values=values,
         lock_config=True,
         sys_argv=list(argv),
@@ -82,7 +86,7 @@ def parse(define: Callable[[flags.FlagValues, Sequence[str]], None], argv: list[
         rejected = _REJECTED.fullmatch(str(error))
         if rejected and rejected[1] in SETTINGS:
             raise ConfigError(rejected[1], rejected[2], SETTINGS[rejected[1]].allowed) from None
-        raise BadInput(str(error)) from None
+        raise BadInput(f"{error}{_setting_meant(error)}") from None
     except (TypeError, ValueError, KeyError, AttributeError, OSError) as error:
         raise BadInput(str(error)) from None
     if rest[1:]:
@@ -90,21 +94,44 @@ def parse(define: Callable[[flags.FlagValues, Sequence[str]], None], argv: list[
     return values
 
 
-def open_from_flags(values: flags.FlagValues, settings: Mapping[str, Any] | None = None) -> Run:
-    """The run that the flags of :func:`define_run_flags` ask for; ``settings`` are given by flags of their own."""
+def open_from_flags(
+    values: flags.FlagValues, settings: Mapping[str, Any] | None = None, n_devices: int | None = None
+) -> Run:
+    """The run that the flags of :func:`define_run_flags` ask for; what else is given has flags of its own."""
     overrides: dict[str, Any] = dict(settings or {})
     if values.config is not None:
         overrides = get_override_values(values["config"]) | overrides
         configuration.apply_overrides(values.config, overrides)  # once more: one value may have been given twice
-    return open_run(values.config, values.workdir, resume=values.resume, overrides=overrides, dry_run=values.dry_run)
+    options = {"resume": values.resume, "dry_run": values.dry_run, "n_devices": n_devices}
+    return open_run(values.config, values.workdir, overrides=overrides, **options)
 
 
 def help_text(usage: str, values: flags.FlagValues) -> str:
-    """A command's documentation and its flags."""
-    lines = [usage.strip(), "", "Flags:"]
-    for name in sorted(name for name in values if len(name) > 1):
-        lines.append(f"  --{name:<10} {values[name].help}")
-    return "\n".join(lines)
+    """A command's documentation, its flags with the values they take, and the exit codes."""
+    names = [name for name in values if len(name) > 1 and "." not in name]  # no -h; no setting as a flag of its own
+    names.sort(key=lambda name: (name == "help", name != "config", name))
+    forms = {name: f"  --{name}{_value_of(values[name])}" for name in names}
+    indent = max(map(len, forms.values())) + 2
+    lines = [usage.strip().replace("``", ""), "", "Flags:"]
+    for name, form in forms.items():
+        text = form.ljust(indent) + _meaning(values[name])
+        lines.append(textwrap.fill(text, _WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False))
+    return "\n".join([*lines, "", _EXIT_CODES])
+
+
+def _value_of(flag: flags.Flag) -> str:
+    """What is written behind a flag's name."""
+    if isinstance(flag, flags.EnumFlag):
+        return "=" + "|".join(flag.parser.enum_values)
+    kind = flag.flag_type() if flag.name != "config" else "string"
+    return {"bool": "", "int": "=N", "float": "=X", "string": "=PATH"}[kind]
+
+
+def _meaning(flag: flags.Flag) -> str:
+    """A flag's help, with its default where it has one."""
+    help_string = re.sub(r"^<[^>]*>: ", "", flag.help)  # absl puts the choices in front, and so does _value_of
+    shows = flag.default not in (None, False) and "default" not in help_string
+    return f"{help_string} Default {flag.default}." if shows else help_string
 
 
 def _find_configs(argv: list[str]) -> list[str]:
@@ -127,6 +154,13 @@ def _find_config(argument: str) -> str:
     configuration.load(argument)
     path, colon, variant = argument.partition(":")
     return f"{configuration.find(path)}{colon}{variant}"
+
+
+def _setting_meant(error: flags.Error) -> str:
+    """A hint, where an unknown flag is a setting without what goes in front of it."""
+    name = getattr(error, "flagname", None)
+    meant = [setting for setting in SETTINGS if name and setting.rpartition(".")[2] == name]
+    return f"; the setting is --config.{meant[0]}" if len(meant) == 1 else ""
 
 
 def _report(error: BaseException, codes: dict[type[Exception], int]) -> int:

@@ -115,9 +115,11 @@ def main(values: flags.FlagValues) -> None:
     """Load, measure, write, draw."""
     if values.workdir is None:
         raise BadInput("--workdir is required: the folder of a run, or of a sweep with --lane")
+    settings = runs.read_experiment(values.workdir)[1].run
+    device = machine.prepare(dataclasses.replace(settings, device=values.device or settings.device))
     run = runs.load(values.workdir, values.lane)
     folder = _output(values.output, run)
-    print(f"{machine.prepare(run.experiment.run)} | {run.path}, update {run.update} of {run.experiment.n_updates}")
+    print(f"{device} | workdir {run.path}, update {run.update} of {run.experiment.n_updates} | output {folder}")
     started = time.perf_counter()
     evaluated = evaluate(run, values.n_episodes, deterministic=values.deterministic, seed=values.seed)
     seconds = time.perf_counter() - started
@@ -179,6 +181,9 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     """What to evaluate, on how many episodes, and where to write."""
     flags.DEFINE_string("workdir", None, "Folder of the run, or of the sweep.", values)
     flags.DEFINE_integer("lane", None, "Lane of a sweep, from 0; a single run has none.", flag_values=values)
+    flags.DEFINE_enum(
+        "device", None, ["auto", "cpu", "gpu", "tpu"], "Device to play on; default that of the run's training.", values
+    )
     flags.DEFINE_integer("n_episodes", 1024, "Fresh episodes, both classes together.", FEWEST, flag_values=values)
     flags.DEFINE_string("output", None, "Folder to write; default WORKDIR/evaluation[_LANE].", values)
     flags.DEFINE_boolean("plot", False, "Play the baselines too, and draw the figures.", values)
@@ -186,5 +191,10 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_integer("seed", 0, "Another seed plays other fresh episodes.", 0, flag_values=values)
 
 
+def command(argv: Sequence[str] | None = None) -> int:
+    """The command with ``argv``, by default the process's; returns its exit code."""
+    return cli.run(main, __doc__ or "", define_flags, argv)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.run(main, __doc__ or "", define_flags))
+    sys.exit(command())

@@ -7,30 +7,48 @@ import jax
 
 import amarl_jax
 from amarl_jax.config import RunSettings
-from amarl_jax.errors import ConfigError
+from amarl_jax.errors import BadInput, ConfigError
 
+_PLATFORM_VARIABLES = ("JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "CUDA_VISIBLE_DEVICES", "XLA_FLAGS")
 _MIN_COMPILE_SECONDS = 0.5  # programs that compile faster are not worth a file
 
 
-def prepare(settings: RunSettings) -> str:
-    """Apply device, precision and compilation cache to JAX; return them as the start line of a run."""
+def prepare(settings: RunSettings, n_devices: int | None = None) -> str:
+    """Apply device, precision and compilation cache to JAX; return them as the start line of a command."""
     jax.config.update("jax_default_matmul_precision", settings.precision)
-    devices = _choose_devices(settings.device)
+    devices = find_devices(settings.device, n_devices)
+    if devices[0].platform != jax.devices()[0].platform:
+        jax.config.update("jax_default_device", devices[0])
     cache = _open_cache(settings.compilation_cache_dir)
     count = f"{len(devices)} x {devices[0].device_kind}"
     return f"amarl_jax {amarl_jax.__version__} | {count} | matmul {settings.precision} | compilation cache {cache}"
 
 
-def _choose_devices(name: str) -> list[jax.Device]:
-    if name == "auto":
-        return jax.devices()
+def find_devices(name: str, n_devices: int | None = None) -> tuple[jax.Device, ...]:
+    """Devices of the kind ``name``, the best that is present for "auto": all of them, or the first ``n_devices``.
+
+    Raises :class:`BadInput` where the machine has none of the kind, or fewer than asked for.
+    """
     try:
-        devices = jax.devices(name)
-    except RuntimeError:
-        raise ConfigError("device", name, f"present on this machine, which has {jax.default_backend()}") from None
-    if name != jax.default_backend():
-        jax.config.update("jax_default_device", devices[0])
-    return devices
+        devices = jax.devices(None if name == "auto" else name)
+    except (RuntimeError, AssertionError):  # JAX asserts where JAX_PLATFORMS names nothing that is present
+        raise ConfigError("device", name, f"present on this machine, {_what_there_is()}") from None
+    if n_devices is not None and jax.process_count() > 1:
+        raise BadInput(f"--n_devices={n_devices}: the devices of several hosts are all used; leave it out")
+    if n_devices is not None and not 1 <= n_devices <= len(devices):
+        raise BadInput(
+            f"--n_devices={n_devices}: must be from 1 to {len(devices)}, what {devices[0].platform} has here"
+        )
+    return tuple(devices[:n_devices])
+
+
+def _what_there_is() -> str:
+    """The platform that starts, or what keeps every platform from starting."""
+    try:
+        return f"which has {jax.default_backend()}"
+    except (RuntimeError, AssertionError):
+        named = {name: os.environ[name] for name in _PLATFORM_VARIABLES if name in os.environ}
+        return f"where JAX starts nothing with {' '.join(f'{k}={v}' for k, v in named.items()) or 'its defaults'}"
 
 
 def _open_cache(setting: str) -> str:

@@ -60,7 +60,7 @@ def main(values: flags.FlagValues) -> None:
         raise BadInput("--config is required, for example --config=configs/fast_debug.py")
     configuration.apply_overrides(values.config, get_override_values(values["config"]))
     experiment = configuration.resolve(values.config)
-    print(machine.prepare(experiment.run))
+    print(f"{machine.prepare(experiment.run)} | nothing is written")
     params, spec, n_envs = as_arrays(experiment.env_params), experiment.market_spec, experiment.learn_spec.n_envs
     key_warm, key_play = jax.random.split(jax.random.key(experiment.run.seed))
     jax.block_until_ready(play(key_warm, params, spec, n_envs))
@@ -95,9 +95,19 @@ def rows(trajectory: Trajectory, seconds: float) -> list[tuple[str, float | str 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     """The configuration alone."""
     DEFINE_config_file(
-        "config", None, "PATH[:VARIANT] of a configuration.", values, lock_config=True, sys_argv=list(argv)
+        "config",
+        None,
+        "Configuration, PATH or PATH:VARIANT; after it --config.NAME=VALUE.",
+        values,
+        lock_config=True,
+        sys_argv=list(argv),
     )
 
 
+def command(argv: Sequence[str] | None = None) -> int:
+    """The command with ``argv``, by default the process's; returns its exit code."""
+    return cli.run(main, __doc__ or "", define_flags, argv)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.run(main, __doc__ or "", define_flags))
+    sys.exit(command())

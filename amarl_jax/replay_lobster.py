@@ -21,7 +21,8 @@ from absl import flags
 from matplotlib.figure import Figure
 
 import amarl_jax
-from amarl_jax import cli
+from amarl_jax import cli, machine
+from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput
 from amarl_jax.lob.lobster import CENT, Following, Recording, follow, read_recording
 from amarl_jax.runlog import closing_table
@@ -35,9 +36,12 @@ def main(values: flags.FlagValues) -> None:
     """Read, replay, compare, write."""
     folder = _check_output(values.output)
     paths = [_check_file(name, values[name].value) for name in ("messages", "orderbook")]
+    defaults = configuration.resolve(configuration.load("configs/default.py")).run
+    device = machine.prepare(defaults)
     try:
         recording = read_recording(*paths)
         n_levels = _check_levels(values.levels, recording)
+        print(f"{device} | output {folder}")
         followings = _follow_windows(recording, values.seeds, n_levels, values.tick, values.capacity)
     except ValueError as error:
         raise BadInput(str(error)) from None
@@ -168,5 +172,10 @@ def define_flags(values: flags.FlagValues, _: Sequence[str]) -> None:
     flags.DEFINE_integer("seeds", 1, "Windows, each with a book of its own.", lower_bound=1, flag_values=values)
 
 
+def command(argv: Sequence[str] | None = None) -> int:
+    """The command with ``argv``, by default the process's; returns its exit code."""
+    return cli.run(main, __doc__ or "", define_flags, argv)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.run(main, __doc__ or "", define_flags))
+    sys.exit(command())

@@ -82,26 +82,29 @@ class Program:
     advance: Callable[..., tuple[TrainState, dict[str, Any]]]
 
 
-def sweep(config: ConfigDict, workdir: str | Path | None = None, resume: bool = False) -> Swept:
+def sweep(
+    config: ConfigDict, workdir: str | Path | None = None, resume: bool = False, n_devices: int | None = None
+) -> Swept:
     """Train and measure every lane of ``config.sweep``, as the command does.
 
     Args:
         config: from ``amarl_jax.config.load``.
         workdir: folder to write; default ``runs/<exp_name>``.
         resume: continue the sweep that the workdir holds, on any number of devices.
+        n_devices: devices to spread the lanes over; default all.
 
     Raises:
-        BadInput: a setting is wrong, or the workdir holds another run.
+        BadInput: a setting is wrong, the workdir holds another run, or there are not so many devices.
         MemoryError: not even one lane fits.
         Preempted: a signal asked to stop; the sweep has saved itself.
     """
-    return run_sweep(open_run(config, workdir, resume=resume))
+    return run_sweep(open_run(config, workdir, resume=resume, n_devices=n_devices))
 
 
 def run_sweep(run: Run) -> Swept:
     """Everything after the workdir has been opened. Lanes that diverge are in ``failures``: none of it raises."""
     experiment = run.experiment
-    print(f"{machine.prepare(experiment.run)} | workdir {run.path}")
+    print(f"{machine.prepare(experiment.run, run.n_devices)} | workdir {run.path}")
     lanes = lanes_of(experiment)
     write_grid(run.path, lanes)
     program = compile_lanes(run, lanes)
@@ -117,8 +120,7 @@ def run_sweep(run: Run) -> Swept:
 
 def devices_of(run: Run) -> tuple[jax.Device, ...]:
     """The devices that lanes are spread over."""
-    name = run.experiment.run.device
-    return tuple(jax.devices() if name == "auto" else jax.devices(name))
+    return machine.find_devices(run.experiment.run.device, run.n_devices)
 
 
 def compile_lanes(run: Run, lanes: list[Lane]) -> Program:
@@ -262,18 +264,21 @@ def failure_message(swept: Swept) -> str:
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     """The flags of a run, and the grid."""
     cli.define_run_flags(values, argv)
-    flags.DEFINE_float("lambda_min", None, "Smallest penalty; overrides config.sweep.", flag_values=values)
-    flags.DEFINE_float("lambda_max", None, "Largest penalty.", flag_values=values)
+    flags.DEFINE_float(
+        "lambda_min", None, "Smallest penalty, reward units per nat; default config.sweep.", flag_values=values
+    )
+    flags.DEFINE_float("lambda_max", None, "Largest penalty, reward units per nat.", flag_values=values)
     flags.DEFINE_integer("n_lambdas", None, "Number of penalties.", flag_values=values)
     flags.DEFINE_integer("seeds", None, "Number of seeds at each penalty.", flag_values=values)
+    flags.DEFINE_integer("n_devices", None, "Devices to spread the lanes over; default all.", flag_values=values)
 
 
 def main(values: flags.FlagValues) -> None:
     """Open the sweep that the flags ask for, run it, and fail if a lane did."""
     grid = {setting: values[flag].value for flag, setting in _FLAGS.items() if values[flag].value is not None}
-    run = cli.open_from_flags(values, grid)
+    run = cli.open_from_flags(values, grid, values.n_devices)
     if values.dry_run:
-        print(machine.prepare(run.experiment.run))
+        print(machine.prepare(run.experiment.run, run.n_devices))
         print(f"{len(lanes_of(run.experiment))} lanes; what follows is one of them")
         cost.describe(run)
         return
@@ -282,5 +287,10 @@ def main(values: flags.FlagValues) -> None:
         raise LanesFailed(failure_message(swept))
 
 
+def command(argv: Sequence[str] | None = None) -> int:
+    """The command with ``argv``, by default the process's; returns its exit code."""
+    return cli.run(main, __doc__ or "", define_flags, argv)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.run(main, __doc__ or "", define_flags))
+    sys.exit(command())

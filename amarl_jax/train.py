@@ -16,7 +16,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -228,5 +228,10 @@ def main(values: flags.FlagValues) -> None:
     run_training(run)
 
 
+def command(argv: Sequence[str] | None = None) -> int:
+    """The command with ``argv``, by default the process's; returns its exit code."""
+    return cli.run(main, __doc__ or "", argv=argv)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.run(main, __doc__ or ""))
+    sys.exit(command())

@@ -2,16 +2,16 @@
 
 Axes, named the same way in every file:
 
-==  =======================================================
-T   steps of an episode
-E   environments
-S   sweep lanes
-N   book slots per side
-L   price levels of a snapshot
-K   events of one step on the anonymous tape
-O   owners of orders
-D   features
-==  =======================================================
+| axis | runs over |
+|---|---|
+| T | steps of an episode |
+| E | environments |
+| S | sweep lanes |
+| N | book slots per side |
+| L | price levels of a snapshot |
+| K | events of one step on the anonymous tape |
+| O | owners of orders |
+| D | features |
 
 Units: prices in ticks relative to the opening mid, sizes in lots, money in tick-lots, information in nats,
 latencies in milliseconds. A ``mid2`` is twice a mid, an exact integer.

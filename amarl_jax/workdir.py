@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from amarl_jax import config as configuration
-from amarl_jax import untrusted
+from amarl_jax import machine, untrusted
 from amarl_jax.errors import BadInput, ConfigError
 
 _TRACES_OF_A_RUN = ("config.json", "metrics.jsonl", "checkpoints")
@@ -24,6 +24,7 @@ class Run:
     config: ConfigDict  # what config.json holds
     path: Path  # the workdir
     resume: bool  # continue from the latest checkpoint
+    n_devices: int | None = None  # devices to use of those present; None: all
 
     @property
     def checkpoints(self) -> Path:
@@ -38,6 +39,7 @@ def open_run(
     resume: bool = False,
     overrides: Mapping[str, Any] | None = None,
     dry_run: bool = False,
+    n_devices: int | None = None,
 ) -> Run:
     """Check everything, then create the workdir (default ``runs/<exp_name>``) with its ``config.json``.
 
@@ -51,12 +53,13 @@ def open_run(
     assert config is not None
     experiment = configuration.resolve(config)
     _require_wandb(experiment.run)
+    machine.find_devices(experiment.run.device, n_devices)
     if not resume:
         _refuse_another_run(path)
         if not dry_run:
             path.mkdir(parents=True, exist_ok=True)
             write_atomically(path / "config.json", configuration.save_json(config).encode())
-    return Run(experiment=experiment, config=config, path=path, resume=resume)
+    return Run(experiment=experiment, config=config, path=path, resume=resume, n_devices=n_devices)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,19 +1,119 @@
 """Every foreseeable mistake is exactly one line on stderr and exit code 2, and nothing is written."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import jax
 import pytest
+from absl import flags
 
-from amarl_jax import cli
+from amarl_jax import __main__ as main_module
+from amarl_jax import cli, evaluate, random_play, replay_lobster, sweep, train
+from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput, CheckpointMismatch, Diverged, Preempted
 from amarl_jax.preemption import StopRequest
+from amarl_jax.workdir import open_run
+from tests.test_train import jax_settings
+
+__all__ = ["jax_settings"]
 
 ROOT = Path(__file__).parents[1]
 DEBUG = "--config=configs/fast_debug.py"
+GRID = "--config=configs/lambda_sweep.py:fast"
+COMMANDS = {"train": train, "sweep": sweep, "evaluate": evaluate}
+HERE = "--workdir=first"  # a run of seed 5 without a checkpoint; "lanes" is a sweep of two lanes
+
+MISTAKES = [  # class of mistake, command, arguments, what the line says
+    ("unknown key", "train", [DEBUG, "--config.training.lr_acto=1"], "did you mean training.lr_actor"),
+    ("unknown key", "train", [DEBUG, "--config.training.rollout_length=2048"], "whole episodes"),
+    ("unknown key", "train", [DEBUG, "--workdri=x"], "Did you mean: workdir"),
+    ("unknown key", "train", [DEBUG, "seed=3"], "unexpected argument 'seed=3'"),
+    ("unknown key", "train", [DEBUG, "--lambda_leakage=1"], "is --config.agents.execution.lambda_leakage"),
+    ("unknown key", "sweep", [GRID, "--config.sweep.lambdas=3"], "sweep.lambdas: no such setting"),
+    ("unknown key", "evaluate", [HERE, "--episodes=100"], "Unknown command line flag 'episodes'"),
+    ("wrong type", "train", [DEBUG, "--config.seed=abc"], "seed = 'abc': must be an integer"),
+    ("wrong type", "train", [DEBUG, "--config.training.n_envs=1.5"], "must be an integer"),
+    ("wrong type", "train", [DEBUG, "--config.training=3"], "is a section"),
+    ("wrong type", "train", [DEBUG, "--config.training.gamma=(1.0,'x',0.9)"], "3 finite numbers"),
+    ("wrong type", "train", [DEBUG, "--config.training.gamma=0.9"], "3 finite numbers"),
+    ("wrong type", "train", [DEBUG, "--config.logging.use_wandb=maybe"], "True or False"),
+    ("wrong type", "sweep", [GRID, "--n_lambdas=x"], "flag --n_lambdas=x"),
+    ("wrong type", "evaluate", [HERE, "--n_episodes=many"], "flag --n_episodes=many"),
+    ("out of range", "train", [DEBUG, "--config.training.n_envs=-64"], ">= 2"),
+    ("out of range", "train", [DEBUG, "--config.environment.latency_ms.arbitrageur=-1"], ">= 0 and < 60000"),
+    ("out of range", "train", [DEBUG, "--config.environment.latency_ms.arbitrageur=60000"], ">= 0 and < 60000"),
+    ("out of range", "train", [f"{DEBUG}:huge"], "unknown variant 'huge'"),
+    ("out of range", "sweep", [GRID, "--lambda_min=-1"], "sweep.lambda_min = -1.0: must be a finite number >= 0"),
+    ("out of range", "sweep", [GRID, "--seeds=0"], "sweep.n_seeds = 0: must be an integer >= 1"),
+    ("out of range", "evaluate", [HERE, "--n_episodes=7"], "n_episodes"),
+    ("out of range", "evaluate", [HERE, "--seed=-1"], "seed"),
+    ("nan", "train", [DEBUG, "--config.training.lr_actor=nan"], "finite number > 0"),
+    ("nan", "train", [DEBUG, "--config.agents.execution.lambda_leakage=inf"], "finite number >= 0"),
+    ("nan", "sweep", [GRID, "--lambda_max=nan"], "sweep.lambda_max = nan: must be a finite number > 0"),
+    ("nan", "evaluate", [HERE, "--n_episodes=nan"], "flag --n_episodes=nan"),
+    ("inconsistent pair", "train", [DEBUG, "--config.training.n_minibatches=3"], "a divisor of n_envs = 64"),
+    (
+        "inconsistent pair",
+        "train",
+        [DEBUG, "--config.agents.execution.horizon=20", "--config.environment.max_steps_per_episode=30"],
+        "other name",
+    ),
+    ("inconsistent pair", "train", ["--config.seed=1"], "give --config=PATH first"),
+    ("inconsistent pair", "sweep", [GRID, "--lambda_min=5"], "sweep.lambda_min = 5.0: must be below lambda_max"),
+    (
+        "inconsistent pair",
+        "sweep",
+        [GRID, "--config.sweep.axis=environment.book_capacity"],
+        "sweep.axis = 'environment.book_capacity': must be none, or",
+    ),
+    (
+        "inconsistent pair",
+        "sweep",
+        [GRID, "--config.sweep.axis=environment.slot_rate", "--config.sweep.axis_values=(2.0,)"],
+        "sweep.axis_values = 2.0",
+    ),
+    ("inconsistent pair", "evaluate", [HERE, "--lane=0"], "holds a single run, which has no lanes"),
+    ("missing file", "train", ["--config=configs/absent.py"], "configs/absent.py"),
+    ("missing file", "train", [], "--config is required"),
+    ("missing file", "sweep", ["--config=configs/absent.py"], "configs/absent.py"),
+    ("missing file", "evaluate", [], "--workdir is required"),
+    ("unreadable file", "train", ["--config=first"], "a readable Python file"),
+    ("unreadable file", "train", ["--config=torn/config.json"], "torn/config.json"),
+    ("unreadable file", "sweep", ["--config=torn/config.json"], "torn/config.json"),
+    ("unreadable file", "evaluate", ["--workdir=torn"], "must be a configuration that a run saved"),
+    ("wrong workdir", "train", [DEBUG, "--workdir=file"], "not a folder"),
+    ("wrong workdir", "train", [DEBUG, HERE], "already holds a run (config.json)"),
+    ("wrong workdir", "train", [DEBUG, HERE, "--config.seed=5"], "already holds a run"),
+    ("wrong workdir", "train", [DEBUG, "--resume", "--workdir=empty"], "no run to resume"),
+    ("wrong workdir", "train", [DEBUG, HERE, "--resume", "--config.seed=6"], "seed = 6: must be 5 to resume"),
+    ("wrong workdir", "sweep", [GRID, "--workdir=lanes"], "already holds a run"),
+    ("wrong workdir", "sweep", ["--resume", "--workdir=lanes", "--seeds=3"], "sweep.n_seeds = 3: must be 8 to resume"),
+    ("wrong workdir", "evaluate", ["--workdir=nowhere"], "holds no run"),
+    ("wrong workdir", "evaluate", ["--workdir=file"], "holds no run"),
+    ("wrong workdir", "evaluate", [HERE], "holds no checkpoint"),
+    ("wrong lane", "evaluate", ["--workdir=lanes"], "--lane is needed"),
+    ("wrong lane", "evaluate", ["--workdir=lanes", "--lane=2"], "--lane=2 does not exist"),
+    ("wrong lane", "evaluate", ["--workdir=lanes", "--lane=-1"], "--lane=-1 does not exist"),
+    ("wrong lane", "train", [DEBUG, "--lane=0"], "Unknown command line flag 'lane'"),
+    ("device count", "train", [DEBUG, "--config.device=tpu"], "device = 'tpu': must be present on this machine"),
+    ("device count", "sweep", [GRID, "--config.device=gpu"], "device = 'gpu': must be present on this machine"),
+    ("device count", "sweep", [GRID, "--n_devices=9"], "--n_devices=9: must be from 1 to 8, what cpu has here"),
+    ("device count", "sweep", [GRID, "--n_devices=0"], "--n_devices=0: must be from 1 to 8"),
+    ("device count", "evaluate", [HERE, "--device=tpu"], "device = 'tpu': must be present on this machine"),
+]
+OF_THE_PROCESS = [  # command, arguments, environment, what the line says
+    ("train", [DEBUG, "--config.sed=1"], {}, "sed: no such setting"),
+    ("train", [DEBUG, HERE], {}, "already holds a run"),
+    ("train", [DEBUG], {"JAX_PLATFORMS": "cuda"}, "device = 'auto': must be present on this machine"),
+    ("sweep", [GRID, "--n_devices=3"], {"JAX_NUM_CPU_DEVICES": "2"}, "--n_devices=3: must be from 1 to 2"),
+    ("evaluate", ["--workdir=lanes", "--lane=9"], {}, "--lane=9 does not exist"),
+]
 
 
 def open_only(values):
@@ -35,80 +135,53 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-MISTAKES = {
-    "wrong key": ([DEBUG, "--config.training.lr_acto=1"], "did you mean training.lr_actor"),
-    "reference name": ([DEBUG, "--config.training.rollout_length=2048"], "whole episodes"),
-    "section as value": ([DEBUG, "--config.training=3"], "is a section"),
-    "wrong type": ([DEBUG, "--config.seed=abc"], "seed = 'abc': must be an integer"),
-    "float for integer": ([DEBUG, "--config.training.n_envs=1.5"], "must be an integer"),
-    "wrong element type": ([DEBUG, "--config.training.gamma=(1.0,'x',0.9)"], "3 finite numbers"),
-    "not a tuple": ([DEBUG, "--config.training.gamma=0.9"], "3 finite numbers"),
-    "not a boolean": ([DEBUG, "--config.logging.use_wandb=maybe"], "True or False"),
-    "nan": ([DEBUG, "--config.training.lr_actor=nan"], "finite number > 0"),
-    "infinite": ([DEBUG, "--config.agents.execution.lambda_leakage=inf"], "finite number >= 0"),
-    "negative size": ([DEBUG, "--config.training.n_envs=-64"], ">= 2"),
-    "negative latency": ([DEBUG, "--config.environment.latency_ms.arbitrageur=-1"], ">= 0 and < 60000"),
-    "latency of a step": ([DEBUG, "--config.environment.latency_ms.arbitrageur=60000"], ">= 0 and < 60000"),
-    "minibatches": ([DEBUG, "--config.training.n_minibatches=3"], "a divisor of n_envs = 64"),
-    "two horizons": (
-        [DEBUG, "--config.agents.execution.horizon=20", "--config.environment.max_steps_per_episode=30"],
-        "other name",
-    ),
-    "unknown variant": ([f"{DEBUG}:huge"], "unknown variant 'huge'"),
-    "missing file": (["--config=configs/absent.py"], "configs/absent.py"),
-    "no configuration": ([], "--config is required"),
-    "override first": (["--config.seed=1"], "give --config=PATH first"),
-    "unknown flag": ([DEBUG, "--workdri=x"], "Did you mean: workdir"),
-    "stray argument": ([DEBUG, "seed=3"], "unexpected argument 'seed=3'"),
-    "nothing to resume": ([DEBUG, "--resume", "--workdir=empty"], "no run to resume"),
-    "workdir is a file": ([DEBUG, f"--workdir={ROOT / 'pyproject.toml'}"], "not a folder"),
-}
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory):
+    """A run and a sweep as they are before their first checkpoint, a file, and a workdir that is not one."""
+    folder = tmp_path_factory.mktemp("furnished")
+    open_run(configuration.load("configs/fast_debug.py", {"seed": 5}), folder / "first")
+    open_run(configuration.load("configs/lambda_sweep.py"), folder / "lanes")
+    (folder / "lanes" / "lanes.json").write_text('[{"seed": 0}, {"seed": 1}]')
+    (folder / "file").write_text("")
+    (folder / "torn").mkdir()
+    (folder / "torn" / "config.json").write_text('{"seed": ')
+    return folder
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_line_and_exit_2(name, folder, capsys):
-    arguments, says = MISTAKES[name]
-    assert invoke(arguments) == 2
+@pytest.fixture
+def here(furnished, tmp_path, monkeypatch):
+    """A copy of it, as the current folder."""
+    monkeypatch.chdir(shutil.copytree(furnished, tmp_path / "here"))
+    return tmp_path / "here"
+
+
+@pytest.mark.parametrize(("kind", "command", "arguments", "says"), MISTAKES, ids=lambda value: str(value)[:60])
+def test_a_mistake_is_one_line_and_exit_2(kind, command, arguments, says, here, capsys, monkeypatch):
+    for module, work in ((train, "run_training"), (sweep, "run_sweep"), (evaluate, "evaluate")):
+        monkeypatch.setattr(module, work, lambda *_, **__: pytest.fail("went on"))
+    before = tree(here)
+    assert COMMANDS[command].command([command, *arguments]) == 2
     output = capsys.readouterr()
     assert output.err.count("\n") == 1
     assert says in output.err
     assert not output.out
-    assert not tree(folder)
+    assert tree(here) == before
 
 
-@pytest.fixture
-def occupied(folder):
-    """A workdir with a run of seed 5 in it."""
-    assert invoke([DEBUG, "--workdir=first", "--config.seed=5"]) == 0
-    (folder / "first" / "metrics.jsonl").write_text('{"update": 1}\n')
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ([DEBUG, "--workdir=first"], "already holds a run (config.json)"),
-        ([DEBUG, "--workdir=first", "--config.seed=5"], "already holds a run"),
-        ([DEBUG, "--workdir=first", "--resume", "--config.seed=6"], "seed = 6: must be 5 to resume"),
-    ],
-)
-def test_another_run_is_never_written_over(arguments, says, occupied, capsys):
-    before = tree(occupied)
-    assert invoke(arguments) == 2
-    error = capsys.readouterr().err
-    assert says in error
-    assert error.count("\n") == 1
-    assert tree(occupied) == before
+def test_every_class_of_mistake_is_tried_on_every_command_that_has_it():
+    tried = {(kind, command) for kind, command, _, _ in MISTAKES}
+    missing = {(kind, command) for kind, *_ in MISTAKES for command in COMMANDS} - tried
+    assert missing == {("wrong lane", "sweep")}  # a sweep trains all of its lanes
 
 
 @pytest.mark.parametrize("arguments", [["--workdir=first"], [DEBUG, "--workdir=first", "--config.seed=5"]])
-def test_resume_takes_the_saved_configuration(arguments, occupied):
+def test_resume_takes_the_saved_configuration(arguments, here):
     runs = []
-    before = tree(occupied)
+    before = tree(here)
     assert invoke([*arguments, "--resume"], main=lambda values: runs.append(cli.open_from_flags(values))) == 0
     assert runs[0].experiment.run.seed == 5
     assert runs[0].resume
-    assert tree(occupied) == before
+    assert tree(here) == before
 
 
 def test_the_default_workdir_is_named_by_the_experiment(folder):
@@ -116,16 +189,47 @@ def test_the_default_workdir_is_named_by_the_experiment(folder):
     assert list(tree(folder)) == [Path("runs"), Path("runs/mine"), Path("runs/mine/config.json")]
 
 
+def test_a_sweep_takes_as_many_devices_as_it_was_told_to(folder):
+    config = configuration.load("configs/lambda_sweep.py:fast")
+    assert sweep.devices_of(open_run(config, "two", n_devices=2)) == tuple(jax.devices()[:2])
+    assert sweep.devices_of(open_run(config, "all")) == tuple(jax.devices())
+
+
 def test_a_dry_run_writes_nothing(folder):
     assert invoke([DEBUG, "--dry_run"]) == 0
     assert not tree(folder)
 
 
-def test_help_shows_the_usage_and_every_flag(folder, capsys):
-    assert invoke(["--help"]) == 0
+@pytest.mark.parametrize("module", [train, sweep, evaluate, random_play, replay_lobster])
+@pytest.mark.parametrize("configured", [False, True])
+def test_help_reads_as_documentation(module, configured, folder, capsys):
+    takes_config = module not in (evaluate, replay_lobster)
+    assert module.command(["command", *([DEBUG] if configured and takes_config else []), "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == module.__doc__.splitlines()[0].replace("``", "")
+    assert max(map(len, lines)) <= 120
+    assert not any("``" in line or ">: " in line for line in lines)
+    own = flags.FlagValues()
+    getattr(module, "define_flags", cli.define_run_flags)(own, [])
+    flag_lines = [line for line in lines[lines.index("Flags:") :] if line.startswith("  --")]
+    shown = [re.match(r"  --(\w+)(?:=[\w|]+)? {2,}\S", line)[1] for line in flag_lines]
+    assert sorted(shown) == sorted({*own} | {"help"})  # each of ours, none of an imported module
+    assert "75" in lines[-1]
+    assert not tree(folder)
+
+
+def test_the_package_lists_its_commands(capsys):
+    assert main_module.main(["amarl_jax"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("Usage.")
-    assert all(f"--{name}" in text for name in ("config", "workdir", "resume", "dry_run"))
+    assert all(f"python -m amarl_jax.{name}" in text for name in (*COMMANDS, "random_play", "replay_lobster"))
+    assert main_module.main(["amarl_jax", "train"]) == 2
+    assert capsys.readouterr().err == "error: train: write python -m amarl_jax.train\n"
+
+
+def test_console_scripts_are_the_commands():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {f"amarl-{name}": f"amarl_jax.{name}:command" for name in main_module.SCRIPTS}
+    assert sorted(main_module.SCRIPTS) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -167,18 +271,13 @@ def test_a_stop_request_is_noticed_and_handlers_are_put_back():
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("mistake", ["wrong key", "another run"])
-def test_the_train_command_itself(mistake, folder):
-    arguments = [DEBUG, "--workdir=first"]
-    if mistake == "wrong key":
-        arguments.append("--config.sed=1")
-    else:
-        (folder / "first").mkdir()
-        (folder / "first" / "config.json").write_text("{}")
-    before = tree(folder)
-    command = [sys.executable, "-m", "amarl_jax.train", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+@pytest.mark.parametrize(("command", "arguments", "variables", "says"), OF_THE_PROCESS)
+def test_the_commands_themselves(command, arguments, variables, says, here):
+    before = tree(here)
+    line = [sys.executable, "-m", f"amarl_jax.{command}", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", **variables}
+    done = subprocess.run(line, capture_output=True, text=True, env=environment, cwd=here, check=False)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
-    assert tree(folder) == before
+    assert says in done.stderr
+    assert tree(here) == before

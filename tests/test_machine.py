@@ -5,7 +5,7 @@ import pytest
 
 from amarl_jax import config as configuration
 from amarl_jax import machine
-from amarl_jax.errors import ConfigError
+from amarl_jax.errors import BadInput, ConfigError
 
 TOUCHED = (
     "jax_default_matmul_precision",
@@ -59,3 +59,15 @@ def test_a_folder_that_cannot_be_made_is_said_and_survived(settings, tmp_path):
 def test_a_device_that_is_absent_is_bad_input(settings):
     with pytest.raises(ConfigError, match="device = 'tpu': must be present on this machine, which has cpu"):
         machine.prepare(dataclasses.replace(settings, device="tpu"))
+
+
+def test_devices_are_counted(settings, monkeypatch):
+    assert machine.find_devices("auto") == tuple(jax.devices())
+    assert machine.find_devices("cpu", 3) == tuple(jax.devices()[:3])
+    assert "3 x cpu" in machine.prepare(settings, 3)
+    for n in (0, -1, 9):
+        with pytest.raises(BadInput, match=f"--n_devices={n}: must be from 1 to 8"):
+            machine.find_devices("auto", n)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(BadInput, match="several hosts"):
+        machine.find_devices("auto", 3)

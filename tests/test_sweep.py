@@ -253,29 +253,6 @@ def test_the_measures_of_a_lane_are_those_of_the_closing_table(finished):
     )
 
 
-@pytest.mark.parametrize(
-    ("flags", "says"),
-    [
-        (["--lambda_min=-1"], "sweep.lambda_min = -1.0: must be a finite number >= 0"),
-        (["--lambda_min=5"], "sweep.lambda_min = 5.0: must be below lambda_max"),
-        (["--seeds=0"], "sweep.n_seeds = 0: must be an integer >= 1"),
-        (["--n_lambdas=x"], "n_lambdas"),
-        (
-            ["--config.sweep.axis=environment.book_capacity"],
-            "sweep.axis = 'environment.book_capacity': must be none, or",
-        ),
-        (["--config.sweep.axis=environment.slot_rate", "--config.sweep.axis_values=(2.0,)"], "sweep.axis_values = 2.0"),
-        (["--config.sweep.lambdas=3"], "sweep.lambdas: no such setting"),
-    ],
-)
-def test_bad_flags_are_one_line_and_write_nothing(flags, says, tmp_path, capsys):
-    assert command("--config=configs/lambda_sweep.py:fast", f"--workdir={tmp_path / 'grid'}", *flags) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert says in error
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_workdir_that_holds_a_sweep_is_refused_and_a_differing_flag_too(finished, capsys):
     before = tree(finished.swept.workdir)
     assert command(*flags_of(OVERRIDES | GRID), f"--workdir={finished.swept.workdir}") == 2

@@ -230,6 +230,13 @@ def test_the_progress_line_shows_a_joint_run_too(finished):
     assert train.shown_metrics(renamed, joint).keys() == shown.keys()
 
 
+def test_the_first_line_says_what_the_run_computes_on_and_where_it_writes(finished):
+    device, precision, cache, workdir = finished.printed.splitlines()[0].split(" | ")[1:]
+    assert (device, precision) == ("8 x cpu", "matmul float32")
+    assert cache.startswith("compilation cache ")
+    assert workdir == f"workdir {finished.trained.workdir}"
+
+
 def test_the_closing_table_reports_the_evaluation(finished):
     table = finished.printed[finished.printed.index("64 fresh episodes, 32 informed") :]
     wanted = {

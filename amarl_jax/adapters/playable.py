@@ -2,11 +2,9 @@
 
 **Actions** of every agent are a box ``[-1, 1]^n``, as foreign learners expect them:
 
-===========  ==========================================================================================
-execution    [4]: acts if > 0; size, signed along its side; limit offset, evenly over its range; limit order if > 0
-maker        [4]: bid and ask offset, bid and ask size, each evenly over its range
-arbitrageur  [1]: signal
-===========  ==========================================================================================
+- execution, [4]: acts if > 0; size, signed along its side; limit offset, evenly over its range; limit order if > 0
+- maker, [4]: bid and ask offset, bid and ask size, each evenly over its range
+- arbitrageur, [1]: signal
 
 **Rewards** are those of :mod:`amarl_jax.market.rewards`, paid as they accrue: shortfall, profit and adverse selection
 marked to V, with the terms of the maker's belief as far as the belief given says them. With the default,

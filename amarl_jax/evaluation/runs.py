@@ -47,13 +47,8 @@ class FrozenRun:
     seed: int = 0  # of the run, or of the lane
 
 
-def load(workdir: str | Path, lane: int | None = None) -> FrozenRun:
-    """The run in ``workdir``, or lane ``lane`` of the sweep in it.
-
-    Raises:
-        BadInput: there is no run, no checkpoint, no such lane, or a lane is asked of a single run.
-        CheckpointMismatch: the checkpoint does not fit the saved configuration.
-    """
+def read_experiment(workdir: str | Path) -> tuple[ConfigDict, Experiment]:
+    """The configuration of the run or sweep in ``workdir``; raises :class:`BadInput` if there is none."""
     path = Path(workdir)
     if not (path / "config.json").is_file():
         raise BadInput(f"--workdir {path}: holds no run (no config.json)")
@@ -63,6 +58,18 @@ def load(workdir: str | Path, lane: int | None = None) -> FrozenRun:
         experiment = dataclasses.replace(
             experiment, run=dataclasses.replace(experiment.run, compilation_cache_dir="auto")
         )
+    return config, experiment
+
+
+def load(workdir: str | Path, lane: int | None = None) -> FrozenRun:
+    """The run in ``workdir``, or lane ``lane`` of the sweep in it.
+
+    Raises:
+        BadInput: there is no run, no checkpoint, no such lane, or a lane is asked of a single run.
+        CheckpointMismatch: the checkpoint does not fit the saved configuration.
+    """
+    path = Path(workdir)
+    config, experiment = read_experiment(path)
     game = game_of(experiment)
     hypers, params = experiment.hypers, experiment.env_params
     lanes = _read_lanes(path)

@@ -59,25 +59,6 @@ def test_a_lane_has_its_own_state_and_what_it_changes(workdirs):
     assert (second.seed, float(second.hypers.leakage_weight), float(second.params.noise_rate)) == (5, 0.5, 3.0)
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "message"),
-    [
-        ("run", ["--lane=0"], "holds a single run, which has no lanes"),
-        ("sweep", [], "--lane is needed"),
-        ("sweep", ["--lane=2"], "--lane=2 does not exist"),
-        ("run", ["--n_episodes=7"], "n_episodes"),
-        ("nowhere", [], "holds no run"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_code_2(name, arguments, message, workdirs, tmp_path, capsys):
-    workdir = workdirs.get(name, tmp_path / name)
-    assert command(f"--workdir={workdir}", f"--output={tmp_path / 'out'}", *arguments) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-    assert not (tmp_path / "out").exists()
-
-
 def test_a_workdir_without_a_checkpoint_or_with_foreign_lanes_is_bad_input(workdirs, tmp_path):
     (tmp_path / "config.json").write_text((workdirs["run"] / "config.json").read_text())
     with pytest.raises(BadInput, match="holds no checkpoint"):

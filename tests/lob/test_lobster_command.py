@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -6,6 +7,9 @@ import pytest
 from amarl_jax import cli, replay_lobster
 from amarl_jax.lob.lobster import Following
 from tests.lob.test_lobster import FIXTURE, STEM
+from tests.test_train import jax_settings
+
+__all__ = ["jax_settings"]
 
 MESSAGES = f"--messages={FIXTURE / f'{STEM}_message_10.csv'}"
 ORDERBOOK = f"--orderbook={FIXTURE / f'{STEM}_orderbook_10.csv'}"
@@ -36,7 +40,11 @@ def test_the_command_writes_a_report_and_a_figure(tmp_path, capsys):
     assert sum(report["curve"]["rows"]) == 3 * 199
     assert len(report["windows"][0]["agreeing_by_level"]) == 5
     assert (folder / "agreement.png").read_bytes().startswith(b"\x89PNG")
-    assert "share agreeing soon after seeding" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert re.match(
+        rf"amarl_jax [\d.]+ \| 8 x cpu \| matmul float32 \| compilation cache .+ \| output {folder}\n", printed
+    )
+    assert "share agreeing soon after seeding" in printed
     before = (folder / "agreement.json").read_bytes()
     assert invoke(MESSAGES, ORDERBOOK, f"--output={folder}") == 2
     assert "already holds a report" in capsys.readouterr().err
