@@ -6,39 +6,27 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-import jax
 import matplotlib.pyplot as plt
 import pytest
 
-from amarl_jax import sweep
 from amarl_jax.information import estimators
-from tests.test_train import jax_settings
-
-__all__ = ["jax_settings"]
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LARGEST = 300_000  # bytes
 
 
 @pytest.fixture(scope="module", autouse=True)
-def as_a_reader_has_it():
-    """One device, the smallest sizes, figures that are closed where they would be shown.
-
-    The checker of key reuse takes the transpose of a batch of keys in a sweep for a use: see tests/test_sweep.py.
-    """
+def smallest():
+    """The smallest sizes, and figures that are closed where they would be shown."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AMARL_NOTEBOOK_SIZE", "tiny")
-        patch.setattr(sweep, "devices_of", lambda run: tuple(jax.devices()[:1]))
         patch.setattr(plt, "show", lambda: plt.close("all"))
         patch.setattr(estimators, "REGISTRY", dict(estimators.REGISTRY))
         plt.switch_backend("Agg")
-        jax.config.update("jax_debug_key_reuse", False)
         yield
-        jax.config.update("jax_debug_key_reuse", True)
-        sweep._compile.cache_clear()  # other tests count how often it traces
 
 
 def code(path):
