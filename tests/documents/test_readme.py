@@ -33,7 +33,7 @@ BLOCKS = [Block(*(part or "" for part in match.groups())) for match in FENCED.fi
 PYTHON = [block for block in BLOCKS if block.language == "python"]
 COMMANDS = [
     (module, arguments.replace("\\\n", " "))
-    for module, arguments in re.findall(r"python -m (amarl_jax\.\w+)((?:[^`\n]|\\\n)*)", README)
+    for module, arguments in re.findall(r"python -m (amarl_jax\.\w+)((?:\\\n|[^`\n])*)", README)
 ]
 
 
@@ -50,13 +50,16 @@ def test_no_fenced_block_is_left_to_nobody():
     assert len(PYTHON) == 3
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=["instrument", "train", "sweep"])
-def test_a_python_block_runs_and_prints_what_stands_below_it(block, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("block", "n_lines"), zip(PYTHON, (0, 1, 10), strict=True), ids=["flow", "train", "sweep"])
+def test_a_python_block_runs_and_prints_what_stands_below_it(block, n_lines, tmp_path, monkeypatch, capsys):
+    """Or, below the log of a run, lines of three numbers and a fourth or its unit, as many as it has to."""
     load, measure = configuration.load, evaluate.evaluate
 
     def load_smaller(path, overrides=None):
-        load(path, overrides)  # the block's own must be right as well
-        return load("configs/fast_debug.py:tiny", {**(overrides or {}), **SMALLER})
+        with monkeypatch.context() as patch:
+            patch.setattr(configuration, "load", load)  # configurations load one another
+            load(path, overrides)  # the block's own must be right as well
+            return load("configs/fast_debug.py:tiny", {**(overrides or {}), **SMALLER})
 
     monkeypatch.setattr(configuration, "load", load_smaller)
     monkeypatch.setattr(evaluate, "evaluate", lambda workdir, n_episodes: measure(workdir, 96))
@@ -65,8 +68,8 @@ def test_a_python_block_runs_and_prints_what_stands_below_it(block, tmp_path, mo
     printed = capsys.readouterr().out
     if block.output:
         assert printed == block.output
-    else:
-        assert re.search(r"^(\S+ ){3}(\S+|nats)$", printed, re.MULTILINE), "its own line, after the command's"
+    number = r"-?\d[\d.e-]*"
+    assert len(re.findall(rf"^(?:{number} ){{3}}(?:{number}|nats)$", printed, re.MULTILINE)) == n_lines
 
 
 @pytest.mark.parametrize(("module", "arguments"), COMMANDS, ids=[module for module, _ in COMMANDS])
