@@ -1,4 +1,7 @@
-"""The whole loop, small: 50-step episodes and tiny networks, about two minutes on two cores."""
+"""The whole loop, small: 50-step episodes and tiny networks, about two minutes on two cores.
+
+``configs/fast_debug.py:tiny`` is as small as it goes: it shows that everything runs, and learns nothing.
+"""
 
 from pathlib import Path
 
@@ -8,15 +11,18 @@ from amarl_jax import config as amarl_config
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The debug experiment, in what differs from ``default.py``; it has no variants."""
-    if variant:
-        raise ValueError(f"unknown variant {variant!r}; this configuration has none")
+    """The debug experiment, in what differs from ``default.py``; variant ``tiny`` is smaller still."""
+    if variant not in ("", "tiny"):
+        raise ValueError(f"unknown variant {variant!r}; there is tiny")
     config = amarl_config.load(Path(__file__).with_name("default.py"))
     config.exp_name = "fast_debug"
     config.seed = 0
     shrink_market(config)
     shrink_networks(config.networks)
     shrink_training(config)
+    if variant == "tiny":
+        config.exp_name = "tiny"
+        shrink_to_nothing(config)
     return config
 
 
@@ -60,3 +66,32 @@ def shrink_training(config: ConfigDict) -> None:
     training.alternating.exec_phase_steps = 100  # steps per environment: two episodes
     training.alternating.mm_arb_phase_steps = 100  # steps per environment
     config.checkpoint_interval = 10  # updates
+
+
+def shrink_to_nothing(config: ConfigDict) -> None:
+    """Twelve steps, eight environments, eight units a layer, three updates."""
+    environment, agents, networks, training = config.environment, config.agents, config.networks, config.training
+    environment.max_steps_per_episode = 12  # T, steps
+    environment.book_capacity = 32  # N, orders per side
+    environment.n_price_levels = 3  # L, per side in the snapshot
+    environment.noise_trader_arrival_rate = 2.0  # orders per step
+    environment.max_noise_orders = 6  # M_max, orders per step
+    environment.initial_levels = 3  # of the opening book, per side
+    agents.market_maker.n_tape_events = 4  # tape events the maker sees
+    agents.execution.inventory_lots = 8  # Q, lots
+    for name in ("execution_actor", "mm_actor", "arb_actor", "shared_critic", "mine"):
+        networks[name].hidden_dims = (8,)  # units per layer
+    networks.shared_critic.head_hidden_dim = 8  # units
+    networks.predictor.hidden_dim = 4  # units
+    networks.belief_transformer.update({"d_model": 8, "d_ff": 8, "n_layers": 1, "max_seq_len": 8})
+    training.n_envs = 8  # E
+    training.n_epochs = 1  # PPO passes
+    training.n_mine_steps = 2  # per rollout
+    training.n_belief_steps = 1  # per rollout
+    training.replay_capacity = 16  # episodes
+    training.replay_batch = 8  # episodes
+    training.alternating.exec_phase_steps = 12  # steps per environment: one episode
+    training.alternating.mm_arb_phase_steps = 12  # steps per environment
+    training.total_timesteps = 3 * 2 * 12 * 8  # environment steps: three updates of two phases
+    config.eval_episodes = 64  # held-out episodes of the closing table
+    config.checkpoint_interval = 2  # updates

@@ -164,7 +164,7 @@ def test_no_setting_is_dead(name, default):
     assert SETTINGS[name].target in changed
 
 
-@pytest.mark.parametrize("name", ["default", "fast_debug", "lambda_sweep", "lambda_sweep:fast"])
+@pytest.mark.parametrize("name", ["default", "fast_debug", "fast_debug:tiny", "lambda_sweep", "lambda_sweep:fast"])
 def test_schema_and_configuration_have_the_same_names(name):
     assert set(configuration.flatten(configuration.load(name))) == set(SETTINGS)
 

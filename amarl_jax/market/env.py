@@ -98,27 +98,28 @@ class Market:
 
     @functools.cached_property
     def opening_book(self) -> lob.Book:
-        """The provider's ladder, one tick per level from mid, sizes in the stated order; a constant of the program."""
-        rows = [
-            (side, -side * level, lots)
-            for level in range(1, self.spec.initial_levels + 1)
-            for lots in self.spec.initial_sizes
-            for side in (1, -1)
-        ]
-        with jax.ensure_compile_time_eval():
-            side, price, lots = (jnp.array(column, jnp.int32) for column in zip(*rows, strict=True))
-            order = jnp.zeros_like(side)
-            messages = lob.Message(
-                kind=order + lob.MessageKind.LIMIT,
-                side=side,
-                price=price,
-                quantity=lots,
-                order_id=jnp.arange(len(rows), dtype=jnp.int32),
-                owner=order + Owner.PROVIDER,
-                expiry=order + lob.NEVER,
-            )
-            book, _ = lob.apply_all(lob.empty_book(self.book_spec), messages, self.book_spec)
-        return jax.tree.map(np.asarray, book)
+        """The provider's ladder, one tick per level from mid, sizes in the stated order; a constant of the program.
+
+        Orders are numbered as they arrive: for each size of each level a bid, then an ask. Host arithmetic, so that it
+        may be asked for in the middle of a trace.
+        """
+        sizes, capacity = self.spec.initial_sizes, self.spec.book_capacity
+        n_orders = self.spec.initial_levels * len(sizes)
+        lots = np.pad(np.tile(sizes, self.spec.initial_levels), (0, capacity - n_orders))
+        rank = np.arange(capacity)
+        rows = {
+            "key": np.where(rank < n_orders, 1 + rank // len(sizes), 0),
+            "cumulative": np.cumsum(lots),
+            "order_id": np.where(rank < n_orders, 2 * rank + np.array([[0], [1]]), 0),
+            "owner": np.where(rank < n_orders, Owner.PROVIDER, 0),
+            "expiry": np.where(rank < n_orders, lob.NEVER, 0),
+        }
+        blank = jax.eval_shape(lambda: lob.empty_book(self.book_spec))
+        return dataclasses.replace(
+            jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), blank),
+            **{name: np.broadcast_to(row, (2, capacity)).astype(np.int32) for name, row in rows.items()},
+            count=np.full(2, n_orders, np.int32),
+        )
 
     def reset(self, key: Array, params: EnvParams, z: Array) -> EnvState:
         """Open a market.

@@ -56,6 +56,23 @@ def test_opening_book_is_the_providers_ladder(market, params):
     assert set(np.asarray(state.book.owner)[np.asarray(live)]) == {int(Owner.PROVIDER)}
 
 
+def test_opening_book_is_what_the_engine_makes_of_those_orders(market):
+    rows = [(side, -side * level, lots) for level in (1, 2, 3) for lots in (5, 3) for side in (1, -1)]
+    side, price, quantity = (jnp.array(column, jnp.int32) for column in zip(*rows, strict=True))
+    same = jnp.zeros_like(side)
+    orders = lob.Message(
+        kind=same + lob.MessageKind.LIMIT,
+        side=side,
+        price=price,
+        quantity=quantity,
+        order_id=jnp.arange(len(rows), dtype=jnp.int32),
+        owner=same + Owner.PROVIDER,
+        expiry=same + lob.NEVER,
+    )
+    book, _ = lob.apply_all(lob.empty_book(market.book_spec), orders, market.book_spec)
+    chex.assert_trees_all_equal(market.opening_book, jax.tree.map(np.asarray, book))
+
+
 def test_the_maker_cancels_and_replaces_instead_of_piling_up(step, market, quiet):
     state, _ = _play(step, market, quiet, *[_actions()] * 4)
     own = lob.live(state.book) & (state.book.owner == Owner.MAKER)

@@ -1,0 +1,68 @@
+"""The notebooks, each at its smallest in this process, and what all of them must begin with."""
+
+import json
+import os
+import re
+import tempfile
+import tomllib
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+from amarl_jax.information import estimators
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LARGEST = 300_000  # bytes
+
+
+@pytest.fixture(scope="module", autouse=True)
+def smallest():
+    """The smallest sizes, and figures that are closed where they would be shown."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AMARL_NOTEBOOK_SIZE", "tiny")
+        patch.setattr(plt, "show", lambda: plt.close("all"))
+        patch.setattr(estimators, "REGISTRY", dict(estimators.REGISTRY))
+        plt.switch_backend("Agg")
+        yield
+
+
+def code(path):
+    return ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
+def test_there_are_six():
+    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_runs_from_top_to_bottom(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__"}
+    for i, cell in enumerate(code(path)):
+        exec(compile(cell, f"{path.name}, code cell {i}", "exec"), namespace)
+    assert namespace["TINY"] is True
+    assert plt.get_fignums() == [], "every figure is shown"
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_ready_for_colab_and_light(path):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    address = project["urls"]["Repository"]
+    notebook = json.loads(path.read_text())
+    assert (notebook["nbformat"], notebook["metadata"]["kernelspec"]["name"]) == (4, "python3")
+    heading = "".join(notebook["cells"][0]["source"])
+    place = f"{address.removeprefix('https://github.com/')}/blob/main/notebooks/{path.name}"
+    assert f"(https://colab.research.google.com/github/{place})" in heading
+    first = code(path)[0]
+    assert f'package = "git+{address}"' in first
+    assert first == code(NOTEBOOKS[0])[0], "the same beginning in all of them"
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert not re.search(r"/(root|home)/", path.read_text())
+    assert os.path.getsize(path) < LARGEST
