@@ -18,7 +18,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"learn"},
     {"settings", "consistency"},
     {"config", "untrusted"},
-    {"workdir", "machine", "preemption"},
+    {"workdir", "machine", "preemption", "hosts"},
     {"checkpoint", "runlog", "cli"},
     {"postmortem", "cost"},
     {"evaluation", "adapters"},

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from amarl_jax.learn.game import Game
@@ -52,12 +53,20 @@ class Layout:
         return NamedSharding(self.mesh, PartitionSpec(AXIS))
 
     def place(self, lanes: PyTree) -> PyTree:
-        """Put a tree with a leading axis of ``n_lanes`` on the devices, the last lane repeated as padding."""
+        """Put a tree with a leading axis of ``n_lanes`` on the devices, the last lane repeated as padding.
+
+        Of several processes every one gives the whole tree and places what its own devices hold.
+        """
         take = np.minimum(np.arange(self.n_padded), self.n_lanes - 1)
-        return jax.device_put(jax.tree.map(lambda leaf: leaf[take], lanes), self.sharding)
+        return jax.tree.map(lambda leaf: self._placed(leaf, take), lanes)
+
+    def _placed(self, leaf: Any, take: np.ndarray) -> Array:
+        rows = np.asarray(_raw(leaf))[take]
+        placed = jax.make_array_from_callback(rows.shape, self.sharding, lambda index: rows[index])
+        return jax.random.wrap_key_data(placed) if _is_key(leaf) else placed
 
     def take_back(self, lanes: PyTree) -> PyTree:
-        """The ``n_lanes`` lanes of a placed tree on the host, padding cut off; keys stay keys."""
+        """The ``n_lanes`` lanes of a placed tree on the host, on every host, padding cut off; keys stay keys."""
         return jax.tree.map(lambda leaf: _on_host(leaf, self.n_lanes), lanes)
 
 
@@ -121,5 +130,7 @@ def _raw(leaf: Any) -> Any:
 
 
 def _on_host(leaf: Any, n_lanes: int) -> Any:
-    host = np.asarray(_raw(leaf))[:n_lanes]
+    raw = _raw(leaf)
+    whole = raw if raw.is_fully_addressable else multihost_utils.process_allgather(raw, tiled=True)
+    host = np.asarray(whole)[:n_lanes]
     return jax.random.wrap_key_data(jnp.asarray(host)) if _is_key(leaf) else host
