@@ -84,7 +84,7 @@ def measure_lanes(
 def write_answer(
     run: Run, lanes: Sequence[Lane], rows: Sequence[dict[str, Any] | None], failures: Mapping[int, str]
 ) -> dict[str, Any]:
-    """Write ``lanes.csv``, ``sweep.json``, what the figure is drawn with and the figure; returns what ``sweep.json`` holds."""
+    """Write the table, ``sweep.json`` and the figure with what it is drawn from; returns what ``sweep.json`` holds."""
     folder = run.path
     lines = [lane_row(i, lane.penalty, lane.seed, rows[i], lane.arm) for i, lane in enumerate(lanes)]
     write_lanes(folder / "lanes.csv", lines)

@@ -7,7 +7,6 @@ from amarl_jax.theory.covert import best_leverage, leverage_at, linear_haste
 from amarl_jax.theory.gaussian_channel import Channel, accuracy, divergence, information
 from amarl_jax.theory.randomised import best_mixture
 
-
 QUIET_NATS = 0.05  # a loudest episode that says less has nothing to hide: no curve is calibrated to it
 LARGEST_LEVERAGE = 6.0  # I there is ln 2 to four digits, and no measurement tells it from more
 
