@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from amarl_jax.learn.game import Game
@@ -67,7 +66,10 @@ class Layout:
 
     def take_back(self, lanes: PyTree) -> PyTree:
         """The ``n_lanes`` lanes of a placed tree on the host, on every host, padding cut off; keys stay keys."""
-        return jax.tree.map(lambda leaf: _on_host(leaf, self.n_lanes), lanes)
+        raw = jax.tree.map(_raw, lanes)
+        if not self.sharding.is_fully_addressable:
+            raw = _everywhere(NamedSharding(self.mesh, PartitionSpec()))(raw)
+        return jax.tree.map(lambda leaf, like: _on_host(leaf, like, self.n_lanes), raw, lanes)
 
 
 def lay_out(n_lanes: int, devices: tuple[jax.Device, ...], at_most: int = 0) -> Layout:
@@ -129,8 +131,12 @@ def _raw(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
-def _on_host(leaf: Any, n_lanes: int) -> Any:
-    raw = _raw(leaf)
-    whole = raw if raw.is_fully_addressable else multihost_utils.process_allgather(raw, tiled=True)
-    host = np.asarray(whole)[:n_lanes]
-    return jax.random.wrap_key_data(jnp.asarray(host)) if _is_key(leaf) else host
+@functools.cache
+def _everywhere(replicated: NamedSharding) -> Callable[[PyTree], PyTree]:
+    """A whole tree to all devices of all processes at once; the only program here in which they talk."""
+    return jax.jit(lambda tree: tree, out_shardings=replicated)
+
+
+def _on_host(raw: Array, like: Any, n_lanes: int) -> Any:
+    host = np.asarray(raw)[:n_lanes]
+    return jax.random.wrap_key_data(jnp.asarray(host)) if _is_key(like) else host
