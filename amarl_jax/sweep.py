@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
@@ -115,7 +114,7 @@ def run_sweep(run: Run) -> Swept:
         state, failures = _train_lanes(run, checkpoints, program, state)
     _say(f"measuring {len(lanes) - len(failures)} lanes, {experiment.run.eval_episodes} fresh episodes each")
     rows = measure_lanes(lanes, failures, state, program.game, program.layout, experiment)
-    answer = {}
+    answer: dict[str, Any] = {}
     if hosts.is_chief():
         answer = write_answer(run, lanes, rows, failures)
         _print_closing(run, answer)
@@ -199,7 +198,7 @@ def _train_lanes(
     """One compiled update of all lanes at a time; between them log, save, look for a signal."""
     settings, total = run.experiment.run, run.experiment.n_updates
     steps, n_lanes = steps_per_update(run.experiment), len(program.lanes)
-    done = int(np.asarray(state.update)[0])
+    done = int(program.layout.take_back(state.update)[0])
     failures = _failures_on_record(run, done, program.game)
     shown = settings.verbose and hosts.is_chief()
     with StopRequest() as stop, _log_of(run, done) as log, Progress(total, steps * n_lanes, done, shown) as progress:

@@ -191,7 +191,11 @@ def test_two_processes_of_four_devices_equal_one_device_and_never_talk(finished,
         )
         for index in (0, 1)
     ]
-    said = [process.communicate(timeout=300)[0] for process in processes]
+    try:
+        said = [process.communicate(timeout=900)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
     game = configuration.game_of(configuration.resolve(finished.config))
     with Checkpointer(workdir / "checkpoints") as checkpoints:
