@@ -114,7 +114,7 @@ def test_all_lanes_are_one_program_traced_once(finished):
 
 def test_a_sweep_leaves_its_lanes_curves_table_answer_and_figure(finished):
     workdir = finished.swept.workdir
-    assert {path.name for path in workdir.iterdir()} == {
+    assert {path.name for path in workdir.iterdir()} - {"theory.json"} == {  # drawn where the loudest lanes leak
         "checkpoints",
         "config.json",
         "lanes.csv",
