@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint import checkpoint_managers as managers
 
+from amarl_jax import hosts
 from amarl_jax.errors import BadInput, CheckpointMismatch
 from amarl_jax.types import PyTree
 from amarl_jax.workdir import write_atomically
@@ -185,7 +186,9 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _without_keys(state: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state)
+    """Keys as plain data; one of several processes, which Orbax lets save no array of its own, gives NumPy arrays."""
+    plain = jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state)
+    return jax.tree.map(np.asarray, plain) if hosts.several() else plain
 
 
 def _abstract_leaf(leaf: Any) -> jax.ShapeDtypeStruct:

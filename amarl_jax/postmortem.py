@@ -50,7 +50,7 @@ def save(folder: Path, update: int, row: Mapping[str, float], state: TrainState)
     The state is an Orbax checkpoint: ``Checkpointer(folder / "state").restore(like)``.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     values = {name: x if math.isfinite(x) else repr(x) for name, x in row.items()}
     (folder / "metrics.json").write_text(json.dumps({"update": update, **values}, indent=1, allow_nan=False) + "\n")
     with Checkpointer(folder / "state") as checkpoints:

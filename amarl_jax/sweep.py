@@ -8,6 +8,8 @@ trained from scratch on them. Writes to DIR, beside config.json and checkpoints:
   lanes.csv        one row per lane: shortfall, completion, I, KL, accuracy, ..., with standard errors
   sweep.json       the same with provenance, lambda* by three definitions, shape and verdict of every arm
   transition.json  lambda* of the first arm, from which transition.png and .pdf are drawn
+  theory.json      what the covert game predicts, calibrated to I at the smallest penalty, where there is any
+  postmortem/      learner and metrics of the first lanes that diverged, lane_<i> each
 
 A lane that diverges is marked and named at the end; the others go on, and the exit code is 4. Lanes of one seed share
 their random keys across penalties. Any lane can be evaluated by itself: python -m amarl_jax.evaluate --lane=K.
@@ -18,21 +20,22 @@ their random keys across penalties. Any lane can be evaluated by itself: python 
   python -m amarl_jax.sweep --resume --workdir=runs/lambda_sweep
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from amarl_jax import cli, cost, machine, postmortem
+from amarl_jax import cli, cost, hosts, machine, postmortem
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.config import game_of, steps_per_update
 from amarl_jax.errors import LanesFailed, Preempted
@@ -47,7 +50,7 @@ from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.preemption import StopRequest
 from amarl_jax.runlog import Progress, RunLog, closing_table, read_metrics
-from amarl_jax.types import PyTree
+from amarl_jax.types import Array, PyTree
 from amarl_jax.workdir import Run, open_run
 
 _FLAGS = {  # flag: setting
@@ -66,7 +69,7 @@ class Swept:
     lanes: list[Lane]
     rows: list[dict[str, Any] | None]  # measures of each lane, held out; None where it failed
     failures: dict[int, str]  # lane to what was not finite, and when
-    answer: dict[str, Any]  # what sweep.json holds: lambda* and verdict by arm under "located"
+    answer: dict[str, Any]  # what sweep.json holds: lambda* and verdict by arm under "located"; of the chief process
     workdir: Path
 
 
@@ -104,17 +107,20 @@ def sweep(
 def run_sweep(run: Run) -> Swept:
     """Everything after the workdir has been opened. Lanes that diverge are in ``failures``: none of it raises."""
     experiment = run.experiment
-    print(f"{machine.prepare(experiment.run, run.n_devices)} | workdir {run.path}")
+    _say(f"{machine.prepare(experiment.run, run.n_devices)} | workdir {run.path}")
     lanes = lanes_of(experiment)
-    write_grid(run.path, lanes)
+    if hosts.is_chief():
+        write_grid(run.path, lanes)
     program = compile_lanes(run, lanes)
     with Checkpointer(run.checkpoints) as checkpoints:
         state = _first_state(run, checkpoints, program)
         state, failures = _train_lanes(run, checkpoints, program, state)
-    print(f"measuring {len(lanes) - len(failures)} lanes, {experiment.run.eval_episodes} fresh episodes each")
+    _say(f"measuring {len(lanes) - len(failures)} lanes, {experiment.run.eval_episodes} fresh episodes each")
     rows = measure_lanes(lanes, failures, state, program.game, program.layout, experiment)
-    answer = write_answer(run, lanes, rows, failures)
-    _print_closing(run, answer)
+    answer: dict[str, Any] = {}
+    if hosts.is_chief():
+        answer = write_answer(run, lanes, rows, failures)
+        _print_closing(run, answer)
     return Swept(lanes, rows, failures, answer, run.path)
 
 
@@ -129,11 +135,11 @@ def compile_lanes(run: Run, lanes: list[Lane]) -> Program:
     numbers = numbers_of(lanes, experiment)
     layout = lay_out(len(lanes), devices, experiment.sweep.lanes_at_once)
     compiled = _compile(game, layout)
-    fit = lanes_that_fit(compiled.memory_analysis(), layout)
+    fit = hosts.smallest(lanes_that_fit(compiled.memory_analysis(), layout))
     if fit < layout.at_once:
         layout = lay_out(len(lanes), devices, fit)
         compiled = _compile(game, layout)
-    print(
+    _say(
         f"{len(lanes)} lanes of {experiment.n_updates} updates: {layout.at_once} at once on each of "
         f"{len(layout.devices)} devices, {layout.rounds} rounds, {layout.n_padded - len(lanes)} lanes of padding"
     )
@@ -194,33 +200,65 @@ def _train_lanes(
     """One compiled update of all lanes at a time; between them log, save, look for a signal."""
     settings, total = run.experiment.run, run.experiment.n_updates
     steps, n_lanes = steps_per_update(run.experiment), len(program.lanes)
-    done = int(np.asarray(state.update)[0])
+    done = int(program.layout.take_back(state.update)[0])
     failures = _failures_on_record(run, done, program.game)
-    log = RunLog(_without_mirrors(run), done)
-    with StopRequest() as stop, log, Progress(total, steps * n_lanes, done, settings.verbose) as progress:
+    shown = settings.verbose and hosts.is_chief()
+    with StopRequest() as stop, _log_of(run, done) as log, Progress(total, steps * n_lanes, done, shown) as progress:
         while done < total:
             started = time.perf_counter()
             state, measured = program.advance(state, program.hypers, program.params)
+            known = set(failures)
             table = program.layout.take_back(measured)
             done += 1
             seconds = time.perf_counter() - started
             for i in range(n_lanes):
                 row = {name: float(values[i]) for name, values in table.items()}
-                log.write(done, {"lane": i, "env_steps": done * steps, "wall_seconds": seconds, **row})
+                if log is not None:
+                    log.write(done, {"lane": i, "env_steps": done * steps, "wall_seconds": seconds, **row})
                 _note_failure(failures, i, done, row, program.game)
+            _save_postmortems(run, failures.keys() - known, done, table, state, program.layout)
             if done % settings.log_interval == 0 or done == total:
                 progress.advance(done, {"lanes learning": n_lanes - len(failures)})
-            if done % settings.checkpoint_interval == 0 or done == total or stop.requested:
+            stopping = hosts.any_of(stop.requested)
+            if done % settings.checkpoint_interval == 0 or done == total or stopping:
                 checkpoints.save(done, program.layout.take_back(state))
-            if stop.requested and done < total:
+            if stopping and done < total:
                 raise Preempted(f"stopped at update {done} of {total}; continue with --resume --workdir={run.path}")
     return state, failures
 
 
-def _without_mirrors(run: Run) -> Run:
-    """The run with no TensorBoard and no W&B, which know one value per update and name."""
+def _say(line: str) -> None:
+    """Print, once however many processes there are."""
+    if hosts.is_chief():
+        print(line, flush=True)
+
+
+def _log_of(run: Run, done: int) -> contextlib.AbstractContextManager[RunLog | None]:
+    """Learning curves; none in a process that is not the chief. TensorBoard and W&B know one value per update and name.
+
+    So they get nothing of a sweep.
+    """
+    if not hosts.is_chief():
+        return contextlib.nullcontext()
     settings = dataclasses.replace(run.experiment.run, use_tensorboard=False, use_wandb=False)
-    return dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, run=settings))
+    bare = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, run=settings))
+    return RunLog(bare, done)
+
+
+def _save_postmortems(
+    run: Run, lanes: AbstractSet[int], update: int, table: dict[str, Array], state: TrainState, layout: Layout
+) -> None:
+    """Metrics and learner of lanes that have just failed, of the first few: ``postmortem/lane_<i>``.
+
+    One of several processes cannot save a learner by itself: then the curves are all that is kept.
+    """
+    if hosts.several() or not lanes:
+        return
+    learners = layout.take_back(state)
+    for i in sorted(lanes)[:_NAMED]:
+        row = {name: float(values[i]) for name, values in table.items()}
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], learners)
+        postmortem.save(run.path / "postmortem" / f"lane_{i}", update, row, one)
 
 
 def _note_failure(failures: dict[int, str], lane: int, update: int, row: dict[str, float], game: Game) -> None:
@@ -269,14 +307,29 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     )
     flags.DEFINE_float("lambda_max", None, "Largest penalty, reward units per nat.", flag_values=values)
     flags.DEFINE_integer("n_lambdas", None, "Number of penalties.", flag_values=values)
+    flags.DEFINE_boolean(
+        "distributed", False, "One of several processes, on one host or many: docs/cluster.md.", values
+    )
     flags.DEFINE_integer("seeds", None, "Number of seeds at each penalty.", flag_values=values)
     flags.DEFINE_integer("n_devices", None, "Devices to spread the lanes over; default all.", flag_values=values)
+
+
+def _open(values: flags.FlagValues, grid: dict[str, Any]) -> Run:
+    """The run; of several processes the chief opens the workdir and the others read what it holds."""
+    if values.distributed:
+        hosts.join()
+    if hosts.is_chief():
+        run = cli.open_from_flags(values, grid, values.n_devices)
+    hosts.wait("workdir opened")
+    if not hosts.is_chief():
+        run = dataclasses.replace(open_run(values.config, values.workdir, resume=True), resume=values.resume)
+    return run
 
 
 def main(values: flags.FlagValues) -> None:
     """Open the sweep that the flags ask for, run it, and fail if a lane did."""
     grid = {setting: values[flag].value for flag, setting in _FLAGS.items() if values[flag].value is not None}
-    run = cli.open_from_flags(values, grid, values.n_devices)
+    run = _open(values, grid)
     if values.dry_run:
         print(machine.prepare(run.experiment.run, run.n_devices))
         print(f"{len(lanes_of(run.experiment))} lanes; what follows is one of them")

@@ -18,7 +18,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"learn"},
     {"settings", "consistency"},
     {"config", "untrusted"},
-    {"machine", "preemption"},
+    {"machine", "preemption", "hosts"},
     {"workdir"},
     {"checkpoint", "runlog", "cli"},
     {"postmortem", "cost"},

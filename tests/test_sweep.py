@@ -3,10 +3,15 @@
 import contextlib
 import csv
 import dataclasses
+import functools
 import io
 import json
 import math
+import os
 import re
+import socket
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -19,14 +24,16 @@ from amarl_jax import cli, evaluate, sweep, train
 from amarl_jax import config as configuration
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.errors import ConfigError
-from amarl_jax.evaluation import runs
+from amarl_jax.evaluation import metrics, runs
 from amarl_jax.evaluation.grid import keys_of, lanes_of, numbers_of
 from amarl_jax.evaluation.lanes import read_lanes
+from amarl_jax.information.crossfit import DetectorSpec
+from amarl_jax.information.detector import detect
 from amarl_jax.learn import lanes as lanes_module
 from amarl_jax.learn.lanes import Layout, begin_lanes, lay_out
 from amarl_jax.learn.program import advance, begin
 from amarl_jax.runlog import read_metrics
-from tests.test_train import NARROW, OVERRIDES, STEPS_PER_UPDATE, jax_settings, numbers, terminate_after, tree
+from tests.test_train import NARROW, OVERRIDES, ROOT, STEPS_PER_UPDATE, jax_settings, numbers, terminate_after, tree
 
 __all__ = ["jax_settings"]
 
@@ -55,20 +62,23 @@ class Finished(NamedTuple):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_device():
-    """Rounds of lanes on one of the eight devices; the test of sharding takes them all.
-
-    The checker of key reuse takes the transpose of a batch of keys, which a vmapped scan over keys makes, for a use.
-    The program of one lane passes it, in the tests of training.
-    """
+    """Rounds of lanes on one of the eight devices; the test of sharding takes them all."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep, "devices_of", lambda run: tuple(jax.devices()[:1]))
-        jax.config.update("jax_debug_key_reuse", False)
         yield
-        jax.config.update("jax_debug_key_reuse", True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_detectors():
+    """What a detector finds is tested elsewhere; here it is trained three times for every lane."""
+    small = DetectorSpec(hidden=(4,), n_folds=2, n_steps=4, n_checks=2, ridges=(0.1,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "detect", functools.partial(detect, spec=small))
+        yield
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, jax_settings, one_device):
+def finished(tmp_path_factory, jax_settings, one_device, small_detectors):
     """Ten lanes, two updates. Whatever else runs here reuses its compiled program."""
     values = {name: (8,) if value == NARROW else value for name, value in (OVERRIDES | GRID).items()}
     config = configuration.load("configs/fast_debug.py", values)
@@ -104,7 +114,7 @@ def test_all_lanes_are_one_program_traced_once(finished):
 
 def test_a_sweep_leaves_its_lanes_curves_table_answer_and_figure(finished):
     workdir = finished.swept.workdir
-    assert {path.name for path in workdir.iterdir()} == {
+    assert {path.name for path in workdir.iterdir()} - {"theory.json"} == {  # drawn where the loudest lanes leak
         "checkpoints",
         "config.json",
         "lanes.csv",
@@ -127,7 +137,7 @@ def test_a_sweep_leaves_its_lanes_curves_table_answer_and_figure(finished):
     assert {"command", "config", "commit"} <= document["provenance"].keys()
 
 
-def test_a_lane_is_the_single_run_with_its_seed_and_lambda(finished):
+def test_a_lane_is_the_single_run_with_its_seed_and_lambda(finished, after_one_update):
     """After one update what was played is equal; what was learned from it differs by rounding alone."""
     experiment = configuration.resolve(finished.config)
     game, lane = configuration.game_of(experiment), finished.swept.lanes[LOUD]
@@ -139,30 +149,62 @@ def test_a_lane_is_the_single_run_with_its_seed_and_lambda(finished):
     for name in ("shortfall", "completion", "reward"):
         expected = float(measured[f"phase_a/execution/{name}"][0])
         assert row[f"phase_a/execution/{name}"] == pytest.approx(expected, abs=1e-5)
-    lanes = one_update(finished, lay_out(N_LANES, tuple(jax.devices()[:1]), 4))[0]
-    ours = jax.tree.map(lambda x: x[LOUD], lanes)
+    ours = jax.tree.map(lambda x: x[LOUD], after_one_update)
     chex.assert_trees_all_equal(ours.replay.storage.tape, single.replay.storage.tape)
     for network, other in ((ours.agents, single.agents), (ours.critic, single.critic), (ours.belief, single.belief)):
         chex.assert_trees_all_close(network, other, atol=1e-5, rtol=0)
 
 
-def one_update(finished, layout):
-    """States, without padding, and the compiled text of their update."""
+@pytest.fixture(scope="module")
+def after_one_update(finished):
+    """Learners of all lanes, by the program of the finished sweep."""
     experiment = configuration.resolve(finished.config)
     game, lanes = configuration.game_of(experiment), lanes_of(experiment)
+    layout = lay_out(N_LANES, tuple(jax.devices()[:1]), 4)
     hypers, params = (layout.place(bag) for bag in numbers_of(lanes, experiment))
     state = begin_lanes(layout.place(keys_of(lanes)[0]), hypers, params, game=game, layout=layout)
-    compiled = sweep._compile(game, layout)
-    state, measured = compiled(state, hypers, params)
-    return layout.take_back(state), layout.take_back(measured), compiled.as_text()
+    return layout.take_back(sweep._compile(game, layout)(state, hypers, params)[0])
 
 
-def test_lanes_on_eight_devices_equal_those_on_one_and_never_talk(finished):
-    one = one_update(finished, lay_out(N_LANES, tuple(jax.devices()[:1]), 4))
-    eight = one_update(finished, lay_out(N_LANES, tuple(jax.devices()), 4))
-    chex.assert_trees_all_equal(eight[0].replay.storage.tape, one[0].replay.storage.tape)
-    chex.assert_trees_all_close(eight[0].agents, one[0].agents, atol=1e-5, rtol=0)
-    assert not COLLECTIVES.search(eight[2])
+def free_port():
+    with socket.socket() as one:
+        one.bind(("localhost", 0))
+        return one.getsockname()[1]
+
+
+def test_two_processes_of_four_devices_equal_one_device_and_never_talk(finished, after_one_update, tmp_path):
+    """After one update, read from the checkpoint they wrote together; in a process group of its own.
+
+    Two lanes on every device there, rounds of four lanes on one device here.
+    """
+    workdir, port = tmp_path / "grid", free_port()
+    flags = flags_of(OVERRIDES | GRID | {"training.total_timesteps": STEPS_PER_UPDATE})
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.two_processes", str(workdir), str(port), str(index), *flags],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index in (0, 1)
+    ]
+    try:
+        said = [process.communicate(timeout=900)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
+    game = configuration.game_of(configuration.resolve(finished.config))
+    with Checkpointer(workdir / "checkpoints") as checkpoints:
+        together = checkpoints.restore(sweep._shapes(N_LANES, sweep._one_learner(game)))
+    chex.assert_trees_all_equal(together.replay.storage.tape, after_one_update.replay.storage.tape)
+    chex.assert_trees_all_close(together.agents, after_one_update.agents, atol=1e-5, rtol=0)
+    assert not COLLECTIVES.search((workdir / "program.txt").read_text())
+    assert "10 lanes of 1 updates: 2 at once on each of 8 devices" in said[0]
+    assert [row["lane"] for row in read_metrics(workdir / "metrics.jsonl")] == list(range(N_LANES)), "one chief"
 
 
 @pytest.mark.parametrize(
@@ -219,6 +261,11 @@ def test_a_lane_that_diverges_is_confined_marked_and_named(finished, tmp_path, m
     assert [row for row in rows if row["lane"] != LOUD] == [row for row in expected if row["lane"] != LOUD]
     with Checkpointer(workdir / "checkpoints") as checkpoints:
         assert checkpoints.latest_step() == N_UPDATES
+    kept = workdir / "postmortem" / f"lane_{LOUD}"
+    assert {path.name for path in kept.parent.iterdir()} == {kept.name}
+    assert json.loads((kept / "metrics.json").read_text())["update"] == 1
+    with Checkpointer(kept / "state") as checkpoints:
+        assert checkpoints.all_steps() == [1]
 
 
 def test_a_sweep_stopped_by_a_signal_and_resumed_equals_one_that_was_not(finished, tmp_path, monkeypatch, capsys):

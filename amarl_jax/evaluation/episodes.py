@@ -105,11 +105,12 @@ def fresh_episodes(
     ``read`` takes a batch of episodes [E, T] to arrays whose leading axes are joined over batches.
     """
 
-    def play(key_batch: Array) -> PyTree:
-        key_labels, key_episodes = jax.random.split(key_batch)
+    def play(raw_key: Array) -> PyTree:
+        key_labels, key_episodes = jax.random.split(jax.random.wrap_key_data(raw_key))
         z = stratified_labels(key_labels, batch, params.informed_probability)
         keys = jax.random.split(key_episodes, batch)
         return read(rollouts(keys, market, players, belief, z, params))
 
-    rows = jax.lax.map(play, jax.random.split(key, -(-n_episodes // batch)))
+    raw_keys = jax.random.key_data(jax.random.split(key, -(-n_episodes // batch)))
+    rows = jax.lax.map(play, raw_keys)  # a vmapped loop over keys counts as their first use
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)

@@ -27,6 +27,7 @@ from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.lanes import Layout, over_lanes
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
+from amarl_jax.theory.curves import calibrated_curves
 from amarl_jax.types import Array
 from amarl_jax.workdir import Run, write_atomically
 
@@ -83,7 +84,7 @@ def measure_lanes(
 def write_answer(
     run: Run, lanes: Sequence[Lane], rows: Sequence[dict[str, Any] | None], failures: Mapping[int, str]
 ) -> dict[str, Any]:
-    """Write ``lanes.csv``, ``sweep.json``, ``transition.json`` and the figure; returns what ``sweep.json`` holds."""
+    """Write the table, ``sweep.json`` and the figure with what it is drawn from; returns what ``sweep.json`` holds."""
     folder = run.path
     lines = [lane_row(i, lane.penalty, lane.seed, rows[i], lane.arm) for i, lane in enumerate(lanes)]
     write_lanes(folder / "lanes.csv", lines)
@@ -116,8 +117,24 @@ def write_answer(
     if "lambda_half" in first:
         drawn_with = folder / "transition.json"
         _write(drawn_with, _strict(first))
-    draw_transition(folder / "lanes.csv", folder / "transition", drawn_with)
+    predicted = _predict(table, run.experiment)
+    if predicted is not None:
+        _write(folder / "theory.json", _strict(predicted))
+    draw_transition(
+        folder / "lanes.csv",
+        folder / "transition",
+        drawn_with,
+        None if predicted is None else folder / "theory.json",
+    )
     return document
+
+
+def _predict(table: LaneTable, experiment: Experiment) -> dict[str, Any] | None:
+    """Both theories at the penalties of the first arm, calibrated to what its least penalised lanes leak."""
+    penalty, values = table.grid("information_nats")
+    if len(penalty) < FEWEST_PENALTIES or not len(values):
+        return None
+    return calibrated_curves(penalty.tolist(), float(values[:, 0].mean()), experiment.env_params.informed_probability)
 
 
 def locate_arm(table: LaneTable, arm: str, experiment: Experiment) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def draw_transition(
     axes[0, 0].axhline(np.log(2.0), color="0.6", linewidth=0.8)
     axes[0, 2].axhline(0.5, color="0.6", linewidth=0.8)
     _label_penalty(axes, table)
-    _draw_key(axes.flat[-1], axes[0, 0], found)
+    _draw_key(axes.flat[-1], axes[0, 0], found, predicted)
     return save(figure, path)
 
 
@@ -131,15 +131,20 @@ def _label_penalty(axes: np.ndarray, table: LaneTable) -> None:
         axis.set_xlabel("lambda, reward units per nat")
 
 
-def _draw_key(key: Axes, legend_of: Axes, found: Mapping[str, Any] | None) -> None:
-    """The last panel: the legend, and what was found in words."""
+def _draw_key(key: Axes, legend_of: Axes, found: Mapping[str, Any] | None, predicted: Mapping[str, Any] | None) -> None:
+    """The last panel: the legend, what was found in words, what the theory assumes."""
     key.axis("off")
     key.legend(*legend_of.get_legend_handles_labels(), loc="upper left", fontsize="small", frameon=False)
-    if found is None:
-        return
-    lines = [f"{label}: {_text(found[name])}" for name, (label, _) in DEFINITIONS.items()]
-    lines += [f"width (asinh axis): {_text(found['width'])}", f"shape: {found['kind']}"]
-    lines += [f"verdict: {found['verdict']}"] if "verdict" in found else []
+    lines = []
+    if found is not None:
+        lines = [f"{label}: {_text(found[name])}" for name, (label, _) in DEFINITIONS.items()]
+        lines += [f"width (asinh axis): {_text(found['width'])}", f"shape: {found['kind']}"]
+        lines += [f"verdict: {found['verdict']}"] if "verdict" in found else []
+    if predicted is not None and "calibrated_to_nats" in predicted:
+        lines.append(
+            f"theory: Gaussian channel, side known, haste worth 1 unit in proportion to d, d from the "
+            f"{predicted['calibrated_to_nats']:.2f} nats at the smallest lambda"
+        )
     lines = [part for line in lines for part in textwrap.wrap(line, 52)]
     key.text(0.02, 0.02, "\n".join(lines), fontsize="small", va="bottom", transform=key.transAxes)
 

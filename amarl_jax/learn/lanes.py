@@ -52,13 +52,24 @@ class Layout:
         return NamedSharding(self.mesh, PartitionSpec(AXIS))
 
     def place(self, lanes: PyTree) -> PyTree:
-        """Put a tree with a leading axis of ``n_lanes`` on the devices, the last lane repeated as padding."""
+        """Put a tree with a leading axis of ``n_lanes`` on the devices, the last lane repeated as padding.
+
+        Of several processes every one gives the whole tree and places what its own devices hold.
+        """
         take = np.minimum(np.arange(self.n_padded), self.n_lanes - 1)
-        return jax.device_put(jax.tree.map(lambda leaf: leaf[take], lanes), self.sharding)
+        return jax.tree.map(lambda leaf: self._placed(leaf, take), lanes)
+
+    def _placed(self, leaf: Any, take: np.ndarray) -> Array:
+        rows = np.asarray(_raw(leaf))[take]
+        placed = jax.make_array_from_callback(rows.shape, self.sharding, lambda index: rows[index])
+        return jax.random.wrap_key_data(placed) if _is_key(leaf) else placed
 
     def take_back(self, lanes: PyTree) -> PyTree:
-        """The ``n_lanes`` lanes of a placed tree on the host, padding cut off; keys stay keys."""
-        return jax.tree.map(lambda leaf: _on_host(leaf, self.n_lanes), lanes)
+        """The ``n_lanes`` lanes of a placed tree on the host, on every host, padding cut off; keys stay keys."""
+        raw = jax.tree.map(_raw, lanes)
+        if not self.sharding.is_fully_addressable:
+            raw = _everywhere(NamedSharding(self.mesh, PartitionSpec()))(raw)
+        return jax.tree.map(lambda leaf, like: _on_host(leaf, like, self.n_lanes), raw, lanes)
 
 
 def lay_out(n_lanes: int, devices: tuple[jax.Device, ...], at_most: int = 0) -> Layout:
@@ -120,6 +131,12 @@ def _raw(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
-def _on_host(leaf: Any, n_lanes: int) -> Any:
-    host = np.asarray(_raw(leaf))[:n_lanes]
-    return jax.random.wrap_key_data(jnp.asarray(host)) if _is_key(leaf) else host
+@functools.cache
+def _everywhere(replicated: NamedSharding) -> Callable[[PyTree], PyTree]:
+    """A whole tree to all devices of all processes at once; the only program here in which they talk."""
+    return jax.jit(lambda tree: tree, out_shardings=replicated)
+
+
+def _on_host(raw: Array, like: Any, n_lanes: int) -> Any:
+    host = np.asarray(raw)[:n_lanes]
+    return jax.random.wrap_key_data(jnp.asarray(host)) if _is_key(like) else host

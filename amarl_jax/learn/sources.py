@@ -123,7 +123,8 @@ def fit_belief(
 
     def step(carry: tuple, inputs: tuple[Array, Array]) -> tuple[tuple, tuple[Array, Array]]:
         belief, memory = carry
-        key_step, at = inputs
+        raw_key, at = inputs
+        key_step = jax.random.wrap_key_data(raw_key)
         drawn = replay.sample(key_step, memory, game.learn.replay_batch, hypers.replay_alpha, hypers.replay_beta)
         new = jax.tree.map(lambda x: x[at], fresh)
         episodes = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), new, drawn.items)
@@ -133,7 +134,7 @@ def fit_belief(
         memory = replay.update_priorities(memory, drawn.indices, priorities)
         return (descend(belief, gradient, learning_rate, hypers), memory), (losses[:share], at)
 
-    keys = jax.random.split(key, n_steps)
+    keys = jax.random.key_data(jax.random.split(key, n_steps))  # a vmapped loop over keys counts as their first use
     (belief, memory), (losses, order) = jax.lax.scan(step, (state.belief, state.replay), (keys, rows))
     priorities = jnp.zeros(n_envs).at[order.reshape(-1)].set(losses.reshape(-1))
     kept = min(n_envs, game.learn.replay_capacity)

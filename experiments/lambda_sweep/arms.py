@@ -13,9 +13,9 @@ BASES = {
     "cpu": "configs/lambda_sweep.py:fast",
     "full": "configs/lambda_sweep.py",
 }
-N_UPDATES = {"tiny": 2, "cpu": 24, "full": 60}
+N_UPDATES = {"tiny": 2, "cpu": 60, "full": 60}
 EVAL_EPISODES = {"tiny": 256, "cpu": 1024, "full": 4096}
-MAIN_GRID = {"tiny": (5, 1), "cpu": (12, 2), "full": (14, 2)}  # penalties, points per octave
+MAIN_GRID = {"tiny": (5, 1), "cpu": (8, 1), "full": (14, 2)}  # penalties, points per octave
 ARM_GRID = {"tiny": (5, 1), "cpu": (5, 1), "full": (7, 1)}  # a part of the main sweep's
 N_SEEDS = {"tiny": 1, "cpu": 4, "full": 8}  # of most arms
 MORE_SEEDS = {"tiny": 1, "cpu": 8, "full": 8}  # where intervals decide
@@ -76,13 +76,14 @@ ARMS: dict[str, Arm] = {
 }
 
 
-def config_of(name: str, size: str, n_updates: int | None = None) -> ConfigDict:
+def config_of(name: str, size: str, n_updates: int | None = None, n_seeds: int | None = None) -> ConfigDict:
     """The configuration of one arm.
 
     Args:
         name: of the arm.
         size: "cpu", the debug market and networks; "full"; or "tiny", to see that it runs.
         n_updates: of every lane; None is the size's own number.
+        n_seeds: at each penalty, likewise.
     """
     arm, base = ARMS[name], configuration.load(BASES[size])
     n_updates = n_updates or N_UPDATES[size]
@@ -92,7 +93,7 @@ def config_of(name: str, size: str, n_updates: int | None = None) -> ConfigDict:
         "eval_episodes": EVAL_EPISODES[size],
         "sweep.n_lambdas": n_lambdas,
         "sweep.points_per_octave": per_octave,
-        "sweep.n_seeds": (MORE_SEEDS if arm.more_seeds else N_SEEDS)[size],
+        "sweep.n_seeds": n_seeds or (MORE_SEEDS if arm.more_seeds else N_SEEDS)[size],
         "logging.verbose": True,
         **arm.changes,
         **_noise(arm, base),

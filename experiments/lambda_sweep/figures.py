@@ -21,8 +21,8 @@ PANELS = {  # title: arms
     ),
     "first policies, day": ("main", "loud", "quiet", "long_day"),
     "who else is there": ("main", "forced", "no_arbitrageur", "belief_frozen"),
-    "noise, same parent order": ("noise_quarter", "main", "noise_x4", "noise_x16"),
-    "noise, order as its root": ("noise_quarter_scaled", "main", "noise_x4_scaled", "noise_x16_scaled"),
+    "noise, same parent order": ("main", "noise_quarter", "noise_x4", "noise_x16"),
+    "noise, order as its root": ("main", "noise_quarter_scaled", "noise_x4_scaled", "noise_x16_scaled"),
 }
 TICKS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 LN2 = float(np.log(2.0))
@@ -37,7 +37,7 @@ def draw_arms(arms: dict[str, Measured], path: Path) -> None:
         for name, (colour, style) in zip(shown, _styles(len(shown)), strict=True):
             draw_curve(axis, arms[name], "information_nats", colour, style, name.replace("_", " "))
         axis.axhline(LN2, color="0.6", linewidth=0.8)
-        axis.set(title=title, ylabel="I(z; F), nats")
+        axis.set(title=title, ylabel="I(z; F), nats", ylim=(-0.03, 0.72))
         label_penalty(axis)
         axis.legend(fontsize="x-small")
     _draw_hidden(axes[5], arms)
@@ -58,6 +58,7 @@ def label_penalty(axis: Axes) -> None:
     axis.set_xscale("asinh", linear_width=SCALE)
     axis.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     axis.minorticks_off()
+    axis.set_xlim(-0.02, 4.4)
     axis.set_xlabel("lambda, reward units per nat")
     axis.grid(alpha=0.3)
 
@@ -76,6 +77,7 @@ def _draw_hidden(axis: Axes, arms: dict[str, Measured]) -> None:
     for (label, names), (colour, style) in zip(groups.items(), STYLES, strict=False):
         points = [(arms[name].n_noise, hidden_lots(arms[name])) for name in names if name in arms]
         points = [(n, lots) for n, lots in points if lots.n > 1 and lots.value > 0]
+        points.sort(key=lambda point: point[0])
         if points:
             x, y = np.array([n for n, _ in points]), np.array([lots.value for _, lots in points])
             axis.errorbar(x, y, [lots.half for _, lots in points], fmt=style, color=colour, label=label, capsize=2)

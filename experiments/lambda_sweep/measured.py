@@ -13,6 +13,7 @@ from amarl_jax.evaluation.branches import bimodality, hysteresis
 from amarl_jax.evaluation.lanes import OK, LaneTable, read_lanes
 from amarl_jax.evaluation.transition import FEWEST_SEEDS, upper_limit
 from amarl_jax.evaluation.verdict import Verdict, judge
+from amarl_jax.theory.covert import leverage, signed_order_deviation
 
 HIDDEN_NATS = 0.05  # a lane below it counts as hidden where the square-root law is looked for
 HIGH_CORRELATION = 0.6  # of spread and belief, which the reference expects where lambda is small
@@ -89,8 +90,8 @@ class Measured:
     def leverage(self) -> float:
         """``Q / (sigma sqrt(N))``: parent order over the deviation of the noise's signed volume in an episode."""
         environment = self.config["environment"]
-        sigma = math.hypot(environment["noise_order_size_mean"], environment["noise_order_size_std"])
-        return self.config["agents"]["execution"]["inventory_lots"] / (sigma * math.sqrt(self.n_noise))
+        sigma = signed_order_deviation(environment["noise_order_size_mean"], environment["noise_order_size_std"])
+        return leverage(self.config["agents"]["execution"]["inventory_lots"], sigma, self.n_noise)
 
     @property
     def n_noise(self) -> float:

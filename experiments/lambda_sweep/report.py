@@ -164,7 +164,7 @@ def square_root_law(arms: dict[str, Measured]) -> list[str]:
         "| arm | N | Q | Q / (sigma sqrt(N)) | hidden lots (I < 0.05) | mean gap of I to main, nats |",
         "|---" * 6 + "|",
     ]
-    for arm in dict.fromkeys([*fixed, *scaled]):
+    for arm in {arm.name: arm for arm in [*fixed, *scaled]}.values():
         gap = "-" if arm.name == "main" else str(distance(arms["main"], arm))
         order = arm.config["agents"]["execution"]["inventory_lots"]
         lines.append(f"| {arm.name} | {arm.n_noise:g} | {order} | {arm.leverage:.3f} | {hidden_lots(arm)} | {gap} |")

@@ -49,10 +49,10 @@ CURVES = (  # metrics kept of every update, of the last phase it plays
 )
 
 
-def run_arm(name: str, size: str, workdir: Path, n_updates: int | None) -> int:
+def run_arm(name: str, size: str, workdir: Path, n_updates: int | None, n_seeds: int | None) -> int:
     """Train and measure one arm, keep its small files; returns how many lanes failed."""
     started, cpu = time.time(), time.process_time()
-    config = config_of(name, size, n_updates)
+    config = config_of(name, size, n_updates, n_seeds)
     resume = (workdir / "config.json").exists()
     print(f"== {name}: {ARMS[name].why}", flush=True)
     swept = sweep.sweep(config, workdir, resume=resume)
@@ -104,8 +104,10 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["main"])
     parser.add_argument("--workdir", type=Path, default=Path("runs/lambda_sweep"), help="holds <size>/<arm>")
     parser.add_argument("--n_updates", type=int, default=None, help="of every lane; default by size")
+    parser.add_argument("--n_seeds", type=int, default=None, help="at each penalty; default by size and arm")
     args = parser.parse_args()
-    failed = sum(run_arm(name, args.size, args.workdir / args.size / name, args.n_updates) for name in args.arms)
+    folder, asked = args.workdir / args.size, (args.n_updates, args.n_seeds)
+    failed = sum(run_arm(name, args.size, folder / name, *asked) for name in args.arms)
     if failed:
         print(f"{failed} lanes diverged: marked in lanes.csv, named in sweep.json", file=sys.stderr)
         sys.exit(4)

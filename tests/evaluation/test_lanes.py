@@ -12,7 +12,7 @@ from amarl_jax.evaluation.plane_figure import _lower_envelope
 from amarl_jax.evaluation.transition import locate
 from amarl_jax.evaluation.transition_figure import draw_transition, mean_interval
 from amarl_jax.evaluation.verdict import as_json
-from amarl_jax.theory.curves import theory_curves
+from amarl_jax.theory.curves import LARGEST_LEVERAGE, calibrated_curves, theory_curves
 from tests.evaluation.curves import PENALTY, noisy, truth
 
 
@@ -75,6 +75,17 @@ def test_theory_as_numbers_is_the_designs():
     np.testing.assert_allclose(curves["deterministic"]["information_nats"][1:], [0.63, 0.04, 0.01], atol=0.006)
     assert curves["deterministic"]["haste"][0] == pytest.approx(1.0)
     assert curves["deterministic"]["accuracy"][0] == pytest.approx(0.5 * (1 + math.erf(2 / math.sqrt(2))))
+
+
+def test_theory_is_calibrated_to_what_the_loudest_leak():
+    """At lambda = 0 it leaks what was measured, up to the root's tolerance; who leaks nothing gets no curve."""
+    curves = calibrated_curves([0.0, 1.8], 0.5)
+    for trader in ("deterministic", "randomised"):
+        assert curves[trader]["information_nats"][0] == pytest.approx(0.5, abs=1e-6)
+        assert curves[trader]["information_nats"][1] < 0.4
+    assert curves["calibrated_to_nats"] == 0.5
+    assert calibrated_curves([0.0], 0.693)["max_leverage"] == LARGEST_LEVERAGE
+    assert calibrated_curves([0.0, 1.0], 0.04) is None
 
 
 def test_the_interval_over_seeds_is_students():

@@ -1,0 +1,44 @@
+"""Several processes that compute as one (``jax.distributed``): who writes files, and what all must agree on.
+
+Every process runs the same program on its own devices and sees the same folder. Alone, each of these is trivial.
+"""
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+
+def join() -> None:
+    """Find the other processes: from Slurm, from another launcher that JAX knows, or from JAX's own variables."""
+    jax.distributed.initialize()
+
+
+def several() -> bool:
+    """Whether there are other processes."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def is_chief() -> bool:
+    """Whether this process writes the files and prints; exactly one does."""
+    return not several() or jax.process_index() == 0
+
+
+def wait(name: str) -> None:
+    """Until every process is here."""
+    if several():
+        multihost_utils.sync_global_devices(name)
+
+
+def any_of(flag: bool) -> bool:
+    """Whether any process says so."""
+    return bool(_gathered(flag).any())
+
+
+def smallest(number: int) -> int:
+    """The least of all processes' numbers."""
+    return int(_gathered(number).min())
+
+
+def _gathered(value: int | bool) -> np.ndarray:
+    """Every process's value; they must all ask."""
+    return np.asarray(multihost_utils.process_allgather(np.asarray(value))) if several() else np.asarray([value])

@@ -1,0 +1,36 @@
+"""One of two processes that train a sweep together: ``python -m tests.two_processes WORKDIR PORT INDEX``, INDEX 0 or 1.
+
+Four devices each. The chief says whether the compiled update has collectives; test_sweep.py reads what they wrote.
+"""
+
+import sys
+
+from tests import conftest  # noqa: F401  the strict settings of every test, eight devices among them
+
+import jax  # isort: skip
+
+from amarl_jax import hosts, sweep
+from amarl_jax.checkpoint import Checkpointer
+from amarl_jax.cli import parse
+from amarl_jax.evaluation.grid import lanes_of
+
+
+def main(workdir, port, index, flags):
+    """All of the command but the measuring, which is each process's own."""
+    jax.config.update("jax_num_cpu_devices", 4)
+    jax.config.update("jax_disable_most_optimizations", True)
+    jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=index)
+    assert (len(jax.devices()), len(jax.local_devices())) == (8, 4)
+    hosts.join = lambda: None  # there is no launcher here to ask
+    run = sweep._open(parse(sweep.define_flags, ["sweep", *flags, f"--workdir={workdir}", "--distributed"]), {})
+    lanes = lanes_of(run.experiment)
+    program = sweep.compile_lanes(run, lanes)
+    with Checkpointer(run.checkpoints) as checkpoints:
+        state = sweep._first_state(run, checkpoints, program)
+        sweep._train_lanes(run, checkpoints, program, state)
+    if hosts.is_chief():
+        (run.path / "program.txt").write_text(program.advance.as_text())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
