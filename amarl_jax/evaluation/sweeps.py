@@ -134,7 +134,8 @@ def _predict(table: LaneTable, experiment: Experiment) -> dict[str, Any] | None:
     penalty, values = table.grid("information_nats")
     if len(penalty) < FEWEST_PENALTIES or not len(values):
         return None
-    return calibrated_curves(penalty.tolist(), float(values[:, 0].mean()), experiment.env_params.informed_probability)
+    prior = float(experiment.env_params.informed_probability)
+    return calibrated_curves(penalty.tolist(), float(values[:, 0].mean()), prior)
 
 
 def locate_arm(table: LaneTable, arm: str, experiment: Experiment) -> dict[str, Any]:
