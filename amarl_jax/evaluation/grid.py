@@ -72,8 +72,8 @@ def numbers_of(lanes: Sequence[Lane], experiment: Experiment) -> tuple[Hypers, E
 
 def keys_of(lanes: Sequence[Lane]) -> tuple[Array, Array]:
     """Keys of training and of evaluation, [n_lanes] each: those of a single run with the lane's seed."""
-    pairs = jnp.stack([jax.random.split(jax.random.key(lane.seed)) for lane in lanes])
-    return pairs[:, 0], pairs[:, 1]
+    train, play = zip(*(tuple(jax.random.split(jax.random.key(lane.seed))) for lane in lanes), strict=True)
+    return jnp.stack(train), jnp.stack(play)
 
 
 def write_grid(folder: Path, lanes: Sequence[Lane]) -> None:
