@@ -50,7 +50,9 @@ def test_no_fenced_block_is_left_to_nobody():
     assert len(PYTHON) == 3
 
 
-@pytest.mark.parametrize(("block", "n_lines"), zip(PYTHON, (0, 1, 10), strict=True), ids=["flow", "train", "sweep"])
+@pytest.mark.parametrize(
+    ("block", "n_lines"), list(zip(PYTHON, (0, 1, 10), strict=True)), ids=["flow", "train", "sweep"]
+)
 def test_a_python_block_runs_and_prints_what_stands_below_it(block, n_lines, tmp_path, monkeypatch, capsys):
     """Or, below the log of a run, lines of three numbers and a fourth or its unit, as many as it has to."""
     load, measure = configuration.load, evaluate.evaluate
