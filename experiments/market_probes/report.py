@@ -64,7 +64,9 @@ def against_grid(probe: dict[str, Any]) -> str:
             cell(row["profit_tick_lots"]["learned"], 1),
             f"{row['best_of_grid']}: {cell(row['profit_tick_lots'][row['best_of_grid']], 1)}",
             interval(row["learned_minus_best"], 1),
-            f"{row['ratio_to_best']:.3f}",
+            f"{row['ratio_to_best']:.3f}"
+            if row["profit_tick_lots"][row["best_of_grid"]]["value"] > 0
+            else "no rule earns",
         ]
         for row in probe["seeds"]
     ]
