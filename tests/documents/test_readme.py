@@ -125,6 +125,9 @@ def test_its_numbers_are_those_of_the_files():
         r for r in read("benchmarks/book_steps_cpu.json")["steps"] if (r["book_capacity"], r["batch"]) == (96, 1024)
     )
     default = read("benchmarks/first_look_default_128_cpu.json")["rows"][0]
+    sweep = read("lambda_sweep/cpu/main/sweep.json")
+    half = sweep["located"]["main"]["lambda_half"]
+    arms = [read(f"coevolution/{arm}.json") for arm in ("alternating", "simultaneous", "no_arbitrageur")]
     leaked, cost = first["information/fresh_nats"], first["execution/shortfall_ticks"]
     for said in (
         f"leaks {mimic['information_nats']['value']:.3f} ± {mimic['information_nats']['stderr']:.3f} nats",
@@ -137,6 +140,9 @@ def test_its_numbers_are_those_of_the_files():
         f"claims {first['information/belief_nats']['value']:.3f}, MINE {first['information/mine_nats']['value']:.3f}",
         f"on {sum(row['within'] for row in laws)} of {len(laws)} estimates of {len({row['law'] for row in laws})} laws",
         f"{sum(seconds[1:]):.0f} s of updates after the first",
+        f"half way at {half['value']:.2f} [{half['lower']:.2f}, {half['upper']:.2f}]",
+        f"{sweep['cpu_seconds'] / 60:.0f} CPU-minutes",
+        f"{sum(arm['cpu_seconds'] for arm in arms)} CPU-seconds",
         f"{read('covert_game/covert_game.json')['cpu_seconds']:.0f} CPU-seconds",
         f"{read('theory/phase_diagram.json')['wall_seconds']:.1f} s",
         f"{read('baselines/baselines.json')['cpu_seconds']:.0f} CPU-seconds",
