@@ -9,6 +9,7 @@ from jax.interpreters import partial_eval
 
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.phases import learned_metric_names, metrics_measured
+from amarl_jax.learn.state import init_state
 from amarl_jax.learn.update import finite_networks, networks, update
 from amarl_jax.market.params import EnvParams
 from amarl_jax.types import Agent
@@ -88,14 +89,22 @@ def test_no_callback_in_the_program(jaxpr):
     assert "while" in text or "scan" in text, "the text is the program's"
 
 
-def test_no_parameter_is_read_by_nothing(jaxpr, start, hypers, params):
-    """Every traced leaf of Hypers and EnvParams survives dead-code elimination of the program's outputs."""
+def unread_leaves(jaxpr, before, hypers, params):
+    """Leaves of Hypers and EnvParams, the last arguments, that no output of a program depends on."""
     _, used = partial_eval.dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
-    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path((start, hypers, params))]
-    n_state = len(jax.tree.leaves(start))
-    unread = [path for path, is_read in zip(paths[n_state:], used[n_state:], strict=True) if not is_read]
-    assert len(paths[n_state:]) == len(Hypers.__dataclass_fields__) + len(EnvParams.__dataclass_fields__)
-    assert unread == []
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path((hypers, params))]
+    assert len(paths) == len(Hypers.__dataclass_fields__) + len(EnvParams.__dataclass_fields__)
+    n_before = len(jax.tree.leaves(before))
+    assert n_before + len(paths) == len(used)
+    return {path for path, is_read in zip(paths, used[n_before:], strict=True) if not is_read}
+
+
+def test_no_parameter_is_read_by_nothing(jaxpr, start, hypers, params):
+    """Every traced leaf survives dead-code elimination: of the update, or, where learning starts, of the beginning."""
+    beginning = jax.make_jaxpr(lambda key, h, p: init_state(key, GAME, h, p))(jax.random.key(0), hypers, params)
+    unread = unread_leaves(jaxpr, start, hypers, params)
+    assert unread == {"[0].start_gate", "[0].start_along"}
+    assert not unread & unread_leaves(beginning, jax.random.key(0), hypers, params)
 
 
 def test_metric_names_cover_every_agent_once():
