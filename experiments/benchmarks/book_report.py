@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python experiments/benchmarks/book_report.py cpu
 
-reads book_cpu.json (messages), book_steps_cpu.json and, where there is one, book_growth_cpu.json beside itself and
-writes book_cpu.md and book_growth_cpu.png.
+reads book_cpu.json (messages), book_steps_cpu.json and, where there are such, book_large_cpu.json (more rows of
+messages) and book_growth_cpu.json beside itself and writes book_cpu.md and book_growth_cpu.png.
 """
 
 import json
@@ -55,16 +55,33 @@ def growth_figure(rows, path):
             )
     left.set(xscale="log", yscale="log", xlabel="books side by side", ylabel="messages per second (wall)")
     left.legend(fontsize=6, ncol=2)
-    for colour, batch in zip(COLOURS, [b for b in batches if b in (1, 64, 1024, 16384)], strict=False):
+    for colour, batch in zip(COLOURS, [b for b in batches if b in (1, 256, 16384)], strict=False):
         chosen = sorted((row for row in rows if row["batch"] == batch), key=lambda row: row["capacity"])
         for engine, style in (("apply", "-o"), ("table", "--s")):
             cost = [1e6 / row["rates"][engine]["messages_per_cpu_s"] for row in chosen]
             right.plot(
                 [row["capacity"] for row in chosen], cost, style, color=colour, ms=3, label=f"{engine}, {batch} books"
             )
-    right.set(xscale="log", yscale="log", xlabel="capacity N per side", ylabel="CPU microseconds per message")
+    right.set(xscale="log", yscale="log", xlabel="capacity N per side, kB per book", ylabel="CPU us per message")
+    size = {row["capacity"]: row["book_bytes"] / 1e3 for row in rows}
+    right.set_xticks(capacities, [f"{n}\n{size[n]:.1f} kB" for n in capacities])
+    right.minorticks_off()
     right.legend(fontsize=6, ncol=2)
     figure.savefig(path, dpi=160)
+
+
+def growth_line(rows):
+    """How the cost of a message grows over the capacities, and how the rate grows over the batches."""
+    capacities, batches = sorted({row["capacity"] for row in rows}), sorted({row["batch"] for row in rows})
+    rates = {(row["capacity"], row["batch"]): row["rates"]["table"]["messages_per_cpu_s"] for row in rows}
+    low, high = capacities[0], capacities[-1]
+    costs = ", ".join(f"{rates[low, batch] / rates[high, batch]:.1f} ({batch})" for batch in batches)
+    gains = ", ".join(f"{rates[n, batches[-1]] / rates[n, 1]:.1f} ({n})" for n in capacities)
+    return (
+        f"From {low} to {high} orders a side, {high / low:g} times as many, a message of `table` costs so many times "
+        f"as much CPU, by batch: {costs}. From 1 book to {batches[-1]:,} the rate per CPU-second grows by, by "
+        f"capacity: {gains}."
+    )
 
 
 def main():
@@ -73,10 +90,13 @@ def main():
     steps = json.loads((HERE / f"book_steps_{device}.json").read_text())
     growth_file = HERE / f"book_growth_{device}.json"
     growth = json.loads(growth_file.read_text())["messages"] if growth_file.exists() else []
+    large_file = HERE / f"book_large_{device}.json"
+    messages = bars["messages"] + (json.loads(large_file.read_text())["messages"] if large_file.exists() else [])
+    messages.sort(key=lambda row: (row["capacity"], row["batch"]))
     engines = ("apply", "table", "tidied", "naive")
     machine = bars["provenance"]["hardware"]
     source, settings = bars["provenance"]["commit"][:12], bars["provenance"]["config"]
-    bytes_per_book = {row["capacity"]: row["book_bytes"] for row in bars["messages"] + growth}
+    bytes_per_book = {row["capacity"]: row["book_bytes"] for row in messages + growth}
     text = f"""# The order book beside two reference books
 
 Written by `python experiments/benchmarks/book_report.py {device}` from `book_{device}.json` (commit {source})
@@ -86,7 +106,7 @@ where ours is faster.
 
 Messages ({settings["messages"]} per book; `table` takes {settings["table"]} at a time):
 
-{table(bars["messages"], "messages", ("capacity", "batch"), engines)}
+{table(messages, "messages", ("capacity", "batch"), engines)}
 
 Environment steps under random play (`book_steps_{device}.json`; capacity 64 is the lean market of the specification,
 96 the default one):
@@ -99,7 +119,7 @@ Bytes per book by capacity: {", ".join(f"{n}: {size:,}" for n, size in sorted(by
 
 """
     if growth:
-        text += f"\n`{growth_file.name}`:\n\n![growth](book_growth_{device}.png)\n"
+        text += f"\n`{growth_file.name}`:\n\n![growth](book_growth_{device}.png)\n\n{growth_line(growth)}\n"
         growth_figure(growth, HERE / f"book_growth_{device}.png")
     (HERE / f"book_{device}.md").write_text(text)
 
