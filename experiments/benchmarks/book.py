@@ -220,7 +220,7 @@ def measure_steps(column, batch, options):
     spec = MarketSpec(horizon=options.steps, **sizes)
     params = as_arrays(EnvParams(**constants))
     markets = {"table": Market(spec)}
-    markets |= {name: PeerMarket(spec, name) for name in ("tidied", "naive") if name in options.engines}
+    markets |= {name: PeerMarket(spec, engine=name) for name in ("tidied", "naive") if name in options.engines}
     keys, z = jax.random.split(jax.random.key(options.seed), batch), jnp.arange(batch) % 2
     programs = {}
     for name, market in markets.items():
