@@ -1,7 +1,6 @@
 """The learner's numbers: static sizes in :class:`LearnSpec`, everything one might sweep in :class:`Hypers`."""
 
 import dataclasses
-from dataclasses import replace
 
 import jax.numpy as jnp
 from flax import struct
@@ -78,7 +77,7 @@ def annealed(hypers: Hypers, update: Array) -> Hypers:
     start, end = hypers.leakage_weight_start, hypers.leakage_weight
     share = update / jnp.maximum(hypers.leakage_ramp_updates, 1.0)
     on_the_way = update < hypers.leakage_ramp_updates
-    return replace(hypers, leakage_weight=jnp.where(on_the_way, start + share * (end - start), end))
+    return dataclasses.replace(hypers, leakage_weight=jnp.where(on_the_way, start + share * (end - start), end))
 
 
 def as_arrays(hypers: Hypers) -> Hypers:

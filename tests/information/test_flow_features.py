@@ -43,6 +43,16 @@ def random_tape(rng, horizon=T):
     )
 
 
+def mirrored(tape):
+    """The same with buying and selling exchanged, and value on the other side."""
+    return tape.replace(
+        side=-tape.side,
+        price_ticks=-tape.price_ticks,
+        removals=tape.removals[:, ::-1],
+        value_gap_16=-tape.value_gap_16,
+    )
+
+
 def column(features, name):
     return np.asarray(features)[:, feature_names().index(name)]
 
@@ -121,13 +131,7 @@ def test_extreme_tapes_stay_finite(extreme):
 
 def test_buying_and_selling_mirror_each_other():
     tape = random_tape(np.random.default_rng(2))
-    mirror = tape.replace(
-        side=-tape.side,
-        price_ticks=-tape.price_ticks,
-        removals=tape.removals[:, ::-1],
-        value_gap_16=-tape.value_gap_16,
-    )
-    plain, turned = features_of(tape), features_of(mirror)
+    plain, turned = features_of(tape), features_of(mirrored(tape))
     for name in feature_names():
         odd = "signed" in name or (name.endswith("_gap") and "absolute" not in name)
         if "est_" in name and "signed" in name:  # running extremes change places

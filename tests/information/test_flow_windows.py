@@ -6,7 +6,7 @@ import pytest
 
 from amarl_jax.information.flow_features import feature_names, flow_features
 from amarl_jax.information.flow_windows import window_features
-from tests.information.test_flow_features import quiet_tape, random_tape
+from tests.information.test_flow_features import mirrored, quiet_tape, random_tape
 
 T = 64  # windows of 1, 2 and 8 steps
 N_MARKS = 17  # 6 sums, 6 sizes, 5 depths
@@ -67,13 +67,7 @@ def test_windows_close_the_features_that_mine_reads():
 
 def test_windows_are_the_same_for_a_buyer_and_a_seller():
     tape = random_tape(np.random.default_rng(2), T)
-    mirror = tape.replace(
-        side=-tape.side,
-        price_ticks=-tape.price_ticks,
-        removals=tape.removals[:, ::-1],
-        value_gap_16=-tape.value_gap_16,
-    )
-    plain, turned = features_of(tape), features_of(mirror)
+    plain, turned = features_of(tape), features_of(mirrored(tape))
     np.testing.assert_allclose(plain, turned, atol=1e-5)
     other = features_of(tape.replace(side=-tape.side))
     assert np.abs(plain - other).max() > 0.1  # the side matters where value does not turn with it

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from jax.interpreters import partial_eval
 
+from amarl_jax.learn.game import script
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.phases import learned_metric_names, metrics_measured
+from amarl_jax.learn.phases import learned_metric_names, metrics_measured, players
 from amarl_jax.learn.state import init_state
 from amarl_jax.learn.update import finite_networks, networks, update
 from amarl_jax.market.params import EnvParams
+from amarl_jax.policies.learned import Learned
+from amarl_jax.policies.value_rule import ValueRule
 from amarl_jax.types import Agent
 from tests.learn.conftest import GAME, compiled_learning, with_key
 
@@ -111,3 +114,11 @@ def test_metric_names_cover_every_agent_once():
     names = learned_metric_names()
     assert len(set(names)) == len(names)
     assert set(metrics_measured(tuple(Agent), GAME)) == set(names)
+
+
+def test_scripted_agents_play_their_rules_and_never_train(start):
+    game = script(GAME, {Agent.ARBITRAGEUR: ValueRule(2.0)})
+    assert players(start, game).arbitrageur == ValueRule(2.0)
+    assert isinstance(players(start, game).maker, Learned)
+    assert game.improved(tuple(Agent)) == (Agent.EXECUTION, Agent.MAKER)
+    assert players(start, script(game, {Agent.ARBITRAGEUR: ValueRule(3.0)})).arbitrageur == ValueRule(3.0)
