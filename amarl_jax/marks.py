@@ -10,6 +10,7 @@ from amarl_jax.types import TIME_UNITS, Array, Tape
 SIZE_EDGES_LOTS = (2, 4, 6, 9, 14)  # bins 1-2, 3-4, 5-6, 7-9, 10-14, 15 and more
 DEPTH_EDGES_TICKS = (-1, 0, 1, 3)  # limit orders behind mid: < 0, 0, 1, 2-3, 4 and more
 GAP_SCALE = 16.0 * 2.0  # a value gap of 2 ticks counts as decided
+N_VOLUMES = 5  # marks before those that count orders by kind
 LOTS = 5.0  # typical order, lots: the unit of volumes
 
 
@@ -76,6 +77,16 @@ def marks(tape: Tape, side: int) -> Array:
     live = (tape.side == side).astype(jnp.float32)
     size = tape.size_lots.astype(jnp.float32) / LOTS
     taking = live * tape.marketable.astype(jnp.float32)
-    sums = [jnp.sum(mark, axis=-1) for mark in (live, taking, live * size, taking * size, live * size**2)]
+    volumes = (live, taking, live * size, taking * size, live * size**2)  # N_VOLUMES of them
+    sums = [jnp.sum(mark, axis=-1) for mark in volumes]
     removals = tape.removals[..., 0 if side > 0 else 1].astype(jnp.float32)
     return jnp.stack([*sums, removals, *histograms(tape, taking, live - taking).values()], axis=-1)
+
+
+def kind_counts(tape: Tape) -> Array:
+    """How many orders of each kind came in each step, by side: int8 [T, 2, K], buys first.
+
+    Kinds are takers by size, resting orders by depth behind mid, and removals.
+    """
+    both = [marks(tape, side)[..., N_VOLUMES:] for side in (1, -1)]
+    return jnp.minimum(jnp.stack(both, axis=-2), jnp.iinfo(jnp.int8).max).astype(jnp.int8)

@@ -82,8 +82,11 @@ def claimed_information(belief: np.ndarray, z: np.ndarray, prior: float) -> Esti
 
 
 def fresh_detection(key: Array, summaries: EpisodeSummary, prior: float) -> Detection:
-    """A detector trained from scratch, cross-fitted, on the flow of these episodes."""
-    return detect(key, np.asarray(summaries.flow), np.asarray(summaries.z), prior=prior)
+    """A detector trained from scratch, cross-fitted, on the flow of these episodes and its orders step by step."""
+    buys, sells = np.moveaxis(np.asarray(summaries.kinds, np.float32), 2, 0)
+    towards = np.asarray(summaries.value_side)[:, None, None]
+    timed = np.stack([buys + sells, towards * (buys - sells)], axis=1)
+    return detect(key, np.asarray(summaries.flow), np.asarray(summaries.z), prior=prior, timed=timed)
 
 
 def evaluate_summaries(

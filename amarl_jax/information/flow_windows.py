@@ -32,20 +32,26 @@ def window_features(tape: Tape) -> Array:
     """
     chex.assert_rank(tape.side, 2)
     horizon = tape.side.shape[0]
-    news = max(1, round(NEWS * horizon))
-    gap = jnp.where(jnp.arange(horizon) < news, tape.value_gap_16.astype(jnp.float32) / GAP_SCALE, 0.0)
-    value_side = jnp.tanh(running_sum(gap) / math.sqrt(news))[:, None]
+    towards = value_side(tape)[:, None]
     buys, sells = (_running_sums(marks(tape, side)) for side in (1, -1))
     both, net = buys + sells, buys - sells
-    parts = [value_side * net[1:] / math.sqrt(horizon)]
+    parts = [towards * net[1:] / math.sqrt(horizon)]
     so_far = jnp.arange(1, horizon + 1)
     for n in sorted({max(1, round(share * horizon)) for share in WINDOWS}):
         opening = jnp.minimum(so_far, n)
         started = jnp.maximum(so_far - n, 0)
         densest = [_running_max(sums[1:] - sums[started]) for sums in (both, buys, sells)]
-        sums = (both[opening], value_side * net[opening], densest[0], jnp.maximum(densest[1], densest[2]))
+        sums = (both[opening], towards * net[opening], densest[0], jnp.maximum(densest[1], densest[2]))
         parts += [x / math.sqrt(n) for x in sums]
     return jnp.concatenate(parts, axis=-1)
+
+
+def value_side(tape: Tape) -> Array:
+    """On which side value turned out to lie, by the public value gap of the morning so far: [T] in (-1, 1)."""
+    horizon = tape.side.shape[0]
+    news = max(1, round(NEWS * horizon))
+    gap = jnp.where(jnp.arange(horizon) < news, tape.value_gap_16.astype(jnp.float32) / GAP_SCALE, 0.0)
+    return jnp.tanh(running_sum(gap) / math.sqrt(news))
 
 
 def _running_sums(x: Array) -> Array:
