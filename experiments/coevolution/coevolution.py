@@ -7,8 +7,10 @@ divergence of each policy from the one measured before is taken on the states th
   alternating     the debug configuration: execution trains, then maker and arbitrageur
   simultaneous    all agents train on every rollout, as many environment steps in all
   no_arbitrageur  alternating, the arbitrageur's orders of 0 lots
+  no_belief_lag   alternating, the arbitrageur is paid its profit alone: delta = 0
+  large_belief_lag  alternating, delta = 0.3, as in the reference
 
-    PYTHONPATH=. python experiments/coevolution/coevolution.py --arms alternating simultaneous no_arbitrageur
+    PYTHONPATH=. python experiments/coevolution/coevolution.py --n_seeds=3
     PYTHONPATH=. python experiments/coevolution/coevolution.py --arms default --n_seeds=1
     python experiments/coevolution/report.py
 """
@@ -50,6 +52,8 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "alternating": (DEBUG, {}),
     "simultaneous": (DEBUG, {"training.alternating.enabled": False}),
     "no_arbitrageur": (DEBUG, {"agents.arbitrageur.order_size_lots": 0}),
+    "no_belief_lag": (DEBUG, {"agents.arbitrageur.delta_belief_lag": 0.0}),
+    "large_belief_lag": (DEBUG, {"agents.arbitrageur.delta_belief_lag": 0.3}),
 }
 METRICS = (
     "execution/shortfall_ticks",
@@ -60,6 +64,7 @@ METRICS = (
     "information/belief_accuracy",
     "information/mine_nats",
     "market/spread_ticks",
+    "market/traded_lots",
     "maker/quoted_spread_ticks",
     "maker/pnl_tick_lots",
     "maker/adverse_selection_tick_lots",
@@ -170,9 +175,8 @@ def run(arm: str, seed: int, n_points: int, n_episodes: int, minutes: float, ove
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--arms", nargs="*", default=["alternating", "simultaneous", "no_arbitrageur"], choices=list(ARMS)
-    )
+    shorter = [arm for arm in ARMS if arm != "default"]
+    parser.add_argument("--arms", nargs="*", default=shorter, choices=list(ARMS))
     parser.add_argument("--n_seeds", type=int, default=4)
     parser.add_argument("--n_points", type=int, default=15, help="of each curve, beside its start")
     parser.add_argument("--n_episodes", type=int, default=1024, help="of each point")

@@ -4,6 +4,7 @@ python experiments/coevolution/report.py > experiments/coevolution/README.md
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
-ARMS = ("alternating", "simultaneous", "no_arbitrageur", "default")
+COMPARED = ("alternating", "simultaneous", "no_arbitrageur")
+LAGS = {"no_belief_lag": "delta = 0", "alternating": "delta = 0.02", "large_belief_lag": "delta = 0.3"}
+LAG_MEASURES = (
+    "arbitrageur/pnl_tick_lots",
+    "arbitrageur/snipe_lots",
+    "market/traded_lots",
+    "information/belief_nats",
+    "information/fresh_nats",
+    "execution/shortfall_ticks",
+    "profit",
+)
 STYLES = {"alternating": ("#0072B2", "-"), "simultaneous": ("#D55E00", "--"), "no_arbitrageur": ("#009E73", "-.")}
 PANELS = (
     ("execution/shortfall_ticks", "shortfall, ticks per lot"),
@@ -23,6 +34,14 @@ PANELS = (
     ("profit", "maker's profit, tick-lots per episode"),
     ("arbitrageur/snipe_lots", "lots sniped per episode"),
     ("execution/policy_kl_nats", "execution's KL between points, nats"),
+)
+ENDS = (
+    *(name for name, _ in PANELS[:-1]),
+    "execution/completion",
+    "information/fresh_accuracy",
+    "information/belief_accuracy",
+    "market/spread_ticks",
+    "arbitrageur/pnl_tick_lots",
 )
 AGENTS = ("execution", "maker", "arbitrageur")
 
@@ -82,10 +101,8 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def ends(documents: dict[str, dict[str, Any]]) -> str:
+def ends(documents: dict[str, dict[str, Any]], names: Sequence[str]) -> str:
     """Where each arm ends: means over the later half of the points."""
-    names = [*(name for name, _ in PANELS[:-1]), "execution/completion", "information/fresh_accuracy"]
-    names += ["information/belief_accuracy", "market/spread_ticks", "arbitrageur/pnl_tick_lots"]
     rows = [
         [
             name.replace("_", " "),
@@ -117,18 +134,22 @@ def stability(documents: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    paths = {arm: HERE / f"{arm}.json" for arm in ARMS}
-    documents = {arm: json.loads(path.read_text()) for arm, path in paths.items() if path.exists()}
-    small = {arm: document for arm, document in documents.items() if arm != "default"}
+    documents = {path.stem: json.loads(path.read_text()) for path in sorted(HERE.glob("*.json"))}
+    small = {arm: documents[arm] for arm in COMPARED if arm in documents}
+    lags = {title: documents[arm] for arm, title in LAGS.items() if arm in documents}
     print("# Three agents that learn against each other\n")
     if small:
         draw(small, HERE / "debug.png")
         print("## The debug market: alternating, simultaneous, and without the arbitrageur\n\n![curves](debug.png)\n")
         print("Lines are means over seeds, bands their range; all arms have as many environment steps.\n")
-        print(ends(small))
+        print(ends(small, ENDS))
         print("Which is stabler: how far policies are from those of the point before, and the scatter of a curve from")
         print("point to point, `sqrt(E[(x[k+1] - x[k])^2] / 2)`, sampling error of a point included.\n")
         print(stability(small))
+    if len(lags) == len(LAGS):
+        print("## The arbitrageur's bonus for acting before the belief has moved\n")
+        print("Its reward is its profit plus delta |change of b| in the steps in which it traded.\n")
+        print(ends(lags, LAG_MEASURES))
     if "default" in documents:
         draw({"default": documents["default"]}, HERE / "default.png")
         run = documents["default"]["runs"][0]
@@ -136,7 +157,7 @@ def main() -> None:
         print(
             f"{run['env_steps']:,} environment steps in {run['training_wall_seconds'] / 60:.0f} minutes of training.\n"
         )
-        print(ends({"default": documents["default"]}))
+        print(ends({"default": documents["default"]}, ENDS))
     print("## Where it comes from\n")
     for arm, document in documents.items():
         where = document["provenance"]
