@@ -42,3 +42,9 @@ def smallest(number: int) -> int:
 def _gathered(value: int | bool) -> np.ndarray:
     """Every process's value; they must all ask."""
     return np.asarray(multihost_utils.process_allgather(np.asarray(value))) if several() else np.asarray([value])
+
+
+def say(line: str) -> None:
+    """Print, once however many processes there are."""
+    if is_chief():
+        print(line, flush=True)

@@ -22,11 +22,10 @@ their random keys across penalties. Any lane can be evaluated by itself: python 
 
 import contextlib
 import dataclasses
-import functools
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -37,20 +36,17 @@ from ml_collections import ConfigDict
 
 from amarl_jax import cli, cost, hosts, machine, postmortem
 from amarl_jax.checkpoint import Checkpointer
-from amarl_jax.config import game_of, steps_per_update
+from amarl_jax.config import steps_per_update
 from amarl_jax.errors import LanesFailed, Preempted
-from amarl_jax.evaluation.grid import Lane, keys_of, lanes_of, numbers_of, write_grid
+from amarl_jax.evaluation.grid import Lane, keys_of, lanes_of, write_grid
 from amarl_jax.evaluation.sweeps import measure_lanes, write_answer
+from amarl_jax.lane_program import Program, compile_lanes, one_learner, shapes
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.lanes import Layout, advance_lanes, begin_lanes, lay_out
+from amarl_jax.learn.lanes import Layout, begin_lanes
 from amarl_jax.learn.state import TrainState
-from amarl_jax.market.params import EnvParams
-from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.preemption import StopRequest
 from amarl_jax.runlog import Progress, RunLog, closing_table, read_metrics
-from amarl_jax.types import Array, PyTree
+from amarl_jax.types import Array
 from amarl_jax.workdir import Run, open_run
 
 _FLAGS = {  # flag: setting
@@ -71,18 +67,6 @@ class Swept:
     failures: dict[int, str]  # lane to what was not finite, and when
     answer: dict[str, Any]  # what sweep.json holds: lambda* and verdict by arm under "located"; of the chief process
     workdir: Path
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """The sweep's lanes, placed, and the compiled update of them all."""
-
-    lanes: list[Lane]
-    game: Game
-    layout: Layout
-    hypers: Hypers  # [n_padded, ...]
-    params: EnvParams  # [n_padded]
-    advance: Callable[..., tuple[TrainState, dict[str, Any]]]
 
 
 def sweep(
@@ -107,7 +91,7 @@ def sweep(
 def run_sweep(run: Run) -> Swept:
     """Everything after the workdir has been opened. Lanes that diverge are in ``failures``: none of it raises."""
     experiment = run.experiment
-    _say(f"{machine.prepare(experiment.run, run.n_devices)} | workdir {run.path}")
+    hosts.say(f"{machine.prepare(experiment.run, run.n_devices)} | workdir {run.path}")
     lanes = lanes_of(experiment)
     if hosts.is_chief():
         write_grid(run.path, lanes)
@@ -115,7 +99,7 @@ def run_sweep(run: Run) -> Swept:
     with Checkpointer(run.checkpoints) as checkpoints:
         state = _first_state(run, checkpoints, program)
         state, failures = _train_lanes(run, checkpoints, program, state)
-    _say(f"measuring {len(lanes) - len(failures)} lanes, {experiment.run.eval_episodes} fresh episodes each")
+    hosts.say(f"measuring {len(lanes) - len(failures)} lanes, {experiment.run.eval_episodes} fresh episodes each")
     rows = measure_lanes(lanes, failures, state, program.game, program.layout, experiment)
     answer: dict[str, Any] = {}
     if hosts.is_chief():
@@ -124,72 +108,11 @@ def run_sweep(run: Run) -> Swept:
     return Swept(lanes, rows, failures, answer, run.path)
 
 
-def devices_of(run: Run) -> tuple[jax.Device, ...]:
-    """The devices that lanes are spread over."""
-    return machine.find_devices(run.experiment.run.device, run.n_devices)
-
-
-def compile_lanes(run: Run, lanes: list[Lane]) -> Program:
-    """Lay the lanes out in what memory allows, and compile their update: once, if the first layout fits."""
-    experiment, game, devices = run.experiment, game_of(run.experiment), devices_of(run)
-    numbers = numbers_of(lanes, experiment)
-    layout = lay_out(len(lanes), devices, experiment.sweep.lanes_at_once)
-    compiled = _compile(game, layout)
-    fit = hosts.smallest(lanes_that_fit(compiled.memory_analysis(), layout))
-    if fit < layout.at_once:
-        layout = lay_out(len(lanes), devices, fit)
-        compiled = _compile(game, layout)
-    _say(
-        f"{len(lanes)} lanes of {experiment.n_updates} updates: {layout.at_once} at once on each of "
-        f"{len(layout.devices)} devices, {layout.rounds} rounds, {layout.n_padded - len(lanes)} lanes of padding"
-    )
-    hypers, params = (layout.place(bag) for bag in numbers)
-    return Program(lanes, game, layout, hypers, params, compiled)
-
-
-@functools.lru_cache(maxsize=2)
-def _compile(game: Game, layout: Layout) -> Any:
-    """The update of all lanes, compiled from shapes alone; a second sweep in a process finds it here."""
-    hypers, params = hypers_as_arrays(Hypers()), params_as_arrays(EnvParams())
-    lanes = (_shapes(layout.n_padded, one, layout.sharding) for one in (_one_learner(game), hypers, params))
-    return advance_lanes.lower(*lanes, game=game, layout=layout).compile()
-
-
-def _one_learner(game: Game) -> TrainState:
-    """Shapes of a single learner; no number of it shapes anything."""
-    return cost.abstract_state(hypers_as_arrays(Hypers()), params_as_arrays(EnvParams()), game)
-
-
-def _shapes(n_lanes: int, one: PyTree, sharding: Any = None) -> PyTree:
-    """Shapes of ``n_lanes`` of ``one``, with a leading axis."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((n_lanes, *x.shape), x.dtype, sharding=sharding), one)
-
-
-def lanes_that_fit(memory: Any, layout: Layout) -> int:
-    """Lanes that a device can compute together, by XLA's account of a layout.
-
-    Raises ``MemoryError`` with the arithmetic where not even one fits.
-    """
-    carried = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    scratch = memory.temp_size_in_bytes / layout.at_once
-    sharing = len(layout.devices) if layout.devices[0].platform == "cpu" else 1  # processors share one memory
-    usable = cost.USABLE * cost.free_bytes() / sharing
-    fit = math.floor((usable - carried) / max(scratch, 1.0))
-    if fit < 1:
-        gib = lambda n_bytes: f"{n_bytes / 2**30:.2f} GiB"  # noqa: E731
-        raise MemoryError(
-            f"not even one lane fits: {gib(usable)} usable per device ({cost.USABLE:.0%} of what is free), the "
-            f"learners of {layout.rounds * layout.at_once} lanes take {gib(carried)}, one lane at work "
-            f"{gib(scratch)}; fewer lanes per device, or a smaller training.n_envs or replay_capacity, need less"
-        )
-    return fit
-
-
 def _first_state(run: Run, checkpoints: Checkpointer, program: Program) -> TrainState:
     """Fresh learners, or those of the latest checkpoint, which holds them without padding."""
     layout, game = program.layout, program.game
     if run.resume and checkpoints.latest_step() is not None:
-        return layout.place(checkpoints.restore(_shapes(layout.n_lanes, _one_learner(game))))
+        return layout.place(checkpoints.restore(shapes(layout.n_lanes, one_learner(game))))
     keys = layout.place(keys_of(program.lanes)[0])
     return begin_lanes(keys, program.hypers, program.params, game=game, layout=layout)
 
@@ -225,12 +148,6 @@ def _train_lanes(
             if stopping and done < total:
                 raise Preempted(f"stopped at update {done} of {total}; continue with --resume --workdir={run.path}")
     return state, failures
-
-
-def _say(line: str) -> None:
-    """Print, once however many processes there are."""
-    if hosts.is_chief():
-        print(line, flush=True)
 
 
 def _log_of(run: Run, done: int) -> contextlib.AbstractContextManager[RunLog | None]:

@@ -177,7 +177,7 @@ def sweep() -> ConfigDict:
     section.n_seeds = 8  # independent seeds at each penalty; with fewer no interval and no verdict is given
     section.axis = "none"  # setting that differs between arms, as "environment.latency_ms.arbitrageur"; none: one arm
     section.axis_values = (0.0,)  # of that setting, in its unit, one arm each; not read with axis none
-    section.lanes_at_once = 0  # lanes, per device and at most; 0: as many as fit into its memory
+    section.lanes_at_once = 0  # lanes, per device and at most; 0: as many as fit, on a CPU 8, which its caches hold
     return section
 
 

@@ -14,7 +14,7 @@ import pytest
 from absl import flags
 
 from amarl_jax import __main__ as main_module
-from amarl_jax import cli, evaluate, random_play, replay_lobster, sweep, train
+from amarl_jax import cli, evaluate, lane_program, random_play, replay_lobster, sweep, train
 from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput, CheckpointMismatch, Diverged, Preempted
 from amarl_jax.preemption import StopRequest
@@ -191,8 +191,8 @@ def test_the_default_workdir_is_named_by_the_experiment(folder):
 
 def test_a_sweep_takes_as_many_devices_as_it_was_told_to(folder):
     config = configuration.load("configs/lambda_sweep.py:fast")
-    assert sweep.devices_of(open_run(config, "two", n_devices=2)) == tuple(jax.devices()[:2])
-    assert sweep.devices_of(open_run(config, "all")) == tuple(jax.devices())
+    assert lane_program.devices_of(open_run(config, "two", n_devices=2)) == tuple(jax.devices()[:2])
+    assert lane_program.devices_of(open_run(config, "all")) == tuple(jax.devices())
 
 
 def test_a_dry_run_writes_nothing(folder):

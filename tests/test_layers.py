@@ -23,6 +23,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"checkpoint", "runlog", "cli"},
     {"postmortem", "cost"},
     {"evaluation", "adapters"},
+    {"lane_program"},
     {"train", "evaluate", "sweep", "random_play", "replay_lobster", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

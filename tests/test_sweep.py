@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import pytest
 
-from amarl_jax import cli, evaluate, sweep, train
+from amarl_jax import cli, evaluate, lane_program, sweep, train
 from amarl_jax import config as configuration
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.errors import ConfigError
@@ -64,7 +64,7 @@ class Finished(NamedTuple):
 def one_device():
     """Rounds of lanes on one of the eight devices; the test of sharding takes them all."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep, "devices_of", lambda run: tuple(jax.devices()[:1]))
+        patch.setattr(lane_program, "devices_of", lambda run: tuple(jax.devices()[:1]))
         yield
 
 
@@ -163,7 +163,7 @@ def after_one_update(finished):
     layout = lay_out(N_LANES, tuple(jax.devices()[:1]), 4)
     hypers, params = (layout.place(bag) for bag in numbers_of(lanes, experiment))
     state = begin_lanes(layout.place(keys_of(lanes)[0]), hypers, params, game=game, layout=layout)
-    return layout.take_back(sweep._compile(game, layout)(state, hypers, params)[0])
+    return layout.take_back(lane_program._compile(game, layout)(state, hypers, params)[0])
 
 
 def free_port():
@@ -199,7 +199,7 @@ def test_two_processes_of_four_devices_equal_one_device_and_never_talk(finished,
     assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
     game = configuration.game_of(configuration.resolve(finished.config))
     with Checkpointer(workdir / "checkpoints") as checkpoints:
-        together = checkpoints.restore(sweep._shapes(N_LANES, sweep._one_learner(game)))
+        together = checkpoints.restore(lane_program.shapes(N_LANES, lane_program.one_learner(game)))
     chex.assert_trees_all_equal(together.replay.storage.tape, after_one_update.replay.storage.tape)
     chex.assert_trees_all_close(together.agents, after_one_update.agents, atol=1e-5, rtol=0)
     assert not COLLECTIVES.search((workdir / "program.txt").read_text())
@@ -229,10 +229,10 @@ def test_memory_bounds_the_lanes_at_once_and_a_lane_that_does_not_fit_is_told_wi
     )
     layout = Layout(8, tuple(jax.devices()[:1]), 4)  # two rounds: 2 GiB of scratch a lane, 1 GiB carried
     monkeypatch.setattr(sweep.cost, "free_bytes", lambda: 10 * gib)
-    assert sweep.lanes_that_fit(memory, layout) == 4
+    assert lane_program.lanes_that_fit(memory, layout) == 4
     monkeypatch.setattr(sweep.cost, "free_bytes", lambda: 3 * gib)
     with pytest.raises(MemoryError, match=r"2\.70 GiB usable .* 8 lanes take 1\.00 GiB, one lane at work 2\.00 GiB"):
-        sweep.lanes_that_fit(memory, layout)
+        lane_program.lanes_that_fit(memory, layout)
 
 
 def test_a_lane_that_diverges_is_confined_marked_and_named(finished, tmp_path, monkeypatch, capsys):

@@ -9,7 +9,7 @@ from tests import conftest  # noqa: F401  the strict settings of every test, eig
 
 import jax  # isort: skip
 
-from amarl_jax import hosts, sweep
+from amarl_jax import hosts, lane_program, sweep
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.cli import parse
 from amarl_jax.evaluation.grid import lanes_of
@@ -24,7 +24,7 @@ def main(workdir, port, index, flags):
     hosts.join = lambda: None  # there is no launcher here to ask
     run = sweep._open(parse(sweep.define_flags, ["sweep", *flags, f"--workdir={workdir}", "--distributed"]), {})
     lanes = lanes_of(run.experiment)
-    program = sweep.compile_lanes(run, lanes)
+    program = lane_program.compile_lanes(run, lanes)
     with Checkpointer(run.checkpoints) as checkpoints:
         state = sweep._first_state(run, checkpoints, program)
         sweep._train_lanes(run, checkpoints, program, state)

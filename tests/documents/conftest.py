@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from amarl_jax import sweep
+from amarl_jax import lane_program
 from tests.test_train import jax_settings
 
 __all__ = ["jax_settings"]
@@ -16,8 +16,8 @@ def as_a_reader_has_it():
     The checker of key reuse takes the transpose of a batch of keys in a sweep for a use: see tests/test_sweep.py.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep, "devices_of", lambda run: tuple(jax.devices()[:1]))
+        patch.setattr(lane_program, "devices_of", lambda run: tuple(jax.devices()[:1]))
         jax.config.update("jax_debug_key_reuse", False)
         yield
         jax.config.update("jax_debug_key_reuse", True)
-        sweep._compile.cache_clear()  # other tests count how often it traces
+        lane_program._compile.cache_clear()  # other tests count how often it traces
