@@ -62,6 +62,7 @@ def hardware() -> dict[str, Any]:
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "cores_used": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(memory / 2**30, 1),
         "devices": [device.device_kind for device in jax.devices()],
         "load": [round(x, 2) for x in os.getloadavg()],
