@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from amarl_jax.evaluation.markdown import cell, table
 from amarl_jax.evaluation.plane_figure import draw_plane
 
 COLUMNS = {
@@ -18,24 +19,17 @@ COLUMNS = {
 }
 
 
-def cell(estimate: dict[str, float]) -> str:
-    """A mean with its standard error."""
-    return f"{estimate['value']:.3f} ± {estimate['stderr']:.3f}"
-
-
 def kl(row: dict[str, Any]) -> str:
     """KL with its 95% interval over episodes."""
     return "{value:.2f} [{lower:.2f}, {upper:.2f}]".format(**row["kl_nats"])
 
 
-def table(rows: dict[str, dict[str, Any]]) -> list[str]:
+def lines_of(rows: dict[str, dict[str, Any]]) -> str:
     """One line per policy."""
-    names = (*COLUMNS, "KL, nats")
-    lines = ["| execution policy | " + " | ".join(names) + " |", "|---" * (1 + len(names)) + "|"]
-    for name, row in rows.items():
-        cells = (*(cell(row[key]) for key in COLUMNS.values()), kl(row))
-        lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
-    return lines
+    cells = [
+        [name.replace("_", " "), *(cell(row[key]) for key in COLUMNS.values()), kl(row)] for name, row in rows.items()
+    ]
+    return table(["execution policy", *COLUMNS, "KL, nats"], cells)
 
 
 def main() -> None:
@@ -49,7 +43,7 @@ def main() -> None:
     ]
     for name, rows in document["markets"].items():
         episodes = next(iter(rows.values()))["n_episodes"]
-        lines += ["", f"## {name}: {episodes} episodes per row", "", *table(rows)]
+        lines += ["", f"## {name}: {episodes} episodes per row", "", lines_of(rows)]
     (folder / "baselines.md").write_text("\n".join(lines) + "\n")
     draw_plane(folder / "baselines.json", folder / "baselines")
 

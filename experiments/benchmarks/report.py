@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from amarl_jax.evaluation.markdown import machine
+
 UPDATES = (
     "| environments | lanes | steps per wall s | steps per CPU s | compile, CPU s | from cache | state, MiB "
     "| scratch, MiB per environment |\n|---|---|---|---|---|---|---|---|"
@@ -61,12 +63,12 @@ def floor_line(document: dict[str, Any]) -> str:
 def section(document: dict[str, Any]) -> str:
     """One file."""
     where = document["provenance"]
-    machine = f"{where['hardware']['cores']} cores of {where['hardware']['processor']}"
     devices = ", ".join(sorted(set(where["hardware"]["devices"])))
     lines = [
         f"### {Path(where['config']['config']).stem} on {devices}",
         "",
-        f"`{where['command']}`, commit `{where['commit'][:10]}`, {machine}, load {where['hardware']['load'][0]}.",
+        f"`{where['command']}`, commit `{where['commit'][:10]}`,",
+        f"{machine(where)}, load {where['hardware']['load'][0]}.",
         floor_line(document),
         "",
         UPDATES,

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from amarl_jax.evaluation.markdown import machine, table
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -20,15 +22,7 @@ def heading(title: str, where: dict[str, Any]) -> Iterator[str]:
     """A title and where the numbers under it come from."""
     yield f"\n## {title}\n"
     yield f"Command `{where['command']}`, seed {where['seed']}, commit `{where['commit'][:10]}`,"
-    yield f"{where['hardware']['cores']} cores of {where['hardware']['processor']}.\n"
-
-
-def table(columns: list[str], rows: list[list[str]]) -> Iterator[str]:
-    """A Markdown table."""
-    yield "| " + " | ".join(columns) + " |"
-    yield "|---" * len(columns) + "|"
-    for row in rows:
-        yield "| " + " | ".join(row) + " |"
+    yield f"{machine(where)}.\n"
 
 
 def share(row: dict[str, Any], name: str, interval: str) -> str:
@@ -59,7 +53,7 @@ def belief() -> Iterator[str]:
         [row["law"], *(f"{row[name]:.4f}" for name in names), f"{row['largest_telescoping_error_nats']:.0e}"]
         for row in document["rows"]
     ]
-    yield from table(columns, rows)
+    yield table(columns, rows)
 
 
 def coverage() -> Iterator[str]:
@@ -78,7 +72,7 @@ def coverage() -> Iterator[str]:
         ]
         head = [row["detector"], str(row["n_episodes"]), f"{row['kl_nats']['truth']:g}", str(row["n_replications"])]
         rows.append(head + shares)
-    yield from table(columns, rows)
+    yield table(columns, rows)
 
 
 def size() -> Iterator[str]:
@@ -92,7 +86,7 @@ def size() -> Iterator[str]:
         "difference of means, steps pooled and permuted": results["unit"]["step"],
     }
     rows = [[name, str(row["n_tests"]), share(row, "rejected", "interval_95")] for name, row in cases.items()]
-    yield from table(["true null", "tests", "rejected"], rows)
+    yield table(["true null", "tests", "rejected"], rows)
     yield "\nThe three-part verdict, on nothing and on 0.02 nats in one of the columns.\n"
     rows = [
         [
@@ -104,7 +98,7 @@ def size() -> Iterator[str]:
         ]
         for row in results["verdict"]
     ]
-    yield from table(["episodes", "I, nats", "rejected", "planted nats recovered", "verdicts"], rows)
+    yield table(["episodes", "I, nats", "rejected", "planted nats recovered", "verdicts"], rows)
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from amarl_jax.evaluation.markdown import machine, table
+
 HERE = Path(__file__).parent
 COMPARED = ("alternating", "simultaneous", "no_arbitrageur")
 LAGS = {"no_belief_lag": "delta = 0", "alternating": "delta = 0.02", "large_belief_lag": "delta = 0.3"}
@@ -95,12 +97,6 @@ def over_seeds(document: dict[str, Any], measure: Any) -> str:
     return f"{x.mean():.3f}" + (f" ± {x.std(ddof=1) / np.sqrt(len(x)):.3f}" if len(x) > 1 else "")
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
 def ends(documents: dict[str, dict[str, Any]], names: Sequence[str]) -> str:
     """Where each arm ends: means over the later half of the points."""
     rows = [
@@ -110,7 +106,7 @@ def ends(documents: dict[str, dict[str, Any]], names: Sequence[str]) -> str:
         ]
         for name in names
     ]
-    return table(["mean over the later half", *documents], rows)
+    return table(["mean over the later half", *documents], rows) + "\n"
 
 
 def stability(documents: dict[str, dict[str, Any]]) -> str:
@@ -130,7 +126,7 @@ def stability(documents: dict[str, dict[str, Any]]) -> str:
     for name, label in (PANELS[0], PANELS[1], PANELS[4], PANELS[6]):
         cells = [over_seeds(d, lambda run, n=name: scatter(run, n)) for d in documents.values()]
         rows.append([f"scatter of {label}", *cells])
-    return table(["over the later half", *documents], rows)
+    return table(["over the later half", *documents], rows) + "\n"
 
 
 def main() -> None:
@@ -161,9 +157,8 @@ def main() -> None:
     print("## Where it comes from\n")
     for arm, document in documents.items():
         where = document["provenance"]
-        machine = f"{where['hardware']['cores']} cores of {where['hardware']['processor']}"
-        print(f"- {arm}: `{where['command']}`, {len(document['runs'])} seeds, {document['cpu_seconds']} CPU-seconds,")
-        print(f"  commit `{where['commit'][:10]}`, {machine}.")
+        print(f"- {arm}: `{where['command']}`, {len(document['runs'])} seeds,")
+        print(f"  {document['cpu_seconds']} CPU-seconds, commit `{where['commit'][:10]}`, {machine(where)}.")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from amarl_jax.evaluation.markdown import cell, machine, table
+
 COLUMNS = {
     "shortfall, ticks per lot": "shortfall_ticks",
     "completion": "completion",
@@ -14,19 +16,6 @@ COLUMNS = {
     "accuracy": "accuracy",
     "child orders": "child_orders",
 }
-
-
-def cell(estimate: dict[str, float]) -> str:
-    """A mean with its standard error."""
-    return f"{estimate['value']:.3f} ± {estimate['stderr']:.3f}"
-
-
-def table(policies: dict[str, dict[str, Any]]) -> list[str]:
-    """One row per policy."""
-    lines = ["| execution policy | " + " | ".join(COLUMNS) + " |", "|---" * (1 + len(COLUMNS)) + "|"]
-    for name, row in policies.items():
-        lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cell(row[key]) for key in COLUMNS.values()) + " |")
-    return lines
 
 
 def load_of_the_book(policies: dict[str, dict[str, Any]]) -> str:
@@ -45,12 +34,15 @@ def main() -> None:
     document = json.loads(Path(__file__).with_name("market.json").read_text())
     where = document["provenance"]
     print(f"Command `{where['command']}`, seed {where['seed']}, commit `{where['commit'][:10]}`,")
-    print(f"{where['hardware']['cores']} cores of {where['hardware']['processor']}. ± is one standard error.")
+    print(f"{machine(where)}. ± is one standard error.")
     for name, result in document["results"].items():
         policies = result["policies"]
         episodes = next(iter(policies.values()))["n_episodes"]
         print(f"\n## {name}: {episodes} episodes per row\n")
-        print("\n".join(table(policies)))
+        rows = [
+            [name.replace("_", " "), *(cell(row[key]) for key in COLUMNS.values())] for name, row in policies.items()
+        ]
+        print(table(["execution policy", *COLUMNS], rows))
         print(f"\n{load_of_the_book(policies)}")
 
 

@@ -7,21 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-
-def cell(estimate: dict[str, float], digits: int = 2) -> str:
-    """A mean with its standard error."""
-    return f"{estimate['value']:.{digits}f} ± {estimate['stderr']:.{digits}f}"
+from amarl_jax.evaluation.markdown import cell, machine, table
 
 
 def interval(difference: dict[str, float], digits: int = 2) -> str:
     """A paired difference with its 95% interval."""
     return f"{difference['value']:+.{digits}f} [{difference['lower']:+.{digits}f}, {difference['upper']:+.{digits}f}]"
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def origin(probe: dict[str, Any]) -> str:
@@ -30,7 +21,7 @@ def origin(probe: dict[str, Any]) -> str:
     return (
         f"{where['config']['n_updates']} updates, {len({row['seed'] for row in probe['seeds']})} seeds, "
         f"{probe['n_episodes']} episodes each, {probe['cpu_seconds']} CPU-seconds, commit `{where['commit'][:10]}`, "
-        f"{where['hardware']['cores']} cores of {where['hardware']['processor']}."
+        f"{machine(where)}."
     )
 
 
@@ -40,7 +31,7 @@ def execution(probe: dict[str, Any]) -> str:
     rows = []
     for row in probe["seeds"]:
         costs = [
-            f"{cell(row['shortfall_ticks'][n])} ({row['completion'][n]['value']:.3f})" for n in ["as it is", *names]
+            f"{cell(row['shortfall_ticks'][n], 2)} ({row['completion'][n]['value']:.3f})" for n in ["as it is", *names]
         ]
         rows.append([str(row["seed"]), *costs])
     saved = [
@@ -50,8 +41,9 @@ def execution(probe: dict[str, Any]) -> str:
     return (
         "Ticks per parent lot, completion in brackets; after the first column, all finish by force.\n\n"
         + table(["seed", "learned, as it is", *names], rows)
-        + "\nWhat the learned agent saves in the same episodes, with 95% intervals:\n\n"
+        + "\n\nWhat the learned agent saves in the same episodes, with 95% intervals:\n\n"
         + table(["seed", *(f"against {name}" for name in names if name != "learned")], saved)
+        + "\n"
     )
 
 
@@ -73,16 +65,16 @@ def against_grid(probe: dict[str, Any]) -> str:
     names = [name for name in probe["seeds"][0]["profit_tick_lots"] if name not in ("untrained", "learned")]
     grid = ", ".join(f"{name} {probe['seeds'][0]['profit_tick_lots'][name]['value']:.0f}" for name in names)
     header = ["seed", "untrained", "learned", "best rule", "learned less best", "ratio"]
-    return f"{probe['unit'][0].upper()}{probe['unit'][1:]}.\n\n{table(header, rows)}\nThe grid (seed 0): {grid}.\n"
+    return f"{probe['unit'][0].upper()}{probe['unit'][1:]}.\n\n{table(header, rows)}\n\nThe grid (seed 0): {grid}.\n"
 
 
 def belief(probe: dict[str, Any]) -> str:
     """Information the acting belief claims beside what a fresh detector finds."""
     rows = [
-        [row["flow"], str(row["seed"]), cell(row["belief_nats"], 3), cell(row["fresh_nats"], 3), f"{row['share']:.2f}"]
+        [row["flow"], str(row["seed"]), cell(row["belief_nats"]), cell(row["fresh_nats"]), f"{row['share']:.2f}"]
         for row in probe["seeds"]
     ]
-    return "Nats, both held out.\n\n" + table(["flow", "seed", "acting belief", "fresh detector", "share"], rows)
+    return "Nats, both held out.\n\n" + table(["flow", "seed", "acting belief", "fresh detector", "share"], rows) + "\n"
 
 
 TITLES = {

@@ -6,6 +6,8 @@ python experiments/replay/report.py > experiments/replay/ablation.md
 import json
 from pathlib import Path
 
+from amarl_jax.evaluation.markdown import cell, machine, table
+
 COLUMNS = {
     "before the move": "new_policy_before_the_move",
     "after 1 rollout": "new_policy_after_1_rollout",
@@ -16,11 +18,6 @@ COLUMNS = {
     "at its end": "old_policy_at_the_end",
     "1 rollout after its return": "old_policy_1_rollout_after_its_return",
 }
-
-
-def cell(estimate: dict[str, float]) -> str:
-    """A mean with its standard error."""
-    return f"{estimate['value']:.3f} ± {estimate['stderr']:.3f}"
 
 
 def paragraph(summary: dict[str, dict[str, dict[str, float]]], config: dict) -> str:
@@ -41,15 +38,12 @@ def paragraph(summary: dict[str, dict[str, dict[str, float]]], config: dict) -> 
 def main() -> None:
     document = json.loads(Path(__file__).with_name("ablation.json").read_text())
     where, summary = document["provenance"], document["summary"]
-    machine = f"{where['hardware']['cores']} cores of {where['hardware']['processor']}"
     print(f"Command `{where['command']}`, {where['config']['n_seeds']} seeds, commit `{where['commit'][:10]}`, on")
-    print(f"{machine}. ± is one standard error over seeds; arms share their episodes.\n")
+    print(f"{machine(where)}. ± is one standard error over seeds; arms share their episodes.\n")
     print(paragraph(summary, where["config"]))
     print("\nLoss in nats per prefix, four columns on the new policy, four on the old one.\n")
-    print("| belief learns from | " + " | ".join(name.strip() for name in COLUMNS) + " |")
-    print("|---" * (1 + len(COLUMNS)) + "|")
-    for arm, looks in summary.items():
-        print(f"| {arm} | " + " | ".join(cell(looks[key]) for key in COLUMNS.values()) + " |")
+    rows = [[arm, *(cell(looks[key]) for key in COLUMNS.values())] for arm, looks in summary.items()]
+    print(table(["belief learns from", *(name.strip() for name in COLUMNS)], rows))
 
 
 if __name__ == "__main__":

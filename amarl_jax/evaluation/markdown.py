@@ -1,0 +1,23 @@
+"""Result files as Markdown: cells, tables, and where numbers come from."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def cell(estimate: Mapping[str, float], digits: int = 3) -> str:
+    """A mean with its standard error, from ``value`` and ``stderr``."""
+    return f"{estimate['value']:.{digits}f} ± {estimate['stderr']:.{digits}f}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table, one line per row, without a newline at the end."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def machine(provenance: Mapping[str, Any]) -> str:
+    """The cores that a result was computed on, and of what."""
+    hardware = provenance["hardware"]
+    return f"{hardware.get('cores_used', hardware['cores'])} cores of {hardware['processor']}".replace(
+        "1 cores", "1 core"
+    )
