@@ -144,6 +144,7 @@ SETTINGS: dict[str, Setting] = {
     "agents.execution.start_along": Setting("float", f"{HYPER}.start_along", above=0.0, below=1.0),
     "agents.execution.leakage_source": _choice(f"{LEARN}.leakage_source", "mine", "belief"),
     "agents.execution.leakage_credit": _choice(f"{LEARN}.leakage_credit", "increment", "level"),
+    "agents.execution.shortfall_credit": _choice(f"{LEARN}.shortfall_credit", "marked", "horizon"),
     "agents.execution.mu_predictability": _weight(f"{HYPER}.predictability_weight"),
     "agents.execution.terminal_inventory_penalty": _weight(f"{ENV}.terminal_penalty_ticks"),
     "agents.execution.is_unit_ticks": _positive(f"{ENV}.is_unit_ticks"),

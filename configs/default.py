@@ -79,6 +79,7 @@ def execution(horizon: FieldReference) -> ConfigDict:
     section.start_gate = 0.3  # P(act in a step) of the fresh policy; slot_rate, with start_along 0.5, is the mimic
     section.start_along = 0.75  # P(along its side | act) of the fresh policy
     section.leakage_source = "mine"  # whose posterior prices the leakage: mine or belief
+    section.shortfall_credit = "marked"  # lots left are charged as value moves; horizon: at the end alone
     section.leakage_credit = "increment"  # paid per step as increments (telescopes to I) or by level (the reference's)
     section.mu_predictability = 0.1  # mu, reward per nat of predictability of its flow
     section.terminal_inventory_penalty = 10.0  # kappa, ticks per lot left over [reference: 100; more forbids hiding]

@@ -86,6 +86,7 @@ OTHER_VALUES = {  # where the next number up is not a valid change
     "networks.mine.estimator": "nwj",
     "agents.execution.leakage_source": "belief",
     "agents.execution.leakage_credit": "level",
+    "agents.execution.shortfall_credit": "horizon",
     "logging.log_interval": 5,
     "training.gamma": (0.9, 0.9, 0.9),
     "training.alternating.exec_phase_steps": 2000,

@@ -59,7 +59,7 @@ def decode(agent: Agent, action: Array, params: EnvParams, spec: MarketSpec) -> 
 
 
 def step_rewards(
-    before: PlayState, output: StepOutput, belief: Array, last: Array, params: EnvParams, hypers: Hypers, horizon: int
+    before: PlayState, output: StepOutput, belief: Array, first: Array, params: EnvParams, hypers: Hypers, horizon: int
 ) -> Array:
     """Rewards of one step: the last row of :func:`rewards.compose` on a window of this step and the one before.
 
@@ -69,7 +69,7 @@ def step_rewards(
         before: the state the step began from.
         output: its market terms.
         belief: [] the maker's posterior after it.
-        last: [] bool, whether it is the horizon's last, at which the parent's remainder is settled.
+        first: [] bool, whether it is the episode's first, which is charged the whole parent order.
         params: market constants.
         hypers: reward weights.
         horizon: T.
@@ -83,8 +83,8 @@ def step_rewards(
     beliefs = jnp.stack([before.belief, belief])
     leakage = leakage_increments(jnp.log(jnp.maximum(beliefs, 1e-8)), params.informed_probability)
     terms = rewards.market_terms(window, before.market.direction, params)
-    so_far = rewards.fill_ticks(window, params) / params.is_unit_ticks
-    terms = dataclasses.replace(terms, shortfall=jnp.where(last, terms.shortfall, so_far))
+    charged = jnp.where(first, terms.shortfall[0], terms.shortfall[-1])  # both rows are this step
+    terms = dataclasses.replace(terms, shortfall=jnp.broadcast_to(charged, (2,)))
     share = 2.0 / horizon  # compose divides belief terms by the length of what it is given
     hypers = dataclasses.replace(
         hypers,
@@ -163,5 +163,5 @@ class Playable:
         market, output = self.market.step(key, state.market, actions, params)
         memory, belief, _ = self.belief.read(state.memory, output.tape, state.market.time, params)
         done = market.time >= self.spec.horizon
-        paid = step_rewards(state, output, belief, done, params, self.hypers, self.spec.horizon)
+        paid = step_rewards(state, output, belief, state.market.time == 0, params, self.hypers, self.spec.horizon)
         return PlayState(market, memory, belief), paid, done, output

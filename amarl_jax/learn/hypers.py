@@ -25,6 +25,7 @@ class LearnSpec:
     replay_batch: int = 32  # replayed episodes per belief step, beside the fresh ones
     leakage_source: str = "mine"  # or "belief"
     leakage_credit: str = "increment"  # or "level"
+    shortfall_credit: str = "marked"  # or "horizon"
     mi_estimator: str = "mine"  # a name in information.estimators.REGISTRY
 
 

@@ -1,5 +1,7 @@
 """What networks make of finished episodes: leakage, predictability, rewards."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -98,7 +100,8 @@ def score(state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers,
     credit = mine.leakage_increments if game.learn.leakage_credit == "increment" else mine.leakage_levels
     leakage = jax.vmap(lambda row: credit(row, params.informed_probability))(log_posterior)
     predicted = flow_predictability(state, trajectory, game)
-    terms = jax.vmap(lambda out, side: rewards.market_terms(out, side, params))(trajectory.output, trajectory.direction)
+    money = functools.partial(rewards.market_terms, params=params, credit=game.learn.shortfall_credit)
+    terms = jax.vmap(lambda out, side: money(out, side))(trajectory.output, trajectory.direction)
     reward = jax.vmap(rewards.compose, in_axes=(0, 0, 0, 0, 0, 0, None))(
         terms, trajectory.output, trajectory.z, trajectory.belief, leakage, predicted, hypers
     )

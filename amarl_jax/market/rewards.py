@@ -24,11 +24,14 @@ class RewardTerm(Protocol):
         ...
 
 
+MARKED, AT_HORIZON = "marked", "horizon"  # when the lots that are left are charged
+
+
 @struct.dataclass
 class MarketTerms:
     """Money terms of an episode before weights, in reward units."""
 
-    shortfall: Array  # [T] IS, a cost: the remainder is paid at the last step
+    shortfall: Array  # [T] IS, a cost, as it is charged
     maker_pnl: Array  # [T]
     adverse_selection: Array  # [T] of the maker
     arbitrageur_pnl: Array  # [T]
@@ -44,21 +47,31 @@ def fill_ticks(output: StepOutput, params: EnvParams) -> Array:
     return -output.cash_change[:, Owner.SLOT] / params.parent_lots
 
 
-def shortfall_ticks(output: StepOutput, direction: Array, params: EnvParams) -> Array:
-    """Implementation shortfall against the opening mid, in ticks per parent lot, as it accrues.
+def shortfall_ticks(output: StepOutput, direction: Array, params: EnvParams, credit: str = MARKED) -> Array:
+    """Implementation shortfall against the opening mid, in ticks per parent lot, as it is charged.
 
-    ``IS[t] = (s / Q) sum q (p - P_0)`` over the slot's fills, ``q`` > 0 along ``s``; since prices are relative to
-    ``P_0`` that is minus the slot's cash over ``Q``. At the horizon the remainder ``R`` adds
-    ``(R / Q) (s (V_T - P_0) + kappa)``: the value cannot be pushed, the mid can.
+    ``IS = (s / Q) sum q (p - P_0) + (R / Q) (s (V_T - P_0) + kappa)`` over the slot's fills, ``q`` > 0 along ``s``;
+    ``R`` is what is left at the horizon: the value cannot be pushed, the mid can. Prices are relative to ``P_0``, so the
+    first sum is minus the slot's cash over ``Q``.
+
+    Either credit adds up to it. With "horizon" a step is charged its fills, and the last one the remainder. With "marked"
+    what is left is charged at once, at the value of the moment, and every step pays how that changes: a potential
+    (Ng, Harada and Russell 1999, with the discount 1 of this agent). Charged at the horizon, an order over 390 steps
+    earns at once whoever sells what it was to buy, and a trainer with ``gae_lambda`` 0.95 learns just that.
 
     Returns:
         [T] float32.
     """
     chex.assert_rank([output.value, direction], [1, 0])
     fills = fill_ticks(output, params)
-    remainder = params.parent_lots - direction * output.inventory[-1, Owner.SLOT]
-    cost = direction * output.value_next[-1] + params.terminal_penalty_ticks
-    return fills.at[-1].add(remainder / params.parent_lots * cost)
+    held, change = (
+        direction * x[:, Owner.SLOT] / params.parent_lots for x in (output.inventory, output.inventory_change)
+    )
+    after = (1.0 - held) * (direction * output.value_next + params.terminal_penalty_ticks)
+    if credit == AT_HORIZON:
+        return fills.at[-1].add(after[-1])
+    before = (1.0 - held + change) * (direction * output.value + params.terminal_penalty_ticks)
+    return (fills + after - before).at[0].add(before[0])
 
 
 def maker_pnl(output: StepOutput) -> Array:
@@ -102,11 +115,11 @@ def binary_entropy(probability: Array) -> Array:
     return -p * jnp.log(p) - (1.0 - p) * jnp.log1p(-p)
 
 
-def market_terms(output: StepOutput, direction: Array, params: EnvParams) -> MarketTerms:
-    """The money terms of an episode, in reward units."""
+def market_terms(output: StepOutput, direction: Array, params: EnvParams, credit: str = MARKED) -> MarketTerms:
+    """The money terms of an episode, in reward units; ``credit`` is that of :func:`shortfall_ticks`."""
     unit = money_unit(params)
     return MarketTerms(
-        shortfall=shortfall_ticks(output, direction, params) / params.is_unit_ticks,
+        shortfall=shortfall_ticks(output, direction, params, credit) / params.is_unit_ticks,
         maker_pnl=maker_pnl(output) / unit,
         adverse_selection=adverse_selection(output) / unit,
         arbitrageur_pnl=arbitrageur_pnl(output) / unit,

@@ -51,6 +51,7 @@ LEARN_CHANGES = {
     "replay_batch": 8,
     "leakage_source": "belief",
     "leakage_credit": "level",
+    "shortfall_credit": "horizon",
     "mi_estimator": "nwj",
 }
 

@@ -47,14 +47,31 @@ OUTPUT = _output(
 
 def test_shortfall_counts_fills_against_the_opening_and_the_remainder_at_the_horizon():
     # fills: (4 * 2 - 1 * 6) / 10; remainder 10 - 3 = 7 lots at V_T = 7 plus kappa = 3
-    paid = rewards.shortfall_ticks(OUTPUT, jnp.int32(1), PARAMS)
+    paid = rewards.shortfall_ticks(OUTPUT, jnp.int32(1), PARAMS, "horizon")
     np.testing.assert_allclose(np.asarray(paid), [0.8, 0.0, -0.6 + 0.7 * 10.0], rtol=1e-6)
 
 
 def test_a_seller_is_measured_the_other_way_round():
     # side -1: done is -3 lots, the remainder 13 lots at -V_T + kappa = -4
-    paid = rewards.shortfall_ticks(OUTPUT, jnp.int32(-1), PARAMS)
+    paid = rewards.shortfall_ticks(OUTPUT, jnp.int32(-1), PARAMS, "horizon")
     np.testing.assert_allclose(np.asarray(paid), [0.8, 0.0, -0.6 + 1.3 * -4.0], rtol=1e-6)
+
+
+def test_what_is_left_is_marked_to_value_step_by_step_and_adds_up_to_the_same():
+    # left over: 6, 6 and 7 lots of 10 at V + kappa = 4, 8 and 10
+    paid = np.asarray(rewards.shortfall_ticks(OUTPUT, jnp.int32(1), PARAMS))
+    np.testing.assert_allclose(paid, [0.8 + 2.4, 4.8 - 2.4, -0.6 + 7.0 - 4.8], rtol=1e-6)
+    for side in (1, -1):
+        settled = rewards.shortfall_ticks(OUTPUT, jnp.int32(side), PARAMS, "horizon")
+        marked = rewards.shortfall_ticks(OUTPUT, jnp.int32(side), PARAMS)
+        np.testing.assert_allclose(np.sum(marked), np.sum(settled), rtol=1e-5)
+
+
+def test_selling_what_was_to_be_bought_costs_at_once_where_it_is_marked():
+    sold = _output(cash=[[10, -10, 0, 0, 0]], lots=[[-5, 5, 0, 0, 0]], value=[2.0, 2.0], mid2=[4], traded=[False])
+    # 5 lots at 2: the cash is 1 tick per lot of the order, what is left grows by half of it at 2 + kappa
+    charged = rewards.shortfall_ticks(sold, jnp.int32(1), PARAMS)[0] - (2.0 + 3.0)
+    np.testing.assert_allclose(charged, -1.0 + 0.5 * 5.0, rtol=1e-6)
 
 
 def test_maker_earns_its_spread_and_the_revaluation_of_what_it_holds():
@@ -112,7 +129,7 @@ def test_rewards_compose_with_their_weights():
     reward = np.asarray(rewards.compose(terms, OUTPUT, jnp.int32(1), belief, leakage, predicted, hypers))
     unit, entropy = 10 * 4.0, -(0.6 * np.log(0.6) + 0.4 * np.log(0.4))
     assert reward.shape == (3, 3)
-    assert reward[1, 0] == pytest.approx(0.0 - 2.0 * 0.2 - 0.5 * 0.4, rel=1e-5)
+    assert reward[1, 0] == pytest.approx(-2.4 / 4.0 - 2.0 * 0.2 - 0.5 * 0.4, rel=1e-5)
     maker = (2.5 - 36.0 - 5 * (1 - 2.5)) / unit - 0.3 * entropy / 3 + 0.6 * 0.6 / 3
     assert reward[1, 1] == pytest.approx(maker, rel=1e-5)
     assert reward[2, 2] == pytest.approx(10.0 / unit + 0.1 * 0.3, rel=1e-5)
