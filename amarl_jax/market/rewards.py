@@ -51,13 +51,13 @@ def shortfall_ticks(output: StepOutput, direction: Array, params: EnvParams, cre
     """Implementation shortfall against the opening mid, in ticks per parent lot, as it is charged.
 
     ``IS = (s / Q) sum q (p - P_0) + (R / Q) (s (V_T - P_0) + kappa)`` over the slot's fills, ``q`` > 0 along ``s``;
-    ``R`` is what is left at the horizon: the value cannot be pushed, the mid can. Prices are relative to ``P_0``, so the
-    first sum is minus the slot's cash over ``Q``.
+    ``R`` is left at the horizon: the value cannot be pushed, the mid can. Prices are relative to ``P_0``, so the first
+    sum is minus the slot's cash over ``Q``.
 
-    Either credit adds up to it. With "horizon" a step is charged its fills, and the last one the remainder. With "marked"
-    what is left is charged at once, at the value of the moment, and every step pays how that changes: a potential
-    (Ng, Harada and Russell 1999, with the discount 1 of this agent). Charged at the horizon, an order over 390 steps
-    earns at once whoever sells what it was to buy, and a trainer with ``gae_lambda`` 0.95 learns just that.
+    Either credit adds up to it. With "horizon" a step is charged its fills and the last one the remainder. "marked"
+    charges what is left at once, at the value of the moment, and every step pays how that changes: a potential (Ng,
+    Harada and Russell 1999; this agent's discount is 1). With "horizon" whoever sells what it was to buy earns at once
+    and pays hundreds of steps later, which a trainer with ``gae_lambda`` 0.95 does not see in time.
 
     Returns:
         [T] float32.

@@ -1,4 +1,4 @@
-"""When the lots that are left are charged to the execution agent: step by step, as value moves, or at the horizon alone.
+"""When the execution agent is charged for the lots that are left: step by step, as value moves, or at the horizon.
 
 Both add up to the same shortfall. What differs is how soon an action's cost is felt:
 
