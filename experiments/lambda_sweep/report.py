@@ -2,11 +2,14 @@
 
     python experiments/lambda_sweep/report.py --size=cpu
 
-writes ``<size>/results.md``, ``arms.png`` and ``claims.png``.
+writes ``<size>/results.md``, ``arms.png``, ``claims.png`` and ``main/transition.png``.
 """
 
 import argparse
+import json
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -28,6 +31,10 @@ from measured import (
     starts_verdict,
     widening,
 )
+
+from amarl_jax.evaluation.lanes import read_lanes
+from amarl_jax.evaluation.transition_figure import draw_transition
+from amarl_jax.theory.curves import calibrated_curves
 
 HERE = Path(__file__).parent
 BY_PENALTY = {  # column of the main table: measure
@@ -196,6 +203,19 @@ def claims(arms: dict[str, Measured]) -> list[str]:
     ]
 
 
+def draw_main(folder: Path) -> None:
+    """The transition figure of the main sweep from its table, with both theories calibrated to it."""
+    penalty, information = read_lanes(folder / "lanes.csv").grid("information_nats")
+    located = json.loads((folder / "sweep.json").read_text())["located"]["main"]
+    parts = {"located": located, "theory": calibrated_curves(penalty.tolist(), float(information[:, 0].mean()))}
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = {name: Path(scratch) / f"{name}.json" for name in parts}
+        for name, path in paths.items():
+            path.write_text(json.dumps(parts[name]))
+        draw_transition(folder / "lanes.csv", Path(scratch) / "transition", **paths)
+        shutil.copyfile(Path(scratch) / "transition.png", folder / "transition.png")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="cpu")
@@ -206,6 +226,7 @@ def main() -> None:
     lines = [*header(arms["main"]), *main_table(arms["main"]), *arms_table(arms), *questions(arms)]
     lines += [*square_root_law(arms), *claims(arms), "", "![arms](arms.png)", "", "![claims](claims.png)"]
     (folder / "results.md").write_text("\n".join(lines) + "\n")
+    draw_main(folder / "main")
     draw_arms(arms, folder / "arms.png")
     draw_claims(arms, folder / "claims.png")
 
