@@ -12,6 +12,8 @@ divergence of each policy from the one measured before is taken on the states th
 
     PYTHONPATH=. python experiments/coevolution/coevolution.py --n_seeds=3
     PYTHONPATH=. python experiments/coevolution/coevolution.py --arms default --n_seeds=1
+    PYTHONPATH=. python experiments/coevolution/coevolution.py --arms alternating no_belief_lag large_belief_lag \\
+      --n_seeds=3 --n_points=6 --n_episodes=1024 --folder=experiments/coevolution/belief_lag
     python experiments/coevolution/report.py
 """
 

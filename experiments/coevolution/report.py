@@ -129,10 +129,16 @@ def stability(documents: dict[str, dict[str, Any]]) -> str:
     return table(["over the later half", *documents], rows) + "\n"
 
 
+def read(folder: Path) -> dict[str, dict[str, Any]]:
+    """Result files of a folder by arm."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+
 def main() -> None:
-    documents = {path.stem: json.loads(path.read_text()) for path in sorted(HERE.glob("*.json"))}
+    documents = read(HERE)
     small = {arm: documents[arm] for arm in COMPARED if arm in documents}
-    lags = {title: documents[arm] for arm, title in LAGS.items() if arm in documents}
+    bonus = read(HERE / "belief_lag")
+    lags = {title: bonus[arm] for arm, title in LAGS.items() if arm in bonus}
     print("# Three agents that learn against each other\n")
     if small:
         draw(small, HERE / "debug.png")
@@ -155,7 +161,7 @@ def main() -> None:
         )
         print(ends({"default": documents["default"]}, ENDS))
     print("## Where it comes from\n")
-    for arm, document in documents.items():
+    for arm, document in [*documents.items(), *((f"belief_lag/{arm}", document) for arm, document in bonus.items())]:
         where = document["provenance"]
         print(f"- {arm}: `{where['command']}`, {len(document['runs'])} seeds,")
         print(f"  {document['cpu_seconds']} CPU-seconds, commit `{where['commit'][:10]}`, {machine(where)}.")
