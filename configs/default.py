@@ -106,7 +106,7 @@ def arbitrageur() -> ConfigDict:
     section = ConfigDict()
     section.max_position_lots = 20  # lots, either side
     section.order_size_lots = 5  # lots per immediate-or-cancel order; 0: no arbitrageur
-    section.delta_belief_lag = 0.02  # delta, reward per unit of belief move after its trade [reference: 0.3: trades more]
+    section.delta_belief_lag = 0.02  # delta, reward per unit of belief move after its trade [reference: 0.3]
     return section
 
 
