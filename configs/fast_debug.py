@@ -48,9 +48,8 @@ def shrink_networks(networks: ConfigDict) -> None:
         networks[name].hidden_dims = (64, 64)  # units per layer
     networks.shared_critic.head_hidden_dim = 32  # units
     networks.predictor.hidden_dim = 16  # units
-    networks.belief_transformer.update(
-        {"d_model": 32, "n_heads": 2, "n_layers": 2, "d_ff": 64, "max_seq_len": 64}
-    )  # the whole day
+    networks.belief_transformer.update({"d_model": 32, "n_heads": 2, "n_layers": 2, "d_ff": 64})
+    networks.belief_transformer.max_seq_len = 64  # attention window, steps: the whole day
 
 
 def shrink_training(config: ConfigDict) -> None:

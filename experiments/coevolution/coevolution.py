@@ -177,8 +177,8 @@ def run(arm: str, seed: int, n_points: int, n_episodes: int, minutes: float, ove
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shorter = [arm for arm in ARMS if arm != "default"]
-    parser.add_argument("--arms", nargs="*", default=shorter, choices=list(ARMS))
+    compared = ["alternating", "simultaneous", "no_arbitrageur"]
+    parser.add_argument("--arms", nargs="*", default=compared, choices=list(ARMS))
     parser.add_argument("--n_seeds", type=int, default=4)
     parser.add_argument("--n_points", type=int, default=15, help="of each curve, beside its start")
     parser.add_argument("--n_episodes", type=int, default=1024, help="of each point")
