@@ -13,11 +13,12 @@ BASES = {
     "cpu": "configs/lambda_sweep.py:fast",
     "full": "configs/lambda_sweep.py",
 }
-N_UPDATES = {"tiny": 2, "cpu": 60, "full": 60}
+N_UPDATES = {"tiny": 2, "cpu": 40, "full": 60}
 EVAL_EPISODES = {"tiny": 256, "cpu": 1024, "full": 4096}
 MAIN_GRID = {"tiny": (5, 1), "cpu": (8, 1), "full": (14, 2)}  # penalties, points per octave
+MAIN_LAMBDA_MAX = {"tiny": 4.0, "cpu": 16.0, "full": 4.0}  # small lanes are cheap enough to ask where hiding ends
 ARM_GRID = {"tiny": (5, 1), "cpu": (5, 1), "full": (7, 1)}  # a part of the main sweep's
-LANES_AT_ONCE = {"tiny": 0, "cpu": 10, "full": 0}  # what the caches of a core hold; 0: all that fit into memory
+LANES_AT_ONCE = {"tiny": 0, "cpu": 10, "full": 0}  # a divisor of an arm's lanes; 0: the program chooses
 N_SEEDS = {"tiny": 1, "cpu": 4, "full": 8}  # of most arms
 MORE_SEEDS = {"tiny": 1, "cpu": 8, "full": 8}  # where intervals decide
 FORCED_TICKS = 100.0  # kappa, ticks per lot left over: ten times the price of hiding
@@ -94,7 +95,8 @@ def config_of(name: str, size: str, n_updates: int | None = None, n_seeds: int |
         "eval_episodes": EVAL_EPISODES[size],
         "sweep.n_lambdas": n_lambdas,
         "sweep.points_per_octave": per_octave,
-        "sweep.lanes_at_once": LANES_AT_ONCE[size],
+        "sweep.lambda_max": MAIN_LAMBDA_MAX[size] if name == "main" else base.sweep.lambda_max,
+        "sweep.lanes_at_once": 0 if name == "main" else LANES_AT_ONCE[size],
         "sweep.n_seeds": n_seeds or (MORE_SEEDS if arm.more_seeds else N_SEEDS)[size],
         "logging.verbose": True,
         **arm.changes,
