@@ -1,6 +1,5 @@
 """What the orders of a step add up to: the marks of the anonymous tape, step by step."""
 
-import itertools
 import math
 
 import jax.numpy as jnp
@@ -28,19 +27,22 @@ def step_statistics(tape: Tape) -> dict[str, Array]:
     removals = tape.removals.astype(jnp.float32)
     gap = tape.value_gap_16.astype(jnp.float32) / GAP_SCALE
     gap = jnp.concatenate([jnp.zeros(1), gap[:-1]])
-    signed_volume = jnp.sum(side * size, axis=-1)
-    statistics = {
-        "signed_volume": signed_volume,
-        "volume": jnp.sum(size, axis=-1),
-        "count": jnp.sum(live, axis=-1),
-        "signed_count": jnp.sum(side, axis=-1),
-        "taking_count": jnp.sum(taking, axis=-1),
-        "taking_signed_volume": jnp.sum(taking * side * size, axis=-1),
-        "square_size": jnp.sum(size**2, axis=-1),
-        "signed_square_size": jnp.sum(side * size**2, axis=-1),
-        "at_once_signed_volume": jnp.sum(at_once * side * size, axis=-1),
-        "time": jnp.sum(live * (tape.time_256.astype(jnp.float32) / TIME_UNITS - 0.5), axis=-1),
-        "removals": jnp.sum(removals, axis=-1),
+    of_orders = {
+        "signed_volume": side * size,
+        "volume": size,
+        "count": live,
+        "signed_count": side,
+        "taking_count": taking,
+        "taking_signed_volume": taking * side * size,
+        "square_size": size**2,
+        "signed_square_size": side * size**2,
+        "at_once_signed_volume": at_once * side * size,
+        "time": live * (tape.time_256.astype(jnp.float32) / TIME_UNITS - 0.5),
+    }
+    statistics = dict(zip(of_orders, jnp.sum(jnp.stack(list(of_orders.values())), axis=-1), strict=True))
+    signed_volume = statistics["signed_volume"]
+    statistics |= {
+        "removals": removals[:, 0] + removals[:, 1],
         "signed_removals": removals[:, 0] - removals[:, 1],
         "gap": gap,
         "absolute_gap": jnp.abs(gap),
@@ -48,25 +50,27 @@ def step_statistics(tape: Tape) -> dict[str, Array]:
         "spread": tape.spread_ticks.astype(jnp.float32),
         "burst": signed_volume**2,
         "persistence": signed_volume * jnp.concatenate([jnp.zeros(1), signed_volume[:-1]]),
-        "square_count": jnp.sum(live, axis=-1) ** 2,
+        "square_count": statistics["count"] ** 2,
     }
-    return statistics | histograms(tape, live, live - taking)
+    by_size, by_depth = histograms(tape, live, live - taking)
+    statistics |= {f"size_bin_{i}": x for i, x in enumerate(by_size.T)}
+    return statistics | {f"depth_bin_{i}": x for i, x in enumerate(by_depth.T)}
 
 
-def histograms(tape: Tape, sized: Array, resting: Array) -> dict[str, Array]:
-    """Sums of a weight of each order, [T, K], by size and, of another, by depth behind mid, each [T]."""
-    size = tape.size_lots.astype(jnp.float32)
+def histograms(tape: Tape, sized: Array, resting: Array) -> tuple[Array, Array]:
+    """Sums of a weight of each order, [..., K], by size, and of another by depth behind mid: [..., n_bins] each."""
     depth = -tape.side.astype(jnp.float32) * tape.price_ticks.astype(jnp.float32)
-    sums = {}
-    for name, mark, weight, edges in (
-        ("size", size, sized, SIZE_EDGES_LOTS),
-        ("depth", depth, resting, DEPTH_EDGES_TICKS),
-    ):
-        bounds = (-math.inf, *edges, math.inf)
-        for i, (low, high) in enumerate(itertools.pairwise(bounds)):
-            inside = ((mark > low) & (mark <= high)).astype(jnp.float32)
-            sums[f"{name}_bin_{i}"] = jnp.sum(weight * inside, axis=-1)
-    return sums
+    by_size = _binned(tape.size_lots.astype(jnp.float32), sized, SIZE_EDGES_LOTS)
+    return by_size, _binned(depth, resting, DEPTH_EDGES_TICKS)
+
+
+def _binned(mark: Array, weight: Array, edges: tuple[int, ...]) -> Array:
+    """Sums of weights over the last axis by the bin, open below and closed above, in which a mark lies."""
+    lead = (1,) * mark.ndim
+    low = jnp.array((-math.inf, *edges)).reshape(*lead, -1)
+    high = jnp.array((*edges, math.inf)).reshape(*lead, -1)
+    inside = (mark[..., None] > low) & (mark[..., None] <= high)
+    return jnp.sum(jnp.where(inside, weight[..., None], 0.0), axis=-2)
 
 
 def marks(tape: Tape, side: int) -> Array:
@@ -78,9 +82,9 @@ def marks(tape: Tape, side: int) -> Array:
     size = tape.size_lots.astype(jnp.float32) / LOTS
     taking = live * tape.marketable.astype(jnp.float32)
     volumes = (live, taking, live * size, taking * size, live * size**2)  # N_VOLUMES of them
-    sums = [jnp.sum(mark, axis=-1) for mark in volumes]
-    removals = tape.removals[..., 0 if side > 0 else 1].astype(jnp.float32)
-    return jnp.stack([*sums, removals, *histograms(tape, taking, live - taking).values()], axis=-1)
+    sums = jnp.sum(jnp.stack(volumes, axis=-2), axis=-1)
+    removals = tape.removals[..., 0 if side > 0 else 1].astype(jnp.float32)[..., None]
+    return jnp.concatenate([sums, removals, *histograms(tape, taking, live - taking)], axis=-1)
 
 
 def kind_counts(tape: Tape) -> Array:

@@ -19,5 +19,5 @@ def select(predicate: Array, on_true: PyTree, on_false: PyTree) -> PyTree:
 
 def all_finite(tree: PyTree) -> Array:
     """Whether every floating leaf is finite, a scalar bool."""
-    leaves = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return jnp.all(jnp.stack(leaves)) if leaves else jnp.array(True)
+    leaves = [x.reshape(-1) for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.isfinite(jnp.concatenate(leaves))) if leaves else jnp.array(True)

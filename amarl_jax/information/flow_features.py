@@ -12,7 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from amarl_jax.information.flow_windows import window_features
+from amarl_jax.information.flow_windows import running_max, window_features
 from amarl_jax.lob.matching import running_sum
 from amarl_jax.marks import step_statistics
 from amarl_jax.types import Array, Tape, empty_tape
@@ -58,24 +58,25 @@ def _sums(tape: Tape) -> dict[str, Array]:
     statistics = step_statistics(tape)
     horizon = tape.side.shape[0]
     time = jnp.arange(1, horizon + 1, dtype=jnp.float32) / horizon
-    sums = running_sum(jnp.stack(list(statistics.values()))) / math.sqrt(horizon)
-    whole = dict(zip(statistics, sums, strict=True))
+    early = [jnp.exp(-rate * time) * math.sqrt(rate) * statistics["signed_volume"] for rate in EARLY_RATES]
+    sums = running_sum(jnp.stack([*statistics.values(), *early])) / math.sqrt(horizon)
+    whole = dict(zip(statistics, sums, strict=False))
     features = {f"past_{name}": x for name, x in whole.items()}
     features["past_aligned_volume"] = whole["signed_volume"] * jnp.tanh(whole["gap"])
     names = ("signed_volume", "volume", "taking_count", "removals", "gap")
     recent = _exponential_sums(jnp.stack([statistics[name] for name in names], axis=-1))
+    extremes = jnp.stack([recent[..., 0], -recent[..., 0], recent[..., 1]], axis=-1)  # of signed volume, and of volume
+    highest, lowest, densest = jnp.moveaxis(running_max(extremes), -1, 0)
     for i, window in enumerate(WINDOWS):
         average = dict(zip(names, jnp.moveaxis(recent[:, i], -1, 0), strict=True))
         features |= {f"recent_{window}_{name}": x for name, x in average.items()}
         features[f"recent_{window}_aligned_volume"] = average["signed_volume"] * jnp.tanh(average["gap"])
-        features[f"highest_{window}_signed_volume"] = jax.lax.cummax(average["signed_volume"])
-        features[f"lowest_{window}_signed_volume"] = jax.lax.cummin(average["signed_volume"])
-        features[f"highest_{window}_volume"] = jax.lax.cummax(average["volume"])
-    for rate in EARLY_RATES:
-        weight = jnp.exp(-rate * time) * math.sqrt(rate / horizon)
-        early = running_sum(weight * statistics["signed_volume"])
-        features[f"early_{rate:g}_signed_volume"] = early
-        features[f"early_{rate:g}_aligned_volume"] = early * jnp.tanh(whole["gap"])
+        features[f"highest_{window}_signed_volume"] = highest[:, i]
+        features[f"lowest_{window}_signed_volume"] = -lowest[:, i]
+        features[f"highest_{window}_volume"] = densest[:, i]
+    for rate, opening in zip(EARLY_RATES, sums[len(statistics) :], strict=True):
+        features[f"early_{rate:g}_signed_volume"] = opening
+        features[f"early_{rate:g}_aligned_volume"] = opening * jnp.tanh(whole["gap"])
     features["time"] = time
     return features
 

@@ -33,15 +33,19 @@ def window_features(tape: Tape) -> Array:
     chex.assert_rank(tape.side, 2)
     horizon = tape.side.shape[0]
     towards = value_side(tape)[:, None]
-    buys, sells = (_running_sums(marks(tape, side)) for side in (1, -1))
+    buys, sells = jnp.split(
+        _running_sums(jnp.concatenate([marks(tape, side) for side in (1, -1)], axis=-1)), 2, axis=-1
+    )
     both, net = buys + sells, buys - sells
+    each = jnp.concatenate([both, buys, sells], axis=-1)
     parts = [towards * net[1:] / math.sqrt(horizon)]
     so_far = jnp.arange(1, horizon + 1)
-    for n in sorted({max(1, round(share * horizon)) for share in WINDOWS}):
+    lengths = sorted({max(1, round(share * horizon)) for share in WINDOWS})
+    windows = [each[1:] - each[jnp.maximum(so_far - n, 0)] for n in lengths]
+    for n, densest in zip(lengths, jnp.split(running_max(jnp.concatenate(windows, -1)), len(lengths), -1), strict=True):
         opening = jnp.minimum(so_far, n)
-        started = jnp.maximum(so_far - n, 0)
-        densest = [_running_max(sums[1:] - sums[started]) for sums in (both, buys, sells)]
-        sums = (both[opening], towards * net[opening], densest[0], jnp.maximum(densest[1], densest[2]))
+        of_both, of_buys, of_sells = jnp.split(densest, 3, axis=-1)
+        sums = (both[opening], towards * net[opening], of_both, jnp.maximum(of_buys, of_sells))
         parts += [x / math.sqrt(n) for x in sums]
     return jnp.concatenate(parts, axis=-1)
 
@@ -59,5 +63,6 @@ def _running_sums(x: Array) -> Array:
     return jnp.concatenate([jnp.zeros((1, x.shape[1])), running_sum(x.T).T])
 
 
-def _running_max(x: Array) -> Array:
+def running_max(x: Array) -> Array:
+    """Largest value so far along the first axis."""
     return jax.lax.associative_scan(jnp.maximum, x)

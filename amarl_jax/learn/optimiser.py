@@ -28,11 +28,16 @@ class Agents(NamedTuple):
 
 
 def optimiser(hypers: Hypers) -> optax.GradientTransformation:
-    """Global-norm clip, Adam and decoupled weight decay; the learning rate is applied by :func:`descend`."""
-    return optax.chain(
-        optax.clip_by_global_norm(hypers.max_grad_norm),
-        optax.scale_by_adam(eps=1e-5),
-        optax.add_decayed_weights(hypers.weight_decay),
+    """Global-norm clip, Adam and decoupled weight decay; the learning rate is applied by :func:`descend`.
+
+    Flat, because a program compiles in proportion to its kernels: one set of them for a network, not one for each leaf.
+    """
+    return optax.flatten(
+        optax.chain(
+            optax.clip_by_global_norm(hypers.max_grad_norm),
+            optax.scale_by_adam(eps=1e-5),
+            optax.add_decayed_weights(hypers.weight_decay),
+        )
     )
 
 

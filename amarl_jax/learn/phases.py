@@ -98,7 +98,7 @@ def play_and_learn(
     branches = [
         functools.partial(_learn, trained=trained, game=game, hypers=hypers, params=params) for trained in game.phases()
     ]
-    operands = (key_learn, state, trajectory, batch)
+    operands = (key_learn, state, trajectory, scores.flow, batch)
     state, learned = jax.lax.switch(phase, branches, *operands) if len(branches) > 1 else branches[0](*operands)
     return state, rollout_metrics(trajectory, scores, params) | learned
 
@@ -107,6 +107,7 @@ def _learn(
     key: Array,
     state: TrainState,
     trajectory: Trajectory,
+    flow: Array,
     batch: PpoBatch,
     *,
     trained: tuple[Agent, ...],
@@ -123,7 +124,7 @@ def _learn(
     metrics = dict.fromkeys(learned_metric_names(), jnp.float32(0.0))
     if Agent.EXECUTION in trained:
         with jax.named_scope("mine"):
-            state, fitted = sources.fit_mine(key_mine, state, trajectory, game, hypers, params)
+            state, fitted = sources.fit_mine(key_mine, state, trajectory, flow, game, hypers, params)
         metrics |= fitted
         with jax.named_scope("predictor"):
             state, fitted = sources.fit_predictor(state, trajectory, game, hypers)

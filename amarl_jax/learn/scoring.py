@@ -30,6 +30,7 @@ class Scores:
     leakage: Array  # [E, T] nats, L of the source in use
     predictability: Array  # [E, T] nats
     log_posterior: Array  # [E, T] log P(z = 1 | F_<=t) according to the source in use
+    flow: Array  # [E, T, D] running flow features, which the MI critic is fitted to afterwards
 
 
 def raw_evidence(trajectory: Trajectory) -> Array:
@@ -37,16 +38,21 @@ def raw_evidence(trajectory: Trajectory) -> Array:
     return jax.vmap(flow_features)(trajectory.output.tape)
 
 
-def evidence(scale: FeatureScale, trajectory: Trajectory) -> Array:
+def evidence(scale: FeatureScale, flow: Array, hidden: Array) -> Array:
     """``h_t``, what the statistics network knows of the past. [E, T, D + d_model + 1] for [E] episodes.
 
     Running flow features as deviations from their mean at that step, the belief's state (a constant to whoever
     trains on it), and the time.
+
+    Args:
+        scale: location and scale of the flow features, [T, D].
+        flow: :func:`raw_evidence`, [E, T, D].
+        hidden: the belief's state after each step, [E, T, d_model].
     """
-    flow = jax.vmap(lambda episode: standardise(scale, episode))(raw_evidence(trajectory))
+    flow = jax.vmap(lambda episode: standardise(scale, episode))(flow)
     n_envs, horizon = flow.shape[:2]
     time = jnp.broadcast_to(jnp.linspace(-1.0, 1.0, horizon)[None, :, None], (n_envs, horizon, 1))
-    return jnp.concatenate([flow, jax.lax.stop_gradient(trajectory.hidden), time], axis=-1)
+    return jnp.concatenate([flow, jax.lax.stop_gradient(hidden), time], axis=-1)
 
 
 def statistics_scores(params: PyTree, features: Array, game: Learnable) -> Array:
@@ -56,16 +62,9 @@ def statistics_scores(params: PyTree, features: Array, game: Learnable) -> Array
     return scores.reshape(*features.shape[:-1], 2)
 
 
-def log_posterior_one(state: TrainState, trajectory: Trajectory, game: Game, params: EnvParams) -> Array:
-    """``log P(z = 1 | F_<=t)`` according to ``leakage_source``. [E, T] nats."""
-    if game.learn.leakage_source == "belief":
-        return jnp.log(jnp.maximum(trajectory.belief, 1e-8))
-    return mine_log_posterior_one(state, trajectory, game, params)
-
-
-def mine_log_posterior_one(state: TrainState, trajectory: Trajectory, game: Game, params: EnvParams) -> Array:
-    """``log P(z = 1 | F_<=t)`` of the MI critic's ``p(z) e^T``. [E, T] nats."""
-    scores = statistics_scores(state.statistics.params, evidence(state.evidence_scale, trajectory), game)
+def mine_log_posterior_one(state: TrainState, flow: Array, hidden: Array, game: Game, params: EnvParams) -> Array:
+    """``log P(z = 1 | F_<=t)`` of the MI critic's ``p(z) e^T``, arguments as of :func:`evidence`. [E, T] nats."""
+    scores = statistics_scores(state.statistics.params, evidence(state.evidence_scale, flow, hidden), game)
     return mine.log_posterior(scores, params.informed_probability)[..., 1]
 
 
@@ -96,7 +95,11 @@ def added_rewards(trajectory: Trajectory, terms: tuple[rewards.RewardTerm, ...],
 
 def score(state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers, params: EnvParams) -> Scores:
     """Rewards of new episodes, by the sources as they stand: nothing is trained on an episode before it is scored."""
-    log_posterior = log_posterior_one(state, trajectory, game, params)
+    flow = raw_evidence(trajectory)
+    if game.learn.leakage_source == "belief":
+        log_posterior = jnp.log(jnp.maximum(trajectory.belief, 1e-8))
+    else:
+        log_posterior = mine_log_posterior_one(state, flow, trajectory.hidden, game, params)
     credit = mine.leakage_increments if game.learn.leakage_credit == "increment" else mine.leakage_levels
     leakage = jax.vmap(lambda row: credit(row, params.informed_probability))(log_posterior)
     predicted = flow_predictability(state, trajectory, game)
@@ -111,4 +114,5 @@ def score(state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers,
         leakage=leakage,
         predictability=predicted,
         log_posterior=log_posterior,
+        flow=flow,
     )

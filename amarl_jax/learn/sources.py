@@ -12,7 +12,6 @@ from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.learn.scoring import (
     evidence,
     predictability_gain,
-    raw_evidence,
     standard_flow,
     statistics_scores,
 )
@@ -25,15 +24,15 @@ SCALE_DECAY = 0.9  # per rollout, of the location and scale of the MI critic's i
 
 
 def fit_mine(
-    key: Array, state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers, params: EnvParams
+    key: Array, state: TrainState, trajectory: Trajectory, flow: Array, game: Game, hypers: Hypers, params: EnvParams
 ) -> tuple[TrainState, dict[str, Array]]:
-    """The MI critic on a rollout of the market, whose flow features it sees as deviations from their running mean."""
-    scale = update_scale(state.evidence_scale, raw_evidence(trajectory), SCALE_DECAY)
+    """The MI critic on a rollout of the market, whose flow, [E, T, D], it sees as deviations from its mean."""
+    scale = update_scale(state.evidence_scale, flow, SCALE_DECAY)
     prior = params.informed_probability
     learning_rate = scheduled(hypers.lr_mine, state.update, hypers)
     start = (state.statistics, state.estimator)
     (statistics, estimator), loss = fit_statistics(
-        key, start, evidence(scale, trajectory), trajectory.z, prior, learning_rate, game, hypers
+        key, start, evidence(scale, flow, trajectory.hidden), trajectory.z, prior, learning_rate, game, hypers
     )
     return state.replace(statistics=statistics, estimator=estimator, evidence_scale=scale), {"mine/loss": loss}
 

@@ -27,11 +27,11 @@ OUTPUT_SCALE = 0.01  # initial weights of every actor's last layer
 _EXECUTION_BIAS = (
     float(np.log(0.3 / 0.7)),  # gate
     float(np.log(0.75 / 0.25)),  # side
-    raw_beta_parameter(4.44),  # size, mean 5 and standard deviation 2 lots of 20
-    raw_beta_parameter(13.31),
-    raw_beta_parameter(1.0),  # offset, uniform
-    raw_beta_parameter(1.0),
     float(np.log(0.8 / 0.2)),  # kind, limit
+    raw_beta_parameter(4.44),  # a of the size: mean 5 and standard deviation 2 lots of 20
+    raw_beta_parameter(1.0),  # a of the offset: uniform
+    raw_beta_parameter(13.31),  # b of the size
+    raw_beta_parameter(1.0),  # b of the offset
 )
 
 

@@ -102,32 +102,22 @@ class ExecutionHead:
     Only what is executed counts: an abstention (gate 0) has the gate's term alone, a market order no offset.
     """
 
-    gate_logit: Array  # []
-    side_logit: Array  # []
-    size_a: Array  # [] Beta parameters, positive
-    size_b: Array  # []
-    offset_a: Array  # []
-    offset_b: Array  # []
-    kind_logit: Array  # []
+    switch_logits: Array  # [3] of gate, side and kind
+    beta_a: Array  # [2] Beta parameters of size and offset, positive
+    beta_b: Array  # [2]
 
-    def _bernoullis(self) -> tuple[distrax.Bernoulli, distrax.Bernoulli, distrax.Bernoulli]:
-        logits = (self.gate_logit, self.side_logit, self.kind_logit)
-        gate, side, kind = (distrax.Bernoulli(logits=logit, dtype=jnp.float32) for logit in logits)
-        return gate, side, kind
-
-    def _betas(self) -> tuple[distrax.Beta, distrax.Beta]:
-        return distrax.Beta(self.size_a, self.size_b), distrax.Beta(self.offset_a, self.offset_b)
+    def _laws(self) -> tuple[distrax.Bernoulli, distrax.Beta]:
+        """Gate, side and kind; size and offset."""
+        return distrax.Bernoulli(logits=self.switch_logits, dtype=jnp.float32), distrax.Beta(self.beta_a, self.beta_b)
 
     def sample(self, key: Array) -> ExecutionLatents:
         """All five latents, whether or not the gate executes them."""
-        chex.assert_shape(self.gate_logit, ())
+        chex.assert_shape(self.switch_logits, (3,))
         key_bernoulli, key_beta = jax.random.split(key)
-        probabilities = jax.nn.sigmoid(jnp.stack([self.gate_logit, self.side_logit, self.kind_logit]))
-        draws = (jax.random.uniform(key_bernoulli, (3,)) < probabilities).astype(jnp.float32)
+        draws = (jax.random.uniform(key_bernoulli, (3,)) < jax.nn.sigmoid(self.switch_logits)).astype(jnp.float32)
         # Beta(a, b) is G_a / (G_a + G_b); one call for all four Gammas compiles once
-        shapes = jnp.stack([self.size_a, self.size_b, self.offset_a, self.offset_b])
-        log_gamma = jax.random.loggamma(key_beta, shapes)
-        size, offset = _inside(jax.nn.sigmoid(log_gamma[0::2] - log_gamma[1::2]))
+        log_a, log_b = jax.random.loggamma(key_beta, jnp.stack([self.beta_a, self.beta_b]))
+        size, offset = _inside(jax.nn.sigmoid(log_a - log_b))
         return ExecutionLatents(gate=draws[0], side=draws[1], size=size, offset=offset, kind=draws[2])
 
     def log_prob(self, latents: ExecutionLatents) -> Array:
@@ -135,30 +125,28 @@ class ExecutionHead:
 
         Unused latents are replaced before their density is taken, so no gradient passes through them.
         """
-        chex.assert_shape([self.gate_logit, latents.gate], ())
-        gate, side, kind = self._bernoullis()
-        size, offset = self._betas()
+        chex.assert_shape([self.switch_logits, latents.gate], [(3,), ()])
+        switches, betas = self._laws()
         acts = latents.gate > 0.5
         posts = acts & (latents.kind > 0.5)
-        used_size = jnp.where(acts, _inside(latents.size), 0.5)
-        used_offset = jnp.where(posts, _inside(latents.offset), 0.5)
-        order = side.log_prob(latents.side) + size.log_prob(used_size) + kind.log_prob(latents.kind)
-        order = order + jnp.where(posts, offset.log_prob(used_offset), 0.0)
-        return gate.log_prob(latents.gate) + jnp.where(acts, order, 0.0)
+        used = jnp.stack([acts, posts])  # size, offset
+        gate, side, kind = switches.log_prob(jnp.stack([latents.gate, latents.side, latents.kind]))
+        drawn = betas.log_prob(jnp.where(used, _inside(jnp.stack([latents.size, latents.offset])), 0.5))
+        return gate + jnp.where(acts, side + kind, 0.0) + jnp.sum(jnp.where(used, drawn, 0.0))
 
     def entropy(self) -> Array:
         """``H(gate) + p_gate (H(side) + H(size) + H(kind) + p_limit H(offset))``, nats, [], of the executed law."""
-        chex.assert_shape(self.gate_logit, ())
-        gate, side, kind = self._bernoullis()
-        size, offset = self._betas()
-        order = side.entropy() + size.entropy() + kind.entropy() + kind.probs * offset.entropy()
-        return gate.entropy() + gate.probs * order
+        chex.assert_shape(self.switch_logits, (3,))
+        switches, betas = self._laws()
+        (gate, side, kind), (size, offset) = switches.entropy(), betas.entropy()
+        p_gate, _, p_limit = switches.probs
+        return gate + p_gate * (side + size + kind + p_limit * offset)
 
     def mode(self) -> ExecutionLatents:
         """Likelier value of each Bernoulli, mean of each Beta (the mode of Beta(1, 1) is undefined)."""
-        gate, side, kind = self._bernoullis()
-        size, offset = self._betas()
-        return ExecutionLatents(gate.mode(), side.mode(), size.mean(), offset.mean(), kind.mode())
+        switches, betas = self._laws()
+        (gate, side, kind), (size, offset) = switches.mode(), betas.mean()
+        return ExecutionLatents(gate, side, size, offset, kind)
 
 
 @struct.dataclass
@@ -219,9 +207,7 @@ class TanhNormalHead:
 def execution_head(raw: Array) -> ExecutionHead:
     """An :class:`ExecutionHead` from seven network outputs, in the order of its fields."""
     chex.assert_shape(raw, (7,))
-    gate_logit, side_logit, *_, kind_logit = raw
-    size_a, size_b, offset_a, offset_b = beta_parameter(raw[2:6])
-    return ExecutionHead(gate_logit, side_logit, size_a, size_b, offset_a, offset_b, kind_logit)
+    return ExecutionHead(raw[:3], *beta_parameter(raw[3:]).reshape(2, 2))
 
 
 def _inside(latent: Array) -> Array:

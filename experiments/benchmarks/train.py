@@ -188,12 +188,12 @@ def parts_of_update(game: Game, hypers: Hypers, params: EnvParams) -> dict[str, 
     play = compile_twice(lambda k, s: phases.play(k, s, game, hypers, params), key, state)
     episodes = play.run()
     scored = compile_twice(lambda s, t: score(s, t, game, hypers, params), state, episodes)
-    reward = scored.run().reward
+    scores = scored.run()
     values = compile_twice(
         lambda s, t, r: ppo.make_batch(s.critic.params, market_experience(t, r, game, params), game, hypers),
         state,
         episodes,
-        reward,
+        scores.reward,
     )
     batch = values.run()
     parts = {
@@ -202,7 +202,9 @@ def parts_of_update(game: Game, hypers: Hypers, params: EnvParams) -> dict[str, 
         "play": play,
         "score": scored,
         "advantages": values,
-        "mine": compile_twice(lambda k, s, t: sources.fit_mine(k, s, t, game, hypers, params), key, state, episodes),
+        "mine": compile_twice(
+            lambda k, s, t, f: sources.fit_mine(k, s, t, f, game, hypers, params), key, state, episodes, scores.flow
+        ),
         "predictor": compile_twice(lambda s, t: sources.fit_predictor(s, t, game, hypers), state, episodes),
         "belief_training": compile_twice(
             lambda k, s, t: sources.fit_belief(k, s, t, game, hypers), key, state, episodes

@@ -103,7 +103,7 @@ def decide(key, agents, seen, cue):
     latents = tuple(h.sample(k) for h, k in zip(heads, jax.random.split(key, len(Agent)), strict=True))
     log_prob = tuple(h.log_prob(x) for h, x in zip(heads, latents, strict=True))
     coins = Coins(
-        jax.nn.sigmoid(heads[0].gate_logit),
+        jax.nn.sigmoid(heads[0].switch_logits[0]),
         jax.scipy.stats.norm.cdf(heads[2].mean / jnp.exp(heads[2].log_std)),
     )
     return Episodes(seen, latents, log_prob, scores(latents, cue), coins)

@@ -60,8 +60,7 @@ def _heads(state, cue, time):
 
 
 def _probabilities(execution):
-    logits = jnp.stack([execution.gate_logit, execution.side_logit, execution.kind_logit])
-    return np.asarray(jax.nn.sigmoid(logits))
+    return np.asarray(jax.nn.sigmoid(execution.switch_logits))
 
 
 def _assert_best_order(execution):

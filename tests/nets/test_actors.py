@@ -10,7 +10,7 @@ from amarl_jax.nets import heads
 from amarl_jax.nets.actors import ArbitrageurActor, ExecutionActor, MakerActor
 
 ACTORS = [
-    (ExecutionActor((16,)), heads.ExecutionHead(*(7 * [()]))),
+    (ExecutionActor((16,)), heads.ExecutionHead((3,), (2,), (2,))),
     (MakerActor((16,)), heads.NormalHead((4,), (4,))),
     (ArbitrageurActor((16,)), heads.TanhNormalHead((), ())),
 ]

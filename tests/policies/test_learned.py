@@ -20,7 +20,7 @@ from amarl_jax.policies.learned import (
 from amarl_jax.types import Agent
 from tests.market.conftest import SPEC
 
-EXECUTION_HEAD = ExecutionHead(*(jnp.float32(x) for x in (0.4, 1.1, 4.44, 13.31, 1.5, 2.5, 1.4)))
+EXECUTION_HEAD = ExecutionHead(jnp.array([0.4, 1.1, 1.4]), jnp.array([4.44, 1.5]), jnp.array([13.31, 2.5]))
 MAKER_HEAD = NormalHead(jnp.array([-0.5, 0.0, 0.3, 2.0]), jnp.array([-1.0, 0.0, -0.5, 0.2]))
 ARBITRAGEUR_HEAD = TanhNormalHead(jnp.float32(0.3), jnp.float32(-0.2))
 
