@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 from arms import ARMS
+from expected import beside_measured
 from figures import draw_arms, draw_claims
 from measured import (
     Measured,
@@ -196,11 +197,7 @@ def claims(arms: dict[str, Measured]) -> list[str]:
     }
     lines = ["", "## The reference's four emergent claims", "", "| claim | measured | verdict |", "|---|---|---|"]
     lines += [f"| {claim} | {number} | {word} |" for claim, (number, word) in rows.items()]
-    return [
-        *lines,
-        "",
-        "The reference's own table of expected values is not part of this repository's sources; it is left out.",
-    ]
+    return lines
 
 
 def draw_main(folder: Path) -> None:
@@ -223,7 +220,9 @@ def main() -> None:
     arms = {name: read(folder / name) for name in ARMS if (folder / name / "sweep.json").exists()}
     if "main" not in arms:
         sys.exit(f"{folder}: the main sweep has not been run")
-    lines = [*header(arms["main"]), *main_table(arms["main"]), *arms_table(arms), *questions(arms)]
+    main_arm = arms["main"]
+    lines = [*header(main_arm), *main_table(main_arm), *beside_measured(main_arm, folder / "main" / "curves.csv")]
+    lines += [*arms_table(arms), *questions(arms)]
     lines += [*square_root_law(arms), *claims(arms), "", "![arms](arms.png)", "", "![claims](claims.png)"]
     (folder / "results.md").write_text("\n".join(lines) + "\n")
     draw_main(folder / "main")
