@@ -18,8 +18,8 @@ EVAL_EPISODES = {"tiny": 256, "cpu": 1024, "full": 4096}
 MAIN_GRID = {"tiny": (5, 1), "cpu": (8, 1), "full": (14, 2)}  # penalties, points per octave
 MAIN_LAMBDA_MAX = {"tiny": 4.0, "cpu": 16.0, "full": 4.0}  # small lanes are cheap enough to ask where hiding ends
 ARM_GRID = {"tiny": (5, 1), "cpu": (5, 1), "full": (7, 1)}  # a part of the main sweep's
-LANES_AT_ONCE = {"tiny": 0, "cpu": 10, "full": 0}  # a divisor of an arm's lanes; 0: the program chooses
-N_SEEDS = {"tiny": 1, "cpu": 4, "full": 8}  # of most arms
+LANES_AT_ONCE = {"tiny": 0, "cpu": 5, "full": 0}  # a divisor of an arm's lanes; 0: the program chooses
+N_SEEDS = {"tiny": 1, "cpu": 3, "full": 8}  # of most arms
 MORE_SEEDS = {"tiny": 1, "cpu": 8, "full": 8}  # where intervals decide
 FORCED_TICKS = 100.0  # kappa, ticks per lot left over: ten times the price of hiding
 LOUD = {"agents.execution.start_gate": 0.9, "agents.execution.start_along": 0.98}
@@ -90,12 +90,13 @@ def config_of(name: str, size: str, n_updates: int | None = None, n_seeds: int |
     arm, base = ARMS[name], configuration.load(BASES[size])
     n_updates = n_updates or N_UPDATES[size]
     n_lambdas, per_octave = (MAIN_GRID if name == "main" else ARM_GRID)[size]
+    asks_where_hiding_ends = name == "main" or arm.noise != 1.0
     changes = {
         "exp_name": f"lambda_sweep_{size}_{name}",
         "eval_episodes": EVAL_EPISODES[size],
         "sweep.n_lambdas": n_lambdas,
         "sweep.points_per_octave": per_octave,
-        "sweep.lambda_max": MAIN_LAMBDA_MAX[size] if name == "main" else base.sweep.lambda_max,
+        "sweep.lambda_max": MAIN_LAMBDA_MAX[size] if asks_where_hiding_ends else base.sweep.lambda_max,
         "sweep.lanes_at_once": 0 if name == "main" else LANES_AT_ONCE[size],
         "sweep.n_seeds": n_seeds or (MORE_SEEDS if arm.more_seeds else N_SEEDS)[size],
         "logging.verbose": True,
