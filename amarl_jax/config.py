@@ -136,7 +136,7 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
         section, leaf = _section(config, name)
         try:
             section[leaf] = value
-        except TypeError:
+        except (TypeError, OverflowError):  # of the latter an integer that no float can hold
             raise ConfigError(name, value, SETTINGS[name].allowed) from None
     for name, value in overrides.items():
         section, leaf = _section(config, name)
