@@ -130,6 +130,7 @@ def test_its_numbers_are_those_of_the_files():
     )
     sweep = read("lambda_sweep/cpu/main/sweep.json")
     half = sweep["located"]["main"]["lambda_half"]
+    credit = read("credit/gaussian_sender.json")["results"].values()
     arms = [read(f"coevolution/{arm}.json") for arm in ("alternating", "simultaneous", "no_arbitrageur")]
     leaked, cost = first["information/fresh_nats"], first["execution/shortfall_ticks"]
     for said in (
@@ -149,6 +150,7 @@ def test_its_numbers_are_those_of_the_files():
         f"{read('covert_game/covert_game.json')['cpu_seconds']:.0f} CPU-seconds",
         f"{read('theory/phase_diagram.json')['wall_seconds']:.1f} s",
         f"{read('baselines/baselines.json')['cpu_seconds']:.0f} CPU-seconds",
+        f"gaussian_sender.py` | {sum(max(rows[-1]['seconds'] for rows in run.values()) for run in credit):.0f} s |",
         f"{books['rates']['table']['messages_per_wall_s']:,.0f} messages a second",
         f"{books['ratios_per_cpu_s']['table / naive']:.1f} times a naive",
         f"{books['ratios_per_cpu_s']['table / tidied']:.2f} times a tidied",
