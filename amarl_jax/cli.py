@@ -20,6 +20,7 @@ from absl import flags
 from ml_collections.config_flags import DEFINE_config_file, get_override_values
 
 from amarl_jax import config as configuration
+from amarl_jax import config_files
 from amarl_jax.errors import BadInput, ConfigError, Diverged, LanesFailed, Preempted
 from amarl_jax.settings import SETTINGS
 from amarl_jax.workdir import Run, open_run
@@ -153,7 +154,7 @@ def _find_configs(argv: list[str]) -> list[str]:
 def _find_config(argument: str) -> str:
     configuration.load(argument)
     path, colon, variant = argument.partition(":")
-    return f"{configuration.find(path)}{colon}{variant}"
+    return f"{config_files.find(path)}{colon}{variant}"
 
 
 def _setting_meant(error: flags.Error) -> str:

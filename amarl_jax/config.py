@@ -2,16 +2,15 @@
 
 import dataclasses
 import difflib
-import importlib.util
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from amarl_jax import config_files
 from amarl_jax.consistency import check_consistency, size_beta
 from amarl_jax.errors import ConfigError, UnknownSetting
 from amarl_jax.learn.game import Game
@@ -38,8 +37,6 @@ _NO_AXIS = (  # lambda is the first axis; the others feed a leaf together, or mo
     "environment.noise_order_size_std",
     "training.total_timesteps",
 )
-_PACKAGE = Path(__file__).resolve().parent
-_CONFIG_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # an installed wheel; a checkout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,23 +106,10 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config
     ``configs/default.py`` works from anywhere. Raises :class:`ConfigError`.
     """
     name, _, variant = str(path).partition(":")
-    config = _call_get_config(find(name), variant)
+    config = config_files.call(config_files.find(name), variant)
     apply_overrides(config, overrides or {})
     validate(config)
     return config.lock()
-
-
-def find(name: str) -> Path:
-    """The file that a configuration's name stands for: itself if it exists, else the one that was installed."""
-    if Path(name).is_file():
-        return Path(name)
-    relative = Path(name)
-    if relative.suffix in ("", ".py") and relative.parts[:-1] in ((), ("configs",)):
-        for folder in _CONFIG_FOLDERS:
-            candidate = folder / f"{relative.stem}.py"
-            if candidate.is_file():
-                return candidate
-    raise ConfigError("config", name, "a readable Python file with get_config(variant)")
 
 
 def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
@@ -136,7 +120,7 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
         section, leaf = _section(config, name)
         try:
             section[leaf] = value
-        except TypeError:
+        except (TypeError, OverflowError):  # of the latter an integer that no float can hold
             raise ConfigError(name, value, SETTINGS[name].allowed) from None
     for name, value in overrides.items():
         section, leaf = _section(config, name)
@@ -209,7 +193,7 @@ def save_json(config: ConfigDict) -> str:
 
 def load_json(text: str) -> ConfigDict:
     """A configuration saved by :func:`save_json`, tuples restored; raises :class:`ConfigError`."""
-    config = _call_get_config(find_packaged("default"), "")
+    config = config_files.call(config_files.find_packaged("default"), "")
     try:
         saved = dict(_leaves(json.loads(text)))
     except (ValueError, AttributeError, RecursionError):
@@ -217,11 +201,6 @@ def load_json(text: str) -> ConfigDict:
     apply_overrides(config, saved)
     validate(config)
     return config.lock()
-
-
-def find_packaged(stem: str) -> Path:
-    """A configuration that comes with the package, whatever the current folder holds."""
-    return next(path for folder in _CONFIG_FOLDERS if (path := folder / f"{stem}.py").is_file())
 
 
 def flatten(config: ConfigDict) -> dict[str, Any]:
@@ -281,25 +260,3 @@ def _section(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
 
 def _both_nan(a: Any, b: Any) -> bool:
     return isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b)
-
-
-def _call_get_config(path: Path, variant: str) -> ConfigDict:
-    """``get_config(variant)`` of a Python file; whatever goes wrong in there is one line."""
-    spec = importlib.util.spec_from_file_location(f"amarl_config_{re.sub(r'[^0-9a-zA-Z]', '_', path.stem)}", path)
-    if spec is None or spec.loader is None:
-        raise ConfigError("config", str(path), "a Python file with get_config(variant)")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        config = module.get_config(variant)
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError("config", str(path), f"a configuration that loads ({_one_line(error)})") from error
-    if not isinstance(config, ConfigDict):
-        raise ConfigError("config", str(path), "a file whose get_config returns a ConfigDict")
-    return config
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from amarl_jax import cli, machine
+from amarl_jax import cli, machine, untrusted
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import baselines, runs
 from amarl_jax.evaluation.episode_figures import draw_episode, draw_fills, draw_flow
@@ -167,6 +167,8 @@ def _output(output: str | None, run: FrozenRun) -> Path:
     folder = Path(output) if output else run.path / ("evaluation" if run.lane is None else f"evaluation_{run.lane}")
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"--output {folder}: is not a folder")
+    if not output:
+        untrusted.refuse_links(folder)  # the workdir's own; nothing is written where a link in it leads
     return folder
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from tensorboardX import SummaryWriter
 
+from amarl_jax.errors import BadInput
 from amarl_jax.workdir import Run, write_atomically
 
 _FILE_WIDTH = 140  # columns
@@ -69,8 +70,11 @@ class RunLog:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, float | None]]:
-    """Rows of a ``metrics.jsonl``, one per update; a last line that is being written, or was torn, is left out."""
-    return [json.loads(line) for line in _whole_lines(Path(path))]
+    """Rows of a ``metrics.jsonl``, one per update; a last line that is being written, or was torn, is left out.
+
+    Raises :class:`BadInput` for a line that no run wrote.
+    """
+    return [row for *_, row in _whole_rows(Path(path))]
 
 
 class Progress:
@@ -179,17 +183,25 @@ def _finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _whole_lines(path: Path) -> Iterator[str]:
-    for line in path.read_text().splitlines(keepends=True):
-        if line.endswith("\n"):
-            yield line
+def _whole_rows(path: Path) -> Iterator[tuple[int, int, dict[str, float | None]]]:
+    """Bytes, update and content of each whole line."""
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            return
+        try:
+            row = json.loads(line)
+            update = int(row["update"])
+            for value in row.values():
+                math.isfinite(0.0 if value is None else value)  # raises for what is no number, and for one too large
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+            raise BadInput(f"{path}: line {number} is not the metrics of an update") from None
+        yield len(line), update, row
 
 
 def _cut_after(path: Path, update: int) -> None:
     """Truncate to the whole rows of updates up to ``update``."""
     if path.exists():
-        kept = [line for line in _whole_lines(path) if json.loads(line)["update"] <= update]
-        os.truncate(path, sum(len(line.encode()) for line in kept))
+        os.truncate(path, sum(size for size, done, _ in _whole_rows(path) if done <= update))
 
 
 def _open_wandb(run: Run) -> Any:

@@ -38,7 +38,7 @@ from ml_collections import ConfigDict
 from amarl_jax import cli, cost, hosts, machine, postmortem
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.config import steps_per_update
-from amarl_jax.errors import LanesFailed, Preempted
+from amarl_jax.errors import BadInput, LanesFailed, Preempted
 from amarl_jax.evaluation.grid import Lane, keys_of, lanes_of, write_grid
 from amarl_jax.evaluation.provenance import Stopwatch
 from amarl_jax.evaluation.sweeps import measure_lanes, write_answer
@@ -131,7 +131,7 @@ def _train_lanes(
     settings, total = run.experiment.run, run.experiment.n_updates
     steps, n_lanes = steps_per_update(run.experiment), len(program.lanes)
     done = int(program.layout.take_back(state.update)[0])
-    failures = _failures_on_record(run, done, program.game)
+    failures = _failures_on_record(run, done, program.game, n_lanes)
     shown = settings.verbose and hosts.is_chief()
     with StopRequest() as stop, _log_of(run, done) as log, Progress(total, steps * n_lanes, done, shown) as progress:
         while done < total:
@@ -192,12 +192,14 @@ def _note_failure(failures: dict[int, str], lane: int, update: int, row: dict[st
         failures[lane] = postmortem.message(update, terms, networks)
 
 
-def _failures_on_record(run: Run, done: int, game: Game) -> dict[int, str]:
+def _failures_on_record(run: Run, done: int, game: Game, n_lanes: int) -> dict[int, str]:
     """Lanes that had diverged by update ``done``, read back from the learning curves."""
     failures: dict[int, str] = {}
     path = run.path / "metrics.jsonl"
     for row in read_metrics(path) if path.exists() else ():
         numbers = {name: math.nan if value is None else value for name, value in row.items()}
+        if numbers.get("lane") not in range(n_lanes):
+            raise BadInput(f"{path}: lane {numbers.get('lane')}: must be from 0 to {n_lanes - 1}")
         if numbers["update"] <= done:
             _note_failure(failures, int(numbers["lane"]), int(numbers["update"]), numbers, game)
     return failures

@@ -35,17 +35,20 @@ def parse_json(text: str, path: Path) -> Any:
         raise BadInput(f"{path}: is not JSON") from None
 
 
-def refuse_links(folder: Path) -> None:
-    """Raise :class:`BadInput` where ``folder`` is, or holds anywhere, a link or something that is no plain file."""
-    if folder.is_symlink():
-        raise BadInput(f"{folder}: is a symbolic link, which is not followed")
+def refuse_links(path: Path) -> None:
+    """Raise :class:`BadInput` where ``path`` is, or as a folder holds anywhere, a link or something that is no file."""
+    _refuse_link(path)
     entries = 0
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(path):
         entries += len(folders) + len(files)
         if entries > MAX_FILES:
-            raise BadInput(f"{folder}: holds more than {MAX_FILES} files, which no run writes")
-        for path in (Path(parent, name) for name in (*folders, *files)):
-            if path.is_symlink():
-                raise BadInput(f"{path}: is a symbolic link, which is not followed")
-            if not (path.is_dir() or path.is_file()):
-                raise BadInput(f"{path}: is not a regular file")
+            raise BadInput(f"{path}: holds more than {MAX_FILES} files, which no run writes")
+        for name in (*folders, *files):
+            _refuse_link(Path(parent, name))
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise BadInput(f"{path}: is a symbolic link, which is not followed")
+    if path.exists() and not (path.is_dir() or path.is_file()):
+        raise BadInput(f"{path}: is not a regular file")

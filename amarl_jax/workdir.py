@@ -14,6 +14,7 @@ from amarl_jax import machine, untrusted
 from amarl_jax.errors import BadInput, ConfigError
 
 _TRACES_OF_A_RUN = ("config.json", "metrics.jsonl", "checkpoints")
+_LINKS_ITS_RUNS = "wandb"  # the folder in which W&B names its latest run by a link; we write nothing into it
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def open_run(
     """
     path = _choose_path(config, workdir, resume)
     if resume:
+        _refuse_links(path)
         config = _saved_config(path, overrides or {})
     assert config is not None
     experiment = configuration.resolve(config)
@@ -96,6 +98,13 @@ def _folder_name(exp_name: Any) -> str:
     if isinstance(exp_name, str) and (Path(exp_name).is_absolute() or ".." in Path(exp_name).parts or "\0" in exp_name):
         raise ConfigError("exp_name", exp_name, "a name of a folder inside runs/")
     return exp_name
+
+
+def _refuse_links(path: Path) -> None:
+    """A run that goes on writes into its folder, and may be somebody else's: nothing in it leads out of it."""
+    for entry in sorted(path.iterdir()) if path.is_dir() else ():
+        if entry.name != _LINKS_ITS_RUNS or entry.is_symlink():
+            untrusted.refuse_links(entry)
 
 
 def _saved_config(path: Path, overrides: Mapping[str, Any]) -> ConfigDict:

@@ -9,17 +9,23 @@ import json
 import os
 import pickle
 import shutil
+from types import SimpleNamespace
 
 import chex
 import jax
 import numpy as np
 import pytest
 
-from amarl_jax import cli
+from amarl_jax import cli, evaluate, sweep, train
+from amarl_jax import config as configuration
+from amarl_jax.config import save_json
 from amarl_jax.errors import BadInput, ConfigError
 from amarl_jax.evaluation import runs
 from amarl_jax.untrusted import MAX_JSON_BYTES
 from amarl_jax.workdir import open_run
+from tests.test_train import jax_settings, tree
+
+__all__ = ["jax_settings"]
 
 pytestmark = pytest.mark.integration
 
@@ -29,13 +35,17 @@ def load_command(path, lane=None):
     return cli.run(lambda values: runs.load(path, lane), "Usage.", lambda values, argv: None, argv=["load"])
 
 
-def refused(path, capsys, lane=None):
-    code = load_command(path, lane)
+def one_line(code, capsys):
+    """The error of a command that ended with exit code 2."""
     error = capsys.readouterr().err
     assert code == 2, error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     return error
+
+
+def refused(path, capsys, lane=None):
+    return one_line(load_command(path, lane), capsys)
 
 
 @pytest.fixture
@@ -45,7 +55,7 @@ def copied(workdirs, tmp_path):
 
 
 @pytest.fixture
-def sweep(workdirs, tmp_path):
+def copied_sweep(workdirs, tmp_path):
     return shutil.copytree(workdirs["sweep"], tmp_path / "sweep")
 
 
@@ -108,10 +118,13 @@ def test_flipped_bits(seed, copied, workdirs, capsys):
         refused(copied, capsys)
 
 
-@pytest.mark.parametrize(("setting", "value"), [("hidden_dims", [9]), ("hidden_dims", [8, 8])])
-def test_wrong_shapes(setting, value, copied, capsys):
+@pytest.mark.parametrize("seed", range(4))
+def test_wrong_shapes(seed, copied, capsys):
+    """One network of other widths, or of another depth, than the arrays that were saved."""
+    rng = np.random.default_rng(200 + seed)
     config = json.loads((copied / "config.json").read_text())
-    config["networks"]["execution_actor"][setting] = value
+    name = rng.choice(sorted(name for name, network in config["networks"].items() if "hidden_dims" in network))
+    config["networks"][name]["hidden_dims"] = rng.integers(9, 40, size=rng.integers(1, 4)).tolist()  # it has (8,)
     (copied / "config.json").write_text(json.dumps(config))
     assert "does not fit" in refused(copied, capsys)
 
@@ -126,12 +139,6 @@ def link_checkpoints(path, outside):
     (path / "checkpoints").symlink_to(outside)
 
 
-def link_one_array(path, outside):
-    array = files_of(path)[-1]
-    array.rename(outside)
-    array.symlink_to(outside)
-
-
 def link_in_a_circle(path, outside):
     (path / "checkpoints" / "circle").symlink_to(path)
 
@@ -140,10 +147,78 @@ def pipe(path, outside):
     os.mkfifo(path / "checkpoints" / "pipe")
 
 
-@pytest.mark.parametrize("place", [link_config, link_checkpoints, link_one_array, link_in_a_circle, pipe])
+@pytest.mark.parametrize("place", [link_config, link_checkpoints, link_in_a_circle, pipe])
 def test_links_and_pipes(place, copied, tmp_path, capsys):
     place(copied, tmp_path / "outside")
     assert "symbolic link" in (error := refused(copied, capsys)) or "not a regular file" in error
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_file_or_folder_of_a_checkpoint_lies_elsewhere(seed, copied, tmp_path, capsys):
+    entry = np.random.default_rng(300 + seed).choice(sorted((copied / "checkpoints").rglob("*")))
+    entry.rename(tmp_path / "outside")
+    entry.symlink_to(tmp_path / "outside")
+    assert f"{entry}: is a symbolic link" in refused(copied, capsys)
+
+
+WRITTEN = [
+    "checkpoints",
+    "config.json",
+    "evaluation.json",
+    "metrics.jsonl",
+    "postmortem",
+    "tensorboard",
+    "training.png",
+]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_run_that_goes_on_follows_no_link(name, copied, tmp_path, capsys):
+    """It would cut, replace or delete what is there."""
+    outside = tmp_path / "outside"
+    if (copied / name).exists():
+        (copied / name).rename(outside)
+    else:
+        outside.mkdir()
+        (outside / name).write_text("somebody's")
+    (copied / name).symlink_to(outside)
+    before = tree(tmp_path)
+    for module in (train, sweep):
+        error = one_line(module.command(["command", "--resume", f"--workdir={copied}"]), capsys)
+        assert f"{copied / name}: is a symbolic link" in error
+    assert tree(tmp_path) == before
+
+
+def test_a_run_goes_on_beside_the_links_of_weights_and_biases(copied, tmp_path):
+    """Which are inside its own folder; the folder itself may be none."""
+    (copied / "wandb").mkdir()
+    (copied / "wandb" / "latest-run").symlink_to(copied)
+    assert open_run(None, copied, resume=True).resume
+    (copied / "wandb").rename(tmp_path / "outside")
+    (copied / "wandb").symlink_to(tmp_path / "outside")
+    with pytest.raises(BadInput, match="wandb: is a symbolic link"):
+        open_run(None, copied, resume=True)
+
+
+def test_an_evaluation_is_not_written_through_a_link(copied, tmp_path, capsys):
+    (tmp_path / "outside").mkdir()
+    (copied / "evaluation").symlink_to(tmp_path / "outside")
+    assert "is a symbolic link" in one_line(evaluate.command(["evaluate", f"--workdir={copied}"]), capsys)
+
+
+def test_a_run_does_not_go_on_from_metrics_that_are_none(copied, capsys):
+    """The file stays as it is; tests/test_runlog.py has what may stand in a line."""
+    text = '{"update": 1, "loss": "low"}\n'
+    (copied / "metrics.jsonl").write_text(text)
+    assert "line 1 is not" in one_line(train.command(["train", "--resume", f"--workdir={copied}"]), capsys)
+    assert (copied / "metrics.jsonl").read_text() == text
+
+
+@pytest.mark.parametrize("row", [{"update": 1}, {"update": 1, "lane": None}, {"update": 1, "lane": 2}], ids=str)
+def test_the_curves_of_a_sweep_are_of_its_lanes(row, copied_sweep):
+    (copied_sweep / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(BadInput, match=r"metrics\.jsonl: lane .*must be from 0 to 1"):
+        sweep._failures_on_record(SimpleNamespace(path=copied_sweep), 3, None, 2)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +247,23 @@ def test_hostile_configurations(text, copied, capsys):
     refused(copied, capsys)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_configuration_with_one_hostile_value_or_too_much_of_it(seed, copied, capsys):
+    rng = np.random.default_rng(400 + seed)
+    depth, excess = int(rng.integers(2, 400)), int(rng.integers(1, 1 << 20))
+    config = json.loads((copied / "config.json").read_text())
+    section = config[rng.choice(["training", "environment", "networks"])]
+    section[rng.choice(sorted(section))] = [10**400, json.loads("[" * depth + "]" * depth), {"eval": "exit()"}][
+        seed % 3
+    ]
+    text = json.dumps(config)
+    (copied / "config.json").write_text(text)
+    refused(copied, capsys)
+    sound = json.dumps(json.loads(save_json(configuration.load("configs/fast_debug.py"))))
+    (copied / "config.json").write_text(sound + " " * (MAX_JSON_BYTES - len(sound) + excess))
+    assert "is larger than" in refused(copied, capsys)
+
+
 @pytest.mark.parametrize(
     "lanes",
     [
@@ -189,9 +281,9 @@ def test_hostile_configurations(text, copied, capsys):
     ],
     ids=str,
 )
-def test_hostile_lanes(lanes, sweep, capsys):
-    (sweep / "lanes.json").write_text(json.dumps(lanes))
-    refused(sweep, capsys, lane=0)
+def test_hostile_lanes(lanes, copied_sweep, capsys):
+    (copied_sweep / "lanes.json").write_text(json.dumps(lanes))
+    refused(copied_sweep, capsys, lane=0)
 
 
 def test_paths_from_a_configuration_stay_where_they_belong(copied, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"policies"},
     {"learn"},
     {"settings", "consistency"},
+    {"config_files"},
     {"config", "untrusted"},
     {"machine", "preemption", "hosts"},
     {"workdir"},

@@ -39,6 +39,36 @@ def test_a_torn_last_line_is_cut_and_the_rest_kept(run):
     assert read_metrics(file) == [{"update": 1, "loss": 1.0}, {"update": 2, "loss": 2.0}]
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"null",
+        b"[1]",
+        b"{}",
+        b'{"update": null}',
+        b'{"update": NaN}',
+        b'{"update": "1"}',
+        b'{"update": 1, "loss": []}',
+        b'{"update": 1, "loss": 1' + b"0" * 400 + b"}",
+        b'{"update": 2, "lo',
+        b"[" * 100_000,
+        b"\xff\xfe\0",
+    ],
+    ids=lambda line: str(line[:24]),
+)
+def test_a_line_that_no_run_wrote_is_named_and_nothing_is_cut(line, seed, run):
+    """At a place of its own among good ones."""
+    place = int(np.random.default_rng(seed).integers(5))
+    lines = [b'{"update": %d, "loss": 1.0}' % i for i in range(5)]
+    text = b"\n".join([*lines[:place], line, *lines[place:]]) + b"\n"
+    (run.path / "metrics.jsonl").write_bytes(text)
+    with pytest.raises(BadInput, match=f"metrics.jsonl: line {place + 1} is not the metrics of an update"):
+        RunLog(run, done=2)
+    assert (run.path / "metrics.jsonl").read_bytes() == text
+
+
 def test_rows_beyond_the_update_that_a_run_continues_from_are_cut(run):
     with RunLog(run) as log:
         for update in (1, 2, 3):

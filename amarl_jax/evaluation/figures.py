@@ -49,7 +49,7 @@ def draw_training(metrics_path: str | Path, figure_path: str | Path) -> None:
 
 def _draw_panel(axis: Axes, rows: Sequence[dict[str, float | None]], names: Sequence[str]) -> None:
     """One line per metric, averaged over the phases that measured it."""
-    steps = [(row["env_steps"] or 0.0) / 1e6 for row in rows]
+    steps = [(row.get("env_steps") or 0.0) / 1e6 for row in rows]
     for name, (colour, style) in zip(names, STYLES, strict=False):
         values = [_over_phases(row, name) for row in rows]
         axis.plot(steps, values, style, color=colour, label=name.replace("/", " ").replace("_", " "))

@@ -146,8 +146,31 @@ def test_unpadded_environments_have_each_agents_own_width():
     assert [space.shape for space in env.action_spaces.values()] == [(4,), (4,), (1,)]
 
 
-def test_a_single_agent_plays_against_policies_that_do_not_learn():
-    """The same keys and the same policy from outside give the market that four hands give."""
+def test_a_single_agent_in_its_seat_leaves_the_market_as_it_was_with_all_seats_inside(replayed, market, params):
+    """The arbitrageur's actions from outside, the others from inside, with the keys of an episode of the core."""
+    episode, (_, (paid, _)) = replayed
+    env = SingleAgent(PLAYABLE, Agent.ARBITRAGEUR, UNIFORM)
+
+    def play(key):
+        key_reset, key_steps = jax.random.split(key)
+        _, opened = env.reset(key_reset)
+        start = PlayState(market.reset(key_reset, params, jnp.int32(1)), jnp.float32(0.0), params.informed_probability)
+
+        def minute(state, xs):
+            time, action = xs
+            _, state, reward, _, _ = env.step(jax.random.fold_in(key_steps, time), state, action[None])
+            return state, reward
+
+        state = dataclasses.replace(opened, play=start)
+        return jax.lax.scan(minute, state, (jnp.arange(T), episode.arbitrageur.action))
+
+    with jax.debug_key_reuse(False):
+        final, reward = jax.jit(play)(jax.random.key(3))
+    chex.assert_trees_all_equal(final.play.market, episode.final)
+    np.testing.assert_allclose(np.asarray(reward), np.asarray(paid)[:, Agent.ARBITRAGEUR], rtol=1e-6)
+
+
+def test_an_execution_agent_from_outside_works_its_order():
     env = SingleAgent(PLAYABLE, Agent.EXECUTION, UNIFORM)
 
     def play(key):

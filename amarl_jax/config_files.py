@@ -1,0 +1,55 @@
+"""The Python files that configurations are written in: where they are, and what they give."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from amarl_jax.errors import ConfigError
+
+_PACKAGE = Path(__file__).resolve().parent
+_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # an installed wheel; a checkout
+
+
+def find(name: str) -> Path:
+    """The file that a configuration's name stands for: itself if it exists, else the one that was installed."""
+    if Path(name).is_file():
+        return Path(name)
+    relative = Path(name)
+    if relative.suffix in ("", ".py") and relative.parts[:-1] in ((), ("configs",)):
+        for folder in _FOLDERS:
+            candidate = folder / f"{relative.stem}.py"
+            if candidate.is_file():
+                return candidate
+    raise ConfigError("config", name, "a readable Python file with get_config(variant)")
+
+
+def find_packaged(stem: str) -> Path:
+    """A configuration that comes with the package, whatever the current folder holds."""
+    return next(path for folder in _FOLDERS if (path := folder / f"{stem}.py").is_file())
+
+
+def call(path: Path, variant: str) -> ConfigDict:
+    """``get_config(variant)`` of a Python file, which is executed; whatever goes wrong in there is one line.
+
+    Raises :class:`ConfigError`.
+    """
+    spec = importlib.util.spec_from_file_location(f"amarl_config_{re.sub(r'[^0-9a-zA-Z]', '_', path.stem)}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError("config", str(path), "a Python file with get_config(variant)")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(variant)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError("config", str(path), f"a configuration that loads ({_one_line(error)})") from error
+    if not isinstance(config, ConfigDict):
+        raise ConfigError("config", str(path), "a file whose get_config returns a ConfigDict")
+    return config
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
