@@ -6,7 +6,8 @@ trained from scratch on them. Writes to DIR, beside config.json and checkpoints:
   lanes.json       the lanes: seed, and the leaves in which each differs
   metrics.jsonl    learning curves, one object per update and lane
   lanes.csv        one row per lane: shortfall, completion, I, KL, accuracy, ..., with standard errors
-  sweep.json       the same with provenance, lambda* by three definitions, shape and verdict of every arm
+  sweep.json       the same with provenance, seconds of compiling, training and measuring in the process that ended it,
+                   lambda* by three definitions, shape and verdict of every arm
   transition.json  lambda* of the first arm, from which transition.png and .pdf are drawn
   theory.json      what the covert game predicts, calibrated to I at the smallest penalty, where there is any
   postmortem/      learner and metrics of the first lanes that diverged, lane_<i> each
@@ -39,6 +40,7 @@ from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.config import steps_per_update
 from amarl_jax.errors import BadInput, LanesFailed, Preempted
 from amarl_jax.evaluation.grid import Lane, keys_of, lanes_of, write_grid
+from amarl_jax.evaluation.provenance import Stopwatch
 from amarl_jax.evaluation.sweeps import measure_lanes, write_answer
 from amarl_jax.lane_program import Program, compile_lanes, one_learner, shapes
 from amarl_jax.learn.game import Game
@@ -90,20 +92,25 @@ def sweep(
 
 def run_sweep(run: Run) -> Swept:
     """Everything after the workdir has been opened. Lanes that diverge are in ``failures``: none of it raises."""
-    experiment = run.experiment
+    experiment, watch = run.experiment, Stopwatch()
     hosts.say(f"{machine.prepare(experiment.run, run.n_devices)} | workdir {run.path}")
     lanes = lanes_of(experiment)
     if hosts.is_chief():
         write_grid(run.path, lanes)
     program = compile_lanes(run, lanes)
+    watch.lap("compiling")
     with Checkpointer(run.checkpoints) as checkpoints:
         state = _first_state(run, checkpoints, program)
+        first_update = int(program.layout.take_back(state.update)[0])
         state, failures = _train_lanes(run, checkpoints, program, state)
+    watch.lap("training")
     hosts.say(f"measuring {len(lanes) - len(failures)} lanes, {experiment.run.eval_episodes} fresh episodes each")
     rows = measure_lanes(lanes, failures, state, program.game, program.layout, experiment)
+    watch.lap("measuring")
     answer: dict[str, Any] = {}
     if hosts.is_chief():
-        answer = write_answer(run, lanes, rows, failures)
+        cost_of = {"from_update": first_update, "seconds": watch.seconds}
+        answer = write_answer(run, lanes, rows, failures, cost_of)
         _print_closing(run, answer)
     return Swept(lanes, rows, failures, answer, run.path)
 
@@ -208,7 +215,8 @@ def _print_closing(run: Run, answer: dict[str, Any]) -> None:
         rows.append((f"{arm}: verdict", "", found["verdict"]))
     done = answer["n_lanes"] - answer["n_failed"]
     closing_table(f"\n{done} of {answer['n_lanes']} lanes trained and measured", rows)
-    print(f"{run.path / 'lanes.csv'}, sweep.json, transition.png")
+    spent = ", ".join(f"{part} {taken['cpu']:.0f}" for part, taken in answer["seconds"].items())
+    print(f"{run.path / 'lanes.csv'}, sweep.json, transition.png | CPU-seconds: {spent}")
 
 
 def failure_message(swept: Swept) -> str:

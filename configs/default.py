@@ -155,10 +155,10 @@ def training() -> ConfigDict:
     section.lr_schedule = "linear"  # linear (to 0 at the last update) or constant
     section.weight_decay = 1e-5  # decoupled, per unit of learning rate
     section.n_mine_steps = 16  # MINE and predictor steps after each rollout of phase A; few leave a lagging detector
-    section.n_belief_steps = 4  # belief steps after each rollout of phase B
+    section.n_belief_steps = 16  # belief steps after each rollout of phase B, which share its episodes among them
     section.belief_microbatch = 8  # episodes per backward pass of the belief, about 40 MB each; divides n_envs
     section.replay_capacity = 256  # past episodes kept for the belief, packed; more are stale while policies move
-    section.replay_batch = 32  # of them per belief step, beside the fresh ones
+    section.replay_batch = 8  # of them per belief step, beside the fresh ones
     section.replay_alpha = 0.6  # exponent of priorities: 0 samples uniformly
     section.replay_beta = 1.0  # exponent of importance weights: 1 corrects fully, less leaves the belief too unsure
     section.alternating = ConfigDict()

@@ -63,6 +63,7 @@ def shrink_training(config: ConfigDict) -> None:
     training.lr_mine = 1e-3  # of MINE and the predictor
     training.lr_belief = 1e-3  # of the belief
     training.n_belief_steps = 8  # per rollout
+    training.replay_batch = 32  # episodes per belief step: four times the fresh ones
     config.eval_episodes = 2048  # held-out episodes of the closing table
     training.alternating.exec_phase_steps = 100  # steps per environment: two episodes
     training.alternating.mm_arb_phase_steps = 100  # steps per environment

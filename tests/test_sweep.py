@@ -136,6 +136,9 @@ def test_a_sweep_leaves_its_lanes_curves_table_answer_and_figure(finished):
     assert document["located"]["main"]["verdict"] == "not determined: 2 seeds, 8 are needed"
     assert document["lanes"][LOUD]["measures"]["completion"]["value"] == table.columns["completion"][LOUD]
     assert {"command", "config", "commit"} <= document["provenance"].keys()
+    assert document["from_update"] == 0
+    assert list(document["seconds"]) == ["compiling", "training", "measuring"]
+    assert all(part["cpu"] > 0 < part["wall"] for part in document["seconds"].values())
 
 
 def test_a_lane_is_the_single_run_with_its_seed_and_lambda(finished, after_one_update):

@@ -31,13 +31,18 @@ class LaneTable:
 
     def grid(self, measure: str, arm: str | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Penalties [L] and a measure [S, L] of one arm (default: the first); seeds with a failed lane are left out."""
+        return self.by_seed(measure, arm)[1:]
+
+    def by_seed(self, measure: str, arm: str | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As :meth:`grid`, with the seeds [S] that are left, by which arms are paired."""
         arm = self.arms()[0] if arm is None else arm
         rows = np.flatnonzero(self.columns["arm"] == arm)
         penalty, column = np.unique(self.columns["lambda"][rows], return_inverse=True)
         seeds, line = np.unique(self.columns["seed"][rows], return_inverse=True)
         values = np.full((len(seeds), len(penalty)), np.nan)
         values[line, column] = np.where(self.columns["status"][rows] == OK, self.columns[measure][rows], np.nan)
-        return penalty, values[~np.isnan(values).any(axis=1)]
+        whole = ~np.isnan(values).any(axis=1)
+        return seeds[whole], penalty, values[whole]
 
     def curves(self, arm: str | None = None, **about: Any) -> Curves:
         """Information and accuracy of one arm, for :func:`amarl_jax.evaluation.transition.locate`."""

@@ -1,5 +1,6 @@
 """Where a result came from: what every committed result file carries beside its numbers."""
 
+import dataclasses
 import os
 import platform
 import subprocess
@@ -26,6 +27,21 @@ def provenance(config: Any, seed: int | None) -> dict[str, Any]:
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in _LIBRARIES},
     }
+
+
+@dataclasses.dataclass
+class Stopwatch:
+    """Wall and CPU seconds of the parts of a command, one after the other, in this process."""
+
+    seconds: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)  # by part: "wall" and "cpu"
+    _wall: float = dataclasses.field(default_factory=time.perf_counter)
+    _cpu: float = dataclasses.field(default_factory=time.process_time)
+
+    def lap(self, part: str) -> None:
+        """What has passed since the last lap was spent on ``part``."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        self.seconds[part] = {"wall": round(wall - self._wall, 2), "cpu": round(cpu - self._cpu, 2)}
+        self._wall, self._cpu = wall, cpu
 
 
 def command() -> str:

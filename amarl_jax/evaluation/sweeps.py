@@ -82,9 +82,16 @@ def measure_lanes(
 
 
 def write_answer(
-    run: Run, lanes: Sequence[Lane], rows: Sequence[dict[str, Any] | None], failures: Mapping[int, str]
+    run: Run,
+    lanes: Sequence[Lane],
+    rows: Sequence[dict[str, Any] | None],
+    failures: Mapping[int, str],
+    spent: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write the table, ``sweep.json`` and the figure with what it is drawn from; returns what ``sweep.json`` holds."""
+    """Write the table, ``sweep.json`` and the figure with what it is drawn from; returns what ``sweep.json`` holds.
+
+    ``spent`` is what the sweep took, kept beside where it came from.
+    """
     folder = run.path
     lines = [lane_row(i, lane.penalty, lane.seed, rows[i], lane.arm) for i, lane in enumerate(lanes)]
     write_lanes(folder / "lanes.csv", lines)
@@ -92,6 +99,7 @@ def write_answer(
     located = {arm: locate_arm(table, arm, run.experiment) for arm in table.arms()}
     document = {
         "provenance": provenance(run.config.to_dict(), run.experiment.run.seed),
+        **spent,
         "n_lanes": len(lanes),
         "n_failed": len(failures),
         "located": located,

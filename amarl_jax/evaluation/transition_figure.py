@@ -121,7 +121,7 @@ def _draw_located(axis: Axes, found: Mapping[str, Any]) -> None:
 def _label_penalty(axes: np.ndarray, table: LaneTable) -> None:
     """One asinh axis for all panels, with ticks at penalties of the grid."""
     penalty = np.unique(table.columns["lambda"])
-    ticks = [x for x in (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0) if penalty[0] <= x <= penalty[-1]]
+    ticks = [x for x in (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0) if penalty[0] <= x <= penalty[-1]]
     for axis in axes.flat[:5]:
         axis.set_xscale("asinh", linear_width=SCALE)
         axis.set_xticks(ticks, [f"{x:g}" for x in ticks])

@@ -19,10 +19,10 @@ class LearnSpec:
     maker_arbitrageur_phase_steps: int = 1000  # likewise in phase B
     alternating: bool = True  # False trains all agents at once
     n_mine_steps: int = 16  # MINE and predictor steps after each rollout of phase A
-    n_belief_steps: int = 4  # belief optimiser steps after each rollout of phase B
+    n_belief_steps: int = 16  # belief optimiser steps after each rollout of phase B
     belief_microbatch: int = 8  # episodes per backward pass of the belief
     replay_capacity: int = 256  # packed episodes
-    replay_batch: int = 32  # replayed episodes per belief step, beside the fresh ones
+    replay_batch: int = 8  # replayed episodes per belief step, beside the fresh ones
     leakage_source: str = "mine"  # or "belief"
     leakage_credit: str = "increment"  # or "level"
     shortfall_credit: str = "marked"  # or "horizon"

@@ -15,7 +15,7 @@ from amarl_jax.learn.rollout import Players, Trajectory, rollouts, stratified_la
 from amarl_jax.learn.scoring import Scores, score
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
-from amarl_jax.nets.belief import debias, init_cache
+from amarl_jax.nets.belief import debias, init_memory
 from amarl_jax.policies.learned import learned_policy
 from amarl_jax.types import Agent, Array, PyTree, Tape
 
@@ -30,8 +30,8 @@ class TransformerBelief:
         self.parameters, self.game, self.hypers = parameters, game, hypers
 
     def init(self, params: EnvParams) -> PyTree:
-        """An empty ring of keys and values."""
-        return init_cache(self.game.network.belief, self.game.market_spec.horizon)
+        """Nothing seen yet."""
+        return init_memory(self.game.network.belief, self.game.market_spec.horizon)
 
     def read(self, memory: PyTree, tape: Tape, time: Array, params: EnvParams) -> tuple[PyTree, Array, Array]:
         """One step of tape."""

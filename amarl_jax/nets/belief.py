@@ -1,7 +1,8 @@
 """The maker's belief ``b[t] = P(z = 1 | F_<=t)``: a causal, banded, pre-LayerNorm Transformer over the tape.
 
 One token per step. The full path gives the belief at every prefix of an episode in one pass; the decode path gives
-the same numbers one step at a time from a ring of keys and values. Both see the last ``max_seq_len`` steps.
+the same numbers one step at a time from a ring of keys and values. Both attend to the last ``max_seq_len`` steps, and
+both know what the orders since the opening add up to.
 """
 
 import chex
@@ -14,17 +15,22 @@ from flax import struct
 from amarl_jax.marks import GAP_SCALE, marks
 from amarl_jax.nets.attention import banded_attention, ring_attention
 from amarl_jax.nets.spec import BeliefSpec, TapeScales
-from amarl_jax.types import GAP_UNITS, TIME_UNITS, Array, Tape
+from amarl_jax.types import GAP_UNITS, TIME_UNITS, Array, Tape, empty_tape
 
 BELIEF_EPS = 1e-6  # beliefs are kept this far from 0 and 1 where a logit is taken
+LEAN = 3.0  # a mean value gap of 2/3 ticks since the opening counts as decided
 
 
 @struct.dataclass
-class KeyValueCache:
-    """Keys and values of the last W steps, written at ``t % W``; one array per layer, each updated in place."""
+class BeliefMemory:
+    """What decoding keeps: keys and values of the last W steps, written at ``t % W``, and sums since the opening.
+
+    Each layer's rings are arrays of their own, so that they are updated in place.
+    """
 
     key: tuple[Array, ...]  # n_layers of [head, W, d_head]
     value: tuple[Array, ...]  # n_layers of [head, W, d_head]
+    totals: Array  # [2 M + 1] of step_sums
 
 
 def window(spec: BeliefSpec, horizon: int) -> int:
@@ -32,11 +38,12 @@ def window(spec: BeliefSpec, horizon: int) -> int:
     return min(spec.max_seq_len, horizon)
 
 
-def init_cache(spec: BeliefSpec, horizon: int) -> KeyValueCache:
-    """The cache before the first step of an episode."""
+def init_memory(spec: BeliefSpec, horizon: int) -> BeliefMemory:
+    """The memory before the first step of an episode."""
     shape = (spec.n_heads, window(spec, horizon), spec.d_model // spec.n_heads)
     layers = tuple(jnp.zeros(shape) for _ in range(spec.n_layers))
-    return KeyValueCache(key=layers, value=tuple(jnp.zeros_like(layer) for layer in layers))
+    totals = jnp.zeros(jax.eval_shape(step_sums, jax.eval_shape(lambda: empty_tape(1))).shape)
+    return BeliefMemory(key=layers, value=tuple(jnp.zeros_like(layer) for layer in layers), totals=totals)
 
 
 class EncoderLayer(nn.Module):
@@ -76,8 +83,9 @@ class BeliefTransformer(nn.Module):
     """Posterior log-odds of an informed parent order, given the anonymous tape.
 
     The token of a step is a sum of event embeddings, so no event is lost, plus the public state after the step, what
-    the orders of each side add up to, plain and along the public value gap, and a sinusoidal embedding of its absolute
-    position. Those sums say little that the events do not, but with them a few thousand episodes are enough.
+    the orders of each side add up to, in the step and since the opening, plain and along the public value gap, and a
+    sinusoidal embedding of its absolute position. Those sums say little that the events do not, but attention can only
+    average: a total is a small shift of a mean to it, which a few thousand episodes do not teach.
     """
 
     spec: BeliefSpec
@@ -96,7 +104,9 @@ class BeliefTransformer(nn.Module):
     def __call__(self, tape: Tape) -> tuple[Array, Array]:
         """An episode, leaves [T, ...] with any T up to the horizon: logit [T] and hidden state [T, d_model]."""
         chex.assert_rank([tape.side, tape.value_gap_16], [2, 1])
-        return self.encode(self.tokens(tape))
+        sums = step_sums(tape)
+        so_far = jnp.asarray(np.tri(sums.shape[0], dtype=np.float32))  # a product with it is one kernel, and fast
+        return self.encode(self.tokens(tape, sums, so_far @ sums, jnp.arange(1, sums.shape[0] + 1)))
 
     def encode(self, tokens: Array) -> tuple[Array, Array]:
         """Tokens [T, d_model], without positions, to logit [T] and hidden state [T, d_model]."""
@@ -109,31 +119,39 @@ class BeliefTransformer(nn.Module):
         hidden = self.norm(x)
         return self.logit(hidden)[:, 0], hidden
 
-    def decode(self, cache: KeyValueCache, tape: Tape, t: Array) -> tuple[KeyValueCache, Array, Array]:
-        """One step of the tape at time t: the cache with t written, logit [], hidden state [d_model].
+    def decode(self, memory: BeliefMemory, tape: Tape, t: Array) -> tuple[BeliefMemory, Array, Array]:
+        """One step of the tape at time t: the memory with t written, logit [], hidden state [d_model].
 
         Keep t out of the ``vmap`` over environments: shared, it makes each ring write one slice update in place.
         """
         chex.assert_rank([tape.side, tape.value_gap_16], [1, 0])
-        x = self.tokens(tape) + jnp.asarray(sinusoids(self.horizon, self.spec.d_model))[t]
+        sums = step_sums(tape)
+        totals = memory.totals + sums
+        x = self.tokens(tape, sums, totals, t + 1) + jnp.asarray(sinusoids(self.horizon, self.spec.d_model))[t]
         keys, values = [], []
-        for layer, layer_keys, layer_values in zip(self.layers, cache.key, cache.value, strict=True):
+        for layer, layer_keys, layer_values in zip(self.layers, memory.key, memory.value, strict=True):
             x, layer_keys, layer_values = layer.decode(x, layer_keys, layer_values, t)
             keys.append(layer_keys)
             values.append(layer_values)
         hidden = self.norm(x)
-        return KeyValueCache(tuple(keys), tuple(values)), self.logit(hidden)[0], hidden
+        return BeliefMemory(tuple(keys), tuple(values), totals), self.logit(hidden)[0], hidden
 
-    def tokens(self, tape: Tape) -> Array:
+    def tokens(self, tape: Tape, sums: Array, totals: Array, n_steps: Array) -> Array:
         """Content of each step, [..., d_model]: ``sum_events MLP(event) / sqrt(K)`` plus public state and sums.
 
         The MLP's last layer is linear, so it is applied once, to the sum.
+
+        Args:
+          tape: leaves [...].
+          sums: [..., 2 M + 1], :func:`step_sums` of the steps.
+          totals: [..., 2 M + 1], the same added up from the opening to each step, itself included.
+          n_steps: [...], how many steps that is.
         """
         events, live = event_features(tape, self.scales)
         hidden = jnp.where(live[..., None], nn.relu(self.event_hidden(events)), 0.0)
         total = jnp.sum(hidden, axis=-2) / np.sqrt(events.shape[-2])
-        state = jnp.concatenate([public_features(tape, self.scales), mark_features(tape)], axis=-1)
-        return self.event_output(total) + self.public_state(state)
+        state = (public_features(tape, self.scales), sum_features(sums), total_features(totals, n_steps))
+        return self.event_output(total) + self.public_state(jnp.concatenate(state, axis=-1))
 
 
 def event_features(tape: Tape, scales: TapeScales) -> tuple[Array, Array]:
@@ -155,11 +173,33 @@ def public_features(tape: Tape, scales: TapeScales) -> Array:
     return jnp.concatenate([gap[..., None], spread[..., None], _float(tape.removals) / scales.removals], axis=-1)
 
 
-def mark_features(tape: Tape) -> Array:
-    """Sums over the orders of each step, of buys, of sells, and of buys less sells along the value gap, [..., 3 M]."""
-    buys, sells = marks(tape, 1), marks(tape, -1)
+def step_sums(tape: Tape) -> Array:
+    """What the orders of each step add up to, buys and sells, and its value gap, [..., 2 M + 1] from leaves [...]."""
     gap = jnp.tanh(_float(tape.value_gap_16) / GAP_SCALE)[..., None]
+    return jnp.concatenate([marks(tape, 1), marks(tape, -1), gap], axis=-1)
+
+
+def sum_features(sums: Array) -> Array:
+    """Of :func:`step_sums`: buys, sells, and buys less sells along the value gap, [..., 3 M]."""
+    buys, sells, gap = _parted(sums)
     return jnp.concatenate([jnp.asinh(buys), jnp.asinh(sells), gap * jnp.asinh(buys - sells)], axis=-1)
+
+
+def total_features(totals: Array, n_steps: Array) -> Array:
+    """Of sums since the opening: orders per step, and what buys exceed sells by in units of its noise, [..., 3 M + 1].
+
+    The excess, over the root of the number of steps, is read plain and along the side on which value has lain so far.
+    """
+    buys, sells, gap = _parted(totals)
+    n_steps = jnp.asarray(n_steps, jnp.float32)[..., None]
+    excess, lean = jnp.asinh((buys - sells) / jnp.sqrt(n_steps)), gap / n_steps
+    return jnp.concatenate([jnp.asinh((buys + sells) / n_steps), excess, jnp.tanh(LEAN * lean) * excess, lean], axis=-1)
+
+
+def _parted(sums: Array) -> tuple[Array, Array, Array]:
+    """Buys [..., M], sells [..., M] and gap [..., 1] of :func:`step_sums`."""
+    n_marks = sums.shape[-1] // 2
+    return sums[..., :n_marks], sums[..., n_marks:-1], sums[..., -1:]
 
 
 def sinusoids(horizon: int, d_model: int) -> np.ndarray:

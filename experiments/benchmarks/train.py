@@ -36,7 +36,7 @@ from amarl_jax.learn.state import TrainState, init_state
 from amarl_jax.learn.update import networks, update
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
-from amarl_jax.nets.belief import init_cache
+from amarl_jax.nets.belief import init_memory
 from amarl_jax.policies.uniform import Uniform
 from amarl_jax.trees import count_parameters
 from amarl_jax.types import Agent, Array, Tape
@@ -176,7 +176,7 @@ def decode(game: Game, state: TrainState, tape: Tape) -> Array:
             cache, logit, _ = game.belief.apply(state.belief.params, cache, row, time_now, method=game.belief.decode)
             return cache, logit
 
-        start = init_cache(game.network.belief, game.market_spec.horizon)
+        start = init_memory(game.network.belief, game.market_spec.horizon)
         return jax.lax.scan(step, start, (jnp.arange(game.market_spec.horizon), tape))[1]
 
     return jax.vmap(episode)(tape)

@@ -50,7 +50,7 @@ from amarl_jax.types import Agent, Array
 
 DEBUG, DEFAULT = "configs/fast_debug.py", "configs/default.py"
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "default": (DEFAULT, {}),
+    "default": (DEFAULT, {"training.belief_microbatch": 4}),  # divides what a belief step reads with 64 environments
     "alternating": (DEBUG, {}),
     "simultaneous": (DEBUG, {"training.alternating.enabled": False}),
     "no_arbitrageur": (DEBUG, {"agents.arbitrageur.order_size_lots": 0}),

@@ -2,36 +2,25 @@
 
     python experiments/lambda_sweep/report.py --size=cpu
 
-writes ``<size>/results.md``, ``arms.png``, ``claims.png`` and ``main/transition.png``.
+writes ``<size>/results.md``, and as .png and .pdf ``arms``, ``claims``, ``main/transition`` and, where the volume of
+noise was moved, ``collapse``.
 """
 
 import argparse
 import json
-import shutil
+import math
 import sys
 import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import numpy as np
 from arms import ARMS
+from claims import convergence, cycles, splitting, widening
 from expected import beside_measured
-from figures import draw_arms, draw_claims
-from measured import (
-    Measured,
-    branches,
-    control,
-    convergence,
-    cycles,
-    distance,
-    exponent,
-    hidden_lots,
-    read,
-    splitting,
-    starts_verdict,
-    widening,
-)
+from figures import draw_arms, draw_claims, draw_collapse, noise_arms
+from measured import Measured, branches, common_penalties, control, difference, read, starts_verdict
+from square_root import HIDDEN_NATS, collapse_exponent, hidden_exponent, hidden_lots, runs_out
 
 from amarl_jax.evaluation.lanes import read_lanes
 from amarl_jax.evaluation.transition_figure import draw_transition
@@ -49,19 +38,16 @@ BY_PENALTY = {  # column of the main table: measure
     "spread, ticks": "spread_ticks",
     "I, labels shuffled": "control_information_nats",
 }
-FIXED = ("noise_quarter", "main", "noise_x4", "noise_x16")  # same parent order
-SCALED = ("noise_quarter_scaled", "main", "noise_x4_scaled", "noise_x16_scaled")  # it grows as the root of the noise
 
 
 def header(main: Measured) -> list[str]:
     """Where the numbers come from."""
     where, document = main.document["provenance"], main.document
-    commit = where["commit"][:10] + where["commit"][40:]  # a "+" follows where files differed from it
     environment, execution = main.config["environment"], main.config["agents"]["execution"]
     return [
         f"# The penalty swept, size `{document['size']}`",
         "",
-        f"Command `{where['command']}` and the like for each arm, commit `{commit}`, {where['date']}, "
+        f"Command `{where['command']}` and the like for each arm, commit `{main.commit}`, {where['date']}, "
         f"{where['hardware']['processor']}, devices {', '.join(where['hardware']['devices'])}.",
         f"T = {environment['max_steps_per_episode']} steps, Q = {execution['inventory_lots']} lots, "
         f"{environment['noise_trader_arrival_rate']:g} noise orders per step, "
@@ -98,20 +84,25 @@ def place(located: dict, name: str) -> str:
 
 
 def arms_table(arms: dict[str, Measured]) -> list[str]:
-    """What each arm says at both ends of the penalties, lambda* and the control."""
+    """What each arm says at both ends of the penalties that all have, lambda* and the control."""
+    low, high = common_penalties(arms.values())[[0, -1]]
     lines = ["", "## The arms", ""]
     names = (
         "arm",
         "what differs",
         "lanes",
-        "I at lowest",
-        "I at highest",
-        "completion at highest",
-        "shortfall at lowest",
+        "seeds",
+        f"I at {low:g}",
+        f"I at {high:g}",
+        f"completion at {high:g}",
+        f"shortfall at {low:g}",
+        f"shortfall at {high:g}",
         "lambda_half",
         "lambda_eq",
         "width",
         "I, labels shuffled",
+        "steps a lane",
+        "commit",
         "CPU min",
     )
     lines += ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
@@ -120,19 +111,43 @@ def arms_table(arms: dict[str, Measured]) -> list[str]:
             lines.append(f"| {name} | {ARMS[name].why} | not measured |" + " |" * (len(names) - 3))
             continue
         arm = arms[name]
-        low, high = arm.penalties[[0, -1]]
         failed = arm.document["n_failed"]
         lanes = f"{arm.document['n_lanes']}" + (f", {failed} diverged" if failed else "")
         cells = (
+            len(arm.grid("information_nats")[1]),
             arm.at(low, "information_nats"),
             arm.at(high, "information_nats"),
             arm.at(high, "completion"),
             arm.at(low, "shortfall_units"),
+            arm.at(high, "shortfall_units"),
             *(place(arm.located, what) for what in ("lambda_half", "lambda_eq", "width")),
-            control(arm)[0],
-            f"{arm.document['cpu_seconds'] / 60:.0f}",
+            control(arm),
+            f"{arm.steps:,}",
+            arm.commit,
+            spent(arm),
         )
         lines.append(f"| {name} | {ARMS[name].why} | {lanes} | " + " | ".join(map(str, cells)) + " |")
+    return [*lines, "", *unlike_main(arms)]
+
+
+def spent(arm: Measured) -> str:
+    """CPU minutes; of a resumed arm those of its last process alone."""
+    return f"{arm.document['cpu_seconds'] / 60:.0f}" + ("+" if arm.document.get("resumed") else "")
+
+
+def unlike_main(arms: dict[str, Measured]) -> list[str]:
+    """What makes arms hard to compare, said where it is so."""
+    main, lines = arms["main"], ["Seeds are those whose lanes are all whole; shortfall is in reward units."]
+    if any(arm.document.get("resumed") for arm in arms.values()):
+        lines.append("+: an arm was interrupted, and this is the time of its last process.")
+    days = {name: arm.config["environment"]["max_steps_per_episode"] for name, arm in arms.items()}
+    episodes = {name: arm.steps / days[name] for name, arm in arms.items()}
+    other = [name for name in arms if not math.isclose(episodes[name], episodes["main"], rel_tol=0.01)]
+    if other:
+        lines.append(f"Not trained as long as main, in episodes: {', '.join(other)}.")
+    commits = [name for name, arm in arms.items() if arm.commit != main.commit]
+    if commits:
+        lines.append(f"Of another commit than main: {', '.join(commits)}; what changed in between counts as well.")
     return lines
 
 
@@ -151,39 +166,71 @@ def questions(arms: dict[str, Measured]) -> list[str]:
         "the reference's conjecture is a sharp fall to 0"
     )
     lines += [f"- {line}" for line in branches(arms)]
-    lines.append(f"- Labels shuffled, all lanes of the main sweep: I = {control(main)[0]} nats")
+    lines.append(f"- Labels shuffled, all lanes of the main sweep: I = {control(main)} nats")
     if "forced" in arms:
-        ends = [
-            (arm.at(arm.penalties[-1], "information_nats"), arm.at(arm.penalties[-1], "completion"))
+        last = common_penalties([arms["forced"], main])[-1]
+        texts = [
+            f"I = {arm.at(last, 'information_nats')} nats with {arm.at(last, 'completion')} done"
             for arm in (arms["forced"], main)
         ]
-        texts = [f"I = {floor} nats with {done} done" for floor, done in ends]
-        lines.append(f"- Forced completion, largest penalty: {texts[0]}; where mimicry is allowed {texts[1]}")
-    return lines
+        lines.append(f"- Forced completion, at lambda {last:g}: {texts[0]}; where mimicry is allowed {texts[1]}")
+    return [*lines, *against_main(arms)]
+
+
+def against_main(arms: dict[str, Measured]) -> list[str]:
+    """I and shortfall of each arm less those of main, over the penalties both have."""
+    main = arms["main"]
+    lines = []
+    for name, arm in arms.items():
+        if name == "main":
+            continue
+        at = common_penalties([main, arm])
+        leaks, costs = (difference(arm, main, measure, at) for measure in ("information_nats", "shortfall_units"))
+        lines.append(f"| {name} | {len(at)} | {leaks} | {costs} |")
+    if not lines:
+        return []
+    head = "| arm less main, mean over the penalties both have | penalties | I, nats | shortfall, units |"
+    return ["", head, "|---|---|---|---|", *lines, "", "± is half of Welch's 95% interval over the seeds of either."]
 
 
 def square_root_law(arms: dict[str, Measured]) -> list[str]:
     """Do curves collapse at equal Q / (sigma sqrt(N)), and how do hidden lots grow with N?"""
-    fixed, scaled = ([arms[name] for name in names if name in arms] for names in (FIXED, SCALED))
+    groups = noise_arms(arms)
+    everyone = {arm.name: arm for group in groups.values() for arm in group}
     lines = ["", "## The square-root law", ""]
-    if max(len(fixed), len(scaled)) < 2:
+    if len(everyone) < 2:
         return [*lines, "Not measured: no arm with another volume of noise."]
+    at = common_penalties(everyone.values())
     lines += [
-        "| arm | N | Q | Q / (sigma sqrt(N)) | hidden lots (I < 0.05) | mean gap of I to main, nats |",
-        "|---" * 6 + "|",
+        f"| arm | N | Q | Q / (sigma sqrt(N)) | hidden lots (I < {HIDDEN_NATS:g}) | of seeds | I less main's, nats |",
+        "|---" * 7 + "|",
     ]
-    for arm in {arm.name: arm for arm in [*fixed, *scaled]}.values():
-        gap = "-" if arm.name == "main" else str(distance(arms["main"], arm))
-        order = arm.config["agents"]["execution"]["inventory_lots"]
-        lines.append(f"| {arm.name} | {arm.n_noise:g} | {order} | {arm.leverage:.3f} | {hidden_lots(arm)} | {gap} |")
-    lines.append("")
-    for what, group in (("same parent order", fixed), ("parent order as the root of the noise", scaled)):
-        slope, lower, upper = exponent(group)
-        text = "not determined" if np.isnan(slope) else f"N^{slope:.2f} [{lower:.2f}, {upper:.2f}]"
+    for arm in everyone.values():
+        gap = "-" if arm.name == "main" else str(difference(arm, arms["main"], "information_nats", at))
+        lots, seeds = hidden_lots(arm, at), len(arm.seeds_at(at, "information_nats"))
+        text = f"{lots}, all of it" if runs_out(arm, lots) else f"{lots}" if lots.n else "none"
+        hid = f"{lots.n} of {seeds}"
         lines.append(
-            f"- Hidden lots, {what}, {len(group)} volumes: {text}; the law says N^0.5 where the order does not run out"
+            f"| {arm.name} | {arm.n_noise:g} | {arm.order_lots} | {arm.leverage:.3f} | {text} | {hid} | {gap} |"
         )
-    return lines
+    lines += [
+        "",
+        f"Over lambda {', '.join(f'{x:g}' for x in at)}. Where the law holds the last column is 0 for arms with main's "
+        "Q / (sigma sqrt(N)), and only for those.",
+        "",
+        "Lots that leak the same grow as N^a, from all volumes and orders together; the law says 0.5:",
+        "",
+        "| lambda | " + " | ".join(f"{x:g}" for x in at) + " |",
+        "|---" * (1 + len(at)) + "|",
+        "| a | " + " | ".join(str(collapse_exponent(list(everyone.values()), x)) for x in at) + " |",
+        "",
+    ]
+    for what, group in groups.items():
+        slope = hidden_exponent(group, at)
+        whole = [arm.name for arm in group if runs_out(arm, hidden_lots(arm, at))]
+        bounded = f"; left out, for all of the order hid: {', '.join(whole)}" if whole else ""
+        lines.append(f"- Hidden lots as a power of N, {what}, {len(group)} volumes: {slope}{bounded}")
+    return [*lines, "", "![collapse](collapse.png)"]
 
 
 def claims(arms: dict[str, Measured]) -> list[str]:
@@ -204,13 +251,16 @@ def draw_main(folder: Path) -> None:
     """The transition figure of the main sweep from its table, with both theories calibrated to it."""
     penalty, information = read_lanes(folder / "lanes.csv").grid("information_nats")
     located = json.loads((folder / "sweep.json").read_text())["located"]["main"]
-    parts = {"located": located, "theory": calibrated_curves(penalty.tolist(), float(information[:, 0].mean()))}
+    parts = {}
+    if "lambda_half" in located:
+        parts["located"] = located
+    if len(information):
+        parts["theory"] = calibrated_curves(penalty.tolist(), float(information[:, 0].mean()))
     with tempfile.TemporaryDirectory() as scratch:
         paths = {name: Path(scratch) / f"{name}.json" for name in parts}
         for name, path in paths.items():
             path.write_text(json.dumps(parts[name]))
-        draw_transition(folder / "lanes.csv", Path(scratch) / "transition", **paths)
-        shutil.copyfile(Path(scratch) / "transition.png", folder / "transition.png")
+        draw_transition(folder / "lanes.csv", folder / "transition", **paths)
 
 
 def main() -> None:
@@ -226,8 +276,10 @@ def main() -> None:
     lines += [*square_root_law(arms), *claims(arms), "", "![arms](arms.png)", "", "![claims](claims.png)"]
     (folder / "results.md").write_text("\n".join(lines) + "\n")
     draw_main(folder / "main")
-    draw_arms(arms, folder / "arms.png")
-    draw_claims(arms, folder / "claims.png")
+    draw_arms(arms, folder / "arms")
+    draw_claims(arms, folder / "claims")
+    if len({arm.name for group in noise_arms(arms).values() for arm in group}) > 1:
+        draw_collapse(arms, folder / "collapse")
 
 
 if __name__ == "__main__":

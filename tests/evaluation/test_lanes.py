@@ -47,6 +47,7 @@ def test_curves_survive_the_file_and_a_failed_lane_takes_its_seed_out(table):
     curves = lanes.curves(horizon=50, start="loud")
     np.testing.assert_array_equal(curves.penalty, PENALTY)
     np.testing.assert_array_equal(curves.information, information[:8])
+    np.testing.assert_array_equal(lanes.by_seed("information_nats")[0], range(8))
     np.testing.assert_allclose(curves.accuracy, 0.5 + information[:8] / 1.4)
     assert (curves.horizon, curves.start) == (50, "loud")
     assert lanes.grid("information_nats", "no randomiser")[1].tolist() == [[0.1] * 14]

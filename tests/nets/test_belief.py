@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amarl_jax.nets.belief import BeliefTransformer, belief_loss, debias, init_cache, sinusoids
+from amarl_jax.nets.belief import BeliefTransformer, belief_loss, debias, init_memory, sinusoids
 from amarl_jax.nets.spec import BeliefSpec
 from amarl_jax.types import Tape
 
@@ -39,7 +39,7 @@ def parameters(random_parameters):
 
 def decode_episodes(parameters, tapes, n_envs):
     """Decode with the environments in a vmap and the step shared, as the rollout does."""
-    cache = jax.tree.map(lambda x: jnp.zeros((n_envs, *x.shape)), init_cache(SPEC, T))
+    cache = jax.tree.map(lambda x: jnp.zeros((n_envs, *x.shape)), init_memory(SPEC, T))
 
     def body(cache, t):
         steps = jax.tree.map(lambda x: x[:, t], tapes)
@@ -77,6 +77,17 @@ def test_one_layer_sees_exactly_its_window(random_parameters):
     jacobian = jax.jit(jax.jacrev(lambda x: model.apply(parameters, x, method="encode")[0]))(tokens)
     age = np.arange(T)[:, None] - np.arange(T)[None]
     np.testing.assert_array_equal(np.abs(jacobian).sum(axis=2) > 0, (age >= 0) & (age < W))
+
+
+def test_what_has_left_the_window_is_remembered_in_sum(parameters):
+    """Buys for sells at the opening, out of reach of every layer, move the last belief; their order there does not."""
+    tape = random_tape(0)
+    assert SPEC.n_layers * (W - 1) + 2 < T - 2
+    mirrored = tape.replace(side=tape.side.at[:2].multiply(-1))
+    swapped = jax.tree.map(lambda x: x.at[:2].set(x[1::-1]), tape)
+    last = APPLY(parameters, tape)[0][-1]
+    assert abs(APPLY(parameters, mirrored)[0][-1] - last) > 1e-3
+    np.testing.assert_allclose(APPLY(parameters, swapped)[0][-1], last, atol=1e-5)  # float32 sums
 
 
 def test_short_episodes_are_prefixes_of_long_ones(parameters):
