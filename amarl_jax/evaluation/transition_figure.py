@@ -22,6 +22,7 @@ PANELS = (  # column of lanes.csv, label, what the theory calls it, what the axi
     ("shortfall_units", "shortfall, reward units", None, (-np.inf, np.inf)),
     ("completion", "share of the parent order done", None, (-1.01, 1.01)),
 )
+ENDS_OF_THE_SCALE = {"information_nats": float(np.log(2.0)), "accuracy": 0.5}  # H(z), and a guess
 DEFINITIONS = {  # of lambda*: name in the file, label, line style
     "lambda_half": ("logistic midpoint", "--"),
     "lambda_chi": ("steepest accuracy", "-."),
@@ -56,10 +57,10 @@ def draw_transition(
             _draw_located(axis, found)
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
+        if column in ENDS_OF_THE_SCALE:
+            axis.axhline(ENDS_OF_THE_SCALE[column], color="0.6", linewidth=0.8)
         _end_axis(axis, *ends)
     _compress_kl(axes[0, 1])
-    axes[0, 0].axhline(np.log(2.0), color="0.6", linewidth=0.8)
-    axes[0, 2].axhline(0.5, color="0.6", linewidth=0.8)
     _label_penalty(axes, table)
     _draw_key(axes.flat[-1], axes[0, 0], found, predicted)
     return save(figure, path)
