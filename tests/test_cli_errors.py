@@ -19,7 +19,7 @@ from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput, CheckpointMismatch, Diverged, Preempted
 from amarl_jax.preemption import StopRequest
 from amarl_jax.workdir import open_run
-from tests.test_train import jax_settings
+from tests.tiny_runs import jax_settings
 
 __all__ = ["jax_settings"]
 

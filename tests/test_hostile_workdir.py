@@ -23,7 +23,7 @@ from amarl_jax.errors import BadInput, ConfigError
 from amarl_jax.evaluation import runs
 from amarl_jax.untrusted import MAX_JSON_BYTES
 from amarl_jax.workdir import open_run
-from tests.test_train import jax_settings, tree
+from tests.tiny_runs import jax_settings, tree
 
 __all__ = ["jax_settings"]
 

@@ -11,6 +11,7 @@ import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -31,12 +32,13 @@ from amarl_jax.learn import lanes as lanes_module
 from amarl_jax.learn.lanes import Layout, begin_lanes, lay_out
 from amarl_jax.learn.program import advance, begin
 from amarl_jax.runlog import read_metrics
-from tests.test_train import NARROW, OVERRIDES, ROOT, STEPS_PER_UPDATE, jax_settings, numbers, terminate_after, tree
+from tests.tiny_runs import STEPS_PER_UPDATE, TINY, jax_settings, numbers, terminate_after, tree
 
 __all__ = ["jax_settings"]
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).parents[1]
 N_UPDATES, N_LAMBDAS, N_SEEDS = 2, 5, 2
 N_LANES = N_LAMBDAS * N_SEEDS
 GRID = {
@@ -78,8 +80,7 @@ def small_detectors():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, jax_settings, one_device, small_detectors):
     """Ten lanes, two updates. Whatever else runs here reuses its compiled program."""
-    values = {name: (8,) if value == NARROW else value for name, value in (OVERRIDES | GRID).items()}
-    config = configuration.load("configs/fast_debug.py", values)
+    config = configuration.load(TINY, GRID)
     traced, update = [], lanes_module.update
 
     def counted(*arguments):
@@ -97,7 +98,7 @@ def command(*arguments):
 
 
 def flags_of(overrides):
-    return ["--config=configs/fast_debug.py", *(f"--config.{name}={value}" for name, value in overrides.items())]
+    return [f"--config={TINY}", *(f"--config.{name}={value}" for name, value in overrides.items())]
 
 
 def curves(workdir):
@@ -182,7 +183,7 @@ def test_two_processes_of_four_devices_equal_one_device_and_never_talk(finished,
     Two lanes on every device there, rounds of four lanes on one device here.
     """
     workdir, port = tmp_path / "grid", free_port()
-    flags = flags_of(OVERRIDES | GRID | {"training.total_timesteps": STEPS_PER_UPDATE})
+    flags = flags_of(GRID | {"training.total_timesteps": STEPS_PER_UPDATE})
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     processes = [
         subprocess.Popen(
@@ -269,7 +270,7 @@ def test_a_lane_that_diverges_is_confined_marked_and_named(finished, tmp_path, m
 
     monkeypatch.setattr(sweep, "lanes_of", with_a_broken_lane)
     workdir = tmp_path / "grid"
-    assert command(*flags_of(OVERRIDES | GRID), f"--workdir={workdir}") == 4
+    assert command(*flags_of(GRID), f"--workdir={workdir}") == 4
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1
     assert captured.err.startswith(f"error: 1 of {N_LANES} lanes diverged: lane {LOUD} (lambda 2, seed 1): update 1: ")
@@ -296,7 +297,7 @@ def test_a_sweep_stopped_by_a_signal_and_resumed_equals_one_that_was_not(finishe
     workdir = tmp_path / "grid"
     with monkeypatch.context() as patch:
         terminate_after(1, patch)
-        assert command(*flags_of(OVERRIDES | GRID), f"--workdir={workdir}") == 75
+        assert command(*flags_of(GRID), f"--workdir={workdir}") == 75
     assert "stopped at update 1 of 2" in capsys.readouterr().err
     assert command("--resume", f"--workdir={workdir}") == 0
     assert curves(workdir) == curves(finished.swept.workdir)
@@ -325,7 +326,7 @@ def test_the_measures_of_a_lane_are_those_of_the_closing_table(finished):
 
 def test_a_workdir_that_holds_a_sweep_is_refused_and_a_differing_flag_too(finished, capsys):
     before = tree(finished.swept.workdir)
-    assert command(*flags_of(OVERRIDES | GRID), f"--workdir={finished.swept.workdir}") == 2
+    assert command(*flags_of(GRID), f"--workdir={finished.swept.workdir}") == 2
     assert "already holds a run" in capsys.readouterr().err
     assert command("--resume", f"--workdir={finished.swept.workdir}", "--seeds=3") == 2
     assert "sweep.n_seeds = 3: must be 2 to resume" in capsys.readouterr().err

@@ -29,54 +29,17 @@ from amarl_jax.checkpoint import Checkpointer, load_agent, save_agent
 from amarl_jax.errors import BadInput, CheckpointMismatch
 from amarl_jax.learn.phases import metrics_measured
 from amarl_jax.learn.update import finite_networks, networks
-from amarl_jax.runlog import RunLog, read_metrics
+from amarl_jax.runlog import read_metrics
 from amarl_jax.trees import count_parameters
 from amarl_jax.types import Agent
+from tests.tiny_runs import STEPS_PER_UPDATE, TINY, jax_settings, numbers, terminate_after, tree
+
+__all__ = ["jax_settings"]
 
 pytestmark = pytest.mark.integration
 
-N_UPDATES, STEPS_PER_UPDATE = 3, 2 * 12 * 8  # two phases of one 12-step episode in 8 environments
-NARROW = "(8,)"
-OVERRIDES = {
-    "environment.max_steps_per_episode": 12,
-    "environment.book_capacity": 32,
-    "environment.n_price_levels": 3,
-    "environment.noise_trader_arrival_rate": 2.0,
-    "environment.max_noise_orders": 6,
-    "environment.initial_levels": 3,
-    "agents.market_maker.n_tape_events": 4,
-    "agents.execution.inventory_lots": 8,
-    "networks.execution_actor.hidden_dims": NARROW,
-    "networks.mm_actor.hidden_dims": NARROW,
-    "networks.arb_actor.hidden_dims": NARROW,
-    "networks.shared_critic.hidden_dims": NARROW,
-    "networks.shared_critic.head_hidden_dim": 8,
-    "networks.mine.hidden_dims": NARROW,
-    "networks.predictor.hidden_dim": 4,
-    "networks.belief_transformer.d_model": 8,
-    "networks.belief_transformer.d_ff": 8,
-    "networks.belief_transformer.n_layers": 1,
-    "networks.belief_transformer.max_seq_len": 8,
-    "training.n_envs": 8,
-    "training.n_epochs": 1,
-    "training.n_mine_steps": 2,
-    "training.n_belief_steps": 1,
-    "training.replay_capacity": 16,
-    "training.replay_batch": 8,
-    "training.alternating.exec_phase_steps": 12,
-    "training.alternating.mm_arb_phase_steps": 12,
-    "training.total_timesteps": N_UPDATES * STEPS_PER_UPDATE,
-    "eval_episodes": 64,
-    "checkpoint_interval": 2,
-}
 ROOT = Path(__file__).parents[1]
-COMMAND = ["--config=configs/fast_debug.py", *(f"--config.{name}={value}" for name, value in OVERRIDES.items())]
-TOUCHED = (  # by machine.prepare
-    "jax_default_matmul_precision",
-    "jax_compilation_cache_dir",
-    "jax_enable_compilation_cache",
-    "jax_persistent_cache_min_compile_time_secs",
-)
+COMMAND = [f"--config={TINY}"]
 
 
 class Finished(NamedTuple):
@@ -87,28 +50,10 @@ class Finished(NamedTuple):
     config: object
 
 
-@pytest.fixture(scope="module", autouse=True)
-def jax_settings(tmp_path_factory):
-    """JAX's own settings, put back afterwards; the programs of this file run for seconds, so they are not optimised.
-
-    A second process finds them compiled: the cache is the caller's, else one of our own.
-    """
-    before = {name: getattr(jax.config, name) for name in TOUCHED}
-    jax.config.update("jax_disable_most_optimizations", True)
-    with pytest.MonkeyPatch.context() as patch:
-        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-            patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    for name, value in before.items():
-        jax.config.update(name, value)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Three updates by ``train.train``. Whatever else runs here reuses its compiled programs."""
-    values = {name: (8,) if value == NARROW else value for name, value in OVERRIDES.items()}
-    config = configuration.load("configs/fast_debug.py", values)
+    config = configuration.load(TINY)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         trained = train.train(config, tmp_path_factory.mktemp("train") / "run")
     return Finished(trained, printed.getvalue(), config)
@@ -116,16 +61,6 @@ def finished(tmp_path_factory):
 
 def command(*arguments):
     return cli.run(train.main, "Usage.", argv=["train", *arguments])
-
-
-def tree(folder: Path):
-    return {path.relative_to(folder): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
-
-
-def numbers(workdir: Path):
-    """The rows of metrics.jsonl without the clock, in the order they were written."""
-    rows = read_metrics(workdir / "metrics.jsonl")
-    return [{name: value for name, value in row.items() if not name.startswith("wall_")} for row in rows]
 
 
 def saved_state(workdir: Path, like):
@@ -142,18 +77,6 @@ def assert_equal_states(left, right):
         for state in (left, right)
     ]
     chex.assert_trees_all_equal(*plain)
-
-
-def terminate_after(update: int, monkeypatch):
-    """Send this process SIGTERM as soon as an update's metrics have been written."""
-    write = RunLog.write
-
-    def write_and_stop(log, done, metrics):
-        write(log, done, metrics)
-        if done == update:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(RunLog, "write", write_and_stop)
 
 
 def test_a_run_leaves_its_configuration_metrics_events_and_checkpoints(finished):
@@ -426,7 +349,7 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(finished, tmp_path
     assert command(*COMMAND, "--dry_run") == 0
     text = capsys.readouterr().out
     assert not tree(tmp_path)
-    assert "runs/fast_debug: 3 updates of 192 environment steps (8 environments x 12 steps)" in text
+    assert "runs/tiny: 3 updates of 192 environment steps (8 environments x 12 steps)" in text
     state = finished.trained.state
     for name, network in networks(state).items():
         assert re.search(rf"{name} +{count_parameters(network.params):,} ", text), name
@@ -455,7 +378,7 @@ def test_one_agent_is_counted_saved_and_loaded(finished, tmp_path):
 
 def test_training_moved_every_agent_away_from_its_start(finished):
     trained = finished.trained
-    key_run, _ = jax.random.split(jax.random.key(0))  # the seed of fast_debug
+    key_run, _ = jax.random.split(jax.random.key(0))  # its seed
     start = train.begin(key_run, trained.hypers, trained.params, trained.game)
     for agent in Agent:
         left, right = (jax.tree.leaves(state.agents[agent].params) for state in (start, trained.state))

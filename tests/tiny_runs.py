@@ -1,17 +1,72 @@
-"""Workdirs of a run and of a sweep, as training leaves them, without the training."""
+"""Runs as small as they go, and the workdirs of a run and of a sweep as training leaves them, without the training.
+
+What the test files of several commands make, read and stop.
+"""
 
 import json
+import os
+import signal
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from amarl_jax import config as configuration
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.learn.program import begin
 from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.runlog import RunLog, read_metrics
 from amarl_jax.workdir import open_run
-from tests.test_train import NARROW, OVERRIDES
+
+TINY = "configs/fast_debug.py:tiny"  # three updates
+STEPS_PER_UPDATE = 2 * 12 * 8  # two phases of one 12-step episode in 8 environments
+TOUCHED = (  # by machine.prepare
+    "jax_default_matmul_precision",
+    "jax_compilation_cache_dir",
+    "jax_enable_compilation_cache",
+    "jax_persistent_cache_min_compile_time_secs",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def jax_settings(tmp_path_factory):
+    """JAX's own settings, put back afterwards; these programs run for seconds, so they are not optimised.
+
+    A second process finds them compiled: the cache is the caller's, else one of our own.
+    """
+    before = {name: getattr(jax.config, name) for name in TOUCHED}
+    jax.config.update("jax_disable_most_optimizations", True)
+    with pytest.MonkeyPatch.context() as patch:
+        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+            patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def tree(folder: Path):
+    return {path.relative_to(folder): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def numbers(workdir: Path):
+    """The rows of metrics.jsonl without the clock, in the order they were written."""
+    rows = read_metrics(workdir / "metrics.jsonl")
+    return [{name: value for name, value in row.items() if not name.startswith("wall_")} for row in rows]
+
+
+def terminate_after(update: int, monkeypatch):
+    """Send this process SIGTERM as soon as an update's metrics have been written."""
+    write = RunLog.write
+
+    def write_and_stop(log, done, metrics):
+        write(log, done, metrics)
+        if done == update:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(RunLog, "write", write_and_stop)
 
 
 def new_state(run, key):
@@ -22,8 +77,7 @@ def new_state(run, key):
 
 def make_workdirs(folder):
     """Paths of a run and of a sweep of two lanes, and the states that their checkpoints hold."""
-    values = {name: (8,) if value == NARROW else value for name, value in OVERRIDES.items()}
-    config = configuration.load("configs/fast_debug.py", values)
+    config = configuration.load(TINY)
     run, sweep = (open_run(config, folder / name) for name in ("run", "sweep"))
     states = [new_state(run, jax.random.key(seed)) for seed in (0, 1)]
     with Checkpointer(run.checkpoints) as checkpoints:

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from amarl_jax import lane_program
-from tests.test_train import jax_settings
+from tests.tiny_runs import jax_settings
 
 __all__ = ["jax_settings"]
 

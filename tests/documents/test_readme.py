@@ -140,6 +140,7 @@ def test_its_numbers_are_those_of_the_files():
     half = sweep["located"]["main"]["lambda_half"]
     curve = (ROOT / "experiments/lambda_sweep/cpu/results.md").read_text()
     nats = {penalty: re.search(rf"^\| {penalty} \| 8 \| (.*?) \|", curve, re.MULTILINE)[1] for penalty in (0, 4, 16)}
+    credit = read("credit/gaussian_sender.json")["results"].values()
     arms = [read(f"coevolution/{arm}.json") for arm in ("alternating", "simultaneous", "no_arbitrageur")]
     leaked, cost = first["information/fresh_nats"], first["execution/shortfall_ticks"]
     for said in (
@@ -160,6 +161,7 @@ def test_its_numbers_are_those_of_the_files():
         f"{read('covert_game/covert_game.json')['cpu_seconds']:.0f} CPU-seconds",
         f"{read('theory/phase_diagram.json')['wall_seconds']:.1f} s",
         f"{read('baselines/baselines.json')['cpu_seconds']:.0f} CPU-seconds",
+        f"gaussian_sender.py` | {sum(max(rows[-1]['seconds'] for rows in run.values()) for run in credit):.0f} s |",
         f"{books['rates']['table']['messages_per_wall_s']:,.0f} messages a second",
         f"{books['ratios_per_cpu_s']['table / naive']:.1f} times a naive",
         f"{books['ratios_per_cpu_s']['table / tidied']:.2f} times a tidied",

@@ -15,7 +15,7 @@ from amarl_jax.evaluation.baselines import COLUMNS
 from amarl_jax.evaluation.lanes import lane_row, read_lanes, write_lanes
 from amarl_jax.evaluation.report import order_columns, order_divergence, spread_toxicity
 from amarl_jax.policies.baselines import make_baselines
-from tests.test_train import jax_settings
+from tests.tiny_runs import jax_settings
 
 __all__ = ["jax_settings"]
 

@@ -7,7 +7,7 @@ import pytest
 from amarl_jax import cli, replay_lobster
 from amarl_jax.lob.lobster import Following
 from tests.lob.test_lobster import FIXTURE, STEM
-from tests.test_train import jax_settings
+from tests.tiny_runs import jax_settings
 
 __all__ = ["jax_settings"]
 
