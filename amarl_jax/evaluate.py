@@ -7,7 +7,8 @@ and writes to OUT (default DIR/evaluation):
   eval_metrics.csv   the same with unit and meaning
   provenance.json    command, configuration, seed, commit, hardware, versions
   episodes.npz       what the figures are drawn from
-  with --plot        baselines.json, and episode, flow, fills and baselines as .png and .pdf
+  with --plot        baselines.json, and episode, flow, fills and baselines as .png and .pdf; of a lane of a finished
+                     sweep its lanes.csv too, whose learned frontier is drawn beside the baselines
 
   python -m amarl_jax.evaluate --workdir=runs/first --n_episodes=1024 --plot
   python -m amarl_jax.evaluate --workdir=runs/sweep --lane=3 --deterministic
@@ -32,6 +33,7 @@ from amarl_jax.evaluation import baselines, runs
 from amarl_jax.evaluation.episode_figures import draw_episode, draw_fills, draw_flow
 from amarl_jax.evaluation.episodes import EpisodeSummary
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
+from amarl_jax.evaluation.lanes import read_lanes
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
 from amarl_jax.evaluation.plane_figure import draw_plane
 from amarl_jax.evaluation.provenance import provenance
@@ -151,7 +153,22 @@ def plot(folder: Path, run: FrozenRun, table: Mapping[str, Any], seed: int) -> l
     drawings = {"episode": draw_episode, "flow": draw_flow, "fills": draw_fills}
     for name, draw in drawings.items():
         names += draw(folder / "episodes.npz", folder / name)
-    return names + draw_plane(folder / "baselines.json", folder / "baselines")
+    frontier = _frontier(folder, run)
+    names += [] if frontier is None else [frontier.name]
+    return names + draw_plane(folder / "baselines.json", folder / "baselines", frontier, run.arm)
+
+
+def _frontier(folder: Path, run: FrozenRun) -> Path | None:
+    """The table of the sweep that a lane is of, copied into the folder; None if there is none, or not yet."""
+    table = run.path / "lanes.csv"
+    if run.lane is None or not table.exists():
+        return None
+    write_atomically(folder / table.name, untrusted.read_text(table).encode())
+    try:
+        read_lanes(folder / table.name).grid("information_nats", run.arm)
+    except (KeyError, ValueError, IndexError):
+        raise BadInput(f"{table}: is not the table of a sweep") from None
+    return folder / table.name
 
 
 def _json(document: Any) -> bytes:

@@ -9,6 +9,7 @@ trained from scratch on them. Writes to DIR, beside config.json and checkpoints:
   sweep.json       the same with provenance, seconds of compiling, training and measuring in the process that ended it,
                    lambda* by three definitions, shape and verdict of every arm
   transition.json  lambda* of the first arm, from which transition.png and .pdf are drawn
+  fills            .png and .pdf: how much of its order each episode of each lane got done, from sweep.json
   theory.json      what the covert game predicts, calibrated to I at the smallest penalty, where there is any
   postmortem/      learner and metrics of the first lanes that diverged, lane_<i> each
 
@@ -216,7 +217,7 @@ def _print_closing(run: Run, answer: dict[str, Any]) -> None:
     done = answer["n_lanes"] - answer["n_failed"]
     closing_table(f"\n{done} of {answer['n_lanes']} lanes trained and measured", rows)
     spent = ", ".join(f"{part} {taken['cpu']:.0f}" for part, taken in answer["seconds"].items())
-    print(f"{run.path / 'lanes.csv'}, sweep.json, transition.png | CPU-seconds: {spent}")
+    print(f"{run.path / 'lanes.csv'}, sweep.json, transition.png, fills.png | CPU-seconds: {spent}")
 
 
 def failure_message(swept: Swept) -> str:

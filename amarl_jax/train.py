@@ -186,7 +186,7 @@ def _write_closing(run: Run, evaluation: Evaluation) -> None:
     }
     text = json.dumps(document, indent=1, default=str, allow_nan=False)
     write_atomically(run.path / "evaluation.json", (text + "\n").encode())
-    draw_training(run.path / "metrics.jsonl", run.path / "training.png")
+    draw_training(run.path / "metrics.jsonl", run.path / "training")
 
 
 def closing_rows(evaluation: Evaluation) -> tuple[str, list[tuple[str, str, str]]]:

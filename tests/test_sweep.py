@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import dataclasses
-import functools
 import io
 import json
 import math
@@ -29,7 +28,6 @@ from amarl_jax.evaluation import metrics, runs
 from amarl_jax.evaluation.grid import keys_of, lanes_of, numbers_of
 from amarl_jax.evaluation.lanes import read_lanes
 from amarl_jax.information.crossfit import DetectorSpec
-from amarl_jax.information.detector import detect
 from amarl_jax.learn import lanes as lanes_module
 from amarl_jax.learn.lanes import Layout, begin_lanes, lay_out
 from amarl_jax.learn.program import advance, begin
@@ -75,7 +73,7 @@ def small_detectors():
     """What a detector finds is tested elsewhere; here it is trained three times for every lane."""
     small = DetectorSpec(hidden=(4,), n_folds=2, n_steps=4, n_checks=2, ridges=(0.1,))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "detect", functools.partial(detect, spec=small))
+        patch.setattr(metrics, "DETECTOR", small)
         yield
 
 
@@ -118,6 +116,8 @@ def test_a_sweep_leaves_its_lanes_curves_table_answer_and_figure(finished):
     assert {path.name for path in workdir.iterdir()} - {"theory.json"} == {  # drawn where the loudest lanes leak
         "checkpoints",
         "config.json",
+        "fills.pdf",
+        "fills.png",
         "lanes.csv",
         "lanes.json",
         "metrics.jsonl",
@@ -135,6 +135,7 @@ def test_a_sweep_leaves_its_lanes_curves_table_answer_and_figure(finished):
     document = json.loads((workdir / "sweep.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert document["located"]["main"]["verdict"] == "not determined: 2 seeds, 8 are needed"
     assert document["lanes"][LOUD]["measures"]["completion"]["value"] == table.columns["completion"][LOUD]
+    assert sum(document["lanes"][LOUD]["measures"]["fill_counts"]) == document["lanes"][0]["measures"]["n_episodes"] / 2
     assert {"command", "config", "commit"} <= document["provenance"].keys()
     assert document["from_update"] == 0
     assert list(document["seconds"]) == ["compiling", "training", "measuring"]
@@ -224,6 +225,25 @@ def test_two_processes_of_four_devices_equal_one_device_and_never_talk(finished,
 def test_the_layout_by_hand(n_lanes, n_devices, at_most, expected):
     layout = lay_out(n_lanes, tuple(jax.devices()[:n_devices]), at_most)
     assert (layout.at_once, layout.rounds, layout.n_padded) == expected
+
+
+def test_a_checkpoint_written_on_eight_devices_goes_on_on_three(tmp_path):
+    """It holds the lanes without padding, so a layout says where they lie and not what they are."""
+    lanes = {
+        "key": jax.random.split(jax.random.key(5), 10),
+        "weights": np.arange(40.0, dtype=np.float32).reshape(10, 4),
+    }
+    first, second = (lay_out(10, tuple(jax.devices()[:n]), at_most) for n, at_most in ((8, 0), (3, 2)))
+    assert (first.n_padded, second.n_padded) == (16, 12)
+    with Checkpointer(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(1, first.take_back(first.place(lanes)))
+    one = jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: leaf[0], tree), lanes)
+    with Checkpointer(tmp_path / "checkpoints") as checkpoints:
+        restored = second.place(checkpoints.restore(lane_program.shapes(10, one)))
+    assert len(restored["weights"].sharding.device_set) == 3
+    back = second.take_back(restored)
+    np.testing.assert_array_equal(back["weights"], lanes["weights"])
+    np.testing.assert_array_equal(*(jax.random.key_data(tree["key"]) for tree in (back, lanes)))
 
 
 def test_memory_bounds_the_lanes_at_once_and_a_lane_that_does_not_fit_is_told_with_the_sum(monkeypatch):

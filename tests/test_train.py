@@ -95,6 +95,7 @@ def test_a_run_leaves_its_configuration_metrics_events_and_checkpoints(finished)
         "evaluation.json",
         "metrics.jsonl",
         "tensorboard",
+        "training.pdf",
         "training.png",
     ]
     assert (workdir / "training.png").read_bytes().startswith(b"\x89PNG")

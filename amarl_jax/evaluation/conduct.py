@@ -11,13 +11,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from amarl_jax.evaluation.episodes import EpisodeSummary
 from amarl_jax.evaluation.frozen import FrozenEpisodes
-from amarl_jax.evaluation.metrics import Estimate, fresh_detection, mean_and_error
+from amarl_jax.evaluation.metrics import Estimate, mean_and_error
 from amarl_jax.evaluation.report import order_divergence, spread_toxicity
+from amarl_jax.information.detector import Detection
 from amarl_jax.types import Array
 
 CONDUCT = (  # columns of a sweep's table, after those of the baselines'
     "child_lots",  # lots per child order of informed episodes
+    "sent_orders",  # child orders of an informed episode that reached the book
     "spread_belief_correlation",  # of the maker's quoted spread with the belief it quoted on
     "snipe_autocorrelation",  # of snipe times, at the next step
     "belief_speed",  # mean |b[t+1] - b[t]|
@@ -25,36 +28,42 @@ CONDUCT = (  # columns of a sweep's table, after those of the baselines'
     "order_variation_null",  # the same between episodes divided at random
     "control_information_nats",  # I of a fresh detector for labels shuffled over episodes: must read 0
 )
+FILLS, N_FILLS = "fill_counts", 40  # informed episodes by share of the order done, in bins from -1 to 1
 N_LAGS = 10  # steps over which snipe times are correlated
 
 
-def conduct(key: Array, episodes: FrozenEpisodes, prior: float) -> dict[str, Any]:
-    """Every column of :data:`CONDUCT` as value and standard error, and ``snipe_autocorrelations`` by lag.
+def shuffled(key: Array, summary: EpisodeSummary) -> EpisodeSummary:
+    """The same episodes under labels that say nothing of them."""
+    z = np.asarray(summary.z)
+    return dataclasses.replace(summary, z=z[np.asarray(jax.random.permutation(key, len(z)))])
+
+
+def conduct(episodes: FrozenEpisodes, control: Detection, control_labels: np.ndarray) -> dict[str, Any]:
+    """Every column of :data:`CONDUCT` as value and standard error; ``snipe_autocorrelations`` by lag, :data:`FILLS`.
 
     Args:
-        key: typed key of the shuffled labels and their detector.
         episodes: host arrays; whether a trace came along does not matter.
-        prior: p_z.
+        control: of a fresh detector under shuffled labels.
+        control_labels: [n] those labels.
     """
-    key_shuffle, key_detector = jax.random.split(key)
     z = np.asarray(episodes.summary.z)
-    shuffled = z[np.asarray(jax.random.permutation(key_shuffle, len(z)))]
-    control = fresh_detection(key_detector, dataclasses.replace(episodes.summary, z=shuffled), prior)
     by_lag = autocorrelations(np.asarray(episodes.snipes))
     rng = np.random.default_rng(0)
     correlation, lower, upper = spread_toxicity(rng, np.asarray(episodes.spread_belief_moments))
     columns = {
         "child_lots": lots_per_order(episodes, z == 1),
+        "sent_orders": mean_and_error(np.asarray(episodes.orders.acts)[z == 1].sum(axis=1)),
         "spread_belief_correlation": Estimate(correlation, (upper - lower) / (2.0 * 1.96)),
         "snipe_autocorrelation": by_lag[0],
         "belief_speed": mean_and_error(np.asarray(episodes.belief_speed)),
         "order_variation": _variation(episodes, z),
-        "order_variation_null": _variation(episodes, shuffled),
+        "order_variation_null": _variation(episodes, control_labels),
         "control_information_nats": Estimate(float(control.mi), float(control.mi_stderr)),
     }
     assert tuple(columns) == CONDUCT
     return {name: estimate._asdict() for name, estimate in columns.items()} | {
-        "snipe_autocorrelations": [estimate.value for estimate in by_lag]
+        "snipe_autocorrelations": [estimate.value for estimate in by_lag],
+        FILLS: np.histogram(episodes.summary.completion[z == 1], N_FILLS, (-1.0, 1.0))[0].tolist(),
     }
 
 

@@ -24,7 +24,7 @@ class EpisodeSummary:
     z: Array  # [] int32
     shortfall_ticks: Array  # [] implementation shortfall, ticks per parent lot, remainder included; z = 1
     completion: Array  # [] share of the parent order done at the horizon; z = 1
-    child_orders: Array  # [] decisions of the slot
+    child_orders: Array  # [] decisions of the slot to send one, which the position limit may leave nothing of
     maker_pnl: Array  # []
     adverse_selection: Array  # [] of the maker
     maker_markout: Array  # [] what mid moved against the maker in the 5 steps after its fills

@@ -21,12 +21,12 @@ def save(figure: Figure, path: str | Path) -> list[str]:
     return [f"{stem.name}.png", f"{stem.name}.pdf"]
 
 
-def draw_training(metrics_path: str | Path, figure_path: str | Path) -> None:
+def draw_training(metrics_path: str | Path, path: str | Path) -> list[str]:
     """What a run learned: cost and completion, detection, earnings, spreads.
 
     Args:
         metrics_path: a run's ``metrics.jsonl``.
-        figure_path: the image to write; the suffix chooses the format.
+        path: of the figure, without suffix.
     """
     rows = read_metrics(metrics_path)
     figure = Figure(figsize=(9, 6), layout="constrained")
@@ -44,7 +44,7 @@ def draw_training(metrics_path: str | Path, figure_path: str | Path) -> None:
     axes.flat[1].set_ylim(0.35, 1.0)
     for axis in axes[1]:
         axis.set_xlabel("million environment steps")
-    figure.savefig(figure_path, dpi=150)
+    return save(figure, path)
 
 
 def _draw_panel(axis: Axes, rows: Sequence[dict[str, float | None]], names: Sequence[str]) -> None:

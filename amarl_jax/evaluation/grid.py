@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax.config import Experiment
-from amarl_jax.evaluation.runs import LANES_FILE
+from amarl_jax.evaluation.runs import LANES_FILE, MAIN
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.market.params import EnvParams
@@ -20,7 +20,6 @@ from amarl_jax.types import Array
 from amarl_jax.workdir import write_atomically
 
 PENALTY = "leakage_weight"  # the leaf of Hypers that is lambda
-MAIN = "main"  # the arm of a sweep without a second axis
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from amarl_jax.evaluation.episodes import EpisodeSummary
 from amarl_jax.information import mine
+from amarl_jax.information.crossfit import DetectorSpec
 from amarl_jax.information.detector import Detection, detect
 from amarl_jax.types import Array
 
@@ -81,18 +82,30 @@ def claimed_information(belief: np.ndarray, z: np.ndarray, prior: float) -> Esti
     return mean_and_error(np.log(np.clip(right, 1e-6, 1.0)) - np.log(base))
 
 
+DETECTOR = DetectorSpec()  # what every fresh detector is trained with
+
+
 def fresh_detection(key: Array, summaries: EpisodeSummary, prior: float) -> Detection:
     """A detector trained from scratch, cross-fitted, on the flow of these episodes and its orders step by step."""
+    features, timed = detector_inputs(summaries)
+    return detect(key, features, np.asarray(summaries.z), prior=prior, timed=timed, spec=DETECTOR)
+
+
+def detector_inputs(summaries: EpisodeSummary) -> tuple[np.ndarray, np.ndarray]:
+    """What a detector reads: features of the whole tape [n, D]; orders by step and kind, all, and signed by value."""
     buys, sells = np.moveaxis(np.asarray(summaries.kinds, np.float32), 2, 0)
     towards = np.asarray(summaries.value_side)[:, None, None]
-    timed = np.stack([buys + sells, towards * (buys - sells)], axis=1)
-    return detect(key, np.asarray(summaries.flow), np.asarray(summaries.z), prior=prior, timed=timed)
+    return np.asarray(summaries.flow), np.stack([buys + sells, towards * (buys - sells)], axis=1)
 
 
 def evaluate_summaries(
-    key: Array, summaries: EpisodeSummary, prior: float, unit_ticks: float, tick_bps: float
+    key: Array,
+    summaries: EpisodeSummary,
+    prior: float,
+    unit_ticks: float,
+    tick_bps: float,
 ) -> Evaluation:
-    """Metrics of fresh episodes of frozen policies.
+    """Metrics of fresh episodes of frozen policies, by a detector freshly trained on them.
 
     Args:
         key: typed key of the fresh detector.
@@ -101,9 +114,16 @@ def evaluate_summaries(
         unit_ticks: ``is_unit_ticks``, ticks per parent lot in one reward unit.
         tick_bps: one tick in basis points of the opening mid.
     """
+    detection = fresh_detection(key, summaries, prior)
+    return evaluate_detected(detection, summaries, prior, unit_ticks, tick_bps)
+
+
+def evaluate_detected(
+    detection: Detection, summaries: EpisodeSummary, prior: float, unit_ticks: float, tick_bps: float
+) -> Evaluation:
+    """The same with what a fresh detector found on these episodes given; other arguments as above."""
     rows = jax.tree.map(np.asarray, summaries)
     informed = rows.z == 1
-    detection = fresh_detection(key, summaries, prior)
     claimed = claimed_information(rows.belief, rows.z, prior)
     shortfall = mean_and_error(rows.shortfall_ticks[informed])
     right = (rows.belief > prior) == informed

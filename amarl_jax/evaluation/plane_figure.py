@@ -14,6 +14,7 @@ from amarl_jax.evaluation.lanes import read_lanes
 
 NORMAL_95 = 1.959964  # standard errors on either side
 LINEAR_NATS = 0.02  # the information axis is linear up to here, logarithmic beyond
+CORNERS = np.array([(9.0, 8.0), (9.0, -8.0), (-9.0, 8.0), (-9.0, -8.0)])  # of a point, where its number may go, points
 FAMILIES = (  # first match counts: part of the name, marker, style
     ("learned", "*", "#000000"),
     ("camouflage", "D", STYLES[2][0]),
@@ -22,7 +23,9 @@ FAMILIES = (  # first match counts: part of the name, marker, style
 )
 
 
-def draw_plane(rows: str | Path, path: str | Path, lanes: str | Path | None = None) -> list[str]:
+def draw_plane(
+    rows: str | Path, path: str | Path, lanes: str | Path | None = None, arm: str | None = None
+) -> list[str]:
     """Shortfall against I with 95% intervals, one panel per market; numbers name the policies, beside their fill rate.
 
     The grey line is the lower envelope: tossing a private coin between two of its corners once per episode costs their
@@ -32,6 +35,7 @@ def draw_plane(rows: str | Path, path: str | Path, lanes: str | Path | None = No
         rows: JSON with "rows" (one market) or "markets" (several), as :mod:`amarl_jax.evaluation.baselines` makes them.
         path: of the figure, without suffix.
         lanes: ``lanes.csv`` of a sweep, whose seed means are drawn as the learned frontier in the first panel.
+        arm: of that sweep; default the first.
     """
     document = json.loads(Path(rows).read_text())
     markets: Mapping[str, Any] = document.get("markets") or {"": document["rows"]}
@@ -41,7 +45,7 @@ def draw_plane(rows: str | Path, path: str | Path, lanes: str | Path | None = No
         _draw_market(axis, table)
         axis.set_title(name.replace("_", " "))
     if lanes is not None:
-        _draw_frontier(axes[0], lanes)
+        _draw_frontier(axes[0], lanes, arm)
     for axis in axes:
         axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, handletextpad=0.3)
     return save(figure, path)
@@ -59,8 +63,6 @@ def _draw_market(axis: Axes, table: Mapping[str, Any]) -> None:
         axis.errorbar(
             x, y, **wide, fmt=marker, color=colour, markersize=7, elinewidth=1, markerfacecolor="white", label=label
         )
-        below = -12 if number % 2 else 4
-        axis.annotate(str(number), (x, y), xytext=(7, below), textcoords="offset points", fontsize="small")
     corners = _lower_envelope(np.maximum(points, [0.0, -np.inf]))
     nats = np.linspace(corners[0, 0], corners[-1, 0], 200)  # straight in I, so curved on this axis
     axis.plot(
@@ -77,7 +79,21 @@ def _draw_market(axis: Axes, table: Mapping[str, Any]) -> None:
     )
     axis.minorticks_off()
     axis.grid(alpha=0.3)
+    _number_points(axis, points)
     axis.set(xlabel="I(z; F) seen by a fresh detector, nats", ylabel="shortfall, ticks per parent lot")
+
+
+def _number_points(axis: Axes, points: np.ndarray) -> None:
+    """Numbers from 1 beside points [n, 2], each at that corner of its point that is farthest from all else."""
+    pixels = axis.transData.transform(points)
+    taken = list(pixels)
+    for i, point in enumerate(pixels):
+        others = np.array(taken[:i] + taken[i + 1 :])
+        room = [np.min(np.hypot(*(point + corner - others).T)) for corner in CORNERS * axis.figure.dpi / 72.0]
+        corner = CORNERS[int(np.argmax(room))]
+        style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": "small"}
+        axis.annotate(str(i + 1), points[i], xytext=corner, **style)
+        taken.append(point + corner * axis.figure.dpi / 72.0)
 
 
 def _lower_envelope(points: np.ndarray) -> np.ndarray:
@@ -97,10 +113,11 @@ def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
     return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
 
 
-def _draw_frontier(axis: Axes, lanes: str | Path) -> None:
+def _draw_frontier(axis: Axes, lanes: str | Path, arm: str | None) -> None:
     """Seed means of a sweep in the plane, joined in the order of lambda."""
     table = read_lanes(lanes)
-    _, information = table.grid("information_nats")
-    _, shortfall = table.grid("shortfall_ticks")
-    label = "learned, lambda rising leftwards"
-    axis.plot(information.mean(axis=0), shortfall.mean(axis=0), "*-", color="black", linewidth=1.2, label=label)
+    penalty, information = table.grid("information_nats", arm)
+    _, shortfall = table.grid("shortfall_ticks", arm)
+    if len(information):
+        label = f"learned, lambda {penalty[0]:g} (right) to {penalty[-1]:g}, mean of {len(information)} seeds"
+        axis.plot(information.mean(axis=0), shortfall.mean(axis=0), "*-", color="black", linewidth=1.2, label=label)

@@ -53,6 +53,8 @@ def report(key: Array, episodes: FrozenEpisodes, evaluation: Evaluation) -> dict
     half = NORMAL_95 * deviation / math.sqrt(2.0 * (shortfall.size - 1))  # of a normal sample's deviation
     units = {name: (metric.unit, metric.meaning) for name, metric in METRICS.items()} | UNITS
     ours = {f"eval/{name}": _measure(estimate, *units[name]) for name, estimate in metrics.items() if name in units}
+    sent = mean_and_error(np.asarray(episodes.orders.acts)[informed].sum(axis=1))
+    ours["eval/execution/sent_orders"] = _measure(sent, "orders per episode", "that reached the book")
     kl, ticks = divergence.kl_nats, "ticks per parent lot"
     ours["eval/information/fresh_kl_nats"] = Measure(*kl, *UNITS["information/fresh_kl_nats"])
     variation = "total variation of the flow's law from the noise law, seen by the fresh detector"
@@ -111,7 +113,7 @@ UNITS: dict[str, tuple[str, str]] = {  # name in evaluation.metrics: unit, meani
     "execution/shortfall_units": ("reward units", "the same over is_unit_ticks"),
     "execution/shortfall_bps": ("basis points of the opening mid", "the same"),
     "execution/completion": ("share of the parent order", "done at the horizon"),
-    "execution/child_orders": ("orders per episode", "sent by the execution agent"),
+    "execution/child_orders": ("decisions per episode", "to send an order; the position limit leaves nothing of some"),
     "information/fresh_nats": ("nats", "I(z; F), fresh cross-fitted detector, held out, a lower bound"),
     "information/fresh_accuracy": ("probability", "of naming z right, fresh detector, held out"),
     "information/fresh_kl_nats": ("nats", "KL(F | z=1 || F | z=0), Donsker-Varadhan of the fresh detector, held out"),

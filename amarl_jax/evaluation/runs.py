@@ -28,6 +28,7 @@ from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.types import PyTree
 
 LANES_FILE = "lanes.json"
+MAIN = "main"  # the arm of a sweep without a second axis
 MAX_NUMBER = 2.0**31  # of a leaf: it must fit into 32 bits
 
 
@@ -45,6 +46,7 @@ class FrozenRun:
     update: int  # updates done
     lane: int | None = None  # of a sweep
     seed: int = 0  # of the run, or of the lane
+    arm: str | None = None  # of the sweep, that the lane belongs to
 
 
 def read_experiment(workdir: str | Path) -> tuple[ConfigDict, Experiment]:
@@ -82,7 +84,8 @@ def load(workdir: str | Path, lane: int | None = None) -> FrozenRun:
     if lanes:
         state = jax.tree.map(lambda leaf: leaf[lane], state)
     seed = experiment.run.seed if chosen is None else int(chosen.get("seed", experiment.run.seed))
-    return FrozenRun(experiment, config, game, hypers, params, state, path, int(state.update), lane, seed)
+    arm = None if chosen is None else str(chosen.get("arm", MAIN))
+    return FrozenRun(experiment, config, game, hypers, params, state, path, int(state.update), lane, seed, arm)
 
 
 def _read_lanes(path: Path) -> list[dict[str, Any]]:

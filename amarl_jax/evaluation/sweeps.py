@@ -6,19 +6,22 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from amarl_jax.config import Experiment
 from amarl_jax.evaluation import baselines
-from amarl_jax.evaluation.conduct import conduct
+from amarl_jax.evaluation.conduct import conduct, shuffled
+from amarl_jax.evaluation.detections import detect_all
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
 from amarl_jax.evaluation.grid import Lane, keys_of, numbers_of
+from amarl_jax.evaluation.lane_fills_figure import draw_lane_fills
 from amarl_jax.evaluation.lanes import FAILED, OK, LaneTable, lane_row, read_lanes, write_lanes
-from amarl_jax.evaluation.metrics import evaluate_summaries
+from amarl_jax.evaluation.metrics import evaluate_detected
 from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.evaluation.shapes import penalty_at, penalty_axis
 from amarl_jax.evaluation.transition import NOT_DETERMINED
 from amarl_jax.evaluation.transition_figure import draw_transition
 from amarl_jax.evaluation.verdict import as_json, judge
@@ -32,6 +35,8 @@ from amarl_jax.types import Array
 from amarl_jax.workdir import Run, write_atomically
 
 FEWEST_PENALTIES = 5  # that lambda* is looked for on
+N_FINE = 40  # penalties at which theory is drawn, beside those of the grid
+LOUD_GATE = 0.5  # share of the steps beyond which a fresh policy that acts in them is a loud start
 _BOOTSTRAP, _CONTROL = 2, 3  # folded into a lane's root key, which is split into the keys of training and evaluation
 
 
@@ -67,18 +72,37 @@ def measure_lanes(
     placed = (layout.place(jax.numpy.stack([play for play, _ in pairs])), state, layout.place(hypers))
     played = play_lanes(*placed, layout.place(params), game=game, layout=layout, n_episodes=run.run.eval_episodes)
     episodes = layout.take_back(played)
-    rows: list[dict[str, Any] | None] = []
-    for i, (lane, (_, key_detector)) in enumerate(zip(lanes, pairs, strict=True)):
-        if i in failures:
-            rows.append(None)
-            continue
-        mine = jax.tree.map(lambda x, i=i: x[i], episodes)
-        prior, unit = (float(np.asarray(leaf)[i]) for leaf in (params.informed_probability, params.is_unit_ticks))
-        evaluation = evaluate_summaries(key_detector, mine.summary, prior, unit, game.market_spec.tick_bps)
-        key_bootstrap, key_control = (jax.random.fold_in(jax.random.key(lane.seed), i) for i in (_BOOTSTRAP, _CONTROL))
-        row = baselines.row(key_bootstrap, mine.summary, evaluation)
-        rows.append(row | conduct(key_control, mine, prior))
+    whole = [i for i in range(len(lanes)) if i not in failures]
+    mine = {i: jax.tree.map(lambda x, i=i: x[i], episodes) for i in whole}
+    prior, unit = (np.asarray(leaf, np.float64) for leaf in (params.informed_probability, params.is_unit_ticks))
+    keys = {i: _keys_of_measures(lanes[i]) for i in whole}
+    controls = {i: shuffled(keys[i].shuffle, mine[i].summary) for i in whole}
+    found = detect_all(
+        [pairs[i][1] for i in whole] + [keys[i].control for i in whole],
+        [mine[i].summary for i in whole] + [controls[i] for i in whole],
+        2 * [float(prior[i]) for i in whole],
+        layout.devices,
+    )
+    rows: list[dict[str, Any] | None] = [None] * len(lanes)
+    for i, detection, control in zip(whole, found, found[len(whole) :], strict=False):
+        scale = (float(prior[i]), float(unit[i]), game.market_spec.tick_bps)
+        evaluation = evaluate_detected(detection, mine[i].summary, *scale)
+        row = baselines.row(keys[i].bootstrap, mine[i].summary, evaluation)
+        rows[i] = row | conduct(mine[i], control, np.asarray(controls[i].z))
     return rows
+
+
+class _Keys(NamedTuple):
+    """Of a lane's measures, beside those of its episodes and of its detector."""
+
+    bootstrap: Array
+    shuffle: Array
+    control: Array
+
+
+def _keys_of_measures(lane: Lane) -> _Keys:
+    bootstrap, control = (jax.random.fold_in(jax.random.key(lane.seed), i) for i in (_BOOTSTRAP, _CONTROL))
+    return _Keys(bootstrap, *jax.random.split(control))
 
 
 def write_answer(
@@ -96,7 +120,8 @@ def write_answer(
     lines = [lane_row(i, lane.penalty, lane.seed, rows[i], lane.arm) for i, lane in enumerate(lanes)]
     write_lanes(folder / "lanes.csv", lines)
     table = read_lanes(folder / "lanes.csv")
-    located = {arm: locate_arm(table, arm, run.experiment) for arm in table.arms()}
+    gates = {lane.arm: lane.hypers.get("start_gate", run.experiment.hypers.start_gate) for lane in lanes}
+    located = {arm: locate_arm(table, arm, gates[arm], run.experiment) for arm in table.arms()}
     document = {
         "provenance": provenance(run.config.to_dict(), run.experiment.run.seed),
         **spent,
@@ -134,6 +159,7 @@ def write_answer(
         drawn_with,
         None if predicted is None else folder / "theory.json",
     )
+    draw_lane_fills(folder / "sweep.json", folder / "fills")
     return document
 
 
@@ -143,18 +169,29 @@ def _predict(table: LaneTable, experiment: Experiment) -> dict[str, Any] | None:
     if len(penalty) < FEWEST_PENALTIES or not len(values):
         return None
     prior = float(experiment.env_params.informed_probability)
-    return calibrated_curves(penalty.tolist(), float(values[:, 0].mean()), prior)
+    return calibrated_curves(fine_penalties(penalty), float(values[:, 0].mean()), prior)
 
 
-def locate_arm(table: LaneTable, arm: str, experiment: Experiment) -> dict[str, Any]:
-    """lambda* and the verdict of one arm; the verdict alone where the grid is too short, or no seed is whole."""
+def fine_penalties(penalty: np.ndarray) -> list[float]:
+    """The penalties of a grid and enough between them for a jump of theory to look like one."""
+    first, last = penalty_axis(penalty[[0, -1]])
+    between = penalty_at(np.linspace(first, last, N_FINE)[1:-1])
+    return [float(one) for one in np.union1d(penalty, between)]
+
+
+def locate_arm(table: LaneTable, arm: str, start_gate: float, experiment: Experiment) -> dict[str, Any]:
+    """lambda* and the verdict of one arm; the verdict alone where the grid is too short, or no seed is whole.
+
+    ``start_gate`` is the share of the steps in which its fresh policies act: in most of them, and they start loud.
+    """
     penalty, values = table.grid("information_nats", arm)
     if len(penalty) < FEWEST_PENALTIES:
         return {"verdict": f"{NOT_DETERMINED}: {len(penalty)} penalties, {FEWEST_PENALTIES} are needed"}
     if not len(values):
         return {"verdict": f"{NOT_DETERMINED}: no seed has all its lanes"}
     spec = experiment.market_spec
-    about = {"horizon": spec.horizon, "private_randomiser": spec.private_randomiser}
+    start = "loud" if start_gate > LOUD_GATE else "quiet"
+    about = {"horizon": spec.horizon, "private_randomiser": spec.private_randomiser, "start": start}
     verdict = judge([table.curves(arm, **about)])
     return as_json(verdict.arms[0][1]) | {"verdict": str(verdict)}
 

@@ -15,13 +15,14 @@ from amarl_jax.evaluation.figures import STYLES, save
 from amarl_jax.evaluation.lanes import LaneTable, read_lanes
 from amarl_jax.evaluation.shapes import SCALE
 
-PANELS = (  # column of lanes.csv, label, what the theory calls it
-    ("information_nats", "I(z; F), nats", "information_nats"),
-    ("kl_nats", "KL of the flow from noise, nats", "kl_nats"),
-    ("accuracy", "accuracy of a fresh detector", "accuracy"),
-    ("shortfall_units", "shortfall, reward units", None),
-    ("completion", "share of the parent order done", None),
+PANELS = (  # column of lanes.csv, label, what the theory calls it, what the axis ends at however wide an interval is
+    ("information_nats", "I(z; F), nats", "information_nats", (-0.1, 0.72)),
+    ("kl_nats", "KL of the flow from noise, nats", "kl_nats", (-0.1, np.inf)),
+    ("accuracy", "accuracy of a fresh detector", "accuracy", (0.4, 1.01)),
+    ("shortfall_units", "shortfall, reward units", None, (-np.inf, np.inf)),
+    ("completion", "share of the parent order done", None, (-1.01, 1.01)),
 )
+ENDS_OF_THE_SCALE = {"information_nats": float(np.log(2.0)), "accuracy": 0.5}  # H(z), and a guess
 DEFINITIONS = {  # of lambda*: name in the file, label, line style
     "lambda_half": ("logistic midpoint", "--"),
     "lambda_chi": ("steepest accuracy", "-."),
@@ -48,7 +49,7 @@ def draw_transition(
     predicted = None if theory is None else json.loads(Path(theory).read_text())
     figure = Figure(figsize=(11, 6.6), layout="constrained")
     axes = figure.subplots(2, 3, sharex=True)
-    for axis, (column, label, name) in zip(axes.flat, PANELS, strict=False):
+    for axis, (column, label, name, ends) in zip(axes.flat, PANELS, strict=False):
         _draw_arms(axis, table, column)
         if predicted is not None and name is not None:
             _draw_theory(axis, predicted, name)
@@ -56,9 +57,10 @@ def draw_transition(
             _draw_located(axis, found)
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
+        if column in ENDS_OF_THE_SCALE:
+            axis.axhline(ENDS_OF_THE_SCALE[column], color="0.6", linewidth=0.8)
+        _end_axis(axis, *ends)
     _compress_kl(axes[0, 1])
-    axes[0, 0].axhline(np.log(2.0), color="0.6", linewidth=0.8)
-    axes[0, 2].axhline(0.5, color="0.6", linewidth=0.8)
     _label_penalty(axes, table)
     _draw_key(axes.flat[-1], axes[0, 0], found, predicted)
     return save(figure, path)
@@ -88,6 +90,13 @@ def _draw_arms(axis: Axes, table: LaneTable, column: str) -> None:
         axis.plot(penalty, mean, style, color=colour, label=f"{name}, mean of {len(values)} seeds")
         axis.fill_between(penalty, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
         axis.plot(penalty, values.T, ".", color=colour, alpha=0.5, markersize=3)
+
+
+def _end_axis(axis: Axes, lowest: float, highest: float) -> None:
+    """Cut a wide interval off at the ends, unless nothing measured lies between them."""
+    low, high = np.clip(axis.get_ylim(), lowest, highest)
+    if low < high:
+        axis.set_ylim(low, high)
 
 
 def _compress_kl(axis: Axes) -> None:

@@ -14,7 +14,7 @@ COLUMNS = {
     "completion": "completion",
     "I, nats": "information_nats",
     "accuracy": "accuracy",
-    "child orders": "child_orders",
+    "decisions to send": "child_orders",
 }
 
 

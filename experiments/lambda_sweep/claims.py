@@ -31,10 +31,11 @@ def splitting(arm: Measured) -> tuple[str, str]:
     """Claim 1: at larger lambda the order is split finer."""
     trend = rank_correlation(arm, "child_lots")
     low, high = (arm.at(penalty, "child_lots") for penalty in arm.penalties[[0, -1]])
-    orders = [arm.at(penalty, "child_orders") for penalty in arm.penalties[[0, -1]]]
+    orders = [str(arm.at(penalty, "sent_orders")) for penalty in arm.penalties[[0, -1]]]
+    sent = "" if "-" in orders else f"{orders[0]} and {orders[1]} of them reach the book; "
     number = (
-        f"{low} lots per child order at lambda {arm.penalties[0]:g}, {high} at {arm.penalties[-1]:g}; {orders[0]} and "
-        f"{orders[1]} child orders; rank correlation of lots with lambda {trend}"
+        f"{low} lots per child order at lambda {arm.penalties[0]:g}, {high} at {arm.penalties[-1]:g}; {sent}"
+        f"rank correlation of lots with lambda {trend}"
     )
     return number, _word(trend.upper < 0, trend.lower >= 0)
 

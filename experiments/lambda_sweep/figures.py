@@ -178,7 +178,7 @@ def draw_claims(arms: dict[str, Measured], path: Path) -> list[str]:
     figure = Figure(figsize=(10, 7), layout="constrained")
     axes, at = figure.subplots(2, 2), main.penalties
     draw_curve(axes[0, 0], main, "child_lots", 0, "lots per child order", at)
-    draw_curve(axes[0, 0], main, "child_orders", 1, "child orders", at)
+    draw_curve(axes[0, 0], main, "sent_orders", 1, "child orders", at)
     axes[0, 0].set(title="order splitting", ylabel="lots; orders per episode", ylim=(0, None))
     draw_curve(axes[0, 1], main, "spread_belief_correlation", 0, "spread and belief", at)
     axes[0, 1].axhline(0.6, color="0.5", linestyle=":", label="the reference expects more at small lambda")

@@ -66,7 +66,9 @@ class Measured:
         return np.unique(self.table.columns["lambda"])
 
     def at(self, penalty: float, measure: str) -> Interval:
-        """A measure at one penalty, over its whole lanes."""
+        """A measure at one penalty, over its whole lanes; nothing where the arm's table is older than the measure."""
+        if measure not in self.table.columns:
+            return Interval(math.nan, math.nan, 0)
         here = (self.table.columns["lambda"] == penalty) & (self.table.columns["status"] == OK)
         return interval(self.table.columns[measure][here])
 

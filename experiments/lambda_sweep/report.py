@@ -2,8 +2,8 @@
 
     python experiments/lambda_sweep/report.py --size=cpu
 
-writes ``<size>/results.md``, and as .png and .pdf ``arms``, ``claims``, ``main/transition`` and, where the volume of
-noise was moved, ``collapse``.
+writes ``<size>/results.md``, and as .png and .pdf ``arms``, ``claims``, ``main/transition``, ``main/fills`` and, where
+the volume of noise was moved, ``collapse``.
 """
 
 import argparse
@@ -22,7 +22,9 @@ from figures import draw_arms, draw_claims, draw_collapse, noise_arms
 from measured import Measured, branches, common_penalties, control, difference, read, starts_verdict
 from square_root import HIDDEN_NATS, collapse_exponent, hidden_exponent, hidden_lots, runs_out
 
+from amarl_jax.evaluation.lane_fills_figure import draw_lane_fills
 from amarl_jax.evaluation.lanes import read_lanes
+from amarl_jax.evaluation.sweeps import fine_penalties
 from amarl_jax.evaluation.transition_figure import draw_transition
 from amarl_jax.theory.curves import calibrated_curves
 
@@ -33,7 +35,8 @@ BY_PENALTY = {  # column of the main table: measure
     "accuracy": "accuracy",
     "shortfall, units": "shortfall_units",
     "completion": "completion",
-    "child orders": "child_orders",
+    "decisions to send": "child_orders",
+    "child orders": "sent_orders",
     "lots each": "child_lots",
     "spread, ticks": "spread_ticks",
     "I, labels shuffled": "control_information_nats",
@@ -255,12 +258,13 @@ def draw_main(folder: Path) -> None:
     if "lambda_half" in located:
         parts["located"] = located
     if len(information):
-        parts["theory"] = calibrated_curves(penalty.tolist(), float(information[:, 0].mean()))
+        parts["theory"] = calibrated_curves(fine_penalties(penalty), float(information[:, 0].mean()))
     with tempfile.TemporaryDirectory() as scratch:
         paths = {name: Path(scratch) / f"{name}.json" for name in parts}
         for name, path in paths.items():
             path.write_text(json.dumps(parts[name]))
         draw_transition(folder / "lanes.csv", folder / "transition", **paths)
+    draw_lane_fills(folder / "sweep.json", folder / "fills")
 
 
 def main() -> None:

@@ -113,6 +113,14 @@ def read(path):
     return json.loads((ROOT / "experiments" / path).read_text())
 
 
+def test_the_reference_s_expectations_stand_beside_what_was_measured():
+    """The table is the report's, which the report's own tests hold to the lanes."""
+    start = README.index("| lambda | KL, nats: expected")
+    table = README[start:].split("\n\n")[0]
+    assert len(table.splitlines()) == 2 + 5
+    assert table in (ROOT / "experiments/lambda_sweep/cpu/results.md").read_text()
+
+
 def test_its_numbers_are_those_of_the_files():
     policies = read("foundation/market.json")["results"]["default"]["policies"]
     mimic, hasty = policies["mimic"], policies["twap_10_steps_clips_of_5"]
@@ -130,6 +138,8 @@ def test_its_numbers_are_those_of_the_files():
     )
     sweep = read("lambda_sweep/cpu/main/sweep.json")
     half = sweep["located"]["main"]["lambda_half"]
+    curve = (ROOT / "experiments/lambda_sweep/cpu/results.md").read_text()
+    nats = {penalty: re.search(rf"^\| {penalty} \| 8 \| (.*?) \|", curve, re.MULTILINE)[1] for penalty in (0, 4, 16)}
     credit = read("credit/gaussian_sender.json")["results"].values()
     arms = [read(f"coevolution/{arm}.json") for arm in ("alternating", "simultaneous", "no_arbitrageur")]
     leaked, cost = first["information/fresh_nats"], first["execution/shortfall_ticks"]
@@ -144,6 +154,7 @@ def test_its_numbers_are_those_of_the_files():
         f"claims {first['information/belief_nats']['value']:.3f}, MINE {first['information/mine_nats']['value']:.3f}",
         f"on {sum(row['within'] for row in laws)} of {len(laws)} estimates of {len({row['law'] for row in laws})} laws",
         f"{sum(seconds[1:]):.0f} s of updates after the first",
+        f"From {nats[0]} nats at 0 to {nats[4]} at 4 and {nats[16]} at 16",
         f"half way at {half['value']:.2f} [{half['lower']:.2f}, {half['upper']:.2f}]",
         f"{sweep['cpu_seconds'] / 60:.0f} CPU-minutes",
         f"{sum(arm['cpu_seconds'] for arm in arms)} CPU-seconds",

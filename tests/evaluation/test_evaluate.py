@@ -1,6 +1,7 @@
 """The evaluate command on an untrained run and on a sweep of two: what it loads, writes, draws and refuses."""
 
 import csv
+import dataclasses
 import json
 
 import jax
@@ -10,6 +11,8 @@ import pytest
 from amarl_jax import cli, evaluate
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import runs
+from amarl_jax.evaluation.baselines import COLUMNS
+from amarl_jax.evaluation.lanes import lane_row, read_lanes, write_lanes
 from amarl_jax.evaluation.report import order_columns, order_divergence, spread_toxicity
 from amarl_jax.policies.baselines import make_baselines
 from tests.tiny_runs import jax_settings
@@ -88,6 +91,7 @@ def test_the_references_keys_are_there_with_units_and_better_ones(written):
     assert set(table) == {key for key in numbers if not key.endswith(("_lower", "_upper"))}
     assert all(row["unit"] and row["meaning"] for row in table.values())
     ticks, bps = (numbers[f"eval/execution/shortfall_{unit}"] for unit in ("ticks", "bps"))
+    assert 0 < numbers["eval/execution/sent_orders"] <= numbers["eval/execution/child_orders"]
     assert bps == pytest.approx(ticks), "a tick of 0.01 at 100 is one basis point"
     where = json.loads((written / "provenance.json").read_text())["provenance"]
     assert where["config"]["training"]["n_envs"] == 8
@@ -113,6 +117,20 @@ def test_the_function_gives_the_commands_numbers_and_another_seed_others(written
     other = evaluate.evaluate(runs.load(workdirs["run"]), N_EPISODES, seed=1)
     assert other.measures["eval/mm/pnl_mean"].value != numbers["eval/mm/pnl_mean"]
     assert again.episodes.summary.z.sum() == N_EPISODES / 2, "stratified"
+
+
+def test_a_lane_of_a_finished_sweep_is_drawn_beside_its_own_frontier(workdirs, tmp_path):
+    run = runs.load(workdirs["sweep"], 1)
+    assert (run.arm, evaluate._frontier(tmp_path, run)) == ("main", None)
+    finished = dataclasses.replace(run, path=tmp_path / "sweep")
+    finished.path.mkdir()
+    row = {name: {"value": 0.5, "stderr": 0.1} for name in (*COLUMNS, "kl_nats")}
+    write_lanes(finished.path / "lanes.csv", [lane_row(i, 0.5 * i, 0, row) for i in range(2)])
+    copy = evaluate._frontier(tmp_path, finished)
+    assert read_lanes(copy).grid("information_nats", run.arm)[1].tolist() == [[0.5, 0.5]]
+    (finished.path / "lanes.csv").write_text("lane,arm\n0,main\n")
+    with pytest.raises(BadInput, match="is not the table of a sweep"):
+        evaluate._frontier(tmp_path, finished)
 
 
 def test_orders_are_read_off_the_episodes_that_sent_them(workdirs):

@@ -6,9 +6,12 @@ import math
 import numpy as np
 import pytest
 
+from amarl_jax import config as configuration
 from amarl_jax.evaluation.baselines import COLUMNS
+from amarl_jax.evaluation.lane_fills_figure import draw_lane_fills
 from amarl_jax.evaluation.lanes import lane_row, read_lanes, write_lanes
 from amarl_jax.evaluation.plane_figure import _lower_envelope
+from amarl_jax.evaluation.sweeps import fine_penalties, locate_arm
 from amarl_jax.evaluation.transition import locate
 from amarl_jax.evaluation.transition_figure import draw_transition, mean_interval
 from amarl_jax.evaluation.verdict import as_json
@@ -55,6 +58,31 @@ def test_curves_survive_the_file_and_a_failed_lane_takes_its_seed_out(table):
     assert path.read_text().count(",failed,") == 1
 
 
+def test_an_arm_whose_policies_begin_by_acting_in_most_steps_is_a_loud_start(table):
+    experiment = configuration.resolve(configuration.load("configs/lambda_sweep.py:fast"))
+    lanes = read_lanes(table[0])
+    verdicts = [locate_arm(lanes, "main", gate, experiment)["verdict"] for gate in (0.3, 0.9)]
+    assert ["no loud start was run" in verdict for verdict in verdicts] == [True, False]
+    assert ["no quiet start was run" in verdict for verdict in verdicts] == [False, True]
+    assert locate_arm(lanes, "no randomiser", 0.3, experiment)["verdict"] == "not determined: 1 seeds, 8 are needed"
+
+
+def test_theory_is_drawn_between_the_penalties_too():
+    fine = np.array(fine_penalties(np.array([0.0, 0.25, 16.0])))
+    assert {0.0, 0.25, 16.0} <= set(fine.tolist())
+    assert (np.diff(fine) > 0).all()
+    assert (fine[0], fine[-1]) == (0.0, 16.0)
+
+
+def test_fills_are_drawn_a_line_per_lane_and_not_where_none_were_kept(tmp_path):
+    lanes = [{"arm": "main", "lambda": x, "seed": 0, "measures": {"fill_counts": [0, 1, 2, 3]}} for x in (0.0, 1.0)]
+    path = tmp_path / "sweep.json"
+    path.write_text(json.dumps({"lanes": [*lanes, {"arm": "main", "lambda": 2.0, "seed": 0, "measures": None}]}))
+    assert draw_lane_fills(path, tmp_path / "fills") == ["fills.png", "fills.pdf"]
+    path.write_text(json.dumps({"lanes": [{"arm": "main", "lambda": 0.0, "seed": 0, "measures": {}}]}))
+    assert draw_lane_fills(path, tmp_path / "none") == []
+
+
 def test_the_main_figure_is_drawn_from_files_alone(table, tmp_path):
     path, _ = table
     found = as_json(locate(read_lanes(path).curves())) | {"verdict": "crossover"}
@@ -67,6 +95,9 @@ def test_the_main_figure_is_drawn_from_files_alone(table, tmp_path):
     draw_transition(path, tmp_path / "figure", tmp_path / "located.json", tmp_path / "theory.json")
     assert first == (tmp_path / "figure.pdf").read_bytes(), "equal files, equal figure"
     draw_transition(path, tmp_path / "bare")
+    below = [lane_row(i, penalty, 0, measured(-0.4)) for i, penalty in enumerate(PENALTY.tolist())]
+    write_lanes(tmp_path / "below.csv", [line | {"kl_nats": -0.5} for line in below])
+    draw_transition(tmp_path / "below.csv", tmp_path / "below")
 
 
 def test_theory_as_numbers_is_the_designs():

@@ -59,7 +59,8 @@ def write_arm(code, folder, name, n_seeds, power=0.5, failed=(), noise=0.004):
             row["completion"]["value"] = 0.9
         lines.append(lane_row(i, penalty, seed, row))
         lags = [None] * 10 if seed % 2 else rng.normal(0.0, 0.01, 10).tolist()
-        lanes.append({"lambda": penalty, "seed": seed, "measures": row and {"snipe_autocorrelations": lags}})
+        measures = {"snipe_autocorrelations": lags, "fill_counts": [0] * 35 + [1, 2, 3, 20, 40]}
+        lanes.append({"arm": "main", "lambda": penalty, "seed": seed, "measures": row and measures})
     folder.mkdir(parents=True)
     write_lanes(folder / "lanes.csv", lines)
     hardware = {"processor": "none", "devices": ["cpu"]}
@@ -97,7 +98,7 @@ def test_any_arms_make_a_report(code, arms, tmp_path, monkeypatch):
     assert len(table) == len(code["arms"].ARMS)
     assert "nan" not in text.lower().replace("nanos", "")
     drawn = {path.name for path in (tmp_path / "cpu").rglob("*.p*") if path.suffix in (".png", ".pdf")}
-    expected = {"arms", "claims", "transition"} | ({"collapse"} if set(arms) & set(NOISE) else set())
+    expected = {"arms", "claims", "transition", "fills"} | ({"collapse"} if set(arms) & set(NOISE) else set())
     assert drawn == {f"{name}{suffix}" for name in expected for suffix in (".png", ".pdf")}
 
 
@@ -134,7 +135,7 @@ def test_the_difference_of_two_arms_is_welchs(code, tmp_path):
 @pytest.mark.parametrize("power", [0.25, 0.5, 1.0])
 def test_the_exponent_of_a_made_up_law_is_found(code, tmp_path, power):
     for name in ("main", *NOISE):
-        write_arm(code, tmp_path / name, name, 8 if name == "main" else 2, power)
+        write_arm(code, tmp_path / name, name, 8 if name == "main" else 2, power, noise=0.001)
     arms = [code["measured"].read(tmp_path / name) for name in ("main", *NOISE)]
     for penalty in (0.0, 1.0):
         found = code["square_root"].collapse_exponent(arms, penalty)

@@ -1,0 +1,76 @@
+"""Fresh detectors for many sets of episodes at once: one compiled program, mapped over the sets and over devices.
+
+A set is a lane's episodes with its labels, or with shuffled ones. Each detector is the one that
+:func:`amarl_jax.evaluation.metrics.fresh_detection` would have trained with the same key.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from amarl_jax.evaluation import metrics
+from amarl_jax.evaluation.episodes import EpisodeSummary
+from amarl_jax.information.crossfit import DetectorSpec, Plan, cross_fit, plan
+from amarl_jax.information.detector import Detection, check_below_entropy, prepare, summarise
+from amarl_jax.learn.lanes import Layout, over_lanes
+from amarl_jax.types import Array
+
+TOGETHER = 8  # detectors that an accelerator trains at once; on a processor one after the other is faster
+
+
+def detect_all(
+    keys: Sequence[Array], summaries: Sequence[EpisodeSummary], priors: Sequence[float], devices: Sequence[jax.Device]
+) -> list[Detection]:
+    """A detection per set, host arrays.
+
+    Args:
+        keys: typed keys, one for each set.
+        summaries: equally many episodes in each set, host arrays.
+        priors: p_z of each set.
+        devices: of all processes; of several every process trains all detectors on its own devices.
+    """
+    own = [device for device in devices if device.process_index == jax.process_index()]
+    at_once = 1 if own[0].platform == "cpu" else TOGETHER
+    own = own[: max(1, -(-len(summaries) // at_once))]
+    group = Layout(len(own) * at_once, tuple(own), at_once)
+    found = []
+    for start in range(0, len(summaries), group.n_lanes):
+        part = slice(start, start + group.n_lanes)
+        found += _detect_group(keys[part], summaries[part], priors[part], group)
+    return found
+
+
+def _detect_group(
+    keys: Sequence[Array], summaries: Sequence[EpisodeSummary], priors: Sequence[float], group: Layout
+) -> list[Detection]:
+    """Sets that are trained together; fewer than the group holds are filled up, so that the program is the same."""
+    spec = metrics.DETECTOR
+    sets = [_one_set(key, rows, prior, spec) for key, rows, prior in zip(keys, summaries, priors, strict=True)]
+    here = Layout(len(sets), group.devices, group.at_once)
+    placed = here.place(jax.tree.map(lambda *leaves: np.stack(leaves), *sets))
+    together = here.take_back(_cross_fit_sets(placed, group, spec))
+    detections = [jax.tree.map(lambda leaf, i=i: leaf[i], together) for i in range(len(sets))]
+    for detection, prior in zip(detections, priors, strict=True):
+        check_below_entropy(float(detection.mi), float(detection.mi_stderr), prior)
+    return detections
+
+
+def _one_set(key: Array, rows: EpisodeSummary, prior: float, spec: DetectorSpec) -> tuple[Any, ...]:
+    """What a detector is trained with, drawn on the host."""
+    features, timed = metrics.detector_inputs(rows)
+    x, z = prepare(features, rows.z, spec)
+    return plan(key, z, x.shape[1], spec), x, z, np.float32(prior), timed
+
+
+@functools.partial(jax.jit, static_argnames=("group", "spec"))
+def _cross_fit_sets(sets: tuple[Any, ...], group: Layout, spec: DetectorSpec) -> Detection:
+    """Cross-fitted and summarised, [n_padded]."""
+
+    def one(design: Plan, x: Array, z: Array, prior: Array, timed: Array) -> Detection:
+        return summarise(cross_fit(design, x, z, prior, spec, timed.astype(jnp.float32)), z, prior)
+
+    return over_lanes(one, group)(*sets)
