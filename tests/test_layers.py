@@ -10,7 +10,7 @@ import amarl_jax
 PACKAGE = Path(amarl_jax.__file__).parent
 LAYERS = [  # bottom first; a name covers its submodules, the longest name counts
     {"types", "errors"},
-    {"trees", "marks"},
+    {"trees", "marks", "draws"},
     {"lob", "nets", "theory"},
     {"information", "learn.returns", "learn.losses", "learn.hypers"},
     {"market"},

@@ -86,7 +86,7 @@ def play_and_learn(
     Returns:
         The learner, and scalar metrics; those of whatever did not learn are 0.
     """
-    key, key_play, key_learn = jax.random.split(state.key, 3)
+    key, key_play, *keys_learn = jax.random.split(state.key, 5)
     state = state.replace(key=key)
     with jax.named_scope("play"):
         trajectory = play(key_play, state, game, hypers, params)
@@ -98,13 +98,13 @@ def play_and_learn(
     branches = [
         functools.partial(_learn, trained=trained, game=game, hypers=hypers, params=params) for trained in game.phases()
     ]
-    operands = (key_learn, state, trajectory, scores.flow, batch)
+    operands = (keys_learn, state, trajectory, scores.flow, batch)
     state, learned = jax.lax.switch(phase, branches, *operands) if len(branches) > 1 else branches[0](*operands)
     return state, rollout_metrics(trajectory, scores, params) | learned
 
 
 def _learn(
-    key: Array,
+    keys: list[Array],
     state: TrainState,
     trajectory: Trajectory,
     flow: Array,
@@ -120,7 +120,7 @@ def _learn(
     Where execution trains, the MI critic and the predictor are fitted; where the maker trains, the belief is. All
     that pays rewards has scored the rollout before.
     """
-    key_mine, key_belief, key_improve = jax.random.split(key, 3)
+    key_mine, key_belief, key_improve = keys
     metrics = dict.fromkeys(learned_metric_names(), jnp.float32(0.0))
     if Agent.EXECUTION in trained:
         with jax.named_scope("mine"):

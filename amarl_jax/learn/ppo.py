@@ -158,7 +158,7 @@ def improve(
     def epoch(carry: tuple[Agents, Trained], rows: Array) -> tuple[tuple[Agents, Trained], dict[str, Array]]:
         return jax.lax.scan(step, carry, rows)
 
-    keys = jax.random.split(key, game.learn.n_epochs)
-    orders = jax.vmap(lambda k: jax.random.permutation(k, n_envs))(keys).reshape(keys.shape[0], n_minibatches, -1)
-    (agents, critic), metrics = jax.lax.scan(epoch, (state.agents, state.critic), orders)
+    orders = jnp.argsort(jax.random.bits(key, (game.learn.n_epochs, n_envs)))
+    rows = orders.reshape(game.learn.n_epochs, n_minibatches, -1)
+    (agents, critic), metrics = jax.lax.scan(epoch, (state.agents, state.critic), rows)
     return state.replace(agents=agents, critic=critic), jax.tree.map(lambda x: jnp.mean(x[-1]), metrics)

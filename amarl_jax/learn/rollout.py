@@ -138,6 +138,6 @@ def rollouts(keys: Array, market: Market, players: Players, belief: Belief, z: A
 
 def stratified_labels(key: Array, n_envs: int, probability: Array | float) -> Array:
     """``z`` with ``P(z = 1)`` met to within one environment in every batch, in random order. [E] int32."""
-    key_shift, key_order = jax.random.split(key)
-    position = (jnp.arange(n_envs) + jax.random.uniform(key_shift)) / n_envs
-    return jax.random.permutation(key_order, (position < probability).astype(jnp.int32))
+    uniform = jax.random.uniform(key, (1 + n_envs,))
+    position = (jnp.argsort(uniform[1:]) + uniform[0]) / n_envs
+    return (position < probability).astype(jnp.int32)

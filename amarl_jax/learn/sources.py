@@ -66,7 +66,7 @@ def fit_statistics(
     """
     n_steps, horizon = game.learn.n_mine_steps, features.shape[1]
     share = -(-horizon // n_steps)
-    times = jax.random.permutation(key, horizon)[jnp.arange(n_steps * share) % horizon].reshape(n_steps, share)
+    times = jnp.argsort(jax.random.bits(key, (horizon,)))[jnp.arange(n_steps * share) % horizon].reshape(n_steps, share)
 
     def step(carry: tuple, at: Array) -> tuple[tuple, Array]:
         statistics, estimator = carry

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from amarl_jax.draws import standard_normal
 from amarl_jax.lob import book as lob
 from amarl_jax.market import events, fundamental, noise
 from amarl_jax.market.params import EnvParams, MarketSpec
@@ -130,15 +131,15 @@ class Market:
             z: [] int32, 0 or 1; the learner assigns it, stratified over environments.
         """
         chex.assert_rank(z, 0)
-        key_direction, key_private = jax.random.split(key)
+        for_direction, for_private = jax.random.uniform(key, (2,))
         window = jnp.zeros(self.spec.n_tape_events, jnp.int8)
         return EnvState(
             time=jnp.int32(0),
             book=jax.tree.map(jnp.asarray, self.opening_book),
             accounts=events.empty_accounts(),
             z=z.astype(jnp.int32),
-            direction=fundamental.draw_direction(key_direction),
-            private=jax.random.normal(key_private),
+            direction=fundamental.draw_direction(for_direction),
+            private=standard_normal(for_private),
             value=jnp.float32(0.0),
             news=jnp.float32(0.0),
             mid2=jnp.int32(0),
@@ -171,8 +172,10 @@ class Market:
             noise_decision(slot_key(key), p_buy, state.size_cdf, params, self.spec, self.noise_law),
         )
         decision = as_sent(decision)
-        key_flow, key_value = jax.random.split(jax.random.fold_in(key, 1))
-        intentions, time_ms, cut = self._decide(key_flow, state, actions, decision, p_buy, params)
+        n_columns = 1 + self.spec.max_noise_orders
+        uniform = jax.random.uniform(jax.random.fold_in(key, 1), (1 + 6 * n_columns,))  # every draw compiles anew
+        flow = uniform[1:].reshape(6, n_columns)
+        intentions, time_ms, cut = self._decide(flow, state, actions, decision, p_buy, params)
         table = events.build_table(state, self.quotes(state.book), intentions, time_ms, params, self.spec)
         book, accounts, log, removals = self.clear(state, decision.acts, table, params)
         mid2, spread = self._mid2_and_spread(book, state.mid2)
@@ -180,7 +183,7 @@ class Market:
             time=state.time + 1,
             book=book,
             accounts=accounts,
-            value=fundamental.step_value(key_value, state.value, state.direction, params),
+            value=fundamental.step_value(uniform[0], state.value, state.direction, params),
             news=fundamental.step_news(state.news, state.value, params),
             mid2=mid2,
             quote_mid2=state.mid2,
@@ -190,12 +193,13 @@ class Market:
         return self._observe_step(state, after, log, intentions, removals, spread)
 
     def _decide(
-        self, key: Array, state: EnvState, actions: Actions, decision: SlotDecision, p_buy: Array, params: EnvParams
+        self, uniform: Array, state: EnvState, actions: Actions, decision: SlotDecision, p_buy: Array, params: EnvParams
     ) -> tuple[events.Intentions, Array, Array]:
-        """Everyone's orders with their arrival times [M], and how many noise orders the bound cut off."""
-        n = self.spec.max_noise_orders
-        uniform = jax.random.uniform(key, (6, 1 + n))  # column 0 is the slot's, and where one number is needed
-        count, cut = noise.bounded_count(uniform[0, 0], params.noise_rate, n)
+        """Everyone's orders with their arrival times [M], and how many noise orders the bound cut off.
+
+        Column 0 of ``uniform`` [6, 1 + M_max] is the slot's, and where one number is needed.
+        """
+        count, cut = noise.bounded_count(uniform[0, 0], params.noise_rate, self.spec.max_noise_orders)
         intentions = events.Intentions(
             signal=actions.arbitrageur,
             quotes=decode_quotes(actions.maker, state.mid2, params),

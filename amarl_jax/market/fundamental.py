@@ -1,17 +1,17 @@
 """The value nobody but the arbitrageur sees, and the news that follows it."""
 
-import jax
 import jax.numpy as jnp
 
+from amarl_jax.draws import standard_normal
 from amarl_jax.market.params import EnvParams
 from amarl_jax.types import Array
 
 
-def step_value(key: Array, value: Array, direction: Array, params: EnvParams) -> Array:
+def step_value(uniform: Array, value: Array, direction: Array, params: EnvParams) -> Array:
     """One Ornstein-Uhlenbeck step, ``V + theta (u Delta - V) + sigma_V eps``, in ticks.
 
     Args:
-        key: typed key.
+        uniform: [] in [0, 1), for eps.
         value: [] ``V[t]``, ticks.
         direction: [] ``u``, +1 or -1.
         params: market constants.
@@ -20,7 +20,7 @@ def step_value(key: Array, value: Array, direction: Array, params: EnvParams) ->
         [] ``V[t+1]``, ticks.
     """
     target = direction * params.value_target_ticks
-    shock = params.value_volatility_ticks * jax.random.normal(key)
+    shock = params.value_volatility_ticks * standard_normal(uniform)
     return value + params.value_reversion * (target - value) + shock
 
 
@@ -29,6 +29,6 @@ def step_news(news: Array, value: Array, params: EnvParams) -> Array:
     return news + params.news_speed * (value - news)
 
 
-def draw_direction(key: Array) -> Array:
-    """``u`` uniform on {-1, +1}, independent of ``z``. [] int32."""
-    return jnp.where(jax.random.bernoulli(key), 1, -1).astype(jnp.int32)
+def draw_direction(uniform: Array) -> Array:
+    """``u`` uniform on {-1, +1}, independent of ``z``, from a number in [0, 1). [] int32."""
+    return jnp.where(uniform < 0.5, 1, -1).astype(jnp.int32)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from amarl_jax.draws import UNIFORMS_PER_GAMMA, log_gamma
 from amarl_jax.types import Array
 
 LATENT_EPS = 1e-6  # Beta latents live in [eps, 1 - eps], where every log-density is finite
@@ -113,10 +114,10 @@ class ExecutionHead:
     def sample(self, key: Array) -> ExecutionLatents:
         """All five latents, whether or not the gate executes them."""
         chex.assert_shape(self.switch_logits, (3,))
-        key_bernoulli, key_beta = jax.random.split(key)
-        draws = (jax.random.uniform(key_bernoulli, (3,)) < jax.nn.sigmoid(self.switch_logits)).astype(jnp.float32)
-        # Beta(a, b) is G_a / (G_a + G_b); one call for all four Gammas compiles once
-        log_a, log_b = jax.random.loggamma(key_beta, jnp.stack([self.beta_a, self.beta_b]))
+        uniform = jax.random.uniform(key, (3 + 4 * UNIFORMS_PER_GAMMA,))
+        draws = (uniform[:3] < jax.nn.sigmoid(self.switch_logits)).astype(jnp.float32)
+        # Beta(a, b) is G_a / (G_a + G_b)
+        log_a, log_b = log_gamma(uniform[3:].reshape(-1, 2, 2), jnp.stack([self.beta_a, self.beta_b]))
         size, offset = _inside(jax.nn.sigmoid(log_a - log_b))
         return ExecutionLatents(gate=draws[0], side=draws[1], size=size, offset=offset, kind=draws[2])
 

@@ -1,0 +1,38 @@
+"""Draws of other laws from uniform numbers: each random call compiles anew, so a step makes one and shares it out."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from amarl_jax.types import Array
+
+N_PROPOSALS = 8  # per Gamma draw; all are turned down once in 3e10 draws, and then the first is taken
+UNIFORMS_PER_GAMMA = 2 * N_PROPOSALS + 1
+
+
+def standard_normal(uniform: Array) -> Array:
+    """N(0, 1) by inverse CDF from numbers in [0, 1), as ``jax.random.normal`` draws it: 0 gives -5.4, not -inf."""
+    lowest = np.nextafter(np.float32(-1.0), np.float32(0.0))
+    return np.float32(np.sqrt(2.0)) * jax.lax.erf_inv(jnp.maximum(2.0 * uniform - 1.0, lowest))
+
+
+def log_gamma(uniform: Array, shape: Array) -> Array:
+    """Logarithms of Gamma(shape, 1) draws, in a fixed number of operations.
+
+    Marsaglia and Tsang 2000, "A simple method for generating gamma variables": the first accepted of ``N_PROPOSALS``
+    draws of Gamma(shape + 1), times ``U^(1 / shape)``.
+
+    Args:
+        uniform: [UNIFORMS_PER_GAMMA, ...] in [0, 1).
+        shape: [...], positive.
+    """
+    chex.assert_shape(uniform, (UNIFORMS_PER_GAMMA, *shape.shape))
+    log_uniform = jnp.log1p(-uniform[N_PROPOSALS:])
+    normal = standard_normal(uniform[:N_PROPOSALS])
+    d = (shape + 2.0 / 3.0)[None]
+    root = 1.0 + normal / jnp.sqrt(9.0 * d)
+    log_v = 3.0 * jnp.log(jnp.maximum(root, 1e-6))
+    accepted = (root > 0.0) & (log_uniform[:-1] < 0.5 * normal**2 + d * (1.0 - root**3 + log_v))
+    chosen = jnp.take_along_axis(log_v, jnp.argmax(accepted, axis=0)[None], axis=0)[0]
+    return jnp.log(d[0]) + chosen + log_uniform[-1] / shape
