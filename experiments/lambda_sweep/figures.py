@@ -131,7 +131,7 @@ def draw_collapse(arms: dict[str, Measured], path: Path) -> list[str]:
     n_columns = min(3, len(penalties))
     n_rows = -(-len(penalties) // n_columns)
     figure = Figure(figsize=(3.9 * n_columns, 3.3 * n_rows + 0.5), layout="constrained")
-    axes = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False).flat
+    axes = list(figure.subplots(n_rows, n_columns, sharey=True, squeeze=False).flat)
     leverages = np.array([arm.leverage for arm in everyone.values()])
     ends = np.geomspace(leverages.min() / 1.3, leverages.max() * 1.5, 60)
     ticks = np.unique(leverages.round(3))
@@ -143,7 +143,7 @@ def draw_collapse(arms: dict[str, Measured], path: Path) -> list[str]:
         axis.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    for axis in list(axes)[len(penalties) :]:
+    for axis in axes[len(penalties) :]:
         axis.axis("off")
     for row in range(n_rows):
         figure.axes[row * n_columns].set_ylabel("I(z; F), nats")
