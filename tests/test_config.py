@@ -1,3 +1,5 @@
+"""Configurations: loaded, checked and resolved; one long table of what is refused, and why."""
+
 import dataclasses
 import math
 import re

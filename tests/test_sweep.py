@@ -1,4 +1,7 @@
-"""The sweep command on ten tiny lanes: one program, lanes equal to single runs, confined failures, what it writes."""
+"""The sweep command on ten tiny lanes: one program, lanes equal to single runs, confined failures, what it writes.
+
+One long file: its tests share one swept run and one compiled program, and pytest shares them by module.
+"""
 
 import contextlib
 import csv

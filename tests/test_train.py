@@ -1,4 +1,7 @@
-"""The training command on a game that compiles in half a minute: what it writes, resumes, refuses and stops at."""
+"""The training command on a game that compiles in half a minute: what it writes, resumes, refuses and stops at.
+
+One long file: its tests share one trained run and one compiled program, and pytest shares them by module.
+"""
 
 import contextlib
 import dataclasses
