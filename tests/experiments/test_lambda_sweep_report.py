@@ -17,7 +17,7 @@ from amarl_jax.evaluation.lanes import lane_row, write_lanes
 from amarl_jax.theory.gaussian_channel import Channel, information
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "lambda_sweep"
-MODULES = ("arms", "measured", "square_root", "claims", "figures", "report")
+MODULES = ("arms", "measured", "square_root", "claims", "expected", "figures", "report")
 ARM, MAIN = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0), (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 NOISE = ("noise_quarter", "noise_x4", "noise_x16", "noise_quarter_scaled", "noise_x4_scaled", "noise_x16_scaled")
 
@@ -68,6 +68,8 @@ def write_arm(code, folder, name, n_seeds, power=0.5, failed=(), noise=0.004):
     document = {"size": "cpu", "n_lanes": len(lines), "n_failed": len(failed), "cpu_seconds": 60.0, "lanes": lanes}
     about = {"provenance": where, "located": {"main": {"verdict": "not determined: made up"}}, "resumed": False}
     (folder / "sweep.json").write_text(json.dumps(document | about))
+    rows = [f"{penalty:g},{update},{0.5 + 0.1 * update + 0.01 * penalty}" for penalty in penalties for update in (1, 2)]
+    (folder / "curves.csv").write_text("\n".join(["lambda,update,phase_b/belief/final_accuracy", *rows]) + "\n")
 
 
 def report(code, folder, monkeypatch):
@@ -100,6 +102,15 @@ def test_any_arms_make_a_report(code, arms, tmp_path, monkeypatch):
     drawn = {path.name for path in (tmp_path / "cpu").rglob("*.p*") if path.suffix in (".png", ".pdf")}
     expected = {"arms", "claims", "transition", "fills"} | ({"collapse"} if set(arms) & set(NOISE) else set())
     assert drawn == {f"{name}{suffix}" for name in expected for suffix in (".png", ".pdf")}
+
+
+def test_the_reference_s_expectations_stand_beside_the_means_and_the_last_update(code, tmp_path):
+    write_arm(code, tmp_path / "main", "main", 3)
+    main = code["measured"].read(tmp_path / "main")
+    lines = code["expected"].beside_measured(main, tmp_path / "main" / "curves.csv")
+    row = next(line for line in lines if line.startswith("| 0.5 |"))
+    kl, accuracy, cost = (main.at(0.5, name) for name in ("kl_nats", "accuracy", "shortfall_units"))
+    assert row == f"| 0.5 | → 0 (λ\\*) | {kl} | → 50% | 0.705 | {accuracy} | rising | {cost} |"
 
 
 def test_a_seed_with_a_failed_lane_is_left_out_and_warm_starts_are_paired_by_seed(code, tmp_path):
