@@ -67,11 +67,10 @@ def plan(key: Array, labels: np.ndarray, n_features: int, spec: DetectorSpec) ->
     """Draw folds, stratified by label, and everything random of the training, on the host."""
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     n = labels.shape[0]
+    dealt = np.concatenate([rng.permutation(np.flatnonzero(labels == label)) for label in (0, 1)])
     fold = np.zeros(n, np.int32)
-    for label in (0, 1):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        fold[members] = np.arange(members.size) % spec.n_folds
-    n_training = int(spec.training_share * (n - int(np.bincount(fold).max())))
+    fold[dealt] = np.arange(n) % spec.n_folds  # class after class, so that no size hangs on how many are informed
+    n_training = int(spec.training_share * (n - -(-n // spec.n_folds)))
     training = np.stack([rng.permutation(np.flatnonzero(fold != i))[:n_training] for i in range(spec.n_folds)])
     n_validation = max(int(spec.validation_fraction * n_training), 2)
     fitting = training[:, n_validation:]
