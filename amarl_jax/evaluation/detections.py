@@ -35,7 +35,8 @@ def detect_all(
     """
     own = [device for device in devices if device.process_index == jax.process_index()]
     at_once = 1 if own[0].platform == "cpu" else TOGETHER
-    own = own[: max(1, -(-len(summaries) // at_once))]
+    rounds = max(1, -(-len(summaries) // (len(own) * at_once)))
+    own = own[: max(1, -(-len(summaries) // (rounds * at_once)))]  # as many rounds on fewer devices fill up with less
     group = Layout(len(own) * at_once, tuple(own), at_once)
     found = []
     for start in range(0, len(summaries), group.n_lanes):
