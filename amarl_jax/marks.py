@@ -2,7 +2,9 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from amarl_jax.types import TIME_UNITS, Array, Tape
 
@@ -85,6 +87,12 @@ def marks(tape: Tape, side: int) -> Array:
     sums = jnp.sum(jnp.stack(volumes, axis=-2), axis=-1)
     removals = tape.removals[..., 0 if side > 0 else 1].astype(jnp.float32)[..., None]
     return jnp.concatenate([sums, removals, *histograms(tape, taking, live - taking)], axis=-1)
+
+
+def sums_so_far(x: Array) -> Array:
+    """Sums over the steps up to and including each, [T, M] of [T, M]: a product with a triangle is one fast kernel."""
+    triangle = jnp.asarray(np.tri(x.shape[0], dtype=np.float32))
+    return jnp.matmul(triangle, x, precision=jax.lax.Precision.HIGHEST)
 
 
 def kind_counts(tape: Tape) -> Array:

@@ -27,7 +27,7 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,7 @@ def _log_of(run: Run, done: int) -> contextlib.AbstractContextManager[RunLog | N
 
 
 def _save_postmortems(
-    run: Run, lanes: AbstractSet[int], update: int, table: dict[str, Array], state: TrainState, layout: Layout
+    run: Run, lanes: AbstractSet[int], update: int, table: Mapping[str, Array], state: TrainState, layout: Layout
 ) -> None:
     """Metrics and learner of lanes that have just failed, of the first few: ``postmortem/lane_<i>``.
 

@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax.information.flow_windows import running_max, window_features
-from amarl_jax.lob.matching import running_sum
-from amarl_jax.marks import step_statistics
+from amarl_jax.marks import step_statistics, sums_so_far
 from amarl_jax.types import Array, Tape, empty_tape
 
 WINDOWS = (8, 32, 128)  # steps, memory of the exponential averages
@@ -59,7 +58,7 @@ def _sums(tape: Tape) -> dict[str, Array]:
     horizon = tape.side.shape[0]
     time = jnp.arange(1, horizon + 1, dtype=jnp.float32) / horizon
     early = [jnp.exp(-rate * time) * math.sqrt(rate) * statistics["signed_volume"] for rate in EARLY_RATES]
-    sums = running_sum(jnp.stack([*statistics.values(), *early])) / math.sqrt(horizon)
+    sums = sums_so_far(jnp.stack([*statistics.values(), *early], axis=-1)).T / math.sqrt(horizon)
     whole = dict(zip(statistics, sums, strict=False))
     features = {f"past_{name}": x for name, x in whole.items()}
     features["past_aligned_volume"] = whole["signed_volume"] * jnp.tanh(whole["gap"])

@@ -11,8 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from amarl_jax.lob.matching import running_sum
-from amarl_jax.marks import GAP_SCALE, marks
+from amarl_jax.marks import GAP_SCALE, marks, sums_so_far
 from amarl_jax.types import Array, Tape
 
 NEWS = 1 / 4  # share of the horizon in which value reaches the market
@@ -33,9 +32,9 @@ def window_features(tape: Tape) -> Array:
     chex.assert_rank(tape.side, 2)
     horizon = tape.side.shape[0]
     towards = value_side(tape)[:, None]
-    buys, sells = jnp.split(
-        _running_sums(jnp.concatenate([marks(tape, side) for side in (1, -1)], axis=-1)), 2, axis=-1
-    )
+    of_both_sides = jnp.concatenate([marks(tape, side) for side in (1, -1)], axis=-1)
+    sums = jnp.pad(sums_so_far(of_both_sides), ((1, 0), (0, 0)))  # of the first t steps, t = 0 .. T
+    buys, sells = jnp.split(sums, 2, axis=-1)
     both, net = buys + sells, buys - sells
     each = jnp.concatenate([both, buys, sells], axis=-1)
     parts = [towards * net[1:] / math.sqrt(horizon)]
@@ -45,8 +44,8 @@ def window_features(tape: Tape) -> Array:
     for n, densest in zip(lengths, jnp.split(running_max(jnp.concatenate(windows, -1)), len(lengths), -1), strict=True):
         opening = jnp.minimum(so_far, n)
         of_both, of_buys, of_sells = jnp.split(densest, 3, axis=-1)
-        sums = (both[opening], towards * net[opening], of_both, jnp.maximum(of_buys, of_sells))
-        parts += [x / math.sqrt(n) for x in sums]
+        found = (both[opening], towards * net[opening], of_both, jnp.maximum(of_buys, of_sells))
+        parts += [x / math.sqrt(n) for x in found]
     return jnp.concatenate(parts, axis=-1)
 
 
@@ -55,14 +54,14 @@ def value_side(tape: Tape) -> Array:
     horizon = tape.side.shape[0]
     news = max(1, round(NEWS * horizon))
     gap = jnp.where(jnp.arange(horizon) < news, tape.value_gap_16.astype(jnp.float32) / GAP_SCALE, 0.0)
-    return jnp.tanh(running_sum(gap) / math.sqrt(news))
-
-
-def _running_sums(x: Array) -> Array:
-    """Sums of the first t rows of [T, M] for t = 0 .. T."""
-    return jnp.concatenate([jnp.zeros((1, x.shape[1])), running_sum(x.T).T])
+    return jnp.tanh(sums_so_far(gap[:, None])[:, 0] / math.sqrt(news))
 
 
 def running_max(x: Array) -> Array:
     """Largest value so far along the first axis."""
-    return jax.lax.associative_scan(jnp.maximum, x)
+
+    def step(largest: Array, x_t: Array) -> tuple[Array, Array]:
+        largest = jnp.maximum(largest, x_t)
+        return largest, largest
+
+    return jax.lax.scan(step, jnp.full_like(x[0], -jnp.inf), x)[1]

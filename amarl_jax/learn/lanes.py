@@ -12,6 +12,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.metrics import Metrics
 from amarl_jax.learn.state import TrainState, init_state
 from amarl_jax.learn.update import update
 from amarl_jax.market.params import EnvParams
@@ -118,7 +119,7 @@ def begin_lanes(keys: Array, hypers: Hypers, params: EnvParams, game: Game, layo
 @functools.partial(jax.jit, static_argnames=("game", "layout"), donate_argnames=("state",))
 def advance_lanes(
     state: TrainState, hypers: Hypers, params: EnvParams, game: Game, layout: Layout
-) -> tuple[TrainState, dict[str, Array]]:
+) -> tuple[TrainState, Metrics]:
     """One update of every lane; the states given are consumed. Metrics are [n_padded] each."""
     return over_lanes(lambda s, h, p: update(s, h, p, game), layout)(state, hypers, params)
 

@@ -10,7 +10,8 @@ from amarl_jax.learn import sources
 from amarl_jax.learn.experience import market_experience
 from amarl_jax.learn.game import AGENT_NAMES, Game
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.ppo import ACTOR_METRICS, PpoBatch, improve, make_batch
+from amarl_jax.learn.metrics import Metrics
+from amarl_jax.learn.ppo import ACTOR_METRICS, PpoBatch, improve_actors, improve_critic, make_batch, minibatches
 from amarl_jax.learn.rollout import Players, Trajectory, rollouts, stratified_labels
 from amarl_jax.learn.scoring import Scores, score
 from amarl_jax.learn.state import TrainState
@@ -70,7 +71,7 @@ def play(
 
 def play_and_learn(
     state: TrainState, phase: Array, game: Game, hypers: Hypers, params: EnvParams
-) -> tuple[TrainState, dict[str, Array]]:
+) -> tuple[TrainState, Metrics]:
     """One rollout and everything learned from it.
 
     The phase decides who learns. It must not be batched: as a number shared by all lanes it leaves a real branch in
@@ -86,7 +87,7 @@ def play_and_learn(
     Returns:
         The learner, and scalar metrics; those of whatever did not learn are 0.
     """
-    key, key_play, *keys_learn = jax.random.split(state.key, 5)
+    key, key_play, key_mine, key_belief, key_rows = jax.random.split(state.key, 5)
     state = state.replace(key=key)
     with jax.named_scope("play"):
         trajectory = play(key_play, state, game, hypers, params)
@@ -98,13 +99,19 @@ def play_and_learn(
     branches = [
         functools.partial(_learn, trained=trained, game=game, hypers=hypers, params=params) for trained in game.phases()
     ]
-    operands = (keys_learn, state, trajectory, scores.flow, batch)
+    rows = minibatches(key_rows, game)
+    with jax.named_scope("critic"):
+        critic, of_critic = improve_critic(rows, state, batch, game, hypers)
+    operands = (key_mine, key_belief, rows, state, trajectory, scores.flow, batch)
     state, learned = jax.lax.switch(phase, branches, *operands) if len(branches) > 1 else branches[0](*operands)
-    return state, rollout_metrics(trajectory, scores, params) | learned
+    always = rollout_metrics(trajectory, scores, params) | of_critic
+    return state.replace(critic=critic), Metrics.of(always) | learned
 
 
 def _learn(
-    keys: list[Array],
+    key_mine: Array,
+    key_belief: Array,
+    rows: Array,
     state: TrainState,
     trajectory: Trajectory,
     flow: Array,
@@ -114,13 +121,12 @@ def _learn(
     game: Game,
     hypers: Hypers,
     params: EnvParams,
-) -> tuple[TrainState, dict[str, Array]]:
+) -> tuple[TrainState, Metrics]:
     """Fit what reads the tape, improve the agents that train; the others stay bit for bit.
 
     Where execution trains, the MI critic and the predictor are fitted; where the maker trains, the belief is. All
     that pays rewards has scored the rollout before.
     """
-    key_mine, key_belief, key_improve = keys
     metrics = dict.fromkeys(learned_metric_names(), jnp.float32(0.0))
     if Agent.EXECUTION in trained:
         with jax.named_scope("mine"):
@@ -134,21 +140,21 @@ def _learn(
             state, fitted = sources.fit_belief(key_belief, state, trajectory, game, hypers)
         metrics |= fitted
     with jax.named_scope("ppo"):
-        state, improved = improve(key_improve, state, batch, game.improved(trained), game, hypers)
-    return state, metrics | improved
+        agents, improved = improve_actors(rows, state, batch, game.improved(trained), game, hypers)
+    return state.replace(agents=agents), Metrics.of(metrics | improved)
 
 
 def learned_metric_names() -> tuple[str, ...]:
-    """Every metric that some phase's learning measures."""
+    """Every metric that some phase's learning measures; the critic's loss is every phase's."""
     of_agents = [f"{AGENT_NAMES[agent]}/{name}" for agent in Agent for name in ACTOR_METRICS]
-    return (*of_agents, "critic/loss", "mine/loss", "predictor/loss", "belief/loss")
+    return (*of_agents, "mine/loss", "predictor/loss", "belief/loss")
 
 
 def metrics_measured(trained: tuple[Agent, ...], game: Game) -> tuple[str, ...]:
     """Those of :func:`learned_metric_names` that a phase training these agents measures."""
     names = [f"{AGENT_NAMES[agent]}/{name}" for agent in game.improved(trained) for name in ACTOR_METRICS]
     names += ["mine/loss", "predictor/loss"] if Agent.EXECUTION in trained else []
-    return (*names, "critic/loss", *(["belief/loss"] if Agent.MAKER in trained else []))
+    return (*names, *(["belief/loss"] if Agent.MAKER in trained else []))
 
 
 def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -> dict[str, Array]:

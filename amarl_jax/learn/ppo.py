@@ -1,5 +1,6 @@
 """Clipped PPO of chosen agents with a centralised critic, over minibatches of whole environments."""
 
+from collections.abc import Callable
 from typing import Any, Protocol, Self, TypeVar
 
 import jax
@@ -119,46 +120,63 @@ def critic_loss(parameters: PyTree, batch: PpoBatch, game: Learnable, hypers: Hy
     return hypers.value_weight * jnp.sum(jnp.stack(errors))
 
 
-def _minibatch_step(
-    agents: Agents,
-    critic: Trained,
-    batch: PpoBatch,
-    trained: tuple[Agent, ...],
-    update: Array,
-    game: Learnable,
-    hypers: Hypers,
-) -> tuple[Agents, Trained, dict[str, Array]]:
-    """One gradient step of the trained agents and of the critic."""
-    lr_actor = scheduled(hypers.lr_actor, update, hypers)
-    networks, metrics = list(agents), dict[str, Array]()
-    for agent in trained:
-        gradient, diagnostics = jax.grad(actor_loss, has_aux=True)(agents[agent].params, agent, batch, game, hypers)
-        networks[agent] = descend(agents[agent], gradient, lr_actor, hypers)
-        metrics |= diagnostics
-    metrics["critic/loss"], gradient = jax.value_and_grad(critic_loss)(critic.params, batch, game, hypers)
-    critic = descend(critic, gradient, scheduled(hypers.lr_critic, update, hypers), hypers)
-    return Agents(*networks), critic, metrics
+def minibatches(key: Array, game: Learnable) -> Array:
+    """Environments of every minibatch of every epoch, each once an epoch, [epoch, minibatch, n]."""
+    orders = jnp.argsort(jax.random.bits(key, (game.learn.n_epochs, game.learn.n_envs)))
+    return orders.reshape(game.learn.n_epochs, game.learn.n_minibatches, -1)
+
+
+def improve_actors(
+    rows: Array, state: Learner, batch: PpoBatch, trained: tuple[Agent, ...], game: Learnable, hypers: Hypers
+) -> tuple[Agents, dict[str, Array]]:
+    """One gradient step of the trained agents on each of :func:`minibatches`; the others are not touched.
+
+    Returns:
+        The agents, and diagnostics averaged over the last epoch.
+    """
+    learning_rate = scheduled(hypers.lr_actor, state.update, hypers)
+
+    def step(agents: Agents, rows: Array) -> tuple[Agents, dict[str, Array]]:
+        part = jax.tree.map(lambda x: x[rows], batch)
+        networks, metrics = list(agents), dict[str, Array]()
+        for agent in trained:
+            gradient, diagnostics = jax.grad(actor_loss, has_aux=True)(agents[agent].params, agent, part, game, hypers)
+            networks[agent] = descend(agents[agent], gradient, learning_rate, hypers)
+            metrics |= diagnostics
+        return Agents(*networks), metrics
+
+    agents, metrics = _over_epochs(step, state.agents, rows)
+    return agents, jax.tree.map(lambda x: jnp.mean(x[-1]), metrics)
+
+
+def improve_critic(
+    rows: Array, state: Learner, batch: PpoBatch, game: Learnable, hypers: Hypers
+) -> tuple[Trained, dict[str, Array]]:
+    """One gradient step of the critic on each of :func:`minibatches`, and its loss averaged over the last epoch.
+
+    Apart from the actors, whose steps do not read it: so the program holds it once, whoever trains.
+    """
+    learning_rate = scheduled(hypers.lr_critic, state.update, hypers)
+
+    def step(critic: Trained, rows: Array) -> tuple[Trained, Array]:
+        part = jax.tree.map(lambda x: x[rows], batch)
+        loss, gradient = jax.value_and_grad(critic_loss)(critic.params, part, game, hypers)
+        return descend(critic, gradient, learning_rate, hypers), loss
+
+    critic, losses = _over_epochs(step, state.critic, rows)
+    return critic, {"critic/loss": jnp.mean(losses[-1])}
+
+
+def _over_epochs(step: Callable[[Any, Array], tuple[Any, Any]], start: Any, rows: Array) -> tuple[Any, Any]:
+    """Scan ``step`` over all minibatches; what it returns leads with [epoch, minibatch]."""
+    return jax.lax.scan(lambda carry, epoch: jax.lax.scan(step, carry, epoch), start, rows)
 
 
 def improve(
     key: Array, state: LearnerT, batch: PpoBatch, trained: tuple[Agent, ...], game: Learnable, hypers: Hypers
 ) -> tuple[LearnerT, dict[str, Array]]:
-    """``n_epochs`` passes of PPO over the rollout; agents not in ``trained`` are not touched.
-
-    Returns:
-        The learner, and diagnostics averaged over the last epoch.
-    """
-    n_envs, n_minibatches = game.learn.n_envs, game.learn.n_minibatches
-
-    def step(carry: tuple[Agents, Trained], rows: Array) -> tuple[tuple[Agents, Trained], dict[str, Array]]:
-        part = jax.tree.map(lambda x: x[rows], batch)
-        agents, critic, metrics = _minibatch_step(*carry, part, trained, state.update, game, hypers)
-        return (agents, critic), metrics
-
-    def epoch(carry: tuple[Agents, Trained], rows: Array) -> tuple[tuple[Agents, Trained], dict[str, Array]]:
-        return jax.lax.scan(step, carry, rows)
-
-    orders = jnp.argsort(jax.random.bits(key, (game.learn.n_epochs, n_envs)))
-    rows = orders.reshape(game.learn.n_epochs, n_minibatches, -1)
-    (agents, critic), metrics = jax.lax.scan(epoch, (state.agents, state.critic), rows)
-    return state.replace(agents=agents, critic=critic), jax.tree.map(lambda x: jnp.mean(x[-1]), metrics)
+    """``n_epochs`` passes of PPO over the rollout: :func:`improve_actors` and :func:`improve_critic`."""
+    rows = minibatches(key, game)
+    agents, metrics = improve_actors(rows, state, batch, trained, game, hypers)
+    critic, of_critic = improve_critic(rows, state, batch, game, hypers)
+    return state.replace(agents=agents, critic=critic), metrics | of_critic

@@ -75,7 +75,7 @@ def probabilities(state: ReplayState, alpha: Array | float) -> Array:
     return powered / jnp.where(state.size > 0, jnp.sum(powered), 1.0)
 
 
-def sample(key: Array, state: ReplayState, n: int, alpha: Array | float, beta: Array | float) -> ReplaySample:
+def sample(uniform: Array, state: ReplayState, alpha: Array | float, beta: Array | float) -> ReplaySample:
     """Draw ``n`` items with replacement, each with probability :func:`probabilities`.
 
     The n draws are stratified: one from each of n equal slices of the cumulative law, so slot i is drawn
@@ -84,15 +84,15 @@ def sample(key: Array, state: ReplayState, n: int, alpha: Array | float, beta: A
     what else was drawn.
 
     Args:
-      key: typed key.
+      uniform: [n] independent draws from [0, 1).
       state: the ring.
-      n: items to draw.
       alpha: priority exponent, 0 is uniform.
       beta: importance exponent, 1 corrects fully.
     """
     probability = probabilities(state, alpha)
     cumulative = jnp.cumsum(probability)
-    point = (jnp.arange(n) + jax.random.uniform(key, (n,))) / n * cumulative[-1]
+    n = uniform.shape[0]
+    point = (jnp.arange(n) + uniform) / n * cumulative[-1]
     indices = jnp.sum(point[:, None] >= cumulative[None, :], axis=1, dtype=jnp.int32)
     indices = jnp.clip(indices, 0, jnp.maximum(state.size - 1, 0))
     smallest = jnp.min(jnp.where(probability > 0, probability, jnp.inf))

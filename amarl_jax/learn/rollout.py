@@ -73,30 +73,42 @@ class _Carry(NamedTuple):
     policies: tuple[PyTree, PyTree, PyTree]
 
 
-def rollout(key: Array, market: Market, players: Players, belief: Belief, z: Array, params: EnvParams) -> Trajectory:
-    """Play one episode of ``T`` steps.
+def rollouts(keys: Array, market: Market, players: Players, belief: Belief, z: Array, params: EnvParams) -> Trajectory:
+    """Play ``[E]`` episodes of ``T`` steps side by side.
 
     At every step all agents see the state at the end of the last one and the maker's posterior then; the slot's key
     goes to the execution policy, so the mimic draws exactly what the slot would draw at ``z = 0``.
 
     Args:
-        key: typed key of the episode.
+        keys: [E] typed keys, one per episode.
         market: the environment.
         players: a policy for each agent.
         belief: the maker's inference.
-        z: [] int32, the class of the episode.
+        z: [E] int32, the class of each episode.
         params: market constants.
+
+    Returns:
+        The trajectories, [E] leading, of ``[E, T]`` what is said to be [T].
     """
-    key_reset, key_steps = jax.random.split(key)
-    start = market.reset(key_reset, params, z)
-    prior = jnp.asarray(params.informed_probability, jnp.float32)
-    carry = _Carry(start, belief.init(params), prior, tuple(player.init(params) for player in players))
+
+    def begin(key: Array, label: Array) -> tuple[Array, _Carry]:
+        key_reset, key_steps = jax.random.split(key)
+        start = market.reset(key_reset, params, label)
+        prior = jnp.asarray(params.informed_probability, jnp.float32)
+        memories = tuple(player.init(params) for player in players)
+        return key_steps, _Carry(start, belief.init(params), prior, memories)
+
+    keys_steps, first = jax.vmap(begin)(keys, z)
 
     def play(carry: _Carry, time: Array) -> tuple[_Carry, dict]:
-        return _play_step(jax.random.fold_in(key_steps, time), time, carry, market, players, belief, params)
+        def one(key: Array, carry: _Carry) -> tuple[_Carry, dict]:
+            return _play_step(jax.random.fold_in(key, time), time, carry, market, players, belief, params)
 
-    carry, steps = jax.lax.scan(play, carry, jnp.arange(market.spec.horizon))
-    return Trajectory(**steps, z=start.z, direction=start.direction, final=carry.state)
+        return jax.vmap(one)(keys_steps, carry)  # in the loop: a loop that is mapped is traced again for the batch
+
+    last, steps = jax.lax.scan(play, first, jnp.arange(market.spec.horizon))
+    steps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)
+    return Trajectory(**steps, z=first.state.z, direction=first.state.direction, final=last.state)
 
 
 def _play_step(
@@ -129,11 +141,6 @@ def _play_step(
         "belief": posterior,
         "hidden": hidden,
     }
-
-
-def rollouts(keys: Array, market: Market, players: Players, belief: Belief, z: Array, params: EnvParams) -> Trajectory:
-    """``[E]`` episodes side by side, one key and one ``z`` each."""
-    return jax.vmap(lambda k, label: rollout(k, market, players, belief, label, params))(keys, z)
 
 
 def stratified_labels(key: Array, n_envs: int, probability: Array | float) -> Array:

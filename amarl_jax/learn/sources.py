@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from amarl_jax.information.scaling import update_scale
 from amarl_jax.learn import replay
@@ -121,20 +122,22 @@ def fit_belief(
     learning_rate = scheduled(hypers.lr_belief, state.update, hypers)
 
     def step(carry: tuple, inputs: tuple[Array, Array]) -> tuple[tuple, tuple[Array, Array]]:
-        belief, memory = carry
-        raw_key, at = inputs
-        key_step = jax.random.wrap_key_data(raw_key)
-        drawn = replay.sample(key_step, memory, game.learn.replay_batch, hypers.replay_alpha, hypers.replay_beta)
+        belief, priority = carry
+        uniform, at = inputs
+        memory = state.replay.replace(priority=priority)
+        drawn = replay.sample(uniform, memory, hypers.replay_alpha, hypers.replay_beta)
         new = jax.tree.map(lambda x: x[at], fresh)
         episodes = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), new, drawn.items)
         weights = jnp.concatenate([jnp.ones(share), drawn.weights])
         gradient, losses = _belief_gradient(belief.params, episodes, weights, game, hypers)
         priorities = jnp.where(drawn.weights > 0, losses[share:], memory.priority[drawn.indices])
         memory = replay.update_priorities(memory, drawn.indices, priorities)
-        return (descend(belief, gradient, learning_rate, hypers), memory), (losses[:share], at)
+        return (descend(belief, gradient, learning_rate, hypers), memory.priority), (losses[:share], at)
 
-    keys = jax.random.key_data(jax.random.split(key, n_steps))  # a vmapped loop over keys counts as their first use
-    (belief, memory), (losses, order) = jax.lax.scan(step, (state.belief, state.replay), (keys, rows))
+    uniform = jax.random.uniform(key, (n_steps, game.learn.replay_batch))
+    start = (state.belief, state.replay.priority)
+    (belief, priority), (losses, order) = jax.lax.scan(step, start, (uniform, rows))
+    memory = state.replay.replace(priority=priority)
     priorities = jnp.zeros(n_envs).at[order.reshape(-1)].set(losses.reshape(-1))
     kept = min(n_envs, game.learn.replay_capacity)
     memory = replay.add(memory, jax.tree.map(lambda x: x[:kept], fresh), priorities[:kept])
@@ -159,10 +162,10 @@ def _belief_gradient(
         losses = jax.vmap(lambda row, z: belief_loss(row, z, hypers.belief_loss_entropy))(logits, batch.z)
         return jnp.sum(padded[part] * losses), losses
 
-    def accumulate(total: PyTree, part: Array) -> tuple[PyTree, Array]:
+    def accumulate(total: Array, part: Array) -> tuple[Array, Array]:
         gradient, losses = jax.grad(loss, has_aux=True)(network, part)
-        return jax.tree.map(jnp.add, total, gradient), losses
+        return total + ravel_pytree(gradient)[0], losses
 
-    start = jax.tree.map(jnp.zeros_like, network)
-    gradient, losses = jax.lax.scan(accumulate, start, at.reshape(n_parts, -1))
-    return gradient, losses.reshape(-1)[:n_episodes]
+    zero, unravel = ravel_pytree(jax.tree.map(jnp.zeros_like, network))
+    gradient, losses = jax.lax.scan(accumulate, zero, at.reshape(n_parts, -1))
+    return unravel(gradient), losses.reshape(-1)[:n_episodes]

@@ -1,10 +1,15 @@
 """The compiled update, and training as a scan of it."""
 
+import functools
+import operator
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
 from amarl_jax.learn.game import AGENT_NAMES, Game
 from amarl_jax.learn.hypers import Hypers, annealed
+from amarl_jax.learn.metrics import Metrics
 from amarl_jax.learn.optimiser import Trained
 from amarl_jax.learn.phases import learned_metric_names, metrics_measured, play_and_learn
 from amarl_jax.learn.state import TrainState
@@ -18,7 +23,7 @@ def phase_names(game: Game) -> tuple[str, ...]:
     return ("phase_a", "phase_b") if game.learn.alternating else ("joint",)
 
 
-def update(state: TrainState, hypers: Hypers, params: EnvParams, game: Game) -> tuple[TrainState, dict[str, Array]]:
+def update(state: TrainState, hypers: Hypers, params: EnvParams, game: Game) -> tuple[TrainState, Metrics]:
     """One pass of the alternating scheme: phase A, then phase B (design: section 7).
 
     Args:
@@ -28,23 +33,23 @@ def update(state: TrainState, hypers: Hypers, params: EnvParams, game: Game) -> 
         game: static bundle, closed over by the compiled program.
 
     Returns:
-        The learner after the update and a flat mapping of scalar metrics; phase names lead their keys, and
-        ``objective`` is what the execution agent is after, by which the best learner is chosen.
+        The learner after the update and scalar metrics by name; phase names lead their names, and ``objective`` is
+        what the execution agent is after, by which the best learner is chosen.
     """
     hypers = annealed(hypers, state.update)
     schedule = [index for index, agents in enumerate(game.phases()) for _ in range(game.episodes_per_phase(agents))]
 
-    def body(carry: TrainState, phase: Array) -> tuple[TrainState, dict[str, Array]]:
+    def body(carry: TrainState, phase: Array) -> tuple[TrainState, Metrics]:
         return play_and_learn(carry, phase, game, hypers, params)
 
     state, rows = jax.lax.scan(body, state, jnp.array(schedule, jnp.int32))
     metrics = _average_by_phase(rows, schedule, game)
-    metrics["objective"] = objective(metrics, phase_names(game)[-1], hypers)
+    found = {"objective": objective(metrics, phase_names(game)[-1], hypers)}
     state = state.replace(update=state.update + 1)
-    return state, metrics | finite_networks(state)
+    return state, metrics | Metrics.of(found | finite_networks(state))
 
 
-def objective(metrics: dict[str, Array], phase: str, hypers: Hypers) -> Array:
+def objective(metrics: Mapping[str, Array], phase: str, hypers: Hypers) -> Array:
     """``E[-IS | z = 1] - lambda I`` of the rollouts of one phase, in reward units (design: section 6).
 
     Never the return, which pays for what the source of the day believes. The last phase of an alternating update plays
@@ -72,18 +77,19 @@ def finite_networks(state: TrainState) -> dict[str, Array]:
     return {f"finite/{name}": all_finite(network).astype(jnp.float32) for name, network in networks(state).items()}
 
 
-def _average_by_phase(rows: dict[str, Array], schedule: list[int], game: Game) -> dict[str, Array]:
+def _average_by_phase(rows: Metrics, schedule: list[int], game: Game) -> Metrics:
     """Means over each phase's rollouts, named ``phase/metric``, of what was measured in that phase."""
-    metrics: dict[str, Array] = {}
+    means = []
     for index, (name, trained) in enumerate(zip(phase_names(game), game.phases(), strict=True)):
         mine = slice(schedule.index(index), schedule.index(index) + schedule.count(index))
         measured = (set(rows) - set(learned_metric_names())) | set(metrics_measured(trained, game))
-        metrics |= {f"{name}/{key}": jnp.mean(rows[key][mine]) for key in sorted(measured)}
-    return metrics
+        mean = Metrics(jnp.mean(rows.columns[mine], axis=0), rows.names)
+        means.append(mean.chosen(sorted(measured)).renamed(f"{name}/"))
+    return functools.reduce(operator.or_, means)
 
 
 def train_chunk(
     state: TrainState, hypers: Hypers, params: EnvParams, game: Game, n_updates: int
-) -> tuple[TrainState, dict[str, Array]]:
+) -> tuple[TrainState, Metrics]:
     """``n_updates`` updates as one scan; metrics gain a leading [n_updates] axis."""
     return jax.lax.scan(lambda carry, _: update(carry, hypers, params, game), state, None, length=n_updates)

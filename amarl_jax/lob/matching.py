@@ -40,8 +40,16 @@ def lots_before(cumulative: Array) -> Array:
 
 
 def running_sum(x: Array) -> Array:
-    """Inclusive prefix sums along the last axis, in log N passes: ``cumsum`` compiles to N^2 additions on a CPU."""
-    return jax.lax.associative_scan(jnp.add, x, axis=x.ndim - 1)
+    """Inclusive prefix sums along the last axis, in log N passes: ``cumsum`` compiles to N^2 additions on a CPU.
+
+    Hillis and Steele 1986: after the pass of stride s each entry is the sum of the last 2 s. More additions than
+    ``jax.lax.associative_scan``, a quarter of its kernels.
+    """
+    zero, rest = jnp.zeros((), x.dtype), [(0, 0, 0)] * (x.ndim - 1)
+    for level in range((x.shape[-1] - 1).bit_length()):
+        stride = 1 << level
+        x = x + jax.lax.pad(x, zero, [*rest, (stride, -stride, 0)])
+    return x
 
 
 def screen(message: Message, spec: BookSpec) -> tuple[Array, Array, Array]:

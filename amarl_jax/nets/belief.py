@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from amarl_jax.marks import GAP_SCALE, marks
+from amarl_jax.marks import GAP_SCALE, marks, sums_so_far
 from amarl_jax.nets.attention import banded_attention, ring_attention
 from amarl_jax.nets.spec import BeliefSpec, TapeScales
 from amarl_jax.types import GAP_UNITS, TIME_UNITS, Array, Tape, empty_tape
@@ -53,26 +53,25 @@ class EncoderLayer(nn.Module):
     window: int
 
     def setup(self) -> None:
-        """Projections keep heads and head width on axes of their own."""
+        """Projections keep heads and head width on axes of their own; query, key and value are one product."""
         heads = (self.spec.n_heads, self.spec.d_model // self.spec.n_heads)
         self.norm_attention, self.norm_feed_forward = nn.LayerNorm(), nn.LayerNorm()
-        self.query, self.key, self.value = (nn.DenseGeneral(heads) for _ in range(3))
+        self.query_key_value = nn.DenseGeneral((3, *heads))
         self.output = nn.DenseGeneral(self.spec.d_model, axis=(-2, -1))
         self.expand, self.contract = nn.Dense(self.spec.d_ff), nn.Dense(self.spec.d_model)
 
     def __call__(self, x: Array) -> Array:
         """Tokens [T, d_model], all at once."""
-        normed = self.norm_attention(x)
-        mixed = banded_attention(self.query(normed), self.key(normed), self.value(normed), self.window)
-        return self._feed_forward(x + self.output(mixed))
+        query, key, value = jnp.moveaxis(self.query_key_value(self.norm_attention(x)), -3, 0)
+        return self._feed_forward(x + self.output(banded_attention(query, key, value, self.window)))
 
     def decode(self, x: Array, keys: Array, values: Array, t: Array) -> tuple[Array, Array, Array]:
         """Token [d_model] of step t; returns the output and the layer's rings [head, W, d_head] with t written."""
-        normed = self.norm_attention(x)
+        query, key, value = self.query_key_value(self.norm_attention(x))
         start = (0, t % self.window, 0)
-        keys = jax.lax.dynamic_update_slice(keys, self.key(normed)[:, None], start)
-        values = jax.lax.dynamic_update_slice(values, self.value(normed)[:, None], start)
-        mixed = ring_attention(self.query(normed), keys, values, t)
+        keys = jax.lax.dynamic_update_slice(keys, key[:, None], start)
+        values = jax.lax.dynamic_update_slice(values, value[:, None], start)
+        mixed = ring_attention(query, keys, values, t)
         return self._feed_forward(x + self.output(mixed)), keys, values
 
     def _feed_forward(self, x: Array) -> Array:
@@ -105,8 +104,7 @@ class BeliefTransformer(nn.Module):
         """An episode, leaves [T, ...] with any T up to the horizon: logit [T] and hidden state [T, d_model]."""
         chex.assert_rank([tape.side, tape.value_gap_16], [2, 1])
         sums = step_sums(tape)
-        so_far = jnp.asarray(np.tri(sums.shape[0], dtype=np.float32))  # a product with it is one kernel, and fast
-        return self.encode(self.tokens(tape, sums, so_far @ sums, jnp.arange(1, sums.shape[0] + 1)))
+        return self.encode(self.tokens(tape, sums, sums_so_far(sums), jnp.arange(1, sums.shape[0] + 1)))
 
     def encode(self, tokens: Array) -> tuple[Array, Array]:
         """Tokens [T, d_model], without positions, to logit [T] and hidden state [T, d_model]."""

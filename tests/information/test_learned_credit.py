@@ -26,7 +26,7 @@ N_MEASURED = (
     8192  # episodes: sampling leaves the gradient 1.5% uncertain, and its gap to Bayes' on them a third of that
 )
 FITS = {  # learning rate, rollouts
-    "mine": (5e-3, 200),
+    "mine": (5e-3, 800),
     "belief": (3e-3, 600),
 }
 

@@ -15,6 +15,10 @@ def ring(capacity):
     return replay.init({"code": jax.ShapeDtypeStruct((), jnp.int8), "tape": jnp.zeros(3, jnp.int16)}, capacity)
 
 
+def sample(key, state, n, alpha, beta):
+    return replay.sample(jax.random.uniform(key, (n,)), state, alpha, beta)
+
+
 def reference_probabilities(priority, alpha):
     powered = [p**alpha for p in priority]
     return [p / sum(powered) for p in powered]
@@ -32,7 +36,7 @@ def test_every_item_is_drawn_as_often_as_its_probability_says(key):
     priority = [0.3, 2.0, 0.01, 1.0]
     state = replay.add(ring(6), batch(1, 2, 3, 4), jnp.array(priority))
     n, repeats = 32, 400
-    draw = jax.jit(jax.vmap(lambda k: replay.sample(k, state, n, 0.6, 0.4)))
+    draw = jax.jit(jax.vmap(lambda k: sample(k, state, n, 0.6, 0.4)))
     drawn = draw(jax.random.split(key, repeats))
     frequency = np.bincount(np.asarray(drawn.indices).ravel(), minlength=6) / (n * repeats)
     probability = np.array([*reference_probabilities(priority, 0.6), 0.0, 0.0])
@@ -47,16 +51,16 @@ def test_every_item_is_drawn_as_often_as_its_probability_says(key):
 def test_importance_weights_equal_the_plain_reference(key):
     priority = [0.5, 2.0, 1.0]
     state = replay.add(ring(3), batch(1, 2, 3), jnp.array(priority))
-    drawn = replay.sample(key, state, 16, 0.6, 0.4)
+    drawn = sample(key, state, 16, 0.6, 0.4)
     raw = np.array([(3 * p) ** -0.4 for p in reference_probabilities(priority, 0.6)])
     np.testing.assert_allclose(drawn.weights, (raw / raw.max())[np.asarray(drawn.indices)], rtol=1e-5)
-    np.testing.assert_array_equal(replay.sample(jax.random.clone(key), state, 16, 0.6, 0.0).weights, np.ones(16))
+    np.testing.assert_array_equal(sample(jax.random.clone(key), state, 16, 0.6, 0.0).weights, np.ones(16))
 
 
 def test_full_correction_makes_the_weighted_mean_that_of_the_items(key):
     value = jnp.array([1.0, 2.0, 4.0, 8.0])
     state = replay.add(ring(4), batch(1, 2, 3, 4), jnp.array([0.2, 0.4, 1.0, 3.0]))
-    drawn = jax.vmap(lambda k: replay.sample(k, state, 64, 1.0, 1.0))(jax.random.split(key, 200))
+    drawn = jax.vmap(lambda k: sample(k, state, 64, 1.0, 1.0))(jax.random.split(key, 200))
     mean = jnp.sum(drawn.weights * value[drawn.indices]) / jnp.sum(drawn.weights)
     assert abs(float(mean) - 3.75) < 0.05  # Monte Carlo error of 12,800 stratified draws is about 0.01
 
@@ -77,23 +81,23 @@ def test_the_ring_overwrites_the_oldest_and_new_items_get_the_largest_priority()
 
 
 def test_an_empty_ring_draws_nothing_that_counts(key):
-    drawn = replay.sample(key, ring(4), 8, 0.6, 0.4)
+    drawn = sample(key, ring(4), 8, 0.6, 0.4)
     np.testing.assert_array_equal(drawn.weights, np.zeros(8))
 
 
 def test_zero_priority_stays_possible(key):
     state = replay.add(ring(2), batch(1, 2), jnp.zeros(2))
     np.testing.assert_allclose(replay.probabilities(state, 1.0), [0.5, 0.5])
-    assert np.isfinite(replay.sample(key, state, 4, 0.6, 0.4).weights).all()
+    assert np.isfinite(sample(key, state, 4, 0.6, 0.4).weights).all()
 
 
 def test_lanes_are_independent_under_vmap(key):
     priority = jnp.array([[1.0, 3.0], [7.0, 1.0]])
     keys = jax.random.split(key, 2)
     states = jax.vmap(lambda p: replay.add(ring(4), batch(1, 2), p))(priority)
-    lanes = jax.vmap(lambda k, s, a: replay.sample(k, s, 8, a, 0.4))(keys, states, jnp.array([0.6, 1.0]))
+    lanes = jax.vmap(lambda k, s, a: sample(k, s, 8, a, 0.4))(keys, states, jnp.array([0.6, 1.0]))
     for lane, alpha in enumerate((0.6, 1.0)):
-        alone = replay.sample(
+        alone = sample(
             jax.random.split(jax.random.clone(key), 2)[lane],
             replay.add(ring(4), batch(1, 2), priority[lane]),
             8,

@@ -1,0 +1,52 @@
+"""Scalars by name in one array: what a loop or a branch carries is one array then, not one for each name."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.types import Array
+
+
+@struct.dataclass
+class Metrics(Mapping[str, Array]):
+    """A mapping of scalars, or of arrays [...] where a loop or lanes lead.
+
+    A program compiles in proportion to its kernels, and a loop writes each array it collects with a kernel of its own.
+    """
+
+    columns: Array  # [..., n] float32
+    names: tuple[str, ...] = struct.field(pytree_node=False)  # of the columns
+
+    @classmethod
+    def of(cls, scalars: Mapping[str, Array]) -> "Metrics":
+        """Pack scalars."""
+        names = tuple(sorted(scalars))
+        return cls(jnp.stack([jnp.asarray(scalars[name], jnp.float32) for name in names]), names)
+
+    def __or__(self, other: "Metrics") -> "Metrics":
+        """Both; no name may be in both."""
+        both = Metrics(jnp.concatenate([self.columns, other.columns], axis=-1), self.names + other.names)
+        return both.chosen(sorted(both.names))
+
+    def chosen(self, names: Sequence[str]) -> "Metrics":
+        """These alone, in this order."""
+        at = jnp.array([self.names.index(name) for name in names], jnp.int32)
+        return Metrics(jnp.take(self.columns, at, axis=-1, unique_indices=True, mode="clip"), tuple(names))
+
+    def renamed(self, prefix: str) -> "Metrics":
+        """The same with something before each name."""
+        return Metrics(self.columns, tuple(prefix + name for name in self.names))
+
+    def __getitem__(self, name: str) -> Array:
+        """[...] of one name."""
+        try:
+            return self.columns[..., self.names.index(name)]
+        except ValueError:
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
