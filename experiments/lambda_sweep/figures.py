@@ -159,7 +159,7 @@ def _draw_volumes(axis: Axes, group: list[Measured], penalty: float, base: float
         if times == 1 and place:  # main is in every group, and drawn once
             continue
         cell = arm.at(penalty, "information_nats")
-        aside = 1.0 + 0.07 * place * (1 + list(VOLUMES).index(times))
+        aside = 1.0 + 0.03 * place * (1 + list(VOLUMES).index(times))
         axis.errorbar(
             arm.leverage * aside,
             cell.value,

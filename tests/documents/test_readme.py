@@ -142,6 +142,10 @@ def test_its_numbers_are_those_of_the_files():
     nats = {penalty: re.search(rf"^\| {penalty} \| 8 \| (.*?) \|", curve, re.MULTILINE)[1] for penalty in (0, 4, 16)}
     credit = read("credit/gaussian_sender.json")["results"].values()
     arms = [read(f"coevolution/{arm}.json") for arm in ("alternating", "simultaneous", "no_arbitrageur")]
+    coevolution = (ROOT / "experiments/coevolution/README.md").read_text()
+    moves = re.search(r"^\| KL of the maker's .*? \| (\S+) ± \S+ \| (\S+) ±", coevolution, re.MULTILINE)
+    known = read("baselines/baselines.json")["markets"]["default"]
+    twap, camouflaged = (known[name]["information_nats"] for name in ("twap", "twap_camouflaged"))
     leaked, cost = first["information/fresh_nats"], first["execution/shortfall_ticks"]
     for said in (
         f"leaks {mimic['information_nats']['value']:.3f} ± {mimic['information_nats']['stderr']:.3f} nats",
@@ -158,6 +162,9 @@ def test_its_numbers_are_those_of_the_files():
         f"half way at {half['value']:.2f} [{half['lower']:.2f}, {half['upper']:.2f}]",
         f"{sweep['cpu_seconds'] / 60:.0f} CPU-minutes",
         f"{sum(arm['cpu_seconds'] for arm in arms)} CPU-seconds",
+        f"moves {moves[1]} nats a point instead of {moves[2]}",
+        f"TWAP {twap['value']:.3f} ± {twap['stderr']:.3f} nats",
+        f"{camouflaged['value']:.3f} ± {camouflaged['stderr']:.3f}",
         f"{read('covert_game/covert_game.json')['cpu_seconds']:.0f} CPU-seconds",
         f"{read('theory/phase_diagram.json')['wall_seconds']:.1f} s",
         f"{read('baselines/baselines.json')['cpu_seconds']:.0f} CPU-seconds",
