@@ -111,6 +111,12 @@ def rollouts(keys: Array, market: Market, players: Players, belief: Belief, z: A
     return Trajectory(**steps, z=first.state.z, direction=first.state.direction, final=last.state)
 
 
+def rollout(key: Array, market: Market, players: Players, belief: Belief, z: Array, params: EnvParams) -> Trajectory:
+    """One episode: :func:`rollouts` of one, without the leading axis."""
+    episodes = rollouts(key[None], market, players, belief, jnp.asarray(z, jnp.int32)[None], params)
+    return jax.tree.map(lambda x: x[0], episodes)
+
+
 def _play_step(
     key: Array, time: Array, carry: _Carry, market: Market, players: Players, belief: Belief, params: EnvParams
 ) -> tuple[_Carry, dict]:

@@ -13,7 +13,7 @@ from amarl_jax.adapters.playable import AGENT_NAMES, Playable, PlayState, decode
 from amarl_jax.adapters.single_agent import SingleAgent, SingleState
 from amarl_jax.information.mine import leakage_increments
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.rollout import Players, rollouts
+from amarl_jax.learn.rollout import Players, rollout
 from amarl_jax.market import rewards
 from amarl_jax.market.env import Actions
 from amarl_jax.policies.uniform import Uniform
@@ -46,8 +46,7 @@ def replayed(market, params):
     """An episode of the core, and what the adapter pays when it plays the same actions with the same keys."""
 
     def both(key):
-        episodes = rollouts(key[None], market, UNIFORM, CountingBelief(), jnp.ones(1, jnp.int32), params)
-        episode = jax.tree.map(lambda x: x[0], episodes)
+        episode = rollout(key, market, UNIFORM, CountingBelief(), jnp.int32(1), params)
         key_reset, key_steps = jax.random.split(key)
         start = PlayState(market.reset(key_reset, params, jnp.int32(1)), jnp.float32(0.0), params.informed_probability)
 
