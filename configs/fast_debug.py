@@ -60,7 +60,6 @@ def shrink_training(config: ConfigDict) -> None:
     training.n_minibatches = 2  # of 32 environments
     training.n_epochs = 4  # PPO passes
     training.lr_actor = 1e-3  # small networks and few updates bear, and need, larger steps
-    training.lr_mine = 1e-3  # of MINE and the predictor
     training.lr_belief = 1e-3  # of the belief
     training.n_belief_steps = 8  # per rollout
     training.replay_batch = 32  # episodes per belief step: four times the fresh ones

@@ -63,7 +63,6 @@ DOCUMENTED = {
     "training.max_grad_norm": 0.5,
     "training.lr_actor": 3e-4,
     "training.lr_critic": 1e-3,
-    "training.lr_mine": 1e-4,
     "training.lr_belief": 3e-4,
     "training.weight_decay": 1e-5,
     "training.lr_schedule": "linear",

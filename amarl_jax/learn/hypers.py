@@ -57,7 +57,7 @@ class Hypers:
     # learning rates, at the start of the schedule
     lr_actor: Array | float = 3e-4
     lr_critic: Array | float = 1e-3
-    lr_mine: Array | float = 1e-4
+    lr_mine: Array | float = 1e-3
     lr_belief: Array | float = 3e-4
     lr_final_fraction: Array | float = 0.0  # of the linear schedule; 1 is constant
     n_updates: Array | float = 34.0  # updates over which the schedule runs
