@@ -15,48 +15,81 @@ N_VOLUMES = 5  # marks before those that count orders by kind
 LOTS = 5.0  # typical order, lots: the unit of volumes
 
 
-def step_statistics(tape: Tape) -> dict[str, Array]:
-    """Sums over the orders of each step, each [T] float32: volumes in units of 5 lots, counts, gaps of 2 ticks.
+_OF_ORDERS = (
+    "signed_volume",
+    "volume",
+    "count",
+    "signed_count",
+    "taking_count",
+    "taking_signed_volume",
+    "square_size",
+    "signed_square_size",
+    "at_once_signed_volume",
+    "time",
+)
+_OF_STEPS = (
+    "removals",
+    "signed_removals",
+    "gap",
+    "absolute_gap",
+    "gap_volume",
+    "spread",
+    "burst",
+    "persistence",
+    "square_count",
+)
+STATISTICS = (  # columns of step_statistics
+    *_OF_ORDERS,
+    *_OF_STEPS,
+    *(f"size_bin_{i}" for i in range(len(SIZE_EDGES_LOTS) + 1)),
+    *(f"depth_bin_{i}" for i in range(len(DEPTH_EDGES_TICKS) + 1)),
+)
 
-    "Signed" is positive for buys. The value gap is that of the end of the step before, which is what the step's
-    orders could react to.
+
+def step_statistics(tape: Tape) -> Array:
+    """Sums over the orders of each step by the columns ``STATISTICS``, [T, n] float32.
+
+    Volumes are in units of 5 lots, gaps of 2 ticks. "Signed" is positive for buys. The value gap is that of the end of
+    the step before, which is what the step's orders could react to.
     """
     side = tape.side.astype(jnp.float32)
     live = (tape.side != 0).astype(jnp.float32)
     size = tape.size_lots.astype(jnp.float32) * live / LOTS
     taking = tape.marketable.astype(jnp.float32) * live
     at_once = (tape.time_256 == 0).astype(jnp.float32)
-    removals = tape.removals.astype(jnp.float32)
-    gap = tape.value_gap_16.astype(jnp.float32) / GAP_SCALE
-    gap = jnp.concatenate([jnp.zeros(1), gap[:-1]])
-    of_orders = {
-        "signed_volume": side * size,
-        "volume": size,
-        "count": live,
-        "signed_count": side,
-        "taking_count": taking,
-        "taking_signed_volume": taking * side * size,
-        "square_size": size**2,
-        "signed_square_size": side * size**2,
-        "at_once_signed_volume": at_once * side * size,
-        "time": live * (tape.time_256.astype(jnp.float32) / TIME_UNITS - 0.5),
-    }
-    statistics = dict(zip(of_orders, jnp.sum(jnp.stack(list(of_orders.values())), axis=-1), strict=True))
-    signed_volume = statistics["signed_volume"]
-    statistics |= {
-        "removals": removals[:, 0] + removals[:, 1],
-        "signed_removals": removals[:, 0] - removals[:, 1],
-        "gap": gap,
-        "absolute_gap": jnp.abs(gap),
-        "gap_volume": jnp.tanh(gap) * signed_volume,
-        "spread": tape.spread_ticks.astype(jnp.float32),
-        "burst": signed_volume**2,
-        "persistence": signed_volume * jnp.concatenate([jnp.zeros(1), signed_volume[:-1]]),
-        "square_count": statistics["count"] ** 2,
-    }
-    by_size, by_depth = histograms(tape, live, live - taking)
-    statistics |= {f"size_bin_{i}": x for i, x in enumerate(by_size.T)}
-    return statistics | {f"depth_bin_{i}": x for i, x in enumerate(by_depth.T)}
+    of_each_order = (
+        side * size,
+        size,
+        live,
+        side,
+        taking,
+        taking * side * size,
+        size**2,
+        side * size**2,
+        at_once * side * size,
+        live * (tape.time_256.astype(jnp.float32) / TIME_UNITS - 0.5),
+    )
+    of_orders = jnp.sum(jnp.stack(of_each_order, axis=1), axis=-1)
+    signed_volume, count = of_orders[:, 0], of_orders[:, 2]
+    removed_bids, removed_asks = tape.removals.astype(jnp.float32).T
+    gap = _a_step_later(tape.value_gap_16.astype(jnp.float32) / GAP_SCALE)
+    of_steps = (
+        removed_bids + removed_asks,
+        removed_bids - removed_asks,
+        gap,
+        jnp.abs(gap),
+        jnp.tanh(gap) * signed_volume,
+        tape.spread_ticks.astype(jnp.float32),
+        signed_volume**2,
+        signed_volume * _a_step_later(signed_volume),
+        count**2,
+    )
+    return jnp.concatenate([of_orders, jnp.stack(of_steps, axis=-1), *histograms(tape, live, live - taking)], axis=-1)
+
+
+def _a_step_later(x: Array) -> Array:
+    """Of the step before, 0 at first. [T]."""
+    return jnp.concatenate([jnp.zeros(1), x[:-1]])
 
 
 def histograms(tape: Tape, sized: Array, resting: Array) -> tuple[Array, Array]:

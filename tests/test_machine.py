@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import jax
 import pytest
@@ -54,6 +55,20 @@ def test_a_folder_that_cannot_be_made_is_said_and_survived(settings, tmp_path):
     (tmp_path / "file").write_text("")
     line = machine.prepare(dataclasses.replace(settings, compilation_cache_dir=str(tmp_path / "file" / "cache")))
     assert "compilation cache off (" in line
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "--xla_backend_optimization_level=2"),
+        ("--xla_dump_to=x", "--xla_dump_to=x --xla_backend_optimization_level=2"),
+        ("--xla_backend_optimization_level=3", "--xla_backend_optimization_level=3"),
+    ],
+)
+def test_compiling_stops_at_the_second_level_unless_a_level_is_named(settings, monkeypatch, before, after):
+    monkeypatch.setenv("XLA_FLAGS", before)
+    machine.prepare(settings)
+    assert os.environ["XLA_FLAGS"] == after
 
 
 def test_a_device_that_is_absent_is_bad_input(settings):

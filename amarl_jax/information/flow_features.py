@@ -5,18 +5,19 @@ independently the log-likelihood ratio of two laws *is* such a sum (over histogr
 exponential windows, peaks and early-weighted sums beside them for timing. All are compressed by asinh.
 """
 
-import functools
 import math
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from amarl_jax.information.flow_windows import running_max, window_features
-from amarl_jax.marks import step_statistics, sums_so_far
-from amarl_jax.types import Array, Tape, empty_tape
+from amarl_jax.marks import STATISTICS, step_statistics, sums_so_far
+from amarl_jax.types import Array, Tape
 
 WINDOWS = (8, 32, 128)  # steps, memory of the exponential averages
+RECENT = ("signed_volume", "volume", "taking_count", "removals", "gap")  # averaged over them
 EARLY_RATES = (8.0, 32.0)  # early-weighted sums decay as exp(-rate t / T)
 
 
@@ -32,52 +33,52 @@ def flow_features(tape: Tape) -> Array:
       tape: leaves with a leading [T].
     """
     chex.assert_rank(tape.side, 2)
-    sums = jnp.stack(list(_sums(tape).values()), axis=-1)
-    return jnp.asinh(jnp.concatenate([sums, window_features(tape)], axis=-1))
+    return jnp.asinh(jnp.concatenate([_sums(tape), window_features(tape)], axis=-1))
 
 
-@functools.cache
 def feature_names() -> tuple[str, ...]:
     """Names of the columns of :func:`flow_features` that come before the window features."""
-    step = jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[None], empty_tape(1)))
-    names: list[str] = []
-    jax.eval_shape(lambda tape: names.extend(_sums(tape)), step)
-    return tuple(names)
+    past = (*STATISTICS, "aligned_volume")
+    recent = (*RECENT, "aligned_volume")
+    extremes = ("highest_{}_signed_volume", "lowest_{}_signed_volume", "highest_{}_volume")
+    names = [f"past_{name}" for name in past]
+    for window in WINDOWS:
+        names += [f"recent_{window}_{name}" for name in recent] + [name.format(window) for name in extremes]
+    names += [f"early_{rate:g}_{name}" for rate in EARLY_RATES for name in ("signed_volume", "aligned_volume")]
+    return (*names, "time")
 
 
 def flow_series(tape: Tape) -> Array:
     """The flow of each step alone, for the predictor: asinh of net signed lots and of the order count, [T, 2]."""
     chex.assert_rank(tape.side, 2)
-    statistics = step_statistics(tape)
-    return jnp.stack([jnp.asinh(statistics["signed_volume"]), jnp.asinh(statistics["count"])], axis=-1)
+    return jnp.asinh(step_statistics(tape)[:, _columns("signed_volume", "count")])
 
 
-def _sums(tape: Tape) -> dict[str, Array]:
-    """Sums over the past by name, each [T], before compression."""
+def _columns(*names: str) -> np.ndarray:
+    """Where in ``STATISTICS`` they are."""
+    return np.array([STATISTICS.index(name) for name in names])
+
+
+def _sums(tape: Tape) -> Array:
+    """Sums over the past by the columns :func:`feature_names`, [T, n], before compression."""
     statistics = step_statistics(tape)
     horizon = tape.side.shape[0]
-    time = jnp.arange(1, horizon + 1, dtype=jnp.float32) / horizon
-    early = [jnp.exp(-rate * time) * math.sqrt(rate) * statistics["signed_volume"] for rate in EARLY_RATES]
-    sums = sums_so_far(jnp.stack([*statistics.values(), *early], axis=-1)).T / math.sqrt(horizon)
-    whole = dict(zip(statistics, sums, strict=False))
-    features = {f"past_{name}": x for name, x in whole.items()}
-    features["past_aligned_volume"] = whole["signed_volume"] * jnp.tanh(whole["gap"])
-    names = ("signed_volume", "volume", "taking_count", "removals", "gap")
-    recent = _exponential_sums(jnp.stack([statistics[name] for name in names], axis=-1))
-    extremes = jnp.stack([recent[..., 0], -recent[..., 0], recent[..., 1]], axis=-1)  # of signed volume, and of volume
-    highest, lowest, densest = jnp.moveaxis(running_max(extremes), -1, 0)
-    for i, window in enumerate(WINDOWS):
-        average = dict(zip(names, jnp.moveaxis(recent[:, i], -1, 0), strict=True))
-        features |= {f"recent_{window}_{name}": x for name, x in average.items()}
-        features[f"recent_{window}_aligned_volume"] = average["signed_volume"] * jnp.tanh(average["gap"])
-        features[f"highest_{window}_signed_volume"] = highest[:, i]
-        features[f"lowest_{window}_signed_volume"] = -lowest[:, i]
-        features[f"highest_{window}_volume"] = densest[:, i]
-    for rate, opening in zip(EARLY_RATES, sums[len(statistics) :], strict=True):
-        features[f"early_{rate:g}_signed_volume"] = opening
-        features[f"early_{rate:g}_aligned_volume"] = opening * jnp.tanh(whole["gap"])
-    features["time"] = time
-    return features
+    signed_volume, gap = _columns("signed_volume"), _columns("gap")
+    time = jnp.arange(1, horizon + 1, dtype=jnp.float32)[:, None] / horizon
+    rates = np.array([EARLY_RATES], np.float32)
+    early = jnp.exp(-rates * time) * np.sqrt(rates) * statistics[:, signed_volume]
+    sums = sums_so_far(jnp.concatenate([statistics, early], axis=-1)) / math.sqrt(horizon)
+    whole, opening = jnp.split(sums, [len(STATISTICS)], axis=-1)
+    leaning = jnp.tanh(whole[:, gap])  # towards the side on which value is
+    recent = _exponential_sums(statistics[:, _columns(*RECENT)])
+    flow, volume, drift = recent[..., :1], recent[..., 1:2], recent[..., -1:]
+    highest, lowest, densest = jnp.split(running_max(jnp.concatenate([flow, -flow, volume], axis=-1)), 3, axis=-1)
+    of_windows = jnp.concatenate([recent, flow * jnp.tanh(drift), highest, -lowest, densest], axis=-1)
+    of_opening = jnp.stack([opening, opening * leaning], axis=-1)
+    aligned = whole[:, signed_volume] * leaning
+    return jnp.concatenate(
+        [whole, aligned, of_windows.reshape(horizon, -1), of_opening.reshape(horizon, -1), time], axis=-1
+    )
 
 
 def _exponential_sums(x: Array) -> Array:

@@ -141,7 +141,8 @@ def _learn(
         metrics |= fitted
     with jax.named_scope("ppo"):
         agents, improved = improve_actors(rows, state, batch, game.improved(trained), game, hypers)
-    return state.replace(agents=agents), Metrics.of(metrics | improved)
+    others = {name: x for name, x in metrics.items() if name not in improved}
+    return state.replace(agents=agents), Metrics.of(others) | improved
 
 
 def learned_metric_names() -> tuple[str, ...]:

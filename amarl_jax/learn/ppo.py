@@ -11,6 +11,7 @@ from amarl_jax.learn.experience import Experience
 from amarl_jax.learn.game import AGENT_NAMES, Learnable
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.losses import clipped_surrogate, value_loss
+from amarl_jax.learn.metrics import Metrics
 from amarl_jax.learn.optimiser import Agents, Trained, descend, scheduled
 from amarl_jax.learn.returns import gae, normalise
 from amarl_jax.types import N_AGENTS, Agent, Array, PyTree
@@ -128,7 +129,7 @@ def minibatches(key: Array, game: Learnable) -> Array:
 
 def improve_actors(
     rows: Array, state: Learner, batch: PpoBatch, trained: tuple[Agent, ...], game: Learnable, hypers: Hypers
-) -> tuple[Agents, dict[str, Array]]:
+) -> tuple[Agents, Metrics]:
     """One gradient step of the trained agents on each of :func:`minibatches`; the others are not touched.
 
     Returns:
@@ -136,17 +137,17 @@ def improve_actors(
     """
     learning_rate = scheduled(hypers.lr_actor, state.update, hypers)
 
-    def step(agents: Agents, rows: Array) -> tuple[Agents, dict[str, Array]]:
+    def step(agents: Agents, rows: Array) -> tuple[Agents, Metrics]:
         part = jax.tree.map(lambda x: x[rows], batch)
         networks, metrics = list(agents), dict[str, Array]()
         for agent in trained:
             gradient, diagnostics = jax.grad(actor_loss, has_aux=True)(agents[agent].params, agent, part, game, hypers)
             networks[agent] = descend(agents[agent], gradient, learning_rate, hypers)
             metrics |= diagnostics
-        return Agents(*networks), metrics
+        return Agents(*networks), Metrics.of(metrics)
 
     agents, metrics = _over_epochs(step, state.agents, rows)
-    return agents, jax.tree.map(lambda x: jnp.mean(x[-1]), metrics)
+    return agents, jax.tree.map(lambda x: jnp.mean(x[-1], axis=0), metrics)
 
 
 def improve_critic(
@@ -174,9 +175,9 @@ def _over_epochs(step: Callable[[Any, Array], tuple[Any, Any]], start: Any, rows
 
 def improve(
     key: Array, state: LearnerT, batch: PpoBatch, trained: tuple[Agent, ...], game: Learnable, hypers: Hypers
-) -> tuple[LearnerT, dict[str, Array]]:
+) -> tuple[LearnerT, Metrics]:
     """``n_epochs`` passes of PPO over the rollout: :func:`improve_actors` and :func:`improve_critic`."""
     rows = minibatches(key, game)
     agents, metrics = improve_actors(rows, state, batch, trained, game, hypers)
     critic, of_critic = improve_critic(rows, state, batch, game, hypers)
-    return state.replace(agents=agents, critic=critic), metrics | of_critic
+    return state.replace(agents=agents, critic=critic), metrics | Metrics.of(of_critic)

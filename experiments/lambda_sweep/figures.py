@@ -55,8 +55,13 @@ def draw_arms(arms: dict[str, Measured], path: Path) -> list[str]:
 
 
 def draw_curve(axis: Axes, arm: Measured, measure: str, place: int, label: str, penalties: np.ndarray) -> None:
-    """Means over seeds against lambda, with error bars; every place has a colour, a line style and a mark."""
+    """Means over seeds against lambda, with error bars; every place has a colour, a line style and a mark.
+
+    A measure that the arm's version of the program did not take yet is left out.
+    """
     cells = [arm.at(penalty, measure) for penalty in penalties]
+    if np.isnan([cell.value for cell in cells]).all():
+        return
     colour, style = MORE_STYLES[place % len(MORE_STYLES)]
     axis.errorbar(
         penalties,
@@ -203,13 +208,14 @@ def _draw_lags(axis: Axes, arms: dict[str, Measured]) -> None:
         halves = [0.0 if np.isnan(cell.half) else cell.half for cell in cells]
         lags = range(1, len(cells) + 1)
         latency = arms[name].config["environment"]["latency_ms"]["market_maker"]
+        sniped = "" if np.isfinite(cells[0].value) else ": no snipes"
         axis.errorbar(
             lags,
             [cell.value for cell in cells],
             halves,
             fmt=style,
             color=colour,
-            label=f"maker at {latency:g} ms",
+            label=f"maker at {latency:g} ms{sniped}",
             capsize=2,
         )
     axis.axhline(0.0, color="0.6", linewidth=0.8)

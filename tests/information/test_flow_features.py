@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from amarl_jax.information.flow_features import feature_names, flow_features, flow_series
-from amarl_jax.marks import step_statistics
+from amarl_jax.marks import STATISTICS, step_statistics
 from amarl_jax.types import Tape
 
 T, K = 12, 5
@@ -53,6 +53,12 @@ def mirrored(tape):
     )
 
 
+def statistics_of(tape):
+    """Each column of the statistics of the steps by its name."""
+    columns = np.asarray(step_statistics(tape)).T
+    return dict(zip(STATISTICS, columns, strict=True))
+
+
 def column(features, name):
     return np.asarray(features)[:, feature_names().index(name)]
 
@@ -95,7 +101,7 @@ def test_orders_are_read_against_the_gap_they_could_react_to():
     tape = quiet_tape()
     tape.value_gap_16[2] = 32  # 2 ticks, one unit, at the end of step 2
     tape.side[2:4, 0], tape.size_lots[2:4, 0] = 1, 5
-    statistics = step_statistics(tape)
+    statistics = statistics_of(tape)
     np.testing.assert_array_equal(statistics["gap"], np.eye(T)[3])
     np.testing.assert_allclose(statistics["gap_volume"], np.tanh(1.0) * np.eye(T)[3], rtol=1e-6)
 
@@ -104,7 +110,7 @@ def test_orders_fall_into_the_bins_of_their_size_and_depth():
     tape = quiet_tape()
     tape.side[0], tape.size_lots[0] = (1, 1, -1, -1, 0), (2, 3, 15, 4, 4)
     tape.price_ticks[0], tape.marketable[0] = (-1, 2, 4, 0, 0), (0, 1, 0, 1, 0)
-    statistics = step_statistics(tape)
+    statistics = statistics_of(tape)
     sizes = [int(statistics[f"size_bin_{i}"][0]) for i in range(6)]
     depths = [int(statistics[f"depth_bin_{i}"][0]) for i in range(5)]
     assert sizes == [1, 2, 0, 0, 0, 1]  # 2 | 3, 4 | 15
