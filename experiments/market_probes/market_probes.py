@@ -52,7 +52,7 @@ OVERRIDES = {  # one agent learns at a time, in every rollout
     "agents.arbitrageur.delta_belief_lag": 0.0,
     "training.replay_capacity": 4096,  # the flow does not move, so no episode is stale
 }
-N_UPDATES = {"execution": 60, "maker": 150, "arbitrageur": 60, "belief": 100}  # of two rollouts
+N_UPDATES = {"execution": 60, "maker": 150, "arbitrageur": 60, "belief": 200}  # of two rollouts
 SPREADS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)  # ticks from mid
 SIZES = (0.1, 0.5, 1.0)  # of the largest quote
 MARGINS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # c, ticks
