@@ -20,9 +20,10 @@ class Metrics(Mapping[str, Array]):
 
     @classmethod
     def of(cls, scalars: Mapping[str, Array]) -> "Metrics":
-        """Pack scalars."""
+        """Pack scalars, none if there are none."""
         names = tuple(sorted(scalars))
-        return cls(jnp.stack([jnp.asarray(scalars[name], jnp.float32) for name in names]), names)
+        columns = [jnp.asarray(scalars[name], jnp.float32) for name in names]
+        return cls(jnp.stack(columns) if columns else jnp.zeros(0), names)
 
     def __or__(self, other: "Metrics") -> "Metrics":
         """Both; no name may be in both."""

@@ -22,6 +22,11 @@ def test_a_union_keeps_every_value_by_its_name():
     assert dict(both.chosen(["x/c", "a"])) == {"x/c": 3.0, "a": 1.0}
 
 
+def test_no_scalars_add_nothing():
+    assert dict(Metrics.of({})) == {}
+    assert dict(Metrics.of({}) | PACKED) == dict(PACKED)
+
+
 def test_a_loop_and_lanes_lead_its_values():
     def count(start):
         return jax.lax.scan(lambda n, _: (n + 1, Metrics.of({"n": n, "twice": 2 * n})), start, None, length=3)[1]

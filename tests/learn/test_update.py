@@ -13,6 +13,8 @@ from amarl_jax.learn.phases import learned_metric_names, metrics_measured, playe
 from amarl_jax.learn.state import init_state
 from amarl_jax.learn.update import finite_networks, networks, update
 from amarl_jax.market.params import EnvParams
+from amarl_jax.policies.baselines import make_baselines
+from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.learned import Learned
 from amarl_jax.policies.value_rule import ValueRule
 from amarl_jax.types import Agent
@@ -122,3 +124,11 @@ def test_scripted_agents_play_their_rules_and_never_train(start):
     assert isinstance(players(start, game).maker, Learned)
     assert game.improved(tuple(Agent)) == (Agent.EXECUTION, Agent.MAKER)
     assert players(start, script(game, {Agent.ARBITRAGEUR: ValueRule(3.0)})).arbitrageur == ValueRule(3.0)
+
+
+def test_where_every_agent_plays_rules_what_reads_the_tape_still_learns(start, hypers, params):
+    twap = make_baselines(GAME.market_spec)["twap"]
+    rules = {Agent.EXECUTION: twap, Agent.MAKER: ConstantSpread(), Agent.ARBITRAGEUR: ValueRule()}
+    game = script(GAME, rules)
+    _, metrics = jax.eval_shape(lambda state: update(state, hypers, params, game), start)
+    assert any(name.endswith("belief/loss") for name in metrics)
