@@ -1,7 +1,7 @@
 """What XLA's levels of optimisation cost to compile a whole update on a CPU, and how fast it then trains.
 
-Each level is measured by `train.py` in a process of its own, because XLA reads its flags once; the levels take turns, so
-that a machine that slows down slows them all.
+Each level is measured by `train.py` in a process of its own, because XLA reads its flags once. The levels take turns:
+a machine that slows down slows them all.
 
     python experiments/benchmarks/levels.py --config=configs/fast_debug.py --n_envs=64
 """
