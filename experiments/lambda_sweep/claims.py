@@ -52,13 +52,13 @@ def cycles(arms: dict[str, Measured]) -> tuple[str, str]:
     """Claim 3: snipes come in cycles, whose rhythm the maker's latency and the belief's speed set.
 
     A cycle is a second peak: an autocorrelation beyond the first lag above the one before it and, with all lags looked
-    at (Bonferroni), above :data:`CYCLE`.
+    at (Bonferroni), above :data:`CYCLE`. There is none where each is surely below that, or below the one before it.
     """
     texts, found, refuted, seen = [], False, True, False
     for name in ("maker_first", "main", "maker_late"):
         if name not in arms:
             continue
-        lags = arms[name].lags(arms[name].penalties[0])
+        lags = arms[name].lags()
         means = [interval(column) for column in lags.T]
         if len(means) < 2 or math.isnan(means[0].value):
             texts.append(f"{name}: no snipes")
@@ -67,7 +67,8 @@ def cycles(arms: dict[str, Measured]) -> tuple[str, str]:
         corrected = interval(lags.T[beyond], 0.05 / (len(means) - 1))
         seen, rises = True, means[beyond].value > means[beyond - 1].value
         found |= rises and corrected.lower > CYCLE
-        refuted &= all(one.upper < CYCLE for one in means[1:])
+        rise = [interval(column) for column in np.diff(lags).T]
+        refuted &= all(one.upper < CYCLE or step.upper < 0.0 for one, step in zip(means[1:], rise, strict=True))
         latency = arms[name].config["environment"]["latency_ms"]["market_maker"]
         texts.append(f"maker at {latency:g} ms: r(1) = {means[0]}, largest beyond r({beyond + 1}) = {means[beyond]}")
     speed = rank_correlation(arms["main"], "snipe_autocorrelation", "belief_speed")

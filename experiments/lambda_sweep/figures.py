@@ -201,10 +201,10 @@ def draw_claims(arms: dict[str, Measured], path: Path) -> list[str]:
 
 
 def _draw_lags(axis: Axes, arms: dict[str, Measured]) -> None:
-    """Autocorrelation of snipe times at the smallest penalty, by the maker's latency."""
+    """Autocorrelation of snipe times, all penalties together, by the maker's latency."""
     shown = [name for name in ("maker_first", "main", "maker_late") if name in arms]
     for name, (colour, style) in zip(shown, STYLES, strict=False):
-        cells = [interval(column) for column in arms[name].lags(arms[name].penalties[0]).T]
+        cells = [interval(column) for column in arms[name].lags().T]
         halves = [0.0 if np.isnan(cell.half) else cell.half for cell in cells]
         lags = range(1, len(cells) + 1)
         latency = arms[name].config["environment"]["latency_ms"]["market_maker"]
@@ -219,5 +219,5 @@ def _draw_lags(axis: Axes, arms: dict[str, Measured]) -> None:
             capsize=2,
         )
     axis.axhline(0.0, color="0.6", linewidth=0.8)
-    axis.set(title="snipe times, lambda 0", xlabel="lag, steps", ylabel="autocorrelation")
+    axis.set(title="snipe times, all lambda together", xlabel="lag, steps", ylabel="autocorrelation")
     axis.grid(alpha=0.3)

@@ -102,12 +102,14 @@ class Measured:
         """Environment steps of every lane."""
         return self.config["training"]["total_timesteps"]
 
-    def lags(self, penalty: float) -> np.ndarray:
-        """Autocorrelation of snipe times by lag of every whole lane at a penalty, [S, K]."""
-        rows = [lane for lane in self.document["lanes"] if lane["lambda"] == penalty and lane["measures"]]
-        return np.array(
-            [[math.nan if r is None else r for r in row["measures"]["snipe_autocorrelations"]] for row in rows]
-        )
+    def lags(self) -> np.ndarray:
+        """Autocorrelation of snipe times by lag, [S, K]: means over the lanes of a seed, which share their keys."""
+        seeds: dict[int, list[list[float]]] = {}
+        for lane in self.document["lanes"]:
+            if lane["measures"]:
+                row = lane["measures"]["snipe_autocorrelations"]
+                seeds.setdefault(lane["seed"], []).append([math.nan if r is None else r for r in row])
+        return np.array([_means_of_finite(np.array(rows)) for rows in seeds.values()])
 
     @property
     def leverage(self) -> float:
@@ -214,3 +216,10 @@ def difference(one: Measured, other: Measured, measure: str, penalties: np.ndarr
         return Interval(gap, 0.0, n)
     freedom = squares.sum() ** 2 / np.sum(squares**2 / (np.array([len(a), len(b)]) - 1))
     return Interval(gap, float(special.stdtrit(freedom, 0.975)) * error, n)
+
+
+def _means_of_finite(rows: np.ndarray) -> np.ndarray:
+    """Means over the rows, NaN where a column has nothing finite."""
+    finite = np.isfinite(rows)
+    n = finite.sum(axis=0)
+    return np.where(n > 0, np.where(finite, rows, 0.0).sum(axis=0) / np.maximum(n, 1), math.nan)
