@@ -38,6 +38,8 @@ def compile_sooner() -> None:
 def find_devices(name: str, n_devices: int | None = None) -> tuple[jax.Device, ...]:
     """Devices of the kind ``name``, the best that is present for "auto": all of them, or the first ``n_devices``.
 
+    The first look starts XLA, with the level of :func:`compile_sooner`.
+
     Raises :class:`BadInput` where the machine has none of the kind, or fewer than asked for.
     """
     compile_sooner()

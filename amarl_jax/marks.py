@@ -70,7 +70,7 @@ def step_statistics(tape: Tape) -> Array:
         live * (tape.time_256.astype(jnp.float32) / TIME_UNITS - 0.5),
     )
     of_orders = jnp.sum(jnp.stack(of_each_order, axis=1), axis=-1)
-    signed_volume, count = of_orders[:, 0], of_orders[:, 2]
+    signed_volume, count = (of_orders[:, _OF_ORDERS.index(name)] for name in ("signed_volume", "count"))
     removed_bids, removed_asks = tape.removals.astype(jnp.float32).T
     gap = _a_step_later(tape.value_gap_16.astype(jnp.float32) / GAP_SCALE)
     of_steps = (

@@ -150,7 +150,7 @@ def training() -> ConfigDict:
     section.max_grad_norm = 0.5  # global-norm clip of a gradient
     section.lr_actor = 3e-4  # learning rate of the three actors, at the start
     section.lr_critic = 1e-3  # of the critic
-    section.lr_mine = 1e-3  # of MINE and the predictor [reference: 1e-4; so slow a MINE charges for half of a leak]
+    section.lr_mine = 1e-3  # of MINE and the predictor [reference: 1e-4; MINE then charges for three fifths of a leak]
     section.lr_belief = 3e-4  # of the belief
     section.lr_schedule = "linear"  # linear (to 0 at the last update) or constant
     section.weight_decay = 1e-5  # decoupled, per unit of learning rate

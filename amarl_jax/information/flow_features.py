@@ -71,7 +71,7 @@ def _sums(tape: Tape) -> Array:
     whole, opening = jnp.split(sums, [len(STATISTICS)], axis=-1)
     leaning = jnp.tanh(whole[:, gap])  # towards the side on which value is
     recent = _exponential_sums(statistics[:, _columns(*RECENT)])
-    flow, volume, drift = recent[..., :1], recent[..., 1:2], recent[..., -1:]
+    flow, volume, _, _, drift = jnp.split(recent, len(RECENT), axis=-1)
     highest, lowest, densest = jnp.split(running_max(jnp.concatenate([flow, -flow, volume], axis=-1)), 3, axis=-1)
     of_windows = jnp.concatenate([recent, flow * jnp.tanh(drift), highest, -lowest, densest], axis=-1)
     of_opening = jnp.stack([opening, opening * leaning], axis=-1)
