@@ -1,7 +1,6 @@
 """Draws of other laws from uniform numbers: each random call compiles anew, so a step makes one and shares it out."""
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,9 +11,15 @@ UNIFORMS_PER_GAMMA = 2 * N_PROPOSALS + 1
 
 
 def standard_normal(uniform: Array) -> Array:
-    """N(0, 1) by inverse CDF from numbers in [0, 1), as ``jax.random.normal`` draws it: 0 gives -5.4, not -inf."""
-    lowest = np.nextafter(np.float32(-1.0), np.float32(0.0))
-    return np.float32(np.sqrt(2.0)) * jax.lax.erf_inv(jnp.maximum(2.0 * uniform - 1.0, lowest))
+    """N(0, 1) from as many numbers in [0, 1), [n, ...] of [n, ...], n even; finite for every one of them.
+
+    Box and Muller 1958, "A note on the generation of random normal deviates". The inverse of the normal's cdf, which is
+    a long polynomial, would compile again in every kernel that reads the draw.
+    """
+    chex.assert_is_divisible(uniform.shape[0], 2)
+    for_radius, for_angle = jnp.split(uniform, 2)
+    radius, angle = jnp.sqrt(-2.0 * jnp.log1p(-for_radius)), 2.0 * np.float32(np.pi) * for_angle
+    return jnp.concatenate([radius * jnp.cos(angle), radius * jnp.sin(angle)])
 
 
 def log_gamma(uniform: Array, shape: Array) -> Array:

@@ -93,14 +93,20 @@ def _a_step_later(x: Array) -> Array:
 
 
 def histograms(tape: Tape, sized: Array, resting: Array) -> tuple[Array, Array]:
-    """Sums of a weight of each order, [..., K], by size, and of another by depth behind mid: [..., n_bins] each."""
+    """Sums of a weight of each order by size, and of another by depth behind mid: [..., n_bins] each.
+
+    The weights are [..., K] as the tape's leaves, or [..., S, K] for S sums of each.
+    """
+    size = tape.size_lots.astype(jnp.float32)
     depth = -tape.side.astype(jnp.float32) * tape.price_ticks.astype(jnp.float32)
-    by_size = _binned(tape.size_lots.astype(jnp.float32), sized, SIZE_EDGES_LOTS)
-    return by_size, _binned(depth, resting, DEPTH_EDGES_TICKS)
+    if sized.ndim > size.ndim:
+        size, depth = size[..., None, :], depth[..., None, :]
+    return _binned(size, sized, SIZE_EDGES_LOTS), _binned(depth, resting, DEPTH_EDGES_TICKS)
 
 
 def _binned(mark: Array, weight: Array, edges: tuple[int, ...]) -> Array:
     """Sums of weights over the last axis by the bin, open below and closed above, in which a mark lies."""
+    mark = jnp.broadcast_to(mark, weight.shape)
     lead = (1,) * mark.ndim
     low = jnp.array((-math.inf, *edges)).reshape(*lead, -1)
     high = jnp.array((*edges, math.inf)).reshape(*lead, -1)
@@ -108,17 +114,18 @@ def _binned(mark: Array, weight: Array, edges: tuple[int, ...]) -> Array:
     return jnp.sum(jnp.where(inside, weight[..., None], 0.0), axis=-2)
 
 
-def marks(tape: Tape, side: int) -> Array:
-    """What the orders of one side add up to in each step, [..., M] from leaves [...].
+def marks(tape: Tape) -> Array:
+    """What the orders of each side add up to in each step, [..., 2, M] from leaves [...], buys first.
 
     Orders, takers, volume, the takers' volume, square sizes, removals, takers by size, resting orders by depth.
     """
-    live = (tape.side == side).astype(jnp.float32)
-    size = tape.size_lots.astype(jnp.float32) / LOTS
-    taking = live * tape.marketable.astype(jnp.float32)
+    both = jnp.array([1, -1], tape.side.dtype).reshape(*(1,) * (tape.side.ndim - 1), 2, 1)
+    live = (tape.side[..., None, :] == both).astype(jnp.float32)
+    size = tape.size_lots[..., None, :].astype(jnp.float32) / LOTS
+    taking = live * tape.marketable[..., None, :].astype(jnp.float32)
     volumes = (live, taking, live * size, taking * size, live * size**2)  # N_VOLUMES of them
     sums = jnp.sum(jnp.stack(volumes, axis=-2), axis=-1)
-    removals = tape.removals[..., 0 if side > 0 else 1].astype(jnp.float32)[..., None]
+    removals = tape.removals.astype(jnp.float32)[..., None]
     return jnp.concatenate([sums, removals, *histograms(tape, taking, live - taking)], axis=-1)
 
 
@@ -133,5 +140,4 @@ def kind_counts(tape: Tape) -> Array:
 
     Kinds are takers by size, resting orders by depth behind mid, and removals.
     """
-    both = [marks(tape, side)[..., N_VOLUMES:] for side in (1, -1)]
-    return jnp.minimum(jnp.stack(both, axis=-2), jnp.iinfo(jnp.int8).max).astype(jnp.int8)
+    return jnp.minimum(marks(tape)[..., N_VOLUMES:], jnp.iinfo(jnp.int8).max).astype(jnp.int8)

@@ -1,10 +1,51 @@
 """Small helpers over pytrees."""
 
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from amarl_jax.types import Array, PyTree
+
+
+@struct.dataclass
+class Packed:
+    """A tree whose leaves lie side by side, in one array for each of their types.
+
+    A program compiles in proportion to its kernels, and a loop reads and writes each array with kernels of its own.
+    Mapped, scanned or indexed along the axes that lead, it stays what it is.
+    """
+
+    columns: tuple[Array, ...]  # [..., n], one array for each of `dtypes`
+    dtypes: tuple[Any, ...] = struct.field(pytree_node=False)  # in the order of their first leaf
+    leaves: tuple[jax.ShapeDtypeStruct, ...] = struct.field(pytree_node=False)  # without the axes that lead
+    treedef: Any = struct.field(pytree_node=False)
+
+
+def pack(tree: PyTree, n_lead: int = 0) -> Packed:
+    """Pack a tree of arrays that share their first ``n_lead`` axes."""
+    leaves, treedef = jax.tree.flatten(tree)
+    dtypes = tuple(dict.fromkeys(leaf.dtype for leaf in leaves))
+    flat = {dtype: [x.reshape(*x.shape[:n_lead], -1) for x in leaves if x.dtype == dtype] for dtype in dtypes}
+    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape[n_lead:], leaf.dtype) for leaf in leaves)
+    return Packed(tuple(jnp.concatenate(same, axis=-1) for same in flat.values()), dtypes, shapes, treedef)
+
+
+def unpack(packed: Packed) -> PyTree:
+    """The tree that was packed, with the axes that lead now."""
+    found: list[Array | None] = [None] * len(packed.leaves)
+    for dtype, columns in zip(packed.dtypes, packed.columns, strict=True):
+        mine = [i for i, leaf in enumerate(packed.leaves) if leaf.dtype == dtype]
+        ends = itertools.accumulate(math.prod(packed.leaves[i].shape) for i in mine)
+        for i, end in zip(mine, ends, strict=True):
+            shape = packed.leaves[i].shape
+            found[i] = columns[..., end - math.prod(shape) : end].reshape(*columns.shape[:-1], *shape)
+    return jax.tree.unflatten(packed.treedef, found)
 
 
 def count_parameters(tree: PyTree) -> int:
@@ -17,7 +58,10 @@ def select(predicate: Array, on_true: PyTree, on_false: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(predicate, a, b), on_true, on_false)
 
 
-def all_finite(tree: PyTree) -> Array:
-    """Whether every floating leaf is finite, a scalar bool."""
-    leaves = [x.reshape(-1) for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return jnp.all(jnp.isfinite(jnp.concatenate(leaves))) if leaves else jnp.array(True)
+def all_finite(trees: Sequence[PyTree]) -> Array:
+    """Whether every floating leaf of each tree is finite, [n] bool of n trees; one comparison for all of them."""
+    none = jnp.zeros(0)
+    leaves = [[x.reshape(-1) for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)] for tree in trees]
+    rows = [jnp.concatenate([none, *of_tree]) for of_tree in leaves]
+    longest = max(row.size for row in rows)
+    return jnp.all(jnp.isfinite(jnp.stack([jnp.pad(row, (0, longest - row.size)) for row in rows])), axis=1)

@@ -13,9 +13,16 @@ P_MIN = 1e-3  # the keys are fixed: a law that is right stays right
 
 
 def test_normal_draws_are_standard_normal_and_finite_at_both_ends():
-    draws = standard_normal(jax.random.uniform(jax.random.key(0), (N_DRAWS,)))
-    assert stats.kstest(np.asarray(draws, np.float64), "norm").pvalue > P_MIN
-    assert np.isfinite(standard_normal(jnp.array([0.0, 1.0 - 2.0**-24]))).all()
+    draws = np.asarray(standard_normal(jax.random.uniform(jax.random.key(0), (N_DRAWS,))), np.float64)
+    assert stats.kstest(draws, "norm").pvalue > P_MIN
+    ends = jnp.array([0.0, 1.0 - 2.0**-24])
+    assert np.isfinite(standard_normal(jnp.stack(jnp.meshgrid(ends, ends)).reshape(2, -1))).all()
+
+
+def test_normal_draws_of_one_pair_of_numbers_are_independent():
+    one, other = np.split(np.asarray(standard_normal(jax.random.uniform(jax.random.key(2), (N_DRAWS,))), np.float64), 2)
+    assert stats.spearmanr(one, other).pvalue > P_MIN
+    assert stats.spearmanr(one**2, other**2).pvalue > P_MIN, "nor are their sizes tied"
 
 
 @pytest.mark.parametrize("shape", [0.05, 0.7, 1.0, 4.44, 100.0])

@@ -16,7 +16,7 @@ from flax import struct
 
 from amarl_jax.adapters.playable import Playable, PlayState
 from amarl_jax.learn.rollout import Players
-from amarl_jax.market.env import Actions, slot_key
+from amarl_jax.market.env import Actions, streams
 from amarl_jax.types import Agent, Array, PyTree
 
 
@@ -60,7 +60,7 @@ class SingleAgent:
         """
         params, views = self.playable.constants, self.playable.views(state.play)
         key_env, key_maker, key_arbitrageur = jax.random.split(key, 3)
-        keys = (slot_key(key_env), key_maker, key_arbitrageur)
+        keys = (streams(jax.random.clone(key_env))[0], key_maker, key_arbitrageur)
         actions: list[Array] = []
         memories: list[PyTree] = []
         for seat, policy in zip(Agent, self.others, strict=True):

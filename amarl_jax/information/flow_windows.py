@@ -32,7 +32,7 @@ def window_features(tape: Tape) -> Array:
     chex.assert_rank(tape.side, 2)
     horizon = tape.side.shape[0]
     towards = value_side(tape)[:, None]
-    of_both_sides = jnp.concatenate([marks(tape, side) for side in (1, -1)], axis=-1)
+    of_both_sides = marks(tape).reshape(tape.side.shape[0], -1)
     sums = jnp.pad(sums_so_far(of_both_sides), ((1, 0), (0, 0)))  # of the first t steps, t = 0 .. T
     buys, sells = jnp.split(sums, 2, axis=-1)
     both, net = buys + sells, buys - sells

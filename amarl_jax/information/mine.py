@@ -110,18 +110,19 @@ def log_posterior(scores: Array, prior: Array | float) -> Array:
 
 
 def claimed_information(posterior_one: Array, labels: Array, prior: Array | float) -> Array:
-    """``E log p(z | F) / p(z)``, what a posterior claims to know of z, nats, [].
+    """``E log p(z | F) / p(z)``, what a posterior claims to know of z, nats, [*S].
 
     Barber-Agakov: a lower bound of I(z; F) on episodes the posterior was not fitted to.
 
     Args:
-      posterior_one: [B], P(z = 1 | F), clipped to [1e-6, 1 - 1e-6].
+      posterior_one: [B, *S], P(z = 1 | F), clipped to [1e-6, 1 - 1e-6].
       labels: [B] int.
       prior: p_z, [].
     """
-    chex.assert_equal_shape([posterior_one, labels])
+    chex.assert_equal_shape_prefix([posterior_one, labels], 1)
     p = jnp.clip(posterior_one, 1e-6, 1.0 - 1e-6)
-    log_ratio = jnp.log(jnp.stack([1.0 - p, p], axis=-1)) - log_prior(prior)[None]
+    scores = jnp.log(jnp.stack([1.0 - p, p], axis=-1))
+    log_ratio = scores - _last_axis(log_prior(prior), scores.ndim)
     return joint_mean(log_ratio, labels, prior)
 
 

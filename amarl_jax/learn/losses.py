@@ -17,12 +17,20 @@ class SurrogateAux:
     clip_fraction: Array  # [] share of entries whose ratio left the clip range
 
 
-def masked_mean(x: Array, mask: Array) -> Array:
-    """``sum(mask x) / sum(mask)``, 0 where nothing is unmasked; a masked NaN does no harm, nor does its gradient."""
-    chex.assert_equal_shape([x, mask])
+def masked_mean(x: Array, mask: Array, axis: int | tuple[int, ...] | None = None) -> Array:
+    """``sum(mask x) / sum(mask)``, 0 where nothing is unmasked; a masked NaN does no harm, nor does its gradient.
+
+    Args:
+      x: any shape.
+      mask: the shape of ``x``, or of its last axes.
+      axis: over which of the mask's axes, counted from the last; all of them without.
+    """
+    chex.assert_equal_shape_suffix([x, mask], mask.ndim)
     mask = mask.astype(x.dtype)
-    total = jnp.sum(mask)
-    return jnp.sum(mask * jnp.where(mask > 0, x, 0.0)) / jnp.where(total > 0, total, 1.0)
+    axis = tuple(range(-mask.ndim, 0)) if axis is None else axis
+    total = jnp.sum(mask, axis)
+    mask = jnp.broadcast_to(mask, x.shape)
+    return jnp.sum(mask * jnp.where(mask > 0, x, 0.0), axis) / jnp.where(total > 0, total, 1.0)
 
 
 def clipped_surrogate(
@@ -48,20 +56,19 @@ def clipped_surrogate(
     log_ratio = jnp.clip(log_ratio, -LOG_RATIO_MAX, LOG_RATIO_MAX)
     ratio = jnp.exp(log_ratio)
     clipped = jnp.clip(ratio, 1.0 - clip_ratio, 1.0 + clip_ratio)
-    loss = -masked_mean(jnp.minimum(ratio * advantage, clipped * advantage), mask)
+    gain = jnp.minimum(ratio * advantage, clipped * advantage)
     outside = (jnp.abs(ratio - 1.0) > clip_ratio).astype(ratio.dtype)
-    return loss, SurrogateAux(
-        approx_kl=masked_mean(ratio - 1.0 - log_ratio, mask), clip_fraction=masked_mean(outside, mask)
-    )
+    gain, approx_kl, clip_fraction = masked_mean(jnp.stack([gain, ratio - 1.0 - log_ratio, outside]), mask)
+    return -gain, SurrogateAux(approx_kl=approx_kl, clip_fraction=clip_fraction)
 
 
 def value_loss(value: Array, target: Array, mask: Array) -> Array:
-    """Mean squared error of the value head over unmasked entries, in reward units squared.
+    """Mean squared error of each value head over unmasked entries, in reward units squared, [head].
 
     Args:
-      value: predictions, any shape.
+      value: predictions, [..., head].
       target: from :func:`amarl_jax.learn.returns.gae`, same shape.
       mask: same shape, 0 or 1.
     """
     chex.assert_equal_shape([value, target, mask])
-    return masked_mean(jnp.square(value - target), mask)
+    return masked_mean(jnp.square(value - target), mask, axis=tuple(range(-value.ndim, -1)))

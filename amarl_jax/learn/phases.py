@@ -61,12 +61,11 @@ def play(
     deterministic: bool = False,
 ) -> Trajectory:
     """``n_envs`` episodes of the learned agents with fresh keys, ``z`` stratified. [E] leading."""
-    key_labels, key_episodes = jax.random.split(key)
     n_envs = n_envs or game.learn.n_envs
-    z = stratified_labels(key_labels, n_envs, params.informed_probability)
+    keys = jax.random.split(key, 1 + n_envs)
+    z = stratified_labels(keys[0], n_envs, params.informed_probability)
     belief = TransformerBelief(state.belief.params, game, hypers)
-    keys = jax.random.split(key_episodes, n_envs)
-    return rollouts(keys, game.market, players(state, game, deterministic), belief, z, params)
+    return rollouts(keys[1:], game.market, players(state, game, deterministic), belief, z, params)
 
 
 def play_and_learn(
@@ -102,10 +101,10 @@ def play_and_learn(
     rows = minibatches(key_rows, game)
     with jax.named_scope("critic"):
         critic, of_critic = improve_critic(rows, state, batch, game, hypers)
-    operands = (key_mine, key_belief, rows, state, trajectory, scores.flow, batch)
+    operands = (key_mine, key_belief, rows, state, trajectory, scores, batch)
     state, learned = jax.lax.switch(phase, branches, *operands) if len(branches) > 1 else branches[0](*operands)
-    always = rollout_metrics(trajectory, scores, params) | of_critic
-    return state.replace(critic=critic), Metrics.of(always) | learned
+    always = rollout_metrics(trajectory, scores, params) | Metrics.of(of_critic)
+    return state.replace(critic=critic), always | learned
 
 
 def _learn(
@@ -114,7 +113,7 @@ def _learn(
     rows: Array,
     state: TrainState,
     trajectory: Trajectory,
-    flow: Array,
+    scores: Scores,
     batch: PpoBatch,
     *,
     trained: tuple[Agent, ...],
@@ -130,10 +129,10 @@ def _learn(
     metrics = dict.fromkeys(learned_metric_names(), jnp.float32(0.0))
     if Agent.EXECUTION in trained:
         with jax.named_scope("mine"):
-            state, fitted = sources.fit_mine(key_mine, state, trajectory, flow, game, hypers, params)
+            state, fitted = sources.fit_mine(key_mine, state, trajectory, scores.flow, game, hypers, params)
         metrics |= fitted
         with jax.named_scope("predictor"):
-            state, fitted = sources.fit_predictor(state, trajectory, game, hypers)
+            state, fitted = sources.fit_predictor(state, scores.series, game, hypers)
         metrics |= fitted
     if Agent.MAKER in trained:
         with jax.named_scope("belief"):
@@ -158,45 +157,58 @@ def metrics_measured(trained: tuple[Agent, ...], game: Game) -> tuple[str, ...]:
     return (*names, *(["belief/loss"] if Agent.MAKER in trained else []))
 
 
-def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -> dict[str, Array]:
+def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -> Metrics:
     """What one rollout says of the game, scalars; money in reward units, information in nats.
 
     ``information/*_nats`` are what the leakage source and the maker's belief claim of the episode's end. Both read
     the rollout before they are fitted to it, so both bound I(z; F) from below.
     """
-    prior = params.informed_probability
-    informed = trajectory.z.astype(jnp.float32)
-    n_informed = jnp.maximum(jnp.sum(informed), 1.0)
-
-    def informed_mean(x: Array) -> Array:
-        return jnp.sum(informed * x) / n_informed
-
-    belief = trajectory.belief
-    right = (belief[:, -1] > prior) == (trajectory.z == 1)
-    position = trajectory.direction * trajectory.output.inventory[:, -1, 0]
+    output, belief, terms, reward = trajectory.output, trajectory.belief, scores.terms, scores.reward
+    position = trajectory.direction * output.inventory[:, -1, 0]
     counters = trajectory.final.book.counters
-    return {
-        "execution/reward": informed_mean(jnp.sum(scores.reward[..., Agent.EXECUTION], axis=1)),
-        "execution/shortfall": informed_mean(jnp.sum(scores.terms.shortfall, axis=1)),
-        "execution/completion": informed_mean(position / params.parent_lots),
-        "execution/leakage": informed_mean(jnp.sum(scores.leakage, axis=1)),
-        "execution/predictability": informed_mean(jnp.sum(scores.predictability, axis=1)),
-        "maker/reward": jnp.mean(jnp.sum(scores.reward[..., Agent.MAKER], axis=1)),
-        "maker/pnl": jnp.mean(jnp.sum(scores.terms.maker_pnl, axis=1)),
-        "maker/adverse_selection": jnp.mean(jnp.sum(scores.terms.adverse_selection, axis=1)),
-        "maker/quoted_spread_ticks": jnp.mean(
-            1.0 * (trajectory.output.quotes.price[..., 1] - trajectory.output.quotes.price[..., 0])
-        ),
-        "arbitrageur/reward": jnp.mean(jnp.sum(scores.reward[..., Agent.ARBITRAGEUR], axis=1)),
-        "arbitrageur/pnl": jnp.mean(jnp.sum(scores.terms.arbitrageur_pnl, axis=1)),
-        "arbitrageur/snipe_lots": jnp.mean(jnp.sum(1.0 * trajectory.output.snipe_lots, axis=1)),
-        "information/source_nats": claimed_information(jnp.exp(scores.log_posterior[:, -1]), trajectory.z, prior),
-        "information/belief_nats": claimed_information(belief[:, -1], trajectory.z, prior),
-        "belief/final_accuracy": jnp.mean(1.0 * right),
-        "belief/mean": jnp.mean(belief),
-        "market/spread_ticks": jnp.mean(1.0 * trajectory.output.tape.spread_ticks),
-        "market/traded_lots": jnp.mean(jnp.sum(1.0 * trajectory.output.traded_lots, axis=1)),
-        "market/refused": jnp.mean(1.0 * counters.refused),
-        "market/evicted": jnp.mean(1.0 * counters.evicted),
-        "market/noise_cut": jnp.mean(1.0 * trajectory.final.noise_cut),
+    prior = params.informed_probability
+    of_informed = {  # [E, T] or [E]; sums over steps, means over the episodes of z = 1
+        "execution/reward": reward[..., Agent.EXECUTION],
+        "execution/shortfall": terms.shortfall,
+        "execution/completion": position / params.parent_lots,
+        "execution/leakage": scores.leakage,
+        "execution/predictability": scores.predictability,
     }
+    of_all = {  # the same over all episodes
+        "maker/reward": reward[..., Agent.MAKER],
+        "maker/pnl": terms.maker_pnl,
+        "maker/adverse_selection": terms.adverse_selection,
+        "arbitrageur/reward": reward[..., Agent.ARBITRAGEUR],
+        "arbitrageur/pnl": terms.arbitrageur_pnl,
+        "arbitrageur/snipe_lots": output.snipe_lots,
+        "belief/final_accuracy": (belief[:, -1] > prior) == (trajectory.z == 1),
+        "market/traded_lots": output.traded_lots,
+        "market/refused": counters.refused,
+        "market/evicted": counters.evicted,
+        "market/noise_cut": trajectory.final.noise_cut,
+    }
+    horizon = belief.shape[1]
+    of_steps = {  # means over steps and episodes
+        "maker/quoted_spread_ticks": (output.quotes.price[..., 1] - output.quotes.price[..., 0]) / horizon,
+        "belief/mean": belief / horizon,
+        "market/spread_ticks": output.tape.spread_ticks / horizon,
+    }
+    of_episodes = _over_steps(of_informed | of_all | of_steps)
+    informed = trajectory.z.astype(jnp.float32)[:, None]
+    weights = jnp.where(
+        jnp.array([[name in of_informed for name in of_episodes]]),
+        informed / jnp.maximum(jnp.sum(informed), 1.0),
+        1.0 / informed.size,
+    )
+    posteriors = jnp.stack([jnp.exp(scores.log_posterior[:, -1]), belief[:, -1]], axis=-1)
+    claims = claimed_information(posteriors, trajectory.z, prior)
+    return Metrics(jnp.sum(weights * of_episodes.columns, axis=0), of_episodes.names) | Metrics(
+        claims, ("information/source_nats", "information/belief_nats")
+    )
+
+
+def _over_steps(named: dict[str, Array]) -> Metrics:
+    """Sums over the steps of what is [E, T], all at once, beside what is [E]."""
+    stepwise = Metrics.of({name: x for name, x in named.items() if x.ndim == 2})
+    totals = Metrics(jnp.sum(stepwise.columns, axis=1), stepwise.names)
+    return totals | Metrics.of({name: x for name, x in named.items() if x.ndim == 1})

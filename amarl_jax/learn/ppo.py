@@ -10,27 +10,43 @@ from flax import struct
 from amarl_jax.learn.experience import Experience
 from amarl_jax.learn.game import AGENT_NAMES, Learnable
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.losses import clipped_surrogate, value_loss
+from amarl_jax.learn.losses import clipped_surrogate, masked_mean, value_loss
 from amarl_jax.learn.metrics import Metrics
-from amarl_jax.learn.optimiser import Agents, Trained, descend, scheduled
+from amarl_jax.learn.optimiser import Agents, Trained, descend, flattened, scheduled, unflattened
 from amarl_jax.learn.returns import gae, normalise
+from amarl_jax.trees import pack, unpack
 from amarl_jax.types import N_AGENTS, Agent, Array, PyTree
 
 ACTOR_METRICS = ("surrogate", "entropy", "approx_kl", "clip_fraction")
 
 
 @struct.dataclass
-class PpoBatch:
-    """What the losses need of a rollout; per-agent entries are tuples in the order of Agent."""
+class ActorBatch:
+    """What an agent's loss needs of a rollout."""
 
-    seen: tuple[Any, ...]  # [E, T, D] each
-    latents: tuple[Any, ...]  # [E, T, ...] each
-    log_prob: tuple[Any, ...]  # [E, T] each, of the policy that acted
-    advantage: tuple[Array, ...]  # [E, T] each, normalised per agent
+    seen: Any  # [E, T, D]
+    latents: Any  # [E, T, ...]
+    log_prob: Any  # [E, T], of the policy that acted
+    advantage: Array  # [E, T], normalised
+    mask: Array  # [E, T], 1 where the agent's terms count: execution at z = 1 only
+
+
+@struct.dataclass
+class CriticBatch:
+    """What the critic's loss needs of a rollout."""
+
     target: Array  # [E, T, agent]
-    mask: Array  # [E, T, agent], 1 where an agent's terms count: execution at z = 1 only
+    mask: Array  # [E, T, agent], as of each actor
     global_seen: Array  # [E, T, D]
     actions: tuple[Array, ...]  # [E, T, D] each, executed, as the critic's other heads see them
+
+
+@struct.dataclass
+class PpoBatch:
+    """What the losses need of a rollout."""
+
+    actors: tuple[ActorBatch, ...]  # in the order of Agent
+    critic: CriticBatch
 
 
 class Learner(Protocol):
@@ -79,46 +95,40 @@ def make_batch(critic: PyTree, experience: Experience, game: Learnable, hypers: 
     value = values(critic, experience.global_seen, experience.actions, game)
     over_agents = jax.vmap(lambda r, v, g: gae(r, v, g, hypers.gae_decay), in_axes=(1, 1, 0), out_axes=1)
     advantage, target = jax.vmap(lambda r, v: over_agents(r, v, hypers.discount))(experience.reward, value)
+    advantage, mask = normalise(advantage, experience.mask), experience.mask
+    acted = zip(Agent, experience.seen, experience.latents, experience.log_prob, strict=True)
     return PpoBatch(
-        seen=experience.seen,
-        latents=experience.latents,
-        log_prob=experience.log_prob,
-        advantage=tuple(normalise(advantage[..., i], experience.mask[..., i]) for i in Agent),
-        target=target,
-        mask=experience.mask,
-        global_seen=experience.global_seen,
-        actions=experience.actions,
+        actors=tuple(
+            ActorBatch(seen, latents, log_prob, advantage[..., agent], mask[..., agent])
+            for agent, seen, latents, log_prob in acted
+        ),
+        critic=CriticBatch(target, mask, experience.global_seen, experience.actions),
     )
 
 
 def actor_loss(
-    parameters: PyTree, agent: Agent, batch: PpoBatch, game: Learnable, hypers: Hypers
+    parameters: PyTree, agent: Agent, batch: ActorBatch, game: Learnable, hypers: Hypers
 ) -> tuple[Array, dict[str, Array]]:
     """``clipped surrogate - entropy_weight * entropy`` of one agent, and its diagnostics."""
     module = game.actor(agent)
-    mask = batch.mask[..., agent].reshape(-1)
-    seen, latents, log_prob, advantage = jax.tree.map(
-        lambda x: x.reshape(-1, *x.shape[2:]),
-        (batch.seen[agent], batch.latents[agent], batch.log_prob[agent], batch.advantage[agent]),
-    )
+    batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
 
     def evaluate(observation: Array, latent: PyTree) -> tuple[Array, Array]:
         head = module.apply(parameters, observation)
         return head.log_prob(latent), head.entropy()
 
-    new_log_prob, entropy = jax.vmap(evaluate)(seen, latents)
-    surrogate, aux = clipped_surrogate(new_log_prob, log_prob, advantage, mask, hypers.clip_ratio)
-    mean_entropy = jnp.sum(entropy * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+    log_prob, entropy = jax.vmap(evaluate)(batch.seen, batch.latents)
+    surrogate, aux = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, batch.mask, hypers.clip_ratio)
+    mean_entropy = masked_mean(entropy, batch.mask)
     measured = (surrogate, mean_entropy, aux.approx_kl, aux.clip_fraction)
     diagnostics = {f"{AGENT_NAMES[agent]}/{name}": x for name, x in zip(ACTOR_METRICS, measured, strict=True)}
     return surrogate - hypers.entropy_weight * mean_entropy, diagnostics
 
 
-def critic_loss(parameters: PyTree, batch: PpoBatch, game: Learnable, hypers: Hypers) -> Array:
+def critic_loss(parameters: PyTree, batch: CriticBatch, game: Learnable, hypers: Hypers) -> Array:
     """``value_weight * sum_i mean (V_i - target_i)^2``, over the entries each head's mask lets count."""
     value = values(parameters, batch.global_seen, batch.actions, game)
-    errors = [value_loss(value[..., i], batch.target[..., i], batch.mask[..., i]) for i in Agent]
-    return hypers.value_weight * jnp.sum(jnp.stack(errors))
+    return hypers.value_weight * jnp.sum(value_loss(value, batch.target, batch.mask))
 
 
 def minibatches(key: Array, game: Learnable) -> Array:
@@ -136,17 +146,24 @@ def improve_actors(
         The agents, and diagnostics averaged over the last epoch.
     """
     learning_rate = scheduled(hypers.lr_actor, state.update, hypers)
+    packed = {agent: pack(batch.actors[agent], n_lead=2) for agent in trained}
+    flat = {agent: flattened(state.agents[agent]) for agent in trained}
 
-    def step(agents: Agents, rows: Array) -> tuple[Agents, Metrics]:
-        part = jax.tree.map(lambda x: x[rows], batch)
-        networks, metrics = list(agents), dict[str, Array]()
-        for agent in trained:
-            gradient, diagnostics = jax.grad(actor_loss, has_aux=True)(agents[agent].params, agent, part, game, hypers)
-            networks[agent] = descend(agents[agent], gradient, learning_rate, hypers)
+    def loss(vector: Array, agent: Agent, part: ActorBatch) -> tuple[Array, dict[str, Array]]:
+        return actor_loss(flat[agent][1](vector), agent, part, game, hypers)
+
+    def step(networks: dict[Agent, Trained], rows: Array) -> tuple[dict[Agent, Trained], Metrics]:
+        stepped, metrics = dict[Agent, Trained](), dict[str, Array]()
+        for agent, network in networks.items():
+            part = unpack(jax.tree.map(lambda x: x[rows], packed[agent]))
+            gradient, diagnostics = jax.grad(loss, has_aux=True)(network.params, agent, part)
+            stepped[agent] = descend(network, gradient, learning_rate, hypers)
             metrics |= diagnostics
-        return Agents(*networks), Metrics.of(metrics)
+        return stepped, Metrics.of(metrics)
 
-    agents, metrics = _over_epochs(step, state.agents, rows)
+    networks, metrics = _over_epochs(step, {agent: network for agent, (network, _) in flat.items()}, rows)
+    improved = {agent: unflattened(network, flat[agent][1]) for agent, network in networks.items()}
+    agents = Agents(*(improved.get(agent, state.agents[agent]) for agent in Agent))
     return agents, jax.tree.map(lambda x: jnp.mean(x[-1], axis=0), metrics)
 
 
@@ -158,14 +175,16 @@ def improve_critic(
     Apart from the actors, whose steps do not read it: so the program holds it once, whoever trains.
     """
     learning_rate = scheduled(hypers.lr_critic, state.update, hypers)
+    packed = pack(batch.critic, n_lead=2)
+    flat, unravel = flattened(state.critic)
 
     def step(critic: Trained, rows: Array) -> tuple[Trained, Array]:
-        part = jax.tree.map(lambda x: x[rows], batch)
-        loss, gradient = jax.value_and_grad(critic_loss)(critic.params, part, game, hypers)
+        part = unpack(jax.tree.map(lambda x: x[rows], packed))
+        loss, gradient = jax.value_and_grad(lambda x: critic_loss(unravel(x), part, game, hypers))(critic.params)
         return descend(critic, gradient, learning_rate, hypers), loss
 
-    critic, losses = _over_epochs(step, state.critic, rows)
-    return critic, {"critic/loss": jnp.mean(losses[-1])}
+    critic, losses = _over_epochs(step, flat, rows)
+    return unflattened(critic, unravel), {"critic/loss": jnp.mean(losses[-1])}
 
 
 def _over_epochs(step: Callable[[Any, Array], tuple[Any, Any]], start: Any, rows: Array) -> tuple[Any, Any]:

@@ -42,15 +42,15 @@ def gae(
 
 
 def normalise(x: Array, mask: Array) -> Array:
-    """Zero mean and unit standard deviation over the entries with mask 1; masked entries become 0.
+    """Zero mean and unit standard deviation of each column over its entries with mask 1; masked entries become 0.
 
     Args:
-      x: any shape.
+      x: [..., column].
       mask: 0 or 1, the shape of ``x``; it may be 0 everywhere.
     """
     chex.assert_equal_shape([x, mask])
-    mask = mask.astype(x.dtype)
-    n = jnp.maximum(jnp.sum(mask), 1.0)
-    centred = jnp.where(mask > 0, x, 0.0) - jnp.sum(jnp.where(mask > 0, x, 0.0)) / n
+    axes = tuple(range(x.ndim - 1))
+    n = jnp.maximum(jnp.sum(mask.astype(x.dtype), axes, keepdims=True), 1.0)
+    centred = jnp.where(mask > 0, x, 0.0) - jnp.sum(jnp.where(mask > 0, x, 0.0), axes, keepdims=True) / n
     centred = jnp.where(mask > 0, centred, 0.0)
-    return centred / jnp.maximum(jnp.sqrt(jnp.sum(centred**2) / n), STD_FLOOR)
+    return centred / jnp.maximum(jnp.sqrt(jnp.sum(centred**2, axes, keepdims=True) / n), STD_FLOOR)

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from flax import struct
 
 from amarl_jax.market import observe
-from amarl_jax.market.env import Actions, Market, StepOutput, slot_key
+from amarl_jax.market.env import Actions, Market, StepOutput, streams
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.state import EnvState
 from amarl_jax.policies.learned import features
 from amarl_jax.policies.protocol import Decision, Policy
+from amarl_jax.trees import Packed, pack, unpack
 from amarl_jax.types import Agent, Array, PyTree, Tape
 
 
@@ -100,15 +101,21 @@ def rollouts(keys: Array, market: Market, players: Players, belief: Belief, z: A
 
     keys_steps, first = jax.vmap(begin)(keys, z)
 
-    def play(carry: _Carry, time: Array) -> tuple[_Carry, dict]:
-        def one(key: Array, carry: _Carry) -> tuple[_Carry, dict]:
-            return _play_step(jax.random.fold_in(key, time), time, carry, market, players, belief, params)
+    def play(carry: _Carry, time: Array) -> tuple[_Carry, Packed]:
+        def one(key: Array, carry: _Carry) -> tuple[_Carry, Packed]:
+            after, row = _play_step(step_keys(key, time), time, carry, market, players, belief, params)
+            return after, pack(row)
 
         return jax.vmap(one)(keys_steps, carry)  # in the loop: a loop that is mapped is traced again for the batch
 
     last, steps = jax.lax.scan(play, first, jnp.arange(market.spec.horizon))
-    steps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)
+    steps = unpack(jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps))
     return Trajectory(**steps, z=first.state.z, direction=first.state.direction, final=last.state)
+
+
+def step_keys(key: Array, time: Array) -> Array:
+    """Keys of one step of an episode whose steps have ``key``: of the market, the maker and the arbitrageur, [3]."""
+    return jax.random.split(jax.random.fold_in(key, time), 3)
 
 
 def rollout(key: Array, market: Market, players: Players, belief: Belief, z: Array, params: EnvParams) -> Trajectory:
@@ -118,20 +125,21 @@ def rollout(key: Array, market: Market, players: Players, belief: Belief, z: Arr
 
 
 def _play_step(
-    key: Array, time: Array, carry: _Carry, market: Market, players: Players, belief: Belief, params: EnvParams
+    keys: Array, time: Array, carry: _Carry, market: Market, players: Players, belief: Belief, params: EnvParams
 ) -> tuple[_Carry, dict]:
-    """Observe, act, step, infer."""
-    key_env, key_maker, key_arbitrageur = jax.random.split(key, 3)
+    """Observe, act, step, infer; [3] keys, of the market, the maker and the arbitrageur."""
+    key_env, key_maker, key_arbitrageur = keys
     seen = observe.views(carry.state, carry.belief, params, market.spec)
     views = (seen.execution, seen.maker, seen.arbitrageur)
-    keys = (slot_key(key_env), key_maker, key_arbitrageur)
+    key_slot, key_rest = streams(key_env)
+    for_players = (jax.random.clone(key_slot), key_maker, key_arbitrageur)  # of the slot's two rules one is used
     acted = [
-        player.act(k, memory, view, params)
-        for player, k, memory, view in zip(players, keys, carry.policies, views, strict=True)
+        player.act(key, memory, view, params)
+        for player, key, memory, view in zip(players, for_players, carry.policies, views, strict=True)
     ]
     decisions = [decision for _, decision in acted]
     actions = Actions(*(decision.action for decision in decisions))
-    state, output = market.step(key_env, carry.state, actions, params)
+    state, output = market.step_of(key_slot, key_rest, carry.state, actions, params)
     with jax.named_scope("decode"):
         memory, posterior, hidden = belief.read(carry.memory, output.tape, time, params)
     after = _Carry(state, memory, posterior, tuple(memory for memory, _ in acted))

@@ -28,9 +28,10 @@ class Scores:
     reward: Array  # [E, T, agent]
     terms: rewards.MarketTerms  # [E, T]
     leakage: Array  # [E, T] nats, L of the source in use
-    predictability: Array  # [E, T] nats
+    predictability: Array  # [E, T] nats, Pred: what the predictor's log-likelihood gains over the unconditional law
     log_posterior: Array  # [E, T] log P(z = 1 | F_<=t) according to the source in use
     flow: Array  # [E, T, D] running flow features, which the MI critic is fitted to afterwards
+    series: Array  # [E, T, D] the standardised flow of each step, which the predictor is fitted to afterwards
 
 
 def raw_evidence(trajectory: Trajectory) -> Array:
@@ -82,11 +83,6 @@ def predictability_gain(params: PyTree, series: Array, game: Game) -> Array:
     return predictability(series, mean, log_std, jnp.zeros(n_features), jnp.ones(n_features))
 
 
-def flow_predictability(state: TrainState, trajectory: Trajectory, game: Game) -> Array:
-    """``Pred[t]``: log-likelihood the predictor gains over the unconditional law. [E, T] nats."""
-    return jax.vmap(lambda row: predictability_gain(state.predictor.params, row, game))(standard_flow(trajectory))
-
-
 def added_rewards(trajectory: Trajectory, terms: tuple[rewards.RewardTerm, ...], params: EnvParams) -> Array | float:
     """The sum of the terms that a game adds to its rewards; [E, T, agent], or 0 without any."""
     episodes = (trajectory.output, trajectory.z, trajectory.belief)
@@ -102,7 +98,8 @@ def score(state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers,
         log_posterior = mine_log_posterior_one(state, flow, trajectory.hidden, game, params)
     credit = mine.leakage_increments if game.learn.leakage_credit == "increment" else mine.leakage_levels
     leakage = jax.vmap(lambda row: credit(row, params.informed_probability))(log_posterior)
-    predicted = flow_predictability(state, trajectory, game)
+    series = standard_flow(trajectory)
+    predicted = jax.vmap(lambda row: predictability_gain(state.predictor.params, row, game))(series)
     money = functools.partial(rewards.market_terms, params=params, credit=game.learn.shortfall_credit)
     terms = jax.vmap(lambda out, side: money(out, side))(trajectory.output, trajectory.direction)
     reward = jax.vmap(rewards.compose, in_axes=(0, 0, 0, 0, 0, 0, None))(
@@ -115,4 +112,5 @@ def score(state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers,
         predictability=predicted,
         log_posterior=log_posterior,
         flow=flow,
+        series=series,
     )

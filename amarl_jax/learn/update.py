@@ -74,7 +74,9 @@ def networks(state: TrainState) -> dict[str, Trained]:
 
 def finite_networks(state: TrainState) -> dict[str, Array]:
     """1 for every network, by name, whose parameters and optimiser state are all finite, else 0."""
-    return {f"finite/{name}": all_finite(network).astype(jnp.float32) for name, network in networks(state).items()}
+    by_name = networks(state)
+    sound = all_finite(list(by_name.values())).astype(jnp.float32)
+    return {f"finite/{name}": sound[i] for i, name in enumerate(by_name)}
 
 
 def _average_by_phase(rows: Metrics, schedule: list[int], game: Game) -> Metrics:

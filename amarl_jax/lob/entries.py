@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -47,13 +48,14 @@ def merge(book: Book, alive: Array, own: Array, is_limit: Array, reach: Array) -
         (new_key[None, :] == new_key[:, None]) & (index[None, :] < index[:, None])
     )
     same_side = own[None, :] == own[:, None]
-    rank = _count_up_to(key, own, new_key)
+    both_bounds = jnp.concatenate([new_key, reach])  # one search for both
+    rank, met_resting = jnp.split(_count_up_to(key, jnp.concatenate([own, 1 - own]), both_bounds), 2)
     place = rank + jnp.sum(is_limit[None, :] & same_side & goes_first, axis=1, dtype=jnp.int32)
     newcomers = jnp.zeros((2, n_slots + 1), jnp.int32).at[own, rank].add(is_limit.astype(jnp.int32))
     shifted = slot[None, :] + running_sum(newcomers)[:, :-1]
 
     meets_new = is_limit[None, :] & ~same_side & (new_key[None, :] <= reach[:, None])
-    met = _count_up_to(key, 1 - own, reach) + jnp.sum(meets_new, axis=1, dtype=jnp.int32)
+    met = met_resting + jnp.sum(meets_new, axis=1, dtype=jnp.int32)
 
     source = jnp.full((2, n_entries), n_entries, jnp.int32)
     source = source.at[SIDES[:, None], shifted].set(slot[None, :], unique_indices=True)
@@ -66,9 +68,10 @@ def merge(book: Book, alive: Array, own: Array, is_limit: Array, reach: Array) -
 
 
 def at_entries(resting: Array, new: Array, source: Array) -> Array:
-    """Values ``[2, N]`` of the slots and ``[M]`` of the messages at their entries, 0 at empty ones."""
-    new = jnp.broadcast_to(jnp.append(new, 0), (2, new.shape[0] + 1))
-    return jnp.take_along_axis(jnp.concatenate([resting, new], axis=1), source, axis=1, mode="clip")
+    """Values ``[2, N, ...]`` of the slots and ``[M, ...]`` of the messages at their entries, 0 at empty ones."""
+    new = jnp.concatenate([new, jnp.zeros_like(new[:1])])
+    values = jnp.concatenate([resting, jnp.broadcast_to(new, (2, *new.shape))], axis=1)
+    return values.at[SIDES[:, None], source].get(mode="clip")
 
 
 def compact(book: Book, messages: Message, entries: Entries, running: Array, at_rest: Array) -> Book:
@@ -88,7 +91,12 @@ def compact(book: Book, messages: Message, entries: Entries, running: Array, at_
     slot = jnp.where(kept, rank - 1, n_slots)
     entry = jnp.full((2, n_slots), n_entries - 1, jnp.int32)
     entry = entry.at[SIDES[:, None], slot].set(jnp.arange(n_entries, dtype=jnp.int32)[None, :], mode="drop")
-    source = jnp.take_along_axis(entries.source, entry, axis=1)
+    source, key, cumulative = jnp.moveaxis(
+        jnp.stack([entries.source, entries.key, running], axis=-1)[SIDES[:, None], entry], -1, 0
+    )
+    resting = jnp.stack([book.order_id, book.owner, book.expiry], axis=-1)
+    new = jnp.stack([messages.order_id, messages.owner, messages.expiry], axis=-1)
+    order_id, owner, expiry = jnp.moveaxis(at_entries(resting, new, source), -1, 0)
     evicted = alive & ~kept
     counters = replace(
         book.counters,
@@ -96,11 +104,11 @@ def compact(book: Book, messages: Message, entries: Entries, running: Array, at_
         evicted_lots=book.counters.evicted_lots + jnp.sum(jnp.where(evicted, at_rest, 0)),
     )
     return Book(
-        key=jnp.take_along_axis(entries.key, entry, axis=1),
-        cumulative=jnp.take_along_axis(running, entry, axis=1),
-        order_id=at_entries(book.order_id, messages.order_id, source),
-        owner=at_entries(book.owner, messages.owner, source),
-        expiry=at_entries(book.expiry, messages.expiry, source),
+        key=key,
+        cumulative=cumulative,
+        order_id=order_id,
+        owner=owner,
+        expiry=expiry,
         first=jnp.zeros_like(book.first),
         count=jnp.minimum(rank[:, -1], n_slots),
         counters=counters,
@@ -110,10 +118,13 @@ def compact(book: Book, messages: Message, entries: Entries, running: Array, at_
 def _count_up_to(key: Array, side: Array, bound: Array) -> Array:
     """How many keys of the ascending row ``side`` of ``key`` [2, N] are at most ``bound``, by bisection. [M]."""
     n_slots = key.shape[1]
-    low, high = jnp.zeros_like(bound), jnp.full_like(bound, n_slots)
     flat = key.reshape(-1)
-    for _ in range(n_slots.bit_length()):
+
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
         middle = (low + high) >> 1
         within = (middle < high) & (flat[side * n_slots + jnp.minimum(middle, n_slots - 1)] <= bound)
-        low, high = jnp.where(within, middle + 1, low), jnp.where(within, high, middle)
-    return low
+        return jnp.where(within, middle + 1, low), jnp.where(within, high, middle)
+
+    ends = jnp.zeros_like(bound), jnp.full_like(bound, n_slots)
+    return jax.lax.fori_loop(0, n_slots.bit_length(), halve, ends)[0]

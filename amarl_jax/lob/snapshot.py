@@ -32,7 +32,7 @@ def level_snapshot(book: Book, n_levels: int) -> Snapshot:
     changes = (book.key != jnp.roll(book.key, 1, axis=-1)) | (slot == book.first[:, None])
     level = jnp.cumsum(alive & changes, axis=-1, dtype=jnp.int32)  # 1 at the best price, 0 before it
     wanted = jnp.arange(1, n_levels + 2, dtype=jnp.int32)
-    start = jax.vmap(lambda row: jnp.searchsorted(row, wanted, method="scan_unrolled"))(level)  # [2, L + 1]
+    start = jax.vmap(lambda row: jnp.searchsorted(row, wanted, method="scan"))(level)  # [2, L + 1]
     inside = jnp.minimum(start, capacity - 1)
     total = book.cumulative[:, -1:]
     lots_better = jnp.take_along_axis(book.cumulative, jnp.maximum(start - 1, 0), axis=-1)

@@ -26,6 +26,7 @@ from amarl_jax.lob.book import live, sizes
 from amarl_jax.lob.entries import SIDES, Entries, at_entries, compact, merge
 from amarl_jax.lob.matching import running_sum, screen
 from amarl_jax.lob.messages import Book, BookSpec, Message, MessageKind, SelfTrade, Side
+from amarl_jax.trees import Packed, pack, unpack
 from amarl_jax.types import Array
 
 NOBODY = -1  # the target of a message that cancels nothing
@@ -144,9 +145,13 @@ def clear(
     key_drop = jnp.pad(entries.key - next_key, ((0, 0), (1, 0)))
     n_entries = entries.key.shape[1]
     marks = jnp.where(marked == NOBODY, n_entries, entries.place[jnp.maximum(marked, 0)])
-    (running, ledger), outcome = jax.lax.scan(
-        lambda carry, row: _pass(carry, row, marks, key_drop, admit, settle), (running, ledger), rows
-    )
+
+    def one(carry: tuple[Array, Any], row: Packed) -> tuple[tuple[Array, Any], Packed]:
+        carry, outcome = _pass(carry, unpack(row), marks, key_drop, admit, settle)
+        return carry, pack(outcome)
+
+    (running, ledger), outcomes = jax.lax.scan(one, (running, ledger), pack(rows, n_lead=1))
+    outcome: Outcome = unpack(outcomes)
 
     at_rest = jnp.diff(running, axis=1)
     arrived = at_entries(jnp.zeros_like(start), outcome.rested, entries.source)

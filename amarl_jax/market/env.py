@@ -20,7 +20,7 @@ from amarl_jax.market import events, fundamental, noise
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.slot import SlotDecision, as_sent, decode_action, noise_decision
 from amarl_jax.market.state import Accounts, EnvState, TapeEvents
-from amarl_jax.trees import select
+from amarl_jax.trees import pack, select, unpack
 from amarl_jax.types import N_OWNERS, Array, Owner, Tape
 
 MAX_PRICE_TICKS = 1 << 13  # with it, an episode's cash stays inside int32: see tests/market/test_accounts.py
@@ -58,9 +58,9 @@ class StepOutput:
     resting_orders: Array  # [2] int32, orders at rest after the step, bid and ask side
 
 
-def slot_key(key: Array) -> Array:
-    """The stream of the slot's decision in a step; give it to whichever rule decides, as only one of them is used."""
-    return jax.random.fold_in(key, 0)
+def streams(key: Array) -> Array:
+    """Two keys of the key of a step: the slot's, for whichever rule decides, and that of all else. [2]."""
+    return jax.random.split(key)
 
 
 def decode_quotes(action: Array, mid2: Array, params: EnvParams) -> events.MakerQuotes:
@@ -76,11 +76,9 @@ def _append_events(recent: TapeEvents, tape: Tape) -> TapeEvents:
     """Shift the step's events into the window of recent ones."""
     n_new = jnp.sum(tape.side != 0, dtype=jnp.int32)
     rows = n_new + jnp.arange(recent.side.shape[0])
-    columns = {
-        name: jnp.concatenate([getattr(recent, name), getattr(tape, name)])[rows]
-        for name in TapeEvents.__dataclass_fields__
-    }
-    return TapeEvents(**columns)
+    new = TapeEvents(**{name: getattr(tape, name) for name in TapeEvents.__dataclass_fields__})
+    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), pack(recent, n_lead=1), pack(new, n_lead=1))
+    return unpack(jax.tree.map(lambda x: x[rows], both))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,15 +129,15 @@ class Market:
             z: [] int32, 0 or 1; the learner assigns it, stratified over environments.
         """
         chex.assert_rank(z, 0)
-        for_direction, for_private = jax.random.uniform(key, (2,))
+        uniform = jax.random.uniform(key, (3,))
         window = jnp.zeros(self.spec.n_tape_events, jnp.int8)
         return EnvState(
             time=jnp.int32(0),
             book=jax.tree.map(jnp.asarray, self.opening_book),
             accounts=events.empty_accounts(),
             z=z.astype(jnp.int32),
-            direction=fundamental.draw_direction(for_direction),
-            private=standard_normal(for_private),
+            direction=fundamental.draw_direction(uniform[0]),
+            private=standard_normal(uniform[1:])[0],
             value=jnp.float32(0.0),
             news=jnp.float32(0.0),
             mid2=jnp.int32(0),
@@ -153,10 +151,18 @@ class Market:
         )
 
     def step(self, key: Array, state: EnvState, actions: Actions, params: EnvParams) -> tuple[EnvState, StepOutput]:
+        """Play one minute: :meth:`step_of` with the :func:`streams` of a typed key."""
+        key_slot, key_rest = streams(key)
+        return self.step_of(key_slot, key_rest, state, actions, params)
+
+    def step_of(
+        self, key_slot: Array, key_rest: Array, state: EnvState, actions: Actions, params: EnvParams
+    ) -> tuple[EnvState, StepOutput]:
         """Play one minute.
 
         Args:
-            key: typed key of the step; :func:`slot_key` of it drives the slot.
+            key_slot: typed, drives the slot at ``z = 0``; the rule that decides at ``z = 1`` may have had it too.
+            key_rest: typed, drives all else.
             state: the market.
             actions: joint action; at ``z = 0`` the execution action is ignored.
             params: market constants.
@@ -169,12 +175,12 @@ class Market:
         decision = select(
             state.z == 1,
             decode_action(actions.execution, state.direction, self.spec),
-            noise_decision(slot_key(key), p_buy, state.size_cdf, params, self.spec, self.noise_law),
+            noise_decision(key_slot, p_buy, state.size_cdf, params, self.spec, self.noise_law),
         )
         decision = as_sent(decision)
         n_columns = 1 + self.spec.max_noise_orders
-        uniform = jax.random.uniform(jax.random.fold_in(key, 1), (1 + 6 * n_columns,))  # every draw compiles anew
-        flow = uniform[1:].reshape(6, n_columns)
+        uniform = jax.random.uniform(key_rest, (2 + 6 * n_columns,))  # every draw compiles anew
+        flow = uniform[2:].reshape(6, n_columns)
         intentions, time_ms, cut = self._decide(flow, state, actions, decision, p_buy, params)
         table = events.build_table(state, self.quotes(state.book), intentions, time_ms, params, self.spec)
         book, accounts, log, removals = self.clear(state, decision.acts, table, params)
@@ -183,7 +189,7 @@ class Market:
             time=state.time + 1,
             book=book,
             accounts=accounts,
-            value=fundamental.step_value(uniform[0], state.value, state.direction, params),
+            value=fundamental.step_value(standard_normal(uniform[:2])[0], state.value, state.direction, params),
             news=fundamental.step_news(state.news, state.value, params),
             mid2=mid2,
             quote_mid2=state.mid2,

@@ -13,6 +13,7 @@ from amarl_jax.market.noise import NoiseOrders
 from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec
 from amarl_jax.market.slot import SlotDecision
 from amarl_jax.market.state import Accounts, EnvState
+from amarl_jax.trees import pack, unpack
 from amarl_jax.types import GAP_UNITS, N_OWNERS, TIME_UNITS, Array, Owner, Tape
 
 NO_LIMIT = 1 << 29  # lots, for owners without a position limit
@@ -227,7 +228,8 @@ def process(
     working = locate(book, live(book) & ~leaving, table.messages.order_id[MAKER_CANCELS])
     target = jnp.full(table.time_ms.shape, NOBODY, jnp.int32).at[MAKER_CANCELS].set(working)
     order = arrival_order(table.time_ms)
-    messages = jax.tree.map(lambda x: x[order], table.messages)
+    in_order = jax.tree.map(lambda x: x[order], pack((table.messages, target, table.time_ms), n_lead=1))
+    messages, target, time_ms = unpack(in_order)
     limits = position_limits(params)
 
     def admit(inventory: Array, message: Message) -> Array:
@@ -238,9 +240,7 @@ def process(
         passive = jnp.where(row.side == Side.BID, outcome.target_filled, -outcome.target_filled)
         return inventory.at[row.message.owner].add(row.message.side * outcome.filled + passive)
 
-    book, _, report = clear(
-        book, leaving, messages, target[order], working, accounts.inventory, admit, settle, book_spec
-    )
+    book, _, report = clear(book, leaving, messages, target, working, accounts.inventory, admit, settle, book_spec)
     outcome = report.outcome
     is_cancel = messages.kind == MessageKind.CANCEL
     log = EventLog(
@@ -249,7 +249,7 @@ def process(
             kind=_kind(is_cancel | (outcome.quantity > 0), messages.kind),
             quantity=jnp.where(is_cancel, messages.quantity, outcome.quantity),
         ),
-        time_ms=table.time_ms[order],
+        time_ms=time_ms,
         marketable=outcome.marketable,
         filled=outcome.filled,
         stale_maker_lots=outcome.marked,
@@ -276,18 +276,18 @@ def record_tape(log: EventLog, mid2: Array, removals: Array, value_gap: Array, s
     )
     shown = jnp.arange(spec.n_tape_rows) < nth[-1]
 
-    def column(values: Array, dtype: jnp.dtype) -> Array:
-        return jnp.where(shown, values[rows], 0).astype(dtype)
-
     is_market = log.message.kind == MessageKind.MARKET
     price = jnp.where(is_market, 0, (2 * log.message.price - mid2) >> 1)
-    time = jnp.clip(jnp.floor(log.time_ms * (TIME_UNITS / STEP_MS)), 0, TIME_UNITS - 1)
+    time = jnp.clip(jnp.floor(log.time_ms * (TIME_UNITS / STEP_MS)), 0, TIME_UNITS - 1).astype(jnp.int32)
+    size = jnp.clip(log.message.quantity, 0, 127)
+    marks = jnp.stack([log.message.side, jnp.clip(price, -127, 127), size, log.marketable.astype(jnp.int32), time], -1)
+    side, price, size, marketable, time = jnp.where(shown[:, None], marks[rows], 0).T
     return Tape(
-        side=column(log.message.side, jnp.int8),
-        price_ticks=column(jnp.clip(price, -127, 127), jnp.int8),
-        size_lots=column(jnp.clip(log.message.quantity, 0, 127), jnp.int8),
-        marketable=column(log.marketable, jnp.int8),
-        time_256=column(time, jnp.uint8),
+        side=side.astype(jnp.int8),
+        price_ticks=price.astype(jnp.int8),
+        size_lots=size.astype(jnp.int8),
+        marketable=marketable.astype(jnp.int8),
+        time_256=time.astype(jnp.uint8),
         removals=jnp.clip(removals, 0, 127).astype(jnp.int8),
         value_gap_16=jnp.clip(jnp.round(value_gap * GAP_UNITS), -32767, 32767).astype(jnp.int16),
         spread_ticks=jnp.clip(spread, 0, 32767).astype(jnp.int16),

@@ -2,16 +2,15 @@
 
 import jax.numpy as jnp
 
-from amarl_jax.draws import standard_normal
 from amarl_jax.market.params import EnvParams
 from amarl_jax.types import Array
 
 
-def step_value(uniform: Array, value: Array, direction: Array, params: EnvParams) -> Array:
+def step_value(normal: Array, value: Array, direction: Array, params: EnvParams) -> Array:
     """One Ornstein-Uhlenbeck step, ``V + theta (u Delta - V) + sigma_V eps``, in ticks.
 
     Args:
-        uniform: [] in [0, 1), for eps.
+        normal: [] ``eps``, a draw of N(0, 1).
         value: [] ``V[t]``, ticks.
         direction: [] ``u``, +1 or -1.
         params: market constants.
@@ -20,8 +19,7 @@ def step_value(uniform: Array, value: Array, direction: Array, params: EnvParams
         [] ``V[t+1]``, ticks.
     """
     target = direction * params.value_target_ticks
-    shock = params.value_volatility_ticks * standard_normal(uniform)
-    return value + params.value_reversion * (target - value) + shock
+    return value + params.value_reversion * (target - value) + params.value_volatility_ticks * normal
 
 
 def step_news(news: Array, value: Array, params: EnvParams) -> Array:

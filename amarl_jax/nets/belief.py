@@ -174,7 +174,8 @@ def public_features(tape: Tape, scales: TapeScales) -> Array:
 def step_sums(tape: Tape) -> Array:
     """What the orders of each step add up to, buys and sells, and its value gap, [..., 2 M + 1] from leaves [...]."""
     gap = jnp.tanh(_float(tape.value_gap_16) / GAP_SCALE)[..., None]
-    return jnp.concatenate([marks(tape, 1), marks(tape, -1), gap], axis=-1)
+    of_both_sides = marks(tape)
+    return jnp.concatenate([of_both_sides.reshape(*gap.shape[:-1], -1), gap], axis=-1)
 
 
 def sum_features(sums: Array) -> Array:

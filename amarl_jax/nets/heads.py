@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from amarl_jax.draws import UNIFORMS_PER_GAMMA, log_gamma
+from amarl_jax.draws import UNIFORMS_PER_GAMMA, log_gamma, standard_normal
 from amarl_jax.types import Array
 
 LATENT_EPS = 1e-6  # Beta latents live in [eps, 1 - eps], where every log-density is finite
@@ -86,6 +86,38 @@ def bounded_log_std(raw: Array) -> Array:
 
 
 @struct.dataclass
+class BetaLaw:
+    """Beta(a, b), what ``distrax.Beta`` is, with one special function taken of a, b and a + b together.
+
+    Each of them is a long series that compiles where it stands; apart they were a tenth of a training program.
+    """
+
+    a: Array  # [...]
+    b: Array  # [...]
+
+    def log_prob(self, x: Array) -> Array:
+        """Log-density at x in (0, 1), nats, [...]."""
+        return (self.a - 1.0) * jnp.log(x) + (self.b - 1.0) * jnp.log1p(-x) - self._log_norm()
+
+    def entropy(self) -> Array:
+        """``log B(a, b) - (a - 1) psi(a) - (b - 1) psi(b) + (a + b - 2) psi(a + b)``, nats, [...]."""
+        psi = jax.lax.digamma(self._of_both())
+        return self._log_norm() - (self.a - 1.0) * psi[0] - (self.b - 1.0) * psi[1] + (self.a + self.b - 2.0) * psi[2]
+
+    def mean(self) -> Array:
+        """[...]."""
+        return self.a / (self.a + self.b)
+
+    def _of_both(self) -> Array:
+        return jnp.stack([self.a, self.b, self.a + self.b])
+
+    def _log_norm(self) -> Array:
+        """``log B(a, b)``."""
+        log_gamma_of = jax.lax.lgamma(self._of_both())
+        return log_gamma_of[0] + log_gamma_of[1] - log_gamma_of[2]
+
+
+@struct.dataclass
 class ExecutionLatents:
     """A draw of the execution policy."""
 
@@ -107,9 +139,9 @@ class ExecutionHead:
     beta_a: Array  # [2] Beta parameters of size and offset, positive
     beta_b: Array  # [2]
 
-    def _laws(self) -> tuple[distrax.Bernoulli, distrax.Beta]:
+    def _laws(self) -> tuple[distrax.Bernoulli, "BetaLaw"]:
         """Gate, side and kind; size and offset."""
-        return distrax.Bernoulli(logits=self.switch_logits, dtype=jnp.float32), distrax.Beta(self.beta_a, self.beta_b)
+        return distrax.Bernoulli(logits=self.switch_logits, dtype=jnp.float32), BetaLaw(self.beta_a, self.beta_b)
 
     def sample(self, key: Array) -> ExecutionLatents:
         """All five latents, whether or not the gate executes them."""
@@ -159,7 +191,9 @@ class NormalHead:
 
     def sample(self, key: Array) -> Array:
         """A draw, [D]."""
-        return _normal(self).sample(seed=key)
+        n_pairs = -(-self.mean.shape[0] // 2)
+        normal = standard_normal(jax.random.uniform(key, (2 * n_pairs,)))
+        return self.mean + jnp.exp(self.log_std) * normal[: self.mean.shape[0]]
 
     def log_prob(self, latents: Array) -> Array:
         """Log-density of the unclipped draw, nats, []."""
@@ -184,7 +218,7 @@ class TanhNormalHead:
 
     def sample(self, key: Array) -> Array:
         """A pre-tanh draw ``u``, []."""
-        return _normal(self).sample(seed=key)
+        return self.mean + jnp.exp(self.log_std) * standard_normal(jax.random.uniform(key, (2,)))[0]
 
     def log_prob(self, latents: Array) -> Array:
         """Log-density of the action ``tanh u``: ``log N(u) - log(1 - tanh^2 u)``, nats, []."""

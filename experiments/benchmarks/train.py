@@ -205,7 +205,7 @@ def parts_of_update(game: Game, hypers: Hypers, params: EnvParams) -> dict[str, 
         "mine": compile_twice(
             lambda k, s, t, f: sources.fit_mine(k, s, t, f, game, hypers, params), key, state, episodes, scores.flow
         ),
-        "predictor": compile_twice(lambda s, t: sources.fit_predictor(s, t, game, hypers), state, episodes),
+        "predictor": compile_twice(lambda s, x: sources.fit_predictor(s, x, game, hypers), state, scores.series),
         "belief_training": compile_twice(
             lambda k, s, t: sources.fit_belief(k, s, t, game, hypers), key, state, episodes
         ),

@@ -13,7 +13,7 @@ from amarl_jax.adapters.playable import AGENT_NAMES, Playable, PlayState, decode
 from amarl_jax.adapters.single_agent import SingleAgent, SingleState
 from amarl_jax.information.mine import leakage_increments
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.rollout import Players, rollout
+from amarl_jax.learn.rollout import Players, rollout, step_keys
 from amarl_jax.market import rewards
 from amarl_jax.market.env import Actions
 from amarl_jax.policies.uniform import Uniform
@@ -52,7 +52,7 @@ def replayed(market, params):
 
         def minute(state, xs):
             time, *actions = xs
-            key_env = jax.random.split(jax.random.fold_in(key_steps, time), 3)[0]
+            key_env = step_keys(key_steps, time)[0]
             state, paid, done, _ = PLAYABLE.step(key_env, state, Actions(*actions))
             return state, (paid, done)
 

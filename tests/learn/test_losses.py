@@ -50,6 +50,11 @@ def test_masked_and_extreme_entries_leave_loss_and_gradient_finite():
 
 
 def test_value_loss_and_weighted_mean_by_hand():
-    loss = value_loss(jnp.array([1.0, 5.0, 0.0]), jnp.array([0.0, 0.0, 2.0]), jnp.array([1.0, 0.0, 1.0]))
-    np.testing.assert_allclose(loss, 2.5, atol=TOLERANCE)
-    np.testing.assert_allclose(masked_mean(jnp.array([1.0, 3.0]), jnp.array([0.1, 0.3])), 2.5, atol=TOLERANCE)
+    value = jnp.array([[1.0, 7.0], [5.0, 7.0], [0.0, 3.0]])
+    target = jnp.array([[0.0, 7.0], [0.0, 7.0], [2.0, 0.0]])
+    loss = value_loss(value, target, jnp.array([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]]))
+    np.testing.assert_allclose(loss, [2.5, 9.0], atol=TOLERANCE)
+    weights = jnp.array([0.1, 0.3])
+    np.testing.assert_allclose(masked_mean(jnp.array([1.0, 3.0]), weights), 2.5, atol=TOLERANCE)
+    rows = jnp.array([[1.0, 3.0], [0.0, -4.0]])
+    np.testing.assert_allclose(masked_mean(rows, weights), [2.5, -3.0], atol=TOLERANCE)

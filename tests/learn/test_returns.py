@@ -39,8 +39,11 @@ def test_no_gradient_flows_into_the_value():
     np.testing.assert_array_equal(gradient, np.zeros(3))
 
 
-def test_normalise_ignores_masked_entries():
-    normal = normalise(jnp.array([1.0, jnp.nan, 3.0, 1e9]), jnp.array([1.0, 0.0, 1.0, 0.0]))
-    np.testing.assert_allclose(normal, [-1.0, 0.0, 1.0, 0.0], atol=TOLERANCE)
-    np.testing.assert_array_equal(normalise(jnp.array([2.0, 5.0]), jnp.zeros(2)), np.zeros(2))
-    np.testing.assert_array_equal(normalise(jnp.array([2.0, 2.0]), jnp.ones(2)), np.zeros(2))
+def test_normalise_takes_each_column_by_itself_and_ignores_masked_entries():
+    partly = jnp.array([1.0, jnp.nan, 3.0, 1e9]), jnp.array([1.0, 0.0, 1.0, 0.0])
+    nothing = jnp.array([2.0, 5.0, 1.0, 0.0]), jnp.zeros(4)
+    constant = jnp.full(4, 2.0), jnp.ones(4)
+    x, mask = (jnp.stack(columns, axis=-1).reshape(2, 2, 3) for columns in zip(partly, nothing, constant, strict=True))
+    normal = np.asarray(normalise(x, mask)).reshape(4, 3)
+    np.testing.assert_allclose(normal[:, 0], [-1.0, 0.0, 1.0, 0.0], atol=TOLERANCE)
+    np.testing.assert_array_equal(normal[:, 1:], np.zeros((4, 2)))

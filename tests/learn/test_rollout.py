@@ -87,24 +87,26 @@ def test_only_informed_episodes_train_the_execution_policy(trajectory, batch, tr
         return jax.grad(lambda p: ppo.actor_loss(p, agent, data, GAME, hypers)[0])(trained.agents[agent].params)
 
     noise = (trajectory.z == 0)[:, None]
-    spoiled = batch.replace(advantage=tuple(jnp.where(noise, 7.0, a) for a in batch.advantage))
     for agent, same in ((Agent.EXECUTION, True), (Agent.MAKER, False)):
-        before, after = (jax.tree.leaves(gradient(agent, data)) for data in (batch, spoiled))
+        data = batch.actors[agent]
+        spoiled = data.replace(advantage=jnp.where(noise, 7.0, data.advantage))
+        before, after = (jax.tree.leaves(gradient(agent, x)) for x in (data, spoiled))
         equal = all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
         assert equal == same
 
 
 def test_execution_advantages_are_normalised_over_informed_episodes_alone(trajectory, batch):
-    informed = np.asarray(batch.advantage[Agent.EXECUTION])[np.asarray(trajectory.z) == 1]
+    advantage, z = np.asarray(batch.actors[Agent.EXECUTION].advantage), np.asarray(trajectory.z)
+    informed = advantage[z == 1]
     assert informed.mean() == pytest.approx(0.0, abs=1e-5)  # float32 sums over 40 numbers
     assert informed.std() == pytest.approx(1.0, abs=1e-4)
-    assert (np.asarray(batch.advantage[Agent.EXECUTION])[np.asarray(trajectory.z) == 0] == 0).all()
+    assert (advantage[z == 0] == 0).all()
 
 
 def test_a_policy_is_evaluated_at_what_it_drew(batch, trained, hypers):
     """At unchanged parameters the ratio is 1: approximate KL and clip fraction are 0."""
     for agent in Agent:
-        _, diagnostics = ppo.actor_loss(trained.agents[agent].params, agent, batch, GAME, hypers)
+        _, diagnostics = ppo.actor_loss(trained.agents[agent].params, agent, batch.actors[agent], GAME, hypers)
         values = {name.split("/")[1]: float(value) for name, value in diagnostics.items()}
         assert values["approx_kl"] == pytest.approx(0.0, abs=1e-6)
         assert values["clip_fraction"] == 0.0

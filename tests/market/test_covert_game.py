@@ -67,18 +67,30 @@ QUIET, LOUD = -1.5, 1.5  # latents of untrained policies
 LANES = [  # penalty, private number, start, seed
     (0.8, 0.0, QUIET, 0),
     (1.8, 0.0, LOUD, 0),
-    *((1.8, 0.0, QUIET, seed) for seed in range(3)),
+    *((1.8, 0.0, QUIET, seed) for seed in range(6)),
     *((penalty, 1.0, start, 0) for penalty in (0.8, 1.8) for start in (QUIET, LOUD)),
 ]
 
 
 @pytest.fixture(scope="module")
 def learned():
-    """Mean leverage by private number of every lane, [update, quantile]."""
+    """Mean leverage by private number of every lane, [update, quantile].
+
+    Deterministic traders that start quiet take advantages of a single step: steps are independent of each other, so
+    the sum over later ones is noise, and the quiet hill is low.
+    """
     common = {"lr_actor": 6e-3, "lr_critic": 3e-3, "lr_mine": 2e-2, "lr_final_fraction": 0.05, "entropy_weight": 0.0}
     hypers = [
-        hypers_as_arrays(Hypers(leakage_weight=lane[0], discount=(1.0, 1.0, 1.0), n_updates=N_UPDATES, **common))
-        for lane in LANES
+        hypers_as_arrays(
+            Hypers(
+                leakage_weight=penalty,
+                gae_decay=0.0 if (private, start) == (0.0, QUIET) else Hypers().gae_decay,
+                discount=(1.0, 1.0, 1.0),
+                n_updates=N_UPDATES,
+                **common,
+            )
+        )
+        for penalty, private, start, _ in LANES
     ]
     params = [as_arrays(CovertParams(private_randomiser=private, start=start)) for _, private, start, _ in LANES]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *zip(hypers, params, strict=True))
@@ -92,14 +104,14 @@ def learned():
 
 
 def _shown(learned, *lane):
-    """Leverage of a deterministic trader, over the second half of its updates: a single policy is too noisy."""
-    return learned[lane][N_UPDATES // 2 :].mean()
+    """Leverage of a deterministic trader, over the last third of its updates: a single policy is too noisy."""
+    return learned[lane][2 * N_UPDATES // 3 :].mean()
 
 
 def test_deterministic_trader_above_the_jump_climbs_the_quiet_hill_from_below(learned):
-    """Mean of three seeds, each of which stands a few percent off at any time."""
+    """Mean of six seeds, each of which stands a few percent off at any time."""
     exact = best_leverage(1.8, linear_haste(4.0), KNOWN)
-    assert np.mean([_shown(learned, 1.8, 0.0, QUIET, seed) for seed in range(3)]) == pytest.approx(exact, rel=0.1)
+    assert np.mean([_shown(learned, 1.8, 0.0, QUIET, seed) for seed in range(6)]) == pytest.approx(exact, rel=0.1)
 
 
 def test_deterministic_trader_above_the_jump_stays_loud_from_a_loud_start(learned):
