@@ -308,7 +308,7 @@ def test_resuming_a_finished_run_repeats_the_table_and_changes_no_metric(finishe
     ("rates", "term", "broken"),
     [
         # the second step of phase A meets the result of the first
-        ({"lr_actor": 1e38}, "phase_a/execution/", ["arbitrageur", "execution", "maker"]),
+        ({"lr_actor": 3e38}, "phase_a/execution/", ["arbitrageur", "execution", "maker"]),
         ({"lr_belief": 1e38, "weight_decay": 100.0}, None, ["belief"]),  # the others decay by a tenth per step
         # MINE's second step meets the result of its first; phase B then pays a leakage that is no number to the critic
         ({"lr_mine": 1e38}, "phase_a/mine/loss", ["critic", "predictor", "statistics"]),
