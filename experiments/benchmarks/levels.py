@@ -32,12 +32,14 @@ def measure(level: int, config: str, n_envs: int, repeats: int) -> dict[str, Any
             env=os.environ | {"XLA_FLAGS": flags},
             check=True,
         )
-        (row,) = json.loads(output.read_text())["updates"]
+        document = json.loads(output.read_text())
+    (row,) = document["updates"]
     compile_cpu_seconds = row["compile_cpu_seconds"]
     return {
         "compile_cold_cpu_seconds": compile_cpu_seconds["cold"],
         "compile_warm_cpu_seconds": compile_cpu_seconds["warm"],
         "env_steps_per_cpu_second": row["env_steps_per_cpu_second"],
+        "gflop_per_cpu_second": document["matrix_product"]["gflop_per_cpu_second"],  # what the core reaches
     }
 
 
