@@ -1,4 +1,5 @@
 import dataclasses
+import gc
 import os
 
 import jax
@@ -69,6 +70,16 @@ def test_compiling_stops_at_the_first_level_unless_a_level_is_named(settings, mo
     monkeypatch.setenv("XLA_FLAGS", before)
     machine.prepare(settings)
     assert os.environ["XLA_FLAGS"] == after
+
+
+def test_garbage_is_looked_for_seldom(settings):
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(700, 10, 10)
+        machine.prepare(settings)
+        assert gc.get_threshold() == (100_000, 10, 10)
+    finally:
+        gc.set_threshold(*before)
 
 
 def test_a_device_that_is_absent_is_bad_input(settings):

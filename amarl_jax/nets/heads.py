@@ -89,7 +89,7 @@ def bounded_log_std(raw: Array) -> Array:
 class BetaLaw:
     """Beta(a, b), what ``distrax.Beta`` is, with one special function taken of a, b and a + b together.
 
-    Each of them is a long series that compiles where it stands; apart they were a tenth of a training program.
+    Each of them is a long series, which compiles again wherever it stands.
     """
 
     a: Array  # [...]

@@ -1,4 +1,4 @@
-"""What training costs, as Markdown tables, from the JSON files of train.py.
+"""What training and compiling cost, as Markdown tables, from the JSON files of train.py and levels.py.
 
 python experiments/benchmarks/report.py > experiments/benchmarks/train.md
 """
@@ -16,6 +16,7 @@ UPDATES = (
 PARTS = (
     "| part | per update | CPU s | share of CPU time | steps per CPU s | compile, CPU s |\n|---|---|---|---|---|---|"
 )
+LEVELS = "| XLA's level | compile, CPU s | from cache | steps per CPU s | GFLOP per CPU s |\n|---|---|---|---|---|"
 INSIDE = ("environment", "belief_decode")  # measured alone, and part of playing
 
 
@@ -60,15 +61,21 @@ def floor_line(document: dict[str, Any]) -> str:
     return line + "."
 
 
-def section(document: dict[str, Any]) -> str:
-    """One file."""
-    where = document["provenance"]
+def heading(where: dict[str, Any]) -> list[str]:
+    """Configuration, device, command, commit and machine."""
     devices = ", ".join(sorted(set(where["hardware"]["devices"])))
-    lines = [
+    return [
         f"### {Path(where['config']['config']).stem} on {devices}",
         "",
         f"`{where['command']}`, commit `{where['commit'][:10]}`,",
         f"{machine(where)}, load {where['hardware']['load'][0]}.",
+    ]
+
+
+def section(document: dict[str, Any]) -> str:
+    """One file of train.py."""
+    lines = [
+        *heading(document["provenance"]),
         floor_line(document),
         "",
         UPDATES,
@@ -80,9 +87,22 @@ def section(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def levels_section(document: dict[str, Any]) -> str:
+    """One file of levels.py: medians of its rounds."""
+    lines = [*heading(document["provenance"]), f"{document['provenance']['config']['n_envs']} environments.", "", LEVELS]
+    for level, row in document["levels"].items():
+        compiling = f"{row['compile_cold_cpu_seconds']:.1f} | {row['compile_warm_cpu_seconds']:.1f}"
+        speed = f"{row['env_steps_per_cpu_second']:,.0f} | {row['gflop_per_cpu_second']:.0f}"
+        lines.append(f"| {level} | {compiling} | {speed} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
-    for path in sorted(Path(__file__).parent.glob("train_*.json")):
+    here = Path(__file__).parent
+    for path in sorted(here.glob("train_*.json")):
         print(section(json.loads(path.read_text())))
+    for path in sorted(here.glob("levels_*.json")):
+        print(levels_section(json.loads(path.read_text())))
 
 
 if __name__ == "__main__":
