@@ -10,23 +10,24 @@ from amarl_jax.types import Array
 _MASKED = -1e30  # score of a position out of the band; finite, so its gradient is 0 and not nan
 
 
-def banded_attention(query: Array, key: Array, value: Array, window: int) -> Array:
-    """Attention of position t to ``t - window + 1 .. t``, [T, head, d_head], all three inputs alike.
+def banded_attention(query_key_value: Array, window: int) -> Array:
+    """Attention of position t to ``t - window + 1 .. t``, [T, head, d_head], of [T, 3, head, d_head].
 
     Queries go in blocks of ``window``, each against its own block and the one before, so the cost grows as T window.
     """
-    chex.assert_rank(query, 3)
-    chex.assert_equal_shape([query, key, value])
-    n_steps = query.shape[0]
+    chex.assert_shape(query_key_value, (None, 3, None, None))
+    n_steps, _, n_heads, d_head = query_key_value.shape
     n_blocks = -(-n_steps // window)
-    pad = ((0, n_blocks * window - n_steps), (0, 0), (0, 0))
-    query, key, value = (jnp.pad(x, pad).reshape(n_blocks, -1, *x.shape[1:]) for x in (query, key, value))
+    padded = jnp.pad(query_key_value, ((0, n_blocks * window - n_steps), (0, 0), (0, 0), (0, 0)))
+    blocks = padded.reshape(n_blocks, window, 3, n_heads, d_head).transpose(2, 3, 0, 1, 4)
+    query, keys_values = blocks[0], blocks[1:]
     if n_blocks > 1:
-        key, value = _with_previous_block(key), _with_previous_block(value)
-    scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) / np.sqrt(query.shape[-1])
-    scores = jnp.where(_band(n_blocks, key.shape[1], window)[:, None], scores, _MASKED)
-    mixed = jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), value)
-    return mixed.reshape(-1, *mixed.shape[2:])[:n_steps]
+        keys_values = _with_previous_block(keys_values)
+    key, value = keys_values
+    scores = jnp.einsum("hbqd,hbkd->hbqk", query, key) / np.sqrt(d_head)
+    scores = jnp.where(_band(n_blocks, key.shape[2], window)[None], scores, _MASKED)
+    mixed = jnp.einsum("hbqk,hbkd->hbqd", jax.nn.softmax(scores), value)
+    return mixed.transpose(1, 2, 0, 3).reshape(-1, n_heads, d_head)[:n_steps]
 
 
 def ring_attention(query: Array, keys: Array, values: Array, t: Array) -> Array:
@@ -42,9 +43,9 @@ def ring_attention(query: Array, keys: Array, values: Array, t: Array) -> Array:
 
 
 def _with_previous_block(x: Array) -> Array:
-    """Each block [b, W, ...] behind the one before it, [b, 2 W, ...]; the first behind zeros."""
-    previous = jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])
-    return jnp.concatenate([previous, x], axis=1)
+    """Each block [..., b, W, d] behind the one before it, [..., b, 2 W, d]; the first behind zeros."""
+    previous = jnp.concatenate([jnp.zeros_like(x[..., :1, :, :]), x[..., :-1, :, :]], axis=-3)
+    return jnp.concatenate([previous, x], axis=-2)
 
 
 def _band(n_blocks: int, n_keys: int, window: int) -> np.ndarray:

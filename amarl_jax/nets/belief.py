@@ -62,8 +62,8 @@ class EncoderLayer(nn.Module):
 
     def __call__(self, x: Array) -> Array:
         """Tokens [T, d_model], all at once."""
-        query, key, value = jnp.moveaxis(self.query_key_value(self.norm_attention(x)), -3, 0)
-        return self._feed_forward(x + self.output(banded_attention(query, key, value, self.window)))
+        query_key_value = self.query_key_value(self.norm_attention(x))
+        return self._feed_forward(x + self.output(banded_attention(query_key_value, self.window)))
 
     def decode(self, x: Array, keys: Array, values: Array, t: Array) -> tuple[Array, Array, Array]:
         """Token [d_model] of step t; returns the output and the layer's rings [head, W, d_head] with t written."""
