@@ -1,13 +1,11 @@
 """One optimiser for every network: clipped, decayed Adam whose numbers are traced leaves."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jax.flatten_util import ravel_pytree
 
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.types import Array, PyTree
@@ -46,20 +44,6 @@ def optimiser(hypers: Hypers) -> optax.GradientTransformation:
 def fresh(params: PyTree, hypers: Hypers) -> Trained:
     """A network at the start of its training."""
     return Trained(params=params, opt_state=optimiser(hypers).init(params))
-
-
-def flattened(network: Trained) -> tuple[Trained, Callable[[Array], PyTree]]:
-    """The network with its parameters as one vector, and what makes a tree of such a vector.
-
-    For the loop in which it trains, where every leaf would be stepped by a kernel of its own; see :func:`unflattened`.
-    """
-    vector, unravel = ravel_pytree(network.params)
-    return Trained(vector, network.opt_state), unravel
-
-
-def unflattened(network: Trained, unravel: Callable[[Array], PyTree]) -> Trained:
-    """A flattened network after its loop, with its parameters as a tree again."""
-    return Trained(unravel(network.params), network.opt_state)
 
 
 def scheduled(learning_rate: Array | float, update: Array, hypers: Hypers) -> Array:

@@ -12,7 +12,7 @@ from amarl_jax.learn.game import AGENT_NAMES, Learnable
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.losses import clipped_surrogate, masked_mean, value_loss
 from amarl_jax.learn.metrics import Metrics
-from amarl_jax.learn.optimiser import Agents, Trained, descend, flattened, scheduled, unflattened
+from amarl_jax.learn.optimiser import Agents, Trained, descend, scheduled
 from amarl_jax.learn.returns import gae, normalise
 from amarl_jax.trees import pack, unpack
 from amarl_jax.types import N_AGENTS, Agent, Array, PyTree
@@ -147,23 +147,18 @@ def improve_actors(
     """
     learning_rate = scheduled(hypers.lr_actor, state.update, hypers)
     packed = {agent: pack(batch.actors[agent], n_lead=2) for agent in trained}
-    flat = {agent: flattened(state.agents[agent]) for agent in trained}
-
-    def loss(vector: Array, agent: Agent, part: ActorBatch) -> tuple[Array, dict[str, Array]]:
-        return actor_loss(flat[agent][1](vector), agent, part, game, hypers)
 
     def step(networks: dict[Agent, Trained], rows: Array) -> tuple[dict[Agent, Trained], Metrics]:
         stepped, metrics = dict[Agent, Trained](), dict[str, Array]()
         for agent, network in networks.items():
             part = unpack(jax.tree.map(lambda x: x[rows], packed[agent]))
-            gradient, diagnostics = jax.grad(loss, has_aux=True)(network.params, agent, part)
+            gradient, diagnostics = jax.grad(actor_loss, has_aux=True)(network.params, agent, part, game, hypers)
             stepped[agent] = descend(network, gradient, learning_rate, hypers)
             metrics |= diagnostics
         return stepped, Metrics.of(metrics)
 
-    networks, metrics = _over_epochs(step, {agent: network for agent, (network, _) in flat.items()}, rows)
-    improved = {agent: unflattened(network, flat[agent][1]) for agent, network in networks.items()}
-    agents = Agents(*(improved.get(agent, state.agents[agent]) for agent in Agent))
+    networks, metrics = _over_epochs(step, {agent: state.agents[agent] for agent in trained}, rows)
+    agents = Agents(*(networks.get(agent, state.agents[agent]) for agent in Agent))
     return agents, jax.tree.map(lambda x: jnp.mean(x[-1], axis=0), metrics)
 
 
@@ -176,15 +171,14 @@ def improve_critic(
     """
     learning_rate = scheduled(hypers.lr_critic, state.update, hypers)
     packed = pack(batch.critic, n_lead=2)
-    flat, unravel = flattened(state.critic)
 
     def step(critic: Trained, rows: Array) -> tuple[Trained, Array]:
         part = unpack(jax.tree.map(lambda x: x[rows], packed))
-        loss, gradient = jax.value_and_grad(lambda x: critic_loss(unravel(x), part, game, hypers))(critic.params)
+        loss, gradient = jax.value_and_grad(critic_loss)(critic.params, part, game, hypers)
         return descend(critic, gradient, learning_rate, hypers), loss
 
-    critic, losses = _over_epochs(step, flat, rows)
-    return unflattened(critic, unravel), {"critic/loss": jnp.mean(losses[-1])}
+    critic, losses = _over_epochs(step, state.critic, rows)
+    return critic, {"critic/loss": jnp.mean(losses[-1])}
 
 
 def _over_epochs(step: Callable[[Any, Array], tuple[Any, Any]], start: Any, rows: Array) -> tuple[Any, Any]:

@@ -1,15 +1,14 @@
 """Fitting what reads the tape: the MINE critic, the predictor and the belief."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from amarl_jax.information.scaling import update_scale
 from amarl_jax.learn import replay
 from amarl_jax.learn.game import Game, Learnable
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.optimiser import Trained, descend, flattened, scheduled, unflattened
+from amarl_jax.learn.optimiser import Trained, descend, scheduled
 from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.learn.scoring import (
     evidence,
@@ -70,22 +69,20 @@ def fit_statistics(
     share = -(-horizon // n_steps)
     times = jnp.argsort(jax.random.bits(key, (horizon,)))[jnp.arange(n_steps * share) % horizon].reshape(n_steps, share)
 
-    network, unravel = flattened(start[0])
-
     def step(carry: tuple, at: Array) -> tuple[tuple, Array]:
         statistics, estimator = carry
         part = jax.tree.map(lambda x: x[at], estimator)
 
-        def loss(vector: Array) -> tuple[Array, PyTree]:
-            scores = statistics_scores(unravel(vector), features[:, at], game)
+        def loss(network: PyTree) -> tuple[Array, PyTree]:
+            scores = statistics_scores(network, features[:, at], game)
             return game.estimator.loss(scores, z, prior, part, hypers.mine_ema)
 
         (value, part), gradient = jax.value_and_grad(loss, has_aux=True)(statistics.params)
         estimator = jax.tree.map(lambda x, y: x.at[at].set(y), estimator, part)
         return (descend(statistics, gradient, learning_rate, hypers), estimator), value
 
-    (network, estimator), losses = jax.lax.scan(step, (network, start[1]), times)
-    return (unflattened(network, unravel), estimator), losses[-1]
+    fitted, losses = jax.lax.scan(step, start, times)
+    return fitted, losses[-1]
 
 
 def fit_predictor(state: TrainState, series: Array, game: Game, hypers: Hypers) -> tuple[TrainState, dict[str, Array]]:
@@ -97,19 +94,18 @@ def fit_predictor(state: TrainState, series: Array, game: Game, hypers: Hypers) 
     share = max(1, n_envs // game.learn.n_mine_steps)
     starts = (jnp.arange(game.learn.n_mine_steps) * share) % n_envs
     learning_rate = scheduled(hypers.lr_mine, state.update, hypers)
-    flat, unravel = flattened(state.predictor)
 
     def step(predictor: Trained, start: Array) -> tuple[Trained, Array]:
         rows = (start + jnp.arange(share)) % n_envs
 
-        def loss(vector: Array) -> Array:
-            return -jnp.mean(jax.vmap(lambda row: predictability_gain(unravel(vector), row, game))(series[rows]))
+        def loss(network: PyTree) -> Array:
+            return -jnp.mean(jax.vmap(lambda row: predictability_gain(network, row, game))(series[rows]))
 
         value, gradient = jax.value_and_grad(loss)(predictor.params)
         return descend(predictor, gradient, learning_rate, hypers), value
 
-    predictor, losses = jax.lax.scan(step, flat, starts)
-    return state.replace(predictor=unflattened(predictor, unravel)), {"predictor/loss": losses[-1]}
+    predictor, losses = jax.lax.scan(step, state.predictor, starts)
+    return state.replace(predictor=predictor), {"predictor/loss": losses[-1]}
 
 
 def fit_belief(
@@ -121,7 +117,6 @@ def fit_belief(
     """
     fresh = pack(Episode(tape=trajectory.output.tape, z=trajectory.z), n_lead=1)
     stored = pack(state.replay.storage, n_lead=1)
-    flat, unravel = flattened(state.belief)
     n_envs, n_steps = trajectory.z.shape[0], game.learn.n_belief_steps
     share = -(-n_envs // n_steps)
     rows = (jnp.arange(n_steps * share) % n_envs).reshape(n_steps, share)
@@ -135,30 +130,24 @@ def fit_belief(
         new = jax.tree.map(lambda x: x[at], fresh)
         episodes = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), new, drawn.items)
         weights = jnp.concatenate([jnp.ones(share), drawn.weights])
-        gradient, losses = _belief_gradient(belief.params, unravel, episodes, weights, game, hypers)
+        gradient, losses = _belief_gradient(belief.params, episodes, weights, game, hypers)
         priorities = jnp.where(drawn.weights > 0, losses[share:], memory.priority[drawn.indices])
         memory = replay.update_priorities(memory, drawn.indices, priorities)
         return (descend(belief, gradient, learning_rate, hypers), memory.priority), (losses[:share], at)
 
     uniform = jax.random.uniform(key, (n_steps, game.learn.replay_batch))
-    start = (flat, state.replay.priority)
+    start = (state.belief, state.replay.priority)
     (belief, priority), (losses, order) = jax.lax.scan(step, start, (uniform, rows))
     memory = state.replay.replace(priority=priority)
     priorities = jnp.zeros(n_envs).at[order.reshape(-1)].set(losses.reshape(-1))
     kept = min(n_envs, game.learn.replay_capacity)
     memory = replay.add(memory, unpack(jax.tree.map(lambda x: x[:kept], fresh)), priorities[:kept])
-    state = state.replace(belief=unflattened(belief, unravel), replay=memory)
-    return state, {"belief/loss": jnp.mean(losses)}
+    return state.replace(belief=belief, replay=memory), {"belief/loss": jnp.mean(losses)}
 
 
 def _belief_gradient(
-    vector: Array,
-    unravel: Callable[[Array], PyTree],
-    episodes: Packed,
-    weights: Array,
-    game: Game,
-    hypers: Hypers,
-) -> tuple[Array, Array]:
+    network: PyTree, episodes: Packed, weights: Array, game: Game, hypers: Hypers
+) -> tuple[PyTree, Array]:
     """Gradient of the weighted mean loss of the packed :class:`Episode`, and each one's loss [n], by a scan over parts.
 
     A backward pass through the belief costs tens of megabytes per episode; the scan bounds how many are alive.
@@ -168,16 +157,16 @@ def _belief_gradient(
     at = jnp.arange(n_parts * game.learn.belief_microbatch)
     padded = jnp.where(at < n_episodes, weights[at % n_episodes], 0.0) / jnp.sum(weights)
 
-    def loss(vector: Array, part: Array) -> tuple[Array, Array]:
-        params = unravel(vector)
+    def loss(params: PyTree, part: Array) -> tuple[Array, Array]:
         batch: Episode = unpack(jax.tree.map(lambda x: x[part % n_episodes], episodes))
         logits, _ = jax.vmap(lambda tape: game.belief.apply(params, tape))(batch.tape)
         losses = jax.vmap(lambda row, z: belief_loss(row, z, hypers.belief_loss_entropy))(logits, batch.z)
         return jnp.sum(padded[part] * losses), losses
 
     def accumulate(total: Array, part: Array) -> tuple[Array, Array]:
-        gradient, losses = jax.grad(loss, has_aux=True)(vector, part)
-        return total + gradient, losses
+        gradient, losses = jax.grad(loss, has_aux=True)(network, part)
+        return total + ravel_pytree(gradient)[0], losses
 
-    gradient, losses = jax.lax.scan(accumulate, jnp.zeros_like(vector), at.reshape(n_parts, -1))
-    return gradient, losses.reshape(-1)[:n_episodes]
+    zero, unravel = ravel_pytree(jax.tree.map(jnp.zeros_like, network))
+    gradient, losses = jax.lax.scan(accumulate, zero, at.reshape(n_parts, -1))
+    return unravel(gradient), losses.reshape(-1)[:n_episodes]

@@ -89,7 +89,12 @@ def section(document: dict[str, Any]) -> str:
 
 def levels_section(document: dict[str, Any]) -> str:
     """One file of levels.py: medians of its rounds."""
-    lines = [*heading(document["provenance"]), f"{document['provenance']['config']['n_envs']} environments.", "", LEVELS]
+    lines = [
+        *heading(document["provenance"]),
+        f"{document['provenance']['config']['n_envs']} environments.",
+        "",
+        LEVELS,
+    ]
     for level, row in document["levels"].items():
         compiling = f"{row['compile_cold_cpu_seconds']:.1f} | {row['compile_warm_cpu_seconds']:.1f}"
         speed = f"{row['env_steps_per_cpu_second']:,.0f} | {row['gflop_per_cpu_second']:.0f}"
