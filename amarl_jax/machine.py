@@ -30,7 +30,7 @@ def prepare(settings: RunSettings, n_devices: int | None = None) -> str:
 def compile_sooner() -> None:
     """Ask XLA for the first of its levels of optimisation, unless ``XLA_FLAGS`` names one; seldom look for garbage.
 
-    The others take longer to compile and run no faster. XLA reads its flags once, when its first device starts.
+    The others do more and run no faster. XLA reads its flags once, when its first device starts.
     Tracing a program makes a million small objects that stay: looking among them for garbage is a fifth of its time.
     """
     gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
