@@ -31,7 +31,7 @@ def compile_sooner() -> None:
     """Ask XLA for the first of its levels of optimisation, unless ``XLA_FLAGS`` names one; seldom look for garbage.
 
     The others do more and run no faster. XLA reads its flags once, when its first device starts.
-    Tracing a program makes a million small objects that stay: looking among them for garbage is a fifth of its time.
+    Tracing a program makes a million small objects that stay: looking among them for garbage takes a tenth of its time.
     """
     gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
     flags = os.environ.get("XLA_FLAGS", "")

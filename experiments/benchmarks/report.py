@@ -61,11 +61,11 @@ def floor_line(document: dict[str, Any]) -> str:
     return line + "."
 
 
-def heading(where: dict[str, Any]) -> list[str]:
-    """Configuration, device, command, commit and machine."""
+def heading(where: dict[str, Any], of: str = "") -> list[str]:
+    """Title, with what the section is of in front of configuration and device; command, commit and machine."""
     devices = ", ".join(sorted(set(where["hardware"]["devices"])))
     return [
-        f"### {Path(where['config']['config']).stem} on {devices}",
+        f"### {of}{Path(where['config']['config']).stem} on {devices}",
         "",
         f"`{where['command']}`, commit `{where['commit'][:10]}`,",
         f"{machine(where)}, load {where['hardware']['load'][0]}.",
@@ -90,7 +90,7 @@ def section(document: dict[str, Any]) -> str:
 def levels_section(document: dict[str, Any]) -> str:
     """One file of levels.py: medians of its rounds."""
     lines = [
-        *heading(document["provenance"]),
+        *heading(document["provenance"], "compiling, "),
         f"{document['provenance']['config']['n_envs']} environments.",
         "",
         LEVELS,
