@@ -78,7 +78,7 @@ class SquaredShortfall:
 @pytest.fixture(scope="module")
 def episodes(params):
     """Episodes of the same keys: uninformed, the mimic of the new law, the new execution policy."""
-    policies = (Mimic(SPEC, law=round_lots), OneLotAMinute())
+    policies = (Mimic(SPEC, noise_law=round_lots), OneLotAMinute())
 
     def play(who, z):
         everyone = Players(choice(policies, who), InventoryAverseMaker(), Uniform(SPEC, Agent.ARBITRAGEUR))

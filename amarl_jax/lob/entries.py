@@ -24,6 +24,14 @@ class Entries:
     place: Array  # [2 N + M] entry of each slot and of each message's order
 
 
+@struct.dataclass
+class Fate:
+    """What became of the orders at rest when a table began, ``[2 N]`` by slot, and of those it brought, ``[M]``."""
+
+    lots: Array  # [2 N + M] lots at rest after the table, an order that a full side pushed out included
+    slot: Array  # [2 N + M] slot ``side * N + slot`` of the book after it, -1 for an order that is not there
+
+
 def merge(book: Book, alive: Array, own: Array, is_limit: Array, reach: Array) -> tuple[Entries, Array]:
     """Give every slot and every limit order of a table its entry.
 
@@ -72,6 +80,26 @@ def at_entries(resting: Array, new: Array, source: Array) -> Array:
     new = jnp.concatenate([new, jnp.zeros_like(new[:1])])
     values = jnp.concatenate([resting, jnp.broadcast_to(new, (2, *new.shape))], axis=1)
     return values.at[SIDES[:, None], source].get(mode="clip")
+
+
+def fates(own: Array, is_limit: Array, entries: Entries, at_rest: Array, n_slots: int) -> Fate:
+    """What became of every order of a table.
+
+    Args:
+        own: [M] side of each message's order.
+        is_limit: [M] bool, messages whose order may come to rest.
+        entries: of both.
+        at_rest: [2, L] lots of each entry after the table.
+        n_slots: N.
+    """
+    rank = running_sum((at_rest > 0).astype(jnp.int32))
+    slot = jnp.where((at_rest > 0) & (rank <= n_slots), SIDES[:, None] * n_slots + rank - 1, -1)
+    side = jnp.concatenate([jnp.asarray(np.repeat(SIDES, n_slots)), own])
+    has_entry = jnp.concatenate([jnp.ones(2 * n_slots, bool), is_limit])
+    return Fate(
+        lots=jnp.where(has_entry, at_rest[side, entries.place], 0),
+        slot=jnp.where(has_entry, slot[side, entries.place], -1),
+    )
 
 
 def compact(book: Book, messages: Message, entries: Entries, running: Array, at_rest: Array) -> Book:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from amarl_jax.lob.book import live, sizes
-from amarl_jax.lob.entries import SIDES, Entries, at_entries, compact, merge
+from amarl_jax.lob.entries import SIDES, Entries, Fate, at_entries, compact, fates, merge
 from amarl_jax.lob.matching import running_sum, screen
 from amarl_jax.lob.messages import Book, BookSpec, Message, MessageKind, SelfTrade, Side
 from amarl_jax.trees import Packed, pack, unpack
@@ -69,6 +69,7 @@ class TableReport:
     owner_quantity: Array  # [2, O] lots of each owner's resting orders that traded, by side
     owner_notional: Array  # [2, O] tick-lots of those trades
     removed: Array  # [2] orders that left before the first message
+    fate: Fate  # of every order
 
 
 def locate(book: Book, staying: Array, order_id: Array) -> Array:
@@ -160,8 +161,9 @@ def clear(
     owner = at_entries(book.owner, messages.owner, entries.source)
     quantity, notional = _by_owner(owner, traded, entries.key, spec.n_owners)
     removed = jnp.sum(alive & leaving, axis=-1, dtype=jnp.int32)
+    fate = fates(1 - rows.opposite, rows.is_limit, entries, at_rest, spec.capacity)
     book = _count(compact(book, messages, entries, running[:, 1:], at_rest), messages, outcome, spec)
-    return book, ledger, TableReport(outcome, quantity, notional, removed)
+    return book, ledger, TableReport(outcome, quantity, notional, removed, fate)
 
 
 def _rows(

@@ -18,6 +18,7 @@ from amarl_jax.draws import standard_normal
 from amarl_jax.lob import book as lob
 from amarl_jax.market import events, fundamental, noise
 from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.record import StepRecord, record_step
 from amarl_jax.market.slot import SlotDecision, as_sent, decode_action, noise_decision
 from amarl_jax.market.state import Accounts, EnvState, TapeEvents
 from amarl_jax.trees import pack, select, unpack
@@ -56,6 +57,8 @@ class StepOutput:
     snipe_lots: Array  # [] int32, arbitrageur's fills against maker quotes of an earlier step
     n_messages: Array  # [] int32, messages that reached the book
     resting_orders: Array  # [2] int32, orders at rest after the step, bid and ask side
+    record: StepRecord | None = None  # what an order-level feed shows, where the market keeps records
+    slot_row: Array | None = None  # [] int32, row of the record that the slot sent, -1 for none
 
 
 def streams(key: Array) -> Array:
@@ -83,10 +86,17 @@ def _append_events(recent: TapeEvents, tape: Tape) -> TapeEvents:
 
 @dataclasses.dataclass(frozen=True)
 class Market:
-    """The environment: static sizes, the noise traders' law, and two pure functions."""
+    """The environment: static sizes, the noise traders' law, and two pure functions.
+
+    Attributes:
+        spec: market sizes.
+        noise_law: of the noise traders' orders.
+        keeps_records: whether a step's output holds its order-level record.
+    """
 
     spec: MarketSpec
     noise_law: noise.NoiseLaw = noise.orders
+    keeps_records: bool = False
 
     @property
     def book_spec(self) -> lob.BookSpec:
@@ -254,6 +264,7 @@ class Market:
         by_arbitrageur = log.message.owner == Owner.ARBITRAGEUR
         arbitrageur_traded = jnp.any(by_arbitrageur & (log.filled > 0))
         move = 0.5 * (after.mid2 - before.mid2)
+        record, slot_row = record_step(before, log, self.spec) if self.keeps_records else (None, None)
         after = after.replace(
             variance=VARIANCE_DECAY * before.variance + (1 - VARIANCE_DECAY) * move**2,
             arbitrageur_traded=arbitrageur_traded,
@@ -275,4 +286,6 @@ class Market:
             snipe_lots=jnp.sum(jnp.where(by_arbitrageur, log.stale_maker_lots, 0), dtype=jnp.int32),
             n_messages=jnp.sum(log.message.kind != lob.MessageKind.NONE, dtype=jnp.int32),
             resting_orders=self.resting(after.book),
+            record=record,
+            slot_row=slot_row,
         )

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from amarl_jax.lob.book import NEVER, Book, BookSpec, Message, MessageKind, Side, live
+from amarl_jax.lob.entries import Fate
 from amarl_jax.lob.matching import running_sum
 from amarl_jax.lob.table import NOBODY, Outcome, Row, TableReport, clear, locate
 from amarl_jax.market.noise import NoiseOrders
@@ -17,6 +19,8 @@ from amarl_jax.trees import pack, unpack
 from amarl_jax.types import GAP_UNITS, N_OWNERS, TIME_UNITS, Array, Owner, Tape
 
 NO_LIMIT = 1 << 29  # lots, for owners without a position limit
+_NODES, _NODE_WEIGHTS = (half * 0.5 for half in np.polynomial.legendre.leggauss(12))
+_NODES = _NODES + 0.5  # on (0, 1)
 MAKER_CANCELS, MAKER_QUOTES = slice(1, 3), slice(3, 5)  # rows of the event table
 
 
@@ -57,6 +61,8 @@ class EventLog:
     marketable: Array  # [M] bool
     filled: Array  # [M] int32 lots taken
     stale_maker_lots: Array  # [M] int32, lots taken from maker quotes of an earlier step
+    leaving: Array  # [2, N] bool, orders that left the book before the first message
+    fate: Fate  # of the orders at rest, by slot, and of the [M] rows
 
 
 def empty_accounts() -> Accounts:
@@ -186,6 +192,25 @@ def arrival_times(uniform: Array, jitter: Array, params: EnvParams) -> Array:
     return jnp.concatenate([delay[0][None], jnp.full(4, delay[1]), slot[None], uniform[1:] * STEP_MS])
 
 
+def slot_arrival_ratio(time_ms: Array, params: EnvParams) -> Array:
+    """Density of the slot's arrival time over that of a noise order, which is uniform on the step.
+
+    Given its delay d the slot arrives uniformly on [d, STEP], so the ratio is ``E STEP / (STEP - d) 1[d <= t]`` over
+    ``d = latency + jitter x`` with x standard exponential, by Gauss and Legendre's quadrature in ``y = 1 - e^-x``. What
+    arrives at the very end, where delays longer than the step are cut, counts as the slot's.
+
+    Args:
+        time_ms: [...] within the step.
+        params: market constants.
+    """
+    latency, jitter = params.latency_execution_ms, params.jitter_ms
+    longest = (time_ms - latency) / jnp.maximum(jitter, 1e-6)
+    mass = jnp.where(time_ms >= latency, jnp.where(jitter > 0, -jnp.expm1(-longest), 1.0), 0.0)
+    delay = latency - jitter * jnp.log1p(-mass[..., None] * jnp.asarray(_NODES, jnp.float32))
+    room = jnp.maximum(STEP_MS - delay, 1e-3 * STEP_MS)
+    return mass * jnp.sum(jnp.asarray(_NODE_WEIGHTS, jnp.float32) * (STEP_MS / room), axis=-1)
+
+
 def arrival_order(time_ms: Array) -> Array:
     """Rows in the order (arrival time, rank), [M]; a pairwise count costs a tenth of a stable sort of so few."""
     index = jnp.arange(time_ms.shape[0], dtype=jnp.int32)
@@ -253,8 +278,18 @@ def process(
         marketable=outcome.marketable,
         filled=outcome.filled,
         stale_maker_lots=outcome.marked,
+        leaving=leaving,
+        fate=report.fate,
     )
     return book, _settle(accounts, log, outcome.notional, report), log, report.removed
+
+
+def shown_rows(is_shown: Array, n_rows: int) -> tuple[Array, Array]:
+    """The places of the rows under ``is_shown`` [M], in order, and which of these places are filled. [n_rows] each."""
+    index = jnp.arange(is_shown.shape[0], dtype=jnp.int32)
+    nth = running_sum(is_shown.astype(jnp.int32))
+    rows = jnp.zeros(n_rows, jnp.int32).at[jnp.where(is_shown, nth - 1, n_rows)].set(index, mode="drop")
+    return rows, jnp.arange(n_rows) < nth[-1]
 
 
 def record_tape(log: EventLog, mid2: Array, removals: Array, value_gap: Array, spread: Array, spec: MarketSpec) -> Tape:
@@ -269,12 +304,7 @@ def record_tape(log: EventLog, mid2: Array, removals: Array, value_gap: Array, s
         spec: market sizes.
     """
     on_tape = (log.message.kind != MessageKind.NONE) & (log.message.owner != Owner.MAKER)
-    index = jnp.arange(on_tape.shape[0], dtype=jnp.int32)
-    nth = running_sum(on_tape.astype(jnp.int32))
-    rows = (
-        jnp.zeros(spec.n_tape_rows, jnp.int32).at[jnp.where(on_tape, nth - 1, spec.n_tape_rows)].set(index, mode="drop")
-    )
-    shown = jnp.arange(spec.n_tape_rows) < nth[-1]
+    rows, shown = shown_rows(on_tape, spec.n_tape_rows)
 
     is_market = log.message.kind == MessageKind.MARKET
     price = jnp.where(is_market, 0, (2 * log.message.price - mid2) >> 1)

@@ -1,5 +1,6 @@
 """The noise traders' law: how many orders, when, of which size, at which price, for how long."""
 
+import dataclasses
 from typing import Protocol
 
 import jax
@@ -20,11 +21,22 @@ class NoiseOrders:
     is_limit: Array  # bool
 
 
+@struct.dataclass
+class MarksLaw:
+    """Probabilities of an order's marks, which are independent of each other."""
+
+    buy: Array  # [] of the side +1
+    limit: Array  # [] of a limit order
+    lots: Array  # [max_order_size] of 1, 2, ... lots
+    offset: Array  # [n_offsets] of a limit order's offset behind mid, most aggressive first
+
+
 class NoiseLaw(Protocol):
     """The law of one noise order's marks; the slot at ``z = 0`` and the mimic draw from the same one.
 
     Traceable and hashable, a function or a frozen dataclass. How many orders come, when, and for how long they rest is
-    not part of it, nor is the tilt of ``p_buy``.
+    not part of it, nor is the tilt of ``p_buy``. A law whose marks are independent may also say by which probabilities
+    it draws, in a method ``marks`` as that of :class:`StylisedNoise`; without it leakage has no exact value.
     """
 
     def __call__(
@@ -51,6 +63,13 @@ def buy_probability(news: Array, mid2: Array, params: EnvParams) -> Array:
     return 0.5 + jnp.clip(tilt, -params.tilt_max, params.tilt_max)
 
 
+def _poisson_mass(rate: Array | float, max_count: int) -> Array:
+    """``P(k)`` of a Poisson count for k from 0 to far above the bound, [3 max_count + 8]."""
+    support = jnp.arange(3 * max_count + 8)
+    log_mass = support * jnp.log(rate) - rate - jax.lax.lgamma(support + 1.0)
+    return jnp.where(rate > 0, jnp.exp(log_mass), support == 0)
+
+
 def bounded_count(uniform: Array, rate: Array | float, max_count: int) -> tuple[Array, Array]:
     """A Poisson count by inverse CDF, bounded; a fixed number of operations under ``vmap``.
 
@@ -62,34 +81,55 @@ def bounded_count(uniform: Array, rate: Array | float, max_count: int) -> tuple[
     Returns:
         The count, at most ``max_count``, and how many orders the bound cut off, both [] int32.
     """
-    support = jnp.arange(3 * max_count + 8)
-    log_mass = support * jnp.log(rate) - rate - jax.lax.lgamma(support + 1.0)
-    mass = jnp.where(rate > 0, jnp.exp(log_mass), support == 0)
-    count = jnp.sum(uniform > jnp.cumsum(mass), dtype=jnp.int32)
+    count = jnp.sum(uniform > jnp.cumsum(_poisson_mass(rate, max_count)), dtype=jnp.int32)
     bounded = jnp.minimum(count, max_count)
     return bounded, count - bounded
 
 
-def orders(uniform: Array, p_buy: Array, size_cdf: Array, params: EnvParams, spec: MarketSpec) -> NoiseOrders:
-    """Independent orders of the noise law (side, size, offset, type).
+def count_mass(rate: Array | float, max_count: int) -> Array:
+    """``P(n)`` of :func:`bounded_count` for n = 0 .. max_count + 1, the last of which cannot be. [max_count + 2]."""
+    mass = _poisson_mass(rate, max_count)
+    return jnp.concatenate([mass[:max_count], jnp.sum(mass[max_count:])[None], jnp.zeros(1)])
 
-    Args:
-        uniform: [4, ...] in [0, 1), one row per mark; the orders have the remaining shape.
-        p_buy: [] from :func:`buy_probability`.
-        size_cdf: [max_order_size] from :func:`size_distribution`.
-        params: market constants.
-        spec: market sizes.
-    """
-    n_offsets = spec.offset_max_ticks - spec.offset_min_ticks + 1
-    thresholds = size_cdf.reshape((-1,) + (1,) * (uniform.ndim - 1))
-    lots = 1 + jnp.sum(uniform[1][None] > thresholds, axis=0, dtype=jnp.int32)
-    offset = jnp.floor(uniform[2] * n_offsets).astype(jnp.int32)
-    return NoiseOrders(
-        side=jnp.where(uniform[0] < p_buy, 1, -1).astype(jnp.int32),
-        lots=jnp.minimum(lots, spec.max_order_size),
-        offset_ticks=spec.offset_min_ticks + jnp.minimum(offset, n_offsets - 1),
-        is_limit=uniform[3] >= params.market_order_probability,
-    )
+
+@dataclasses.dataclass(frozen=True)
+class StylisedNoise:
+    """The law that comes with the package: sizes in the cells of a Beta law, limit offsets uniform over their range."""
+
+    def __call__(
+        self, uniform: Array, p_buy: Array, size_cdf: Array, params: EnvParams, spec: MarketSpec
+    ) -> NoiseOrders:
+        """Independent orders (side, size, offset, type).
+
+        Args:
+            uniform: [4, ...] in [0, 1), one row per mark; the orders have the remaining shape.
+            p_buy: [] from :func:`buy_probability`.
+            size_cdf: [max_order_size] from :func:`size_distribution`.
+            params: market constants.
+            spec: market sizes.
+        """
+        n_offsets = spec.n_offsets
+        thresholds = size_cdf.reshape((-1,) + (1,) * (uniform.ndim - 1))
+        lots = 1 + jnp.sum(uniform[1][None] > thresholds, axis=0, dtype=jnp.int32)
+        offset = jnp.floor(uniform[2] * n_offsets).astype(jnp.int32)
+        return NoiseOrders(
+            side=jnp.where(uniform[0] < p_buy, 1, -1).astype(jnp.int32),
+            lots=jnp.minimum(lots, spec.max_order_size),
+            offset_ticks=spec.offset_min_ticks + jnp.minimum(offset, n_offsets - 1),
+            is_limit=uniform[3] >= params.market_order_probability,
+        )
+
+    def marks(self, p_buy: Array, size_cdf: Array, params: EnvParams, spec: MarketSpec) -> MarksLaw:
+        """The probabilities by which :meth:`__call__` draws."""
+        return MarksLaw(
+            buy=p_buy,
+            limit=jnp.float32(1.0) - params.market_order_probability,
+            lots=jnp.diff(size_cdf, prepend=0.0),
+            offset=jnp.full(spec.n_offsets, 1.0 / spec.n_offsets),
+        )
+
+
+orders = StylisedNoise()
 
 
 def lifetimes(uniform: Array, params: EnvParams) -> Array:

@@ -72,7 +72,8 @@ class Views:
     arbitrageur: ArbitrageurView
 
 
-def _public(state: EnvState, spec: MarketSpec) -> PublicView:
+def public_view(state: EnvState, spec: MarketSpec) -> PublicView:
+    """What everyone sees of a state."""
     depth = normalised_depth(state.book, state.mid2, spec.n_levels, SIZE_SCALE)
     mid = 0.5 * state.mid2
     best, exists = best_quotes(state.book)
@@ -86,13 +87,46 @@ def _public(state: EnvState, spec: MarketSpec) -> PublicView:
 
 
 def _working_child(state: EnvState) -> tuple[Array, Array, Array]:
-    """Lots, side along s and offset behind mid of the slot's resting order; zeros if it has none."""
+    """Side, lots and price of the slot's resting order; zeros if it has none. [] int32 each."""
     is_child = live(state.book) & (state.book.owner == Owner.SLOT)
     lots = jnp.sum(jnp.where(is_child, sizes(state.book), 0), axis=1)  # [2]
     price = jnp.sum(jnp.where(is_child, prices(state.book), 0))
-    side = jnp.sign(lots[0] - lots[1])
-    offset = side * (0.5 * state.mid2 - price)
-    return jnp.sum(lots), (side * state.direction).astype(jnp.float32), jnp.where(side == 0, 0.0, offset)
+    return jnp.sign(lots[0] - lots[1]), jnp.sum(lots), price
+
+
+def execution_view(
+    public: PublicView,
+    volatility: Array,
+    direction: Array,
+    position: Array,
+    child: tuple[Array, Array, Array],
+    private: Array,
+    params: EnvParams,
+) -> ExecutionView:
+    """What an execution agent of this side, position, working child and private number sees.
+
+    Args:
+        public: what everyone sees.
+        volatility: [] ticks per sqrt(step), realised.
+        direction: [] int32, the parent side.
+        position: [] int32 lots, signed.
+        child: [] each, side (+1, -1, 0 for none), lots and price of the working child.
+        private: [] as it is shown.
+        params: market constants.
+    """
+    side, lots, price = child
+    done = direction * position
+    return ExecutionView(
+        public=public,
+        direction=direction,
+        remaining=params.parent_lots - done,
+        completion=done / params.parent_lots,
+        volatility=volatility,
+        child_lots=lots,
+        child_along=(side * direction).astype(jnp.float32),
+        child_offset=jnp.where(side == 0, 0.0, side * (public.mid - price)),
+        private=private,
+    )
 
 
 def views(state: EnvState, belief: Array, params: EnvParams, spec: MarketSpec) -> Views:
@@ -104,19 +138,15 @@ def views(state: EnvState, belief: Array, params: EnvParams, spec: MarketSpec) -
         params: market constants.
         spec: market sizes.
     """
-    public = _public(state, spec)
-    done = state.direction * state.accounts.inventory[Owner.SLOT]
-    child_lots, child_along, child_offset = _working_child(state)
-    execution = ExecutionView(
-        public=public,
-        direction=state.direction,
-        remaining=params.parent_lots - done,
-        completion=done / params.parent_lots,
-        volatility=jnp.sqrt(state.variance),
-        child_lots=child_lots,
-        child_along=child_along,
-        child_offset=child_offset,
-        private=state.private if spec.private_randomiser else jnp.zeros_like(state.private),
+    public = public_view(state, spec)
+    execution = execution_view(
+        public,
+        jnp.sqrt(state.variance),
+        state.direction,
+        state.accounts.inventory[Owner.SLOT],
+        _working_child(state),
+        state.private if spec.private_randomiser else jnp.zeros_like(state.private),
+        params,
     )
     maker = MakerView(
         public=public, recent=state.recent, inventory=state.accounts.inventory[Owner.MAKER], belief=belief

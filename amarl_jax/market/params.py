@@ -34,9 +34,19 @@ class MarketSpec:
         return 1e4 * self.tick_size / self.initial_mid_price
 
     @property
+    def n_offsets(self) -> int:
+        """Limit offsets there are, one tick apart."""
+        return self.offset_max_ticks - self.offset_min_ticks + 1
+
+    @property
     def n_tape_rows(self) -> int:
         """K: one arbitrageur, one slot and ``max_noise_orders`` noise orders."""
         return 2 + self.max_noise_orders
+
+    @property
+    def n_record_rows(self) -> int:
+        """R: one slot and ``max_noise_orders`` noise orders."""
+        return 1 + self.max_noise_orders
 
     @property
     def n_messages(self) -> int:

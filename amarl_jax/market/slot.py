@@ -1,10 +1,12 @@
 """The parent slot: one institutional child order at a time, whose decision rule is all that ``z`` changes."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.market.noise import NoiseLaw, orders
+from amarl_jax.market.noise import MarksLaw, NoiseLaw, orders
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.types import Array
 
@@ -72,3 +74,40 @@ def noise_decision(
         offset_ticks=order.offset_ticks,
         is_limit=order.is_limit,
     )
+
+
+@struct.dataclass
+class SlotLaw:
+    """How a slot decides: one of ``C`` ways to act, each with marks of its own law, or, with what is left, not to."""
+
+    gate: Array  # [C] probability to act in each way; their sum is at most 1
+    marks: MarksLaw  # [C] leading: of the order that is sent, before the position limit
+
+
+def one_way(gate: Array, marks: MarksLaw) -> SlotLaw:
+    """The law of a slot that acts with probability ``gate`` [] and then draws these marks."""
+    return SlotLaw(gate=jnp.asarray(gate)[None], marks=jax.tree.map(lambda x: jnp.asarray(x)[None], marks))
+
+
+def certain(action: Array, direction: Array, spec: MarketSpec) -> SlotLaw:
+    """The law of a slot that decides on this action [3] for sure."""
+    decision = decode_action(action, direction, spec)
+    marks = MarksLaw(
+        buy=(decision.side > 0).astype(jnp.float32),
+        limit=decision.is_limit.astype(jnp.float32),
+        lots=jax.nn.one_hot(decision.lots - 1, spec.max_order_size),
+        offset=jax.nn.one_hot(decision.offset_ticks - spec.offset_min_ticks, spec.n_offsets),
+    )
+    return one_way(decision.acts.astype(jnp.float32), marks)
+
+
+def mixture(weights: Sequence[Array | float], laws: Sequence[SlotLaw]) -> SlotLaw:
+    """The law of a slot that decides by each of several laws with the given probabilities, [] each."""
+    scaled = [law.replace(gate=law.gate * weight) for weight, law in zip(weights, laws, strict=True)]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *scaled)
+
+
+def widened(law: SlotLaw, n_ways: int) -> SlotLaw:
+    """The same law with ``n_ways`` ways to act, those that it lacks of probability 0."""
+    missing = n_ways - law.gate.shape[0]
+    return jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros((missing, *x.shape[1:]), x.dtype)]), law)

@@ -14,11 +14,13 @@ import numpy as np
 from flax import struct
 
 from amarl_jax.draws import UNIFORMS_PER_GAMMA, log_gamma, standard_normal
+from amarl_jax.nets.beta_cells import beta_cells
 from amarl_jax.types import Array
 
 LATENT_EPS = 1e-6  # Beta latents live in [eps, 1 - eps], where every log-density is finite
 BETA_MIN = 0.05  # least Beta parameter
 BETA_MAX = 100.0  # greatest Beta parameter
+MODE_BLUR = 1e-5  # of a mode's latents and logits: programs that differ in their order of summation agree to it
 LOG_STD_MAX = 4.0  # log standard deviations stay in (-max, max)
 _HERMITE_NODES, _HERMITE_WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 
@@ -181,6 +183,18 @@ class ExecutionHead:
         (gate, side, kind), (size, offset) = switches.mode(), betas.mean()
         return ExecutionLatents(gate, side, size, offset, kind)
 
+    def law(self, size_edges: np.ndarray, offset_edges: np.ndarray) -> tuple[Array, Array, Array, Array, Array]:
+        """Probabilities of gate, side and kind, [] each, and of the cells of size and offset between the edges."""
+        gate, side, kind = jax.nn.sigmoid(self.switch_logits)
+        size, offset = (beta_cells(self.beta_a[i], self.beta_b[i], x) for i, x in enumerate((size_edges, offset_edges)))
+        return gate, side, kind, size, offset
+
+    def mode_law(self, size_edges: np.ndarray, offset_edges: np.ndarray) -> tuple[Array, Array, Array, Array, Array]:
+        """The same of the mode: certain, but shared out where a rounding could turn it (``MODE_BLUR``)."""
+        gate, side, kind = jnp.clip(0.5 + 0.5 * self.switch_logits / MODE_BLUR, 0.0, 1.0)
+        size, offset = self._laws()[1].mean()
+        return gate, side, kind, _blurred(size, size_edges), _blurred(offset, offset_edges)
+
 
 @struct.dataclass
 class NormalHead:
@@ -247,6 +261,12 @@ def execution_head(raw: Array) -> ExecutionHead:
 
 def _inside(latent: Array) -> Array:
     return jnp.clip(latent, LATENT_EPS, 1.0 - LATENT_EPS)
+
+
+def _blurred(x: Array, edges: np.ndarray) -> Array:
+    """Share of ``[x - blur, x + blur]`` in each cell, [n]."""
+    below = jnp.clip((jnp.asarray(edges, jnp.float32) - x + MODE_BLUR) / (2.0 * MODE_BLUR), 0.0, 1.0)
+    return jnp.diff(below, prepend=0.0, append=1.0)
 
 
 def _normal(head: NormalHead | TanhNormalHead) -> distrax.Normal:

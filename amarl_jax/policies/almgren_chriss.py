@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.policies.protocol import Decision
-from amarl_jax.policies.schedule import elapsed_share, keep_up
+from amarl_jax.policies.schedule import Schedule, elapsed_share, keep_up
 from amarl_jax.types import Array
 
 FLATTEST = 1e-3  # below this urgency the trajectory is TWAP's to the last float32 digit
@@ -41,7 +41,7 @@ def urgency(risk_aversion: float, volatility: float, impact: float, n_steps: int
 
 
 @dataclasses.dataclass(frozen=True)
-class AlmgrenChriss:
+class AlmgrenChriss(Schedule):
     """Keeps up with the Almgren-Chriss trajectory, in market orders.
 
     Attributes:
@@ -54,12 +54,8 @@ class AlmgrenChriss:
     urgency: float = 10.0
     clip_lots: int = 1
 
-    def init(self, params: EnvParams) -> tuple[()]:
-        """Nothing to remember."""
-        return ()
-
-    def act(self, key: Array, carry: tuple[()], view: ExecutionView, params: EnvParams) -> tuple[tuple[()], Decision]:
+    def decide(self, view: ExecutionView, params: EnvParams) -> Decision:
         """A market order for what the trajectory is ahead by, if that is a clip or the close has come."""
         elapsed = elapsed_share(view, self.spec, self.spec.horizon)
         due = 1.0 - remaining_share(elapsed, self.urgency)
-        return carry, keep_up(view, due, elapsed >= 1.0, params, self.spec, self.clip_lots)
+        return keep_up(view, due, elapsed >= 1.0, params, self.spec, self.clip_lots)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from amarl_jax.market.noise import NoiseLaw, orders
 from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.slot import SlotLaw, widened
 from amarl_jax.policies.almgren_chriss import AlmgrenChriss
 from amarl_jax.policies.camouflage import Camouflage
 from amarl_jax.policies.forced import ForcedCompletion
@@ -39,7 +40,7 @@ def make_baselines(
         urgency: ``kappa T`` of Almgren and Chriss.
         law: the noise law of the market, which mimics draw from.
     """
-    mimic = Mimic(spec, law=law)
+    mimic = Mimic(spec, noise_law=law)
     fortieth, quarter = (max(1, round(spec.horizon / parts)) for parts in (40, 4))
     twap, vwap = Twap(spec, None, clip_lots), Vwap(spec, vwap_depth, clip_lots)
     return {
@@ -52,7 +53,7 @@ def make_baselines(
         "vwap": vwap,
         "twap_camouflaged": Camouflage(twap, mimic, camouflage_rate),
         "vwap_camouflaged": Camouflage(vwap, mimic, camouflage_rate),
-        "mimic_one_sided": Mimic(spec, one_sided=True, law=law),
+        "mimic_one_sided": Mimic(spec, one_sided=True, noise_law=law),
         "mimic_forced": ForcedCompletion(mimic, spec, clip_lots),
         "mimic": mimic,
     }
@@ -86,6 +87,16 @@ class Choice:
         branches = [functools.partial(branch, i, policy) for i, policy in enumerate(self.policies)]
         carry, action = jax.lax.switch(self.index, branches)
         return carry, Decision(action, (), jnp.float32(0.0))
+
+    def law(self, carry: tuple[PyTree, ...], view: ExecutionView, params: EnvParams) -> SlotLaw:
+        """The chosen policy's law, with as many ways to act as any of them has; AttributeError if one has none."""
+
+        def of(i: int) -> SlotLaw:
+            return self.policies[i].law(carry[i], view, params)  # type: ignore[attr-defined]
+
+        n_ways = max(jax.eval_shape(functools.partial(of, i)).gate.shape[0] for i in range(len(self.policies)))
+        branches = [functools.partial(lambda i: widened(of(i), n_ways), i) for i in range(len(self.policies))]
+        return jax.lax.switch(self.index, branches)
 
 
 def choice(policies: Mapping[str, Policy] | Sequence[Policy], index: Array) -> Choice:

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams
+from amarl_jax.market.slot import SlotLaw, mixture
 from amarl_jax.policies.mimic import Mimic
-from amarl_jax.policies.protocol import Decision, Policy
+from amarl_jax.policies.protocol import Decision, PolicyWithLaw
 from amarl_jax.types import Array, PyTree
 
 
@@ -25,7 +26,7 @@ class Camouflage:
         rate: p in [0, 1].
     """
 
-    base: Policy
+    base: PolicyWithLaw
     mimic: Mimic
     rate: float
 
@@ -42,3 +43,8 @@ class Camouflage:
         mimic_carry, drawn = self.mimic.act(key, carry[1], view, params)
         action = jnp.where(hides, drawn.action, scheduled.action)
         return (base_carry, mimic_carry), Decision(action, (), jnp.float32(0.0))
+
+    def law(self, carry: tuple[PyTree, Array], view: ExecutionView, params: EnvParams) -> SlotLaw:
+        """The mixture of the two laws; AttributeError if the schedule has none."""
+        laws = self.mimic.law(carry[1], view, params), self.base.law(carry[0], view, params)
+        return mixture((self.rate, 1.0 - self.rate), laws)

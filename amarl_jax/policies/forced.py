@@ -6,7 +6,8 @@ import jax.numpy as jnp
 
 from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
-from amarl_jax.policies.protocol import Decision, Policy
+from amarl_jax.market.slot import SlotLaw, certain, mixture
+from amarl_jax.policies.protocol import Decision, PolicyWithLaw
 from amarl_jax.policies.schedule import market_order, steps_done
 from amarl_jax.types import Array, PyTree
 
@@ -21,7 +22,7 @@ class ForcedCompletion:
         clip_lots: size of the finishing orders.
     """
 
-    base: Policy
+    base: PolicyWithLaw
     spec: MarketSpec
     clip_lots: int = 5
 
@@ -32,9 +33,19 @@ class ForcedCompletion:
     def act(self, key: Array, carry: PyTree, view: ExecutionView, params: EnvParams) -> tuple[PyTree, Decision]:
         """The base's decision, or a finishing order."""
         carry, free = self.base.act(key, carry, view, params)
+        must, finishing = self._finish(view)
+        action = jnp.where(must, finishing, free.action)
+        return carry, Decision(action, (), jnp.float32(0.0))
+
+    def law(self, carry: PyTree, view: ExecutionView, params: EnvParams) -> SlotLaw:
+        """The base's law until it must finish; AttributeError if the base has none."""
+        must, finishing = self._finish(view)
+        laws = self.base.law(carry, view, params), certain(finishing, view.direction, self.spec)
+        return mixture((jnp.where(must, 0.0, 1.0), jnp.where(must, 1.0, 0.0)), laws)
+
+    def _finish(self, view: ExecutionView) -> tuple[Array, Array]:
+        """Whether the rest must be done from now on, [], and the action that does its part, [3]."""
         left_after = self.spec.horizon - steps_done(view, self.spec) - 1.0
         short = view.remaining - self.clip_lots * left_after  # lots that would not fit any more
         clip = jnp.maximum(short, jnp.minimum(view.remaining, self.clip_lots))
-        finishing = market_order(clip.astype(jnp.float32), self.spec)
-        action = jnp.where(short > 0, finishing.action, free.action)
-        return carry, Decision(action, (), jnp.float32(0.0))
+        return short > 0, market_order(clip.astype(jnp.float32), self.spec).action

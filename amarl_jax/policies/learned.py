@@ -7,10 +7,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from amarl_jax.market import observe
+from amarl_jax.market.noise import MarksLaw
+from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
-from amarl_jax.nets import heads
+from amarl_jax.market.slot import SlotLaw, one_way
 from amarl_jax.nets.actors import ArbitrageurActor, ExecutionActor, MakerActor
 from amarl_jax.nets.heads import ExecutionLatents
 from amarl_jax.nets.spec import NetworkSpec
@@ -20,7 +23,7 @@ from amarl_jax.types import Agent, Array, PyTree
 
 def decode_execution(latents: ExecutionLatents, spec: MarketSpec) -> Array:
     """``[size_frac, limit_offset, order_type_logit]``; integer offsets of equal width in the latent. [3]."""
-    n_offsets = spec.offset_max_ticks - spec.offset_min_ticks + 1
+    n_offsets = spec.n_offsets
     sign = jnp.where(latents.side > 0.5, 1.0, -1.0)
     offset = spec.offset_min_ticks + jnp.minimum(jnp.floor(latents.offset * n_offsets), n_offsets - 1)
     return jnp.stack(
@@ -68,7 +71,7 @@ class Learned:
     """
 
     agent: Agent
-    head_of: Callable[[Array], heads.Head]
+    head_of: Callable[[Array], Any]
     spec: MarketSpec
     deterministic: bool = False
 
@@ -85,6 +88,16 @@ class Learned:
         head = self.head_of(observation)
         latents = head.mode() if self.deterministic else head.sample(key)
         return Decision(self._decode(latents, params), latents, head.log_prob(latents))
+
+    def law(self, carry: tuple[()], view: ExecutionView, params: EnvParams) -> SlotLaw:
+        """The law of the execution agent's decision; that of the mode is certain but within 1e-5 of a latent's edge."""
+        head = self.head_of(features(self.agent, view, params))
+        lots_edges = (np.arange(1, self.spec.max_order_size) + 0.5) / self.spec.max_order_size
+        offset_edges = np.arange(1, self.spec.n_offsets) / self.spec.n_offsets
+        law = head.mode_law if self.deterministic else head.law
+        gate, along, limit, lots, offset = law(lots_edges, offset_edges)
+        buy = jnp.where(view.direction > 0, along, 1.0 - along)
+        return one_way(gate, MarksLaw(buy=buy, limit=limit, lots=lots, offset=offset))
 
     def _decode(self, latents: Any, params: EnvParams) -> Array:
         if self.agent == Agent.EXECUTION:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from amarl_jax.market.noise import NoiseLaw, buy_probability, orders, size_distribution
 from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
-from amarl_jax.market.slot import encode_action, noise_decision
+from amarl_jax.market.slot import SlotLaw, encode_action, noise_decision, one_way
 from amarl_jax.policies.protocol import Decision
 from amarl_jax.types import Array
 
@@ -19,12 +19,12 @@ class Mimic:
     Attributes:
         spec: market sizes.
         one_sided: every order along the parent side: the patient completer, who differs from noise in its side alone.
-        law: the noise law of the market it hides in.
+        noise_law: of the market it hides in.
     """
 
     spec: MarketSpec
     one_sided: bool = False
-    law: NoiseLaw = orders
+    noise_law: NoiseLaw = orders
 
     def init(self, params: EnvParams) -> Array:
         """The size law, computed once per episode."""
@@ -32,9 +32,20 @@ class Mimic:
 
     def act(self, key: Array, carry: Array, view: ExecutionView, params: EnvParams) -> tuple[Array, Decision]:
         """One draw of the noise law, from W - mid as every noise trader sees it."""
-        mid2 = jnp.round(2 * view.public.mid).astype(jnp.int32)
-        news = view.public.news_gap + view.public.mid
-        decision = noise_decision(key, buy_probability(news, mid2, params), carry, params, self.spec, self.law)
+        decision = noise_decision(key, _buys(view, params), carry, params, self.spec, self.noise_law)
         if self.one_sided:
             decision = dataclasses.replace(decision, side=view.direction)
         return carry, Decision(encode_action(decision, view.direction, self.spec), (), jnp.float32(0.0))
+
+    def law(self, carry: Array, view: ExecutionView, params: EnvParams) -> SlotLaw:
+        """The noise law at the slot's rate, all of it along the parent side if one-sided."""
+        marks = self.noise_law.marks(_buys(view, params), carry, params, self.spec)
+        if self.one_sided:
+            marks = dataclasses.replace(marks, buy=jnp.where(view.direction > 0, 1.0, 0.0))
+        return one_way(params.slot_rate, marks)
+
+
+def _buys(view: ExecutionView, params: EnvParams) -> Array:
+    """The probability that a noise trader buys. []."""
+    mid2 = jnp.round(2 * view.public.mid).astype(jnp.int32)
+    return buy_probability(view.public.news_gap + view.public.mid, mid2, params)

@@ -1,10 +1,12 @@
 """What a policy is: a pure pair ``init, act`` over views, for one environment."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from flax import struct
 
+from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams
+from amarl_jax.market.slot import SlotLaw
 from amarl_jax.types import Array, PyTree
 
 
@@ -26,4 +28,13 @@ class Policy(Protocol):
 
     def act(self, key: Array, carry: PyTree, view: Any, params: EnvParams) -> tuple[PyTree, Decision]:
         """One decision from the agent's view (see ``market.observe``)."""
+        ...
+
+
+@runtime_checkable
+class PolicyWithLaw(Policy, Protocol):
+    """An execution policy that can say by which law it decides, so that what it leaks has an exact value."""
+
+    def law(self, carry: PyTree, view: ExecutionView, params: EnvParams) -> SlotLaw:
+        """The law of :meth:`act`'s decision, given the carry of :meth:`init`, which must stay what it was."""
         ...

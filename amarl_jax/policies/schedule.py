@@ -4,8 +4,31 @@ import jax.numpy as jnp
 
 from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.slot import SlotLaw, certain
 from amarl_jax.policies.protocol import Decision
 from amarl_jax.types import Array
+
+
+class Schedule:
+    """An execution policy that remembers nothing and leaves nothing to chance."""
+
+    spec: MarketSpec
+
+    def decide(self, view: ExecutionView, params: EnvParams) -> Decision:
+        """The decision that a view leads to."""
+        raise NotImplementedError
+
+    def init(self, params: EnvParams) -> tuple[()]:
+        """Nothing to remember."""
+        return ()
+
+    def act(self, key: Array, carry: tuple[()], view: ExecutionView, params: EnvParams) -> tuple[tuple[()], Decision]:
+        """The decision, whatever the key."""
+        return carry, self.decide(view, params)
+
+    def law(self, carry: tuple[()], view: ExecutionView, params: EnvParams) -> SlotLaw:
+        """All of its probability on the decision."""
+        return certain(self.decide(view, params).action, view.direction, self.spec)
 
 
 def steps_done(view: ExecutionView, spec: MarketSpec) -> Array:

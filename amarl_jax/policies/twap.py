@@ -5,12 +5,11 @@ import dataclasses
 from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.policies.protocol import Decision
-from amarl_jax.policies.schedule import elapsed_share, keep_up
-from amarl_jax.types import Array
+from amarl_jax.policies.schedule import Schedule, elapsed_share, keep_up
 
 
 @dataclasses.dataclass(frozen=True)
-class Twap:
+class Twap(Schedule):
     """Keeps up with the line ``Q * steps / window``, in market orders; a window of 1 is an impatient sweep.
 
     Attributes:
@@ -23,11 +22,7 @@ class Twap:
     window: int | None = None
     clip_lots: int = 1
 
-    def init(self, params: EnvParams) -> tuple[()]:
-        """Nothing to remember."""
-        return ()
-
-    def act(self, key: Array, carry: tuple[()], view: ExecutionView, params: EnvParams) -> tuple[tuple[()], Decision]:
+    def decide(self, view: ExecutionView, params: EnvParams) -> Decision:
         """A market order for what the schedule is ahead by, if that is a clip or the deadline has come."""
         due = elapsed_share(view, self.spec, self.window or self.spec.horizon)
-        return carry, keep_up(view, due, due >= 1.0, params, self.spec, self.clip_lots)
+        return keep_up(view, due, due >= 1.0, params, self.spec, self.clip_lots)

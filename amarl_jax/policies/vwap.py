@@ -5,7 +5,7 @@ import dataclasses
 from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.policies.protocol import Decision
-from amarl_jax.policies.schedule import elapsed_share, keep_up
+from amarl_jax.policies.schedule import Schedule, elapsed_share, keep_up
 from amarl_jax.types import Array
 
 
@@ -22,7 +22,7 @@ def u_shaped_share(elapsed: Array, depth: float) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Vwap:
+class Vwap(Schedule):
     """Keeps up with the U-shaped profile, in market orders.
 
     The market's own volume is flat over the day, so against it this is the wrong profile, as VWAP is on an odd day.
@@ -37,12 +37,8 @@ class Vwap:
     depth: float = 0.75
     clip_lots: int = 1
 
-    def init(self, params: EnvParams) -> tuple[()]:
-        """Nothing to remember."""
-        return ()
-
-    def act(self, key: Array, carry: tuple[()], view: ExecutionView, params: EnvParams) -> tuple[tuple[()], Decision]:
+    def decide(self, view: ExecutionView, params: EnvParams) -> Decision:
         """A market order for what the profile is ahead by, if that is a clip or the close has come."""
         elapsed = elapsed_share(view, self.spec, self.spec.horizon)
         due = u_shaped_share(elapsed, self.depth)
-        return carry, keep_up(view, due, elapsed >= 1.0, params, self.spec, self.clip_lots)
+        return keep_up(view, due, elapsed >= 1.0, params, self.spec, self.clip_lots)

@@ -1,0 +1,1 @@
+"""What the order flow gives away to a reader who knows the policy: the exact posterior, by a particle filter."""

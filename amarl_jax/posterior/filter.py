@@ -1,0 +1,198 @@
+"""The exact posterior of an episode: ``log P(z = 1 | G_<=t)`` from its order-level record and the policy's law.
+
+Three filters run side by side, for the trader whose order is to buy, the one whose order is to sell, and the noise law.
+``P(G | z = 1) = sum_u P(u | V) P(G | u)``: the side is weighed by the path of value, which is public with a step's delay.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from amarl_jax.market.env import StepOutput
+from amarl_jax.market.noise import NoiseLaw
+from amarl_jax.market.observe import execution_view
+from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.record import StepRecord
+from amarl_jax.market.slot import SlotLaw, one_way, widened
+from amarl_jax.policies.protocol import PolicyWithLaw
+from amarl_jax.posterior.assignments import (
+    CUT,
+    FIRST_ROW,
+    SILENT,
+    Hidden,
+    StepEvidence,
+    after,
+    child_of,
+    possibilities,
+    read_evidence,
+)
+from amarl_jax.posterior.particles import Particles, advance, merge
+from amarl_jax.types import Array, PyTree
+
+BUYS, SELLS, NOISE = 0, 1, 2  # hypotheses, in this order
+N_HYPOTHESES = 3
+SIDES = jnp.array([1, -1], jnp.int32)
+
+
+@struct.dataclass
+class Truth:
+    """What really happened in an episode, which the record hides."""
+
+    option: Array  # [T] int32, the possibility of each step
+    hypothesis: Array  # [] int32, BUYS, SELLS or NOISE
+    private: Array  # [] the slot's private number
+
+
+@struct.dataclass
+class Likelihoods:
+    """What the filters found at every prefix of a record."""
+
+    of_orders: Array  # [T, hypothesis] log-likelihoods of the orders beside "all are noise"
+    of_side: Array  # [T, 2] log P(u | V up to the step)
+    kept_weight: Array  # [T] weight of what really happened under its own law; 1 where no path is kept
+
+
+def what_happened(output: StepOutput, z: Array, direction: Array, private: Array) -> Truth:
+    """The truth of an episode [T] whose market kept records."""
+    row = output.slot_row
+    option = jnp.where(~output.slot.acts, SILENT, jnp.where(row < 0, CUT, FIRST_ROW + row))
+    informed = jnp.where(direction > 0, BUYS, SELLS)
+    return Truth(option.astype(jnp.int32), jnp.where(z == 1, informed, NOISE).astype(jnp.int32), private)
+
+
+def side_posterior(value: Array, params: EnvParams) -> Array:
+    """``log P(u | V[0 .. t])``, u = +1 and -1, at every t: two Ornstein-Uhlenbeck likelihoods. [T, 2] of [T]."""
+    targets = SIDES.astype(jnp.float32) * params.value_target_ticks
+    forecast = value[:-1, None] + params.value_reversion * (targets[None] - value[:-1, None])
+    deviation = jnp.maximum(params.value_volatility_ticks, 1e-6)
+    score = -0.5 * ((value[1:, None] - forecast) / deviation) ** 2
+    so_far = jnp.concatenate(
+        [jnp.zeros((1, 2)), jnp.cumsum(score[:, :1] - score[:, 1:], axis=0) * jnp.array([[1.0, 0.0]])]
+    )
+    return jax.nn.log_softmax(so_far, axis=-1)
+
+
+def private_numbers(uniform: Array, n_nodes: int, truth: Truth | None) -> tuple[Array, Array]:
+    """One number from each n-th of N(0, 1), [n_nodes], and the node of the true one, [] int32.
+
+    Args:
+        uniform: [] in [0, 1), places the numbers within their shares.
+        n_nodes: n.
+        truth: whose private number is one of them, None for no truth.
+    """
+    if truth is None:
+        shift, own, kept = uniform, jnp.zeros(n_nodes, bool), jnp.int32(0)
+    else:
+        at = jnp.clip(n_nodes * jax.scipy.stats.norm.cdf(truth.private), 0.0, n_nodes * (1.0 - 1e-7))
+        kept = jnp.floor(at).astype(jnp.int32)
+        shift, own = at - kept, jnp.arange(n_nodes) == kept
+    quantile = (jnp.arange(n_nodes) + shift) / n_nodes
+    numbers = jax.scipy.stats.norm.ppf(jnp.clip(quantile, 1e-7, 1.0 - 1e-7))
+    return (numbers if truth is None else jnp.where(own, truth.private, numbers)), kept
+
+
+def opening(n_particles: int, n_nodes: int, kept_node: Array) -> Particles:
+    """All hypotheses as the episode opens, [hypothesis, K]: no child, no position, any of the private numbers.
+
+    The noise law reads no private number: it has one node.
+    """
+    shape = (N_HYPOTHESES, n_particles)
+    index = jnp.arange(n_particles)
+    of_traders = jnp.where(index < n_nodes, 1.0 / n_nodes, 0.0)
+    of_noise = (index == 0).astype(jnp.float32)
+    return Particles(
+        hidden=Hidden(child=jnp.full(shape, -1, jnp.int32), position=jnp.zeros(shape, jnp.int32)),
+        node=jnp.stack([jnp.minimum(index, n_nodes - 1)] * NOISE + [jnp.zeros_like(index)]),
+        share=jnp.stack([of_traders] * NOISE + [of_noise]),
+        log_likelihood=jnp.zeros(N_HYPOTHESES),
+        kept=jnp.stack([kept_node] * NOISE + [jnp.zeros_like(kept_node)]),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """Everything that a filter is built from: the policy to be tested for, the market, and how hard it looks.
+
+    Attributes:
+        policy: the execution policy.
+        noise_law: of the market.
+        spec: market sizes.
+        n_particles: K of each of the three filters.
+        n_nodes: private numbers that a trader may have; 1 for a policy that reads none.
+    """
+
+    policy: PolicyWithLaw
+    noise_law: NoiseLaw
+    spec: MarketSpec
+    n_particles: int
+    n_nodes: int = 1
+
+    def likelihoods(self, key: Array, record: StepRecord, params: EnvParams, truth: Truth | None = None) -> Likelihoods:
+        """Run the filters over an episode's record [T].
+
+        Without ``truth`` they share their random numbers, so that hypotheses of one law agree to rounding. With it
+        they are independent, and the true one keeps what really happened.
+        """
+        evidence = read_evidence(record, self.noise_law, params, self.spec)
+        horizon = record.value.shape[0]
+        n_streams = 1 if truth is None else N_HYPOTHESES
+        key_nodes, key_steps = jax.random.split(key)
+        uniform = jax.random.uniform(key_steps, (horizon, n_streams, 2))
+        uniform = jnp.broadcast_to(uniform, (horizon, N_HYPOTHESES, 2))
+        private, kept_node = private_numbers(jax.random.uniform(key_nodes), self.n_nodes, truth)
+        laws_of = functools.partial(self._laws, private, self.policy.init(params), params)
+        own = None if truth is None else jnp.arange(N_HYPOTHESES) == truth.hypothesis
+
+        def step(particles: Particles, inputs: tuple[StepEvidence, Array, Array | None]) -> tuple[Particles, tuple]:
+            now, uniform, option = inputs
+            particles = jax.vmap(merge, in_axes=(0, None))(particles, now.record.lots.shape[0])
+            weigh = jax.vmap(
+                jax.vmap(lambda hidden, law: possibilities(now, hidden, law, params, self.spec), out_axes=1)
+            )
+            weights = weigh(particles.hidden, laws_of(now, particles))
+            if truth is None or option is None:
+                kept_option, kept_weight = None, jnp.float32(1.0)
+            else:
+                kept_option = jnp.where(own, option, -1)
+                kept_weight = weights[truth.hypothesis, option, particles.kept[truth.hypothesis]]
+            particles, chosen = jax.vmap(advance, in_axes=(0, 0, 0, None if kept_option is None else 0))(
+                uniform, particles, weights, kept_option
+            )
+            hidden = jax.vmap(jax.vmap(functools.partial(after, now.record)))(particles.hidden, chosen)
+            return particles.replace(hidden=hidden), (particles.log_likelihood, kept_weight)
+
+        first = opening(self.n_particles, self.n_nodes, kept_node)
+        option = None if truth is None else truth.option
+        _, (of_orders, kept_weight) = jax.lax.scan(step, first, (evidence, uniform, option))
+        return Likelihoods(of_orders, side_posterior(record.value, params), kept_weight)
+
+    def _laws(
+        self, private: Array, memory: PyTree, params: EnvParams, evidence: StepEvidence, particles: Particles
+    ) -> SlotLaw:
+        """The law of every particle's slot, [hypothesis, K] leading."""
+        record, spec = evidence.record, self.spec
+
+        def informed(direction: Array, hidden: Hidden, node: Array) -> SlotLaw:
+            number = private[node] if spec.private_randomiser else jnp.float32(0.0)
+            child = child_of(record, hidden.child)
+            seen = execution_view(record.public, record.volatility, direction, hidden.position, child, number, params)
+            return self.policy.law(memory, seen, params)
+
+        traders = jax.tree.map(lambda x: x[:NOISE], (particles.hidden, particles.node))
+        of_traders = jax.vmap(jax.vmap(informed, in_axes=(None, 0, 0)))(SIDES, *traders)
+        of_noise = widened(one_way(params.slot_rate, evidence.noise), of_traders.gate.shape[2])
+        return jax.tree.map(
+            lambda x, y: jnp.concatenate([x, jnp.broadcast_to(y, (1, self.n_particles, *y.shape))]),
+            of_traders,
+            of_noise,
+        )
+
+
+def log_ratio(found: Likelihoods) -> Array:
+    """``log P(G_<=t | z = 1) - log P(G_<=t | z = 0)``, [T]; -inf and inf are possible, 0 where both died."""
+    informed = jax.nn.logsumexp(found.of_side + found.of_orders[:, :NOISE], axis=-1)
+    noise = found.of_orders[:, NOISE]
+    return jnp.where(jnp.isneginf(informed) & jnp.isneginf(noise), 0.0, informed - noise)
