@@ -146,9 +146,14 @@ def count_factors(n_rows, params, spec):
 
 @functools.cache
 def _noise_sizes(a, b, largest):
-    """``P(max(1, round(largest * Beta(a, b))) = k)``, k = 1 .. largest."""
-    below = scipy.special.betainc(a, b, (np.arange(1, largest) + 0.5) / largest)
-    return np.diff(below, prepend=0.0, append=1.0)
+    """``P(max(1, round(largest * Beta(a, b))) = k)``, k = 1 .. largest, each from the tail it loses nothing in.
+
+    Of the ideal law. The program draws from a float32 cdf, which is 1 from some size on: larger ones never come.
+    """
+    edges = (np.arange(1, largest) + 0.5) / largest
+    from_below = np.diff(scipy.special.betainc(a, b, edges), prepend=0.0, append=1.0)
+    from_above = -np.diff(scipy.special.betaincc(a, b, edges), prepend=1.0, append=0.0)
+    return np.where(np.arange(largest) < largest * a / (a + b), from_below, from_above)
 
 
 @functools.cache
@@ -219,6 +224,8 @@ def histories_after(step, time, child, position, law, params, spec, direction, p
     for row in step.rows:
         p_noise_buys = _tilted(step.news, step.mid2, params)
         of_noise = _p_marks(row, step.mid2, noise, p_noise_buys, spec.max_order_size, spec)
+        if of_noise == 0.0:
+            raise ValueError(f"{row}: no noise trader sends it, so there is no law to be relative to")
         of_slot = _p_marks(row, step.mid2, marks, p_buy, room[row.side], spec)
         weight = acts * n_row * arrival_density(row.time_ms, params) * of_slot / of_noise
         ways.append((row.number, weight, *then(row.number)))

@@ -11,6 +11,7 @@ import pytest
 from amarl_jax.learn.rollout import Players
 from amarl_jax.market.env import Market
 from amarl_jax.market.events import arrival_times
+from amarl_jax.market.noise import size_distribution
 from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec, as_arrays
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.value_rule import ValueRule
@@ -21,6 +22,7 @@ from tests.information.brute_force import (
     execution_view,
     histories_after,
     log_likelihoods,
+    noise_law,
     on_host,
 )
 from tests.information.scripted_laws import MimicLaw, OneBigOrder, PlaysLaw, Reactive
@@ -277,6 +279,11 @@ def test_at_its_limit_the_slot_may_have_acted_unseen():
     assert stayed["cut"][0] == stayed[11][0] == 0.0
 
 
+def test_no_order_is_the_slots_before_its_latency():
+    found = log_likelihoods(Record((FIRST,)), steady, HAND.replace(latency_execution_ms=15_000.0), HAND_SPEC)
+    np.testing.assert_allclose(np.exp(found.log_z0), [0.75 + 0.125 * 60 / 45], rtol=1e-12)
+
+
 def test_a_size_that_no_other_law_sends_tells_all():
     law = OneBigOrder(4, HAND_SPEC)
     big = Arrival(number=9, side=1, price=None, lots=4, time_ms=1e4)
@@ -296,6 +303,16 @@ def test_the_count_at_its_bound():
     np.testing.assert_allclose(count_factors(4, HAND, SPEC), (0.0, 0.25))
     with pytest.raises(ValueError, match="5 rows"):
         count_factors(5, HAND, SPEC)
+
+
+def test_the_largest_sizes_are_rare_and_not_impossible():
+    law = noise_law(EnvParams(), MarketSpec())["size_pmf"]
+    assert law.min() > 0.0
+    assert abs(law.sum() - 1.0) < 1e-12
+    # the binomial series of the Beta(4.44, 13.31) density, integrated term by term above 39 / 40
+    np.testing.assert_allclose(law[-1], 5.0887773592e-19, rtol=1e-9)
+    # the program's own cdf is float32, whose incomplete Beta function is off by up to 3e-6
+    np.testing.assert_allclose(np.cumsum(law), size_distribution(EnvParams(), 20), rtol=0, atol=1e-5)
 
 
 def test_the_slots_arrival_times():
