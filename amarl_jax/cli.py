@@ -32,7 +32,7 @@ _WIDTH = 100  # columns of --help
 _EXIT_CODES = """Exit codes: 0 done, 1 the machine failed (disk, memory, permission), 2 bad input, 3 diverged,
 4 lanes of a sweep diverged and the others are done, 75 stopped by a signal and saved: --resume."""
 _LONGEST = 2000  # characters of an error's line: one that names every array that differs is long
-_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # what Linux and macOS take
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, what Linux takes
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 _REJECTED = re.compile(r"flag --config\.([\w.]+)=(.*?): .*", re.DOTALL)
 
@@ -117,13 +117,14 @@ def user_path(name: str, value: str) -> Path:
     """
     path = os.path.expanduser(os.path.expandvars(value))
     if not path.strip():
-        raise BadInput(f"--{name}={value}: is empty, must be a path")
+        raise BadInput(f"{name}={value}: is empty, must be a path")
     if "$" in path:
-        raise BadInput(f"--{name}={value}: holds a variable that is not set, must be a path without $")
+        raise BadInput(f"{name}={value}: holds a variable that is not set, must be a path without $")
     if path.startswith("~"):
-        raise BadInput(f"--{name}={value}: begins with the home of nobody known here; a file of that name is ./{path}")
-    if "\0" in path or len(os.fsencode(path)) > _LONGEST_PATH or max(map(len, path.split("/"))) > _LONGEST_NAME:
-        raise BadInput(f"--{name}={value}: must be names of at most {_LONGEST_NAME} characters, of text")
+        raise BadInput(f"{name}={value}: begins with the home of nobody known here; a file of that name is ./{path}")
+    names = os.fsencode(path).split(b"/")
+    if "\0" in path or len(b"/".join(names)) > _LONGEST_PATH or max(map(len, names)) > _LONGEST_NAME:
+        raise BadInput(f"{name}={value}: must be names of at most {_LONGEST_NAME} bytes, {_LONGEST_PATH} together")
     return Path(path)
 
 

@@ -42,7 +42,7 @@ _MEANINGS = {  # of what is printed if it is not 0
     "submissions_traded": "submissions that traded, though recorded ones rest: stale orders in the book, or a halt",
     "invalid": "messages that no book takes",
     "duplicate": "submissions whose id was in the book",
-    "unknown_cancel": "cancellations of orders that were not in the book, as they were never in view",
+    "unknown_cancel": "cancellations of orders that were not in the book: never in view, or refused",
     "refused": "submissions that found the side full; a larger --capacity takes them",
     "refused_lots": "shares of those",
     "evicted": "orders that a better one pushed out of a full side; a larger --capacity keeps them",
@@ -167,7 +167,7 @@ def _figure(table: dict[str, list[float | None]], n_levels: int) -> bytes:
 def _check_file(name: str, value: str | None) -> Path:
     if value is None:
         raise BadInput(f"--{name} is required, a LOBSTER CSV file")
-    path = cli.user_path(name, value)
+    path = cli.user_path(f"--{name}", value)
     if not os.path.isfile(path):
         raise BadInput(f"--{name} {path}: {'is not a regular file' if os.path.exists(path) else 'no such file'}")
     return path
@@ -177,7 +177,7 @@ def _check_output(value: str | None) -> Path:
     """The folder, where it can be made and holds no report."""
     if value is None:
         raise BadInput("--output is required, a folder for the report")
-    folder = cli.user_path("output", value)
+    folder = cli.user_path("--output", value)
     there = next(path for path in (folder, *folder.absolute().parents) if path.is_symlink() or path.exists())
     found = next((name for name in NAMES if (folder / name).exists()), None)
     if not there.is_dir():

@@ -58,7 +58,7 @@ def open_text(path: Path, word: str) -> Iterator[tuple[Path, TextIO]]:
         elif head.startswith(b"PK"):
             archive, name = _open_member(path, raw, word)
             with archive:
-                yield path / name, _as_text(archive.open(name))
+                yield Path(f"{path}/{name}"), _as_text(archive.open(name))
         else:
             yield path, _as_text(raw)
 

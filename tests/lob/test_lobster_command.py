@@ -74,7 +74,7 @@ def test_what_did_not_go_the_plain_way_is_printed(tmp_path, monkeypatch, capsys)
 def test_a_path_means_what_a_shell_makes_of_it(value, path, monkeypatch):
     for name, meant in {"HOME": "/home/me", "WHERE": "/data", "TILDE": "~/x"}.items():
         monkeypatch.setenv(name, meant)
-    assert cli.user_path("output", value) == Path(path)
+    assert cli.user_path("--output", value) == Path(path)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,9 @@ def test_a_path_means_what_a_shell_makes_of_it(value, path, monkeypatch):
         ("$NOTHING", r"--output=\$NOTHING: is empty"),
         ("$ABSENT/b", r"--output=\$ABSENT/b: holds a variable that is not set"),
         ("a/${ABSENT}", r"--output=a/\$\{ABSENT\}: holds a variable that is not set"),
-        ("a\0b", "must be names of at most 255 characters"),
-        ("a/" * 3000, "must be names of at most 255 characters"),
+        ("a\0b", "must be names of at most 255 bytes"),
+        ("ж" * 128, "must be names of at most 255 bytes"),
+        ("a/" * 3000, "must be names of at most 255 bytes"),
         ("5$", "holds a variable that is not set"),
         ("~nobody-here/b", "--output=~nobody-here/b: begins with the home of nobody known here"),
     ],
@@ -95,7 +96,7 @@ def test_a_path_that_no_shell_made_something_of_is_refused(value, says, monkeypa
     monkeypatch.setenv("NOTHING", "")
     monkeypatch.delenv("ABSENT", raising=False)
     with pytest.raises(BadInput, match=says):
-        cli.user_path("output", value)
+        cli.user_path("--output", value)
 
 
 def test_the_command_writes_a_report_and_a_figure(tmp_path, capsys):
@@ -138,7 +139,7 @@ def test_the_command_writes_a_report_and_a_figure(tmp_path, capsys):
         ([MESSAGES, ORDERBOOK, "--output=OUT", f"--levels={10**30}"], "the order-book file has 10"),
         ([MESSAGES, ORDERBOOK, "--output="], "--output=: is empty"),
         ([MESSAGES, ORDERBOOK, "--output=OUT/$AMARL_ABSENT"], "holds a variable that is not set"),
-        ([MESSAGES, ORDERBOOK, f"--output=OUT/{'x' * 300}"], "must be names of at most 255 characters"),
+        ([MESSAGES, ORDERBOOK, f"--output=OUT/{'x' * 300}"], "must be names of at most 255 bytes"),
         ([MESSAGES, ORDERBOOK, f"--output={FIXTURE / f'{STEM}_message_10.csv'}/x"], "_message_10.csv is not a folder"),
         (["--messages=", ORDERBOOK, "--output=OUT"], "--messages=: is empty"),
         ([MESSAGES, "--orderbook=~nobody-here/b", "--output=OUT"], "--orderbook=~nobody-here/b: begins with the home"),
