@@ -10,10 +10,12 @@
 | 75 | preempted; ``--resume`` continues |
 """
 
+import os
 import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -30,6 +32,7 @@ _WIDTH = 100  # columns of --help
 _EXIT_CODES = """Exit codes: 0 done, 1 the machine failed (disk, memory, permission), 2 bad input, 3 diverged,
 4 lanes of a sweep diverged and the others are done, 75 stopped by a signal and saved: --resume."""
 _LONGEST = 2000  # characters of an error's line: one that names every array that differs is long
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, what Linux takes
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]+)")
 _REJECTED = re.compile(r"flag --config\.([\w.]+)=(.*?): .*", re.DOTALL)
 
@@ -105,6 +108,24 @@ def open_from_flags(
         configuration.apply_overrides(values.config, overrides)  # once more: one value may have been given twice
     options = {"resume": values.resume, "dry_run": values.dry_run, "n_devices": n_devices}
     return open_run(values.config, values.workdir, overrides=overrides, **options)
+
+
+def user_path(name: str, value: str) -> Path:
+    """The path that flag ``name`` was given, with ``$VARIABLE`` and ``~`` replaced where no shell did it.
+
+    Raises :class:`BadInput` where it is empty, a variable or a user's home is not known, or no file system takes it.
+    """
+    path = os.path.expanduser(os.path.expandvars(value))
+    if not path.strip():
+        raise BadInput(f"{name}={value}: is empty, must be a path")
+    if "$" in path:
+        raise BadInput(f"{name}={value}: holds a variable that is not set, must be a path without $")
+    if path.startswith("~"):
+        raise BadInput(f"{name}={value}: begins with the home of nobody known here; a file of that name is ./{path}")
+    names = os.fsencode(path).split(b"/")
+    if "\0" in path or len(b"/".join(names)) > _LONGEST_PATH or max(map(len, names)) > _LONGEST_NAME:
+        raise BadInput(f"{name}={value}: must be names of at most {_LONGEST_NAME} bytes, {_LONGEST_PATH} together")
+    return Path(path)
 
 
 def help_text(usage: str, values: flags.FlagValues) -> str:

@@ -6,11 +6,15 @@ A book is seeded from a row of the order-book file, the messages behind it are r
 levels are compared with those recorded. Orders beyond the recorded levels are invisible to anyone who has only the
 files, so agreement decays with time since seeding: the report, agreement.json and agreement.png in DIR, shows it as a
 curve. With --seeds above 1 the day is cut into as many windows, each with a book of its own, and the curve is over all.
+
+The files may be plain, gzip or zip, an archive of both may be given twice, and they may have a header. What did not go
+the plain way is counted and printed: messages that a book could not follow, seed rows whose bid and ask cross.
 """
 
 import hashlib
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +34,22 @@ from amarl_jax.workdir import write_atomically
 
 N_BINS = 40  # of the curve
 NAMES = ("agreement.json", "agreement.png")
+_MOST_LEVELS = 10  # compared where nothing is said
+_LARGEST_TICK = 10_000_000  # 1,000 dollars
+_LARGEST_CAPACITY = 1 << 20
+_MEANINGS = {  # of what is printed if it is not 0
+    "crossed_rows": "rows that were to seed a book, but bid and ask cross: a later one did",
+    "submissions_traded": "submissions that traded, though recorded ones rest: stale orders in the book, or a halt",
+    "invalid": "messages that no book takes",
+    "duplicate": "submissions whose id was in the book",
+    "unknown_cancel": "cancellations of orders that were not in the book: never in view, or refused",
+    "refused": "submissions that found the side full; a larger --capacity takes them",
+    "refused_lots": "shares of those",
+    "evicted": "orders that a better one pushed out of a full side; a larger --capacity keeps them",
+    "evicted_lots": "shares of those",
+    "self_trade": "orders cancelled by the self-trade policy",
+    "self_trade_lots": "shares of those",
+}
 
 
 def main(values: flags.FlagValues) -> None:
@@ -40,7 +60,7 @@ def main(values: flags.FlagValues) -> None:
     device = machine.prepare(defaults)
     try:
         recording = read_recording(*paths)
-        n_levels = _check_levels(values.levels, recording)
+        n_levels = _choose_levels(values.levels, recording)
         print(f"{device} | output {folder}")
         followings = _follow_windows(recording, values.seeds, n_levels, values.tick, values.capacity)
     except ValueError as error:
@@ -49,8 +69,8 @@ def main(values: flags.FlagValues) -> None:
     report = {
         "what": "share of price levels whose price and size are those recorded, by seconds since the book was seeded",
         "version": amarl_jax.__version__,
-        "files": [{"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in paths],
-        "settings": {name: values[name].value for name in ("levels", "tick", "capacity", "seeds")},
+        "files": [{"name": path.name, "sha256": _sha256(path)} for path in paths],
+        "settings": {"levels": n_levels, **{name: values[name].value for name in ("tick", "capacity", "seeds")}},
         "rows": len(recording),
         "curve": table,
         "windows": [_summary(following) for following in followings],
@@ -99,10 +119,12 @@ def _follow_windows(recording: Recording, n_seeds: int, n_levels: int, tick: int
 def _summary(following: Following) -> dict[str, Any]:
     return {
         "seed_row": following.seed_row,
+        "crossed_rows": following.crossed_rows,
         "rows": len(following.seconds),
         "agreeing_by_level": following.agreeing.mean((0, 1)).tolist(),
         "executions": following.executions,
         "executions_as_recorded": following.executions_as_recorded,
+        "submissions_traded": following.submissions_traded,
         "counters": following.counters,
     }
 
@@ -116,7 +138,17 @@ def _rows(table: dict[str, list[float | None]], followings: Sequence[Following])
         ("levels, last", table["levels"][filled[-1]], f"the same after {table['to_seconds'][filled[-1]]:.0f} s"),
         ("touch, last", table["touch"][filled[-1]], "share of rows in which best bid and ask agree by then"),
         ("executions", exact / executions if executions else None, "share that traded the recorded order and size"),
+        *((name.replace("_", " "), f"{n:,}", _MEANINGS[name]) for name, n in _totals(followings).items() if n),
     ]
+
+
+def _totals(followings: Sequence[Following]) -> dict[str, int]:
+    """What did not go the plain way, summed over the windows."""
+    return {
+        "crossed_rows": sum(following.crossed_rows for following in followings),
+        "submissions_traded": sum(following.submissions_traded for following in followings),
+        **{name: sum(following.counters[name] for following in followings) for name in followings[0].counters},
+    }
 
 
 def _figure(table: dict[str, list[float | None]], n_levels: int) -> bytes:
@@ -132,31 +164,39 @@ def _figure(table: dict[str, list[float | None]], n_levels: int) -> bytes:
     return file.getvalue()
 
 
-def _check_file(name: str, path: str | None) -> Path:
-    if path is None:
+def _check_file(name: str, value: str | None) -> Path:
+    if value is None:
         raise BadInput(f"--{name} is required, a LOBSTER CSV file")
-    if not Path(path).is_file():
-        raise BadInput(f"--{name} {path}: no such file")
-    return Path(path)
+    path = cli.user_path(f"--{name}", value)
+    if not os.path.isfile(path):
+        raise BadInput(f"--{name} {path}: {'is not a regular file' if os.path.exists(path) else 'no such file'}")
+    return path
 
 
-def _check_output(path: str | None) -> Path:
-    if path is None:
+def _check_output(value: str | None) -> Path:
+    """The folder, where it can be made and holds no report."""
+    if value is None:
         raise BadInput("--output is required, a folder for the report")
-    folder = Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"--output {path}: is not a folder")
+    folder = cli.user_path("--output", value)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_symlink() or path.exists())
     found = next((name for name in NAMES if (folder / name).exists()), None)
+    if not there.is_dir():
+        raise BadInput(f"--output {folder}: {there} is not a folder")
     if found:
-        raise BadInput(f"--output {path}: already holds a report ({found}); choose another folder")
+        raise BadInput(f"--output {folder}: already holds a report ({found}); choose another folder")
     return folder
 
 
-def _check_levels(wanted: int, recording: Recording) -> int:
+def _choose_levels(wanted: int | None, recording: Recording) -> int:
     there = recording.levels.shape[2]
-    if wanted > there:
+    if wanted is not None and wanted > there:
         raise BadInput(f"--levels={wanted}: the order-book file has {there}")
-    return wanted
+    return min(there, _MOST_LEVELS) if wanted is None else wanted
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def define_flags(values: flags.FlagValues, _: Sequence[str]) -> None:
@@ -164,12 +204,14 @@ def define_flags(values: flags.FlagValues, _: Sequence[str]) -> None:
     flags.DEFINE_string("messages", None, "LOBSTER message file.", values)
     flags.DEFINE_string("orderbook", None, "LOBSTER order-book file of the same rows.", values)
     flags.DEFINE_string("output", None, "Folder for agreement.json and agreement.png.", values)
-    flags.DEFINE_integer("levels", 10, "Levels of each side to compare.", lower_bound=1, flag_values=values)
-    flags.DEFINE_integer("tick", CENT, "Tick in 1e-4 dollars.", lower_bound=1, flag_values=values)
-    flags.DEFINE_integer(
-        "capacity", 1024, "Orders that each side of the book can hold.", lower_bound=1, flag_values=values
+    numbers = (  # name, default, largest, meaning
+        ("levels", None, None, f"Levels of each side to compare, by default all up to {_MOST_LEVELS}."),
+        ("tick", CENT, _LARGEST_TICK, "Tick in 1e-4 dollars, which divides the price of every visible order."),
+        ("capacity", 1024, _LARGEST_CAPACITY, "Orders that each side of the book can hold."),
+        ("seeds", 1, None, "Windows, each with a book of its own."),
     )
-    flags.DEFINE_integer("seeds", 1, "Windows, each with a book of its own.", lower_bound=1, flag_values=values)
+    for name, default, most, meaning in numbers:
+        flags.DEFINE_integer(name, default, meaning, lower_bound=1, upper_bound=most, flag_values=values)
 
 
 def command(argv: Sequence[str] | None = None) -> int:

@@ -68,12 +68,13 @@ def check_resting(bids: np.ndarray, asks: np.ndarray, spec: BookSpec, any_owner:
     for name, rows, sign in (("bids", bids, -1), ("asks", asks, 1)):
         if len(rows) > spec.capacity:
             raise ValueError(f"{name}: {len(rows)} orders exceed the capacity {spec.capacity}")
-        if (np.diff(sign * rows[:, 0]) < 0).any():
-            raise ValueError(f"{name}: not in priority order, best price first")
-        if (np.abs(rows[:, 0]) > spec.max_price).any() or ((rows[:, 1] < 1) | (rows[:, 1] > spec.max_quantity)).any():
+        price, lots = rows[:, 0], rows[:, 1]  # bounds first, and without abs: that of -2**63 is itself
+        if ((price < -spec.max_price) | (price > spec.max_price) | (lots < 1) | (lots > spec.max_quantity)).any():
             raise ValueError(
                 f"{name}: prices must be within {spec.max_price} ticks, sizes 1 to {spec.max_quantity} lots"
             )
+        if (np.diff(sign * price) < 0).any():
+            raise ValueError(f"{name}: not in priority order, best price first")
         if not any_owner and ((rows[:, 3] < 0) | (rows[:, 3] >= spec.n_owners)).any():
             raise ValueError(f"{name}: owners must be in 0 .. {spec.n_owners - 1}")
     if len(bids) and len(asks) and bids[0, 0] >= asks[0, 0]:
@@ -97,14 +98,16 @@ def _integers(name: str, values: Any) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def integer(name: str, value: Any, at_least: int = 1) -> int:
-    """One integer with a lower bound."""
+def integer(name: str, value: Any, at_least: int = 1, at_most: int = INT32_MAX) -> int:
+    """One integer with its bounds."""
     try:
         number = operator.index(value)
     except TypeError:
         raise ValueError(f"{name}: must be an integer, is {value!r}") from None
     if number < at_least:
         raise ValueError(f"{name}: must be at least {at_least}, is {number}")
+    if number > at_most:
+        raise ValueError(f"{name}: must be at most {at_most}, is {number}")
     return number
 
 

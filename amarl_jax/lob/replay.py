@@ -30,7 +30,6 @@ from amarl_jax.lob.book import (
     sizes,
 )
 from amarl_jax.lob.columns import FIELDS, INT32_MIN, Numbering, check_resting, clip, integer, read_columns, read_orders
-from amarl_jax.lob.messages import INT32_MAX
 from amarl_jax.lob.snapshot import level_snapshot
 from amarl_jax.types import Array
 
@@ -123,8 +122,6 @@ def _replay(
     for start in range(0, n_messages, length):
         state, record = _run(state, _encode(columns, start, length, ids, owners, spec), spec, n_levels)
         log.append(start, state, record)
-        counters = jax.tree.map(jnp.zeros_like, state.book.counters)
-        state = replace(state, book=replace(state.book, counters=counters))
     return log.results()
 
 
@@ -143,6 +140,7 @@ class _Record:
     order_id: Array  # [N]
     owner: Array  # [N]
     levels: Array  # [2, L, 2] price and lots of each level after the message
+    counters: Counters  # of this message alone: lots of many would leave int32
 
 
 @functools.partial(jax.jit, static_argnames=("spec", "n_levels"))
@@ -157,7 +155,9 @@ def _run(state: _State, messages: Message, spec: BookSpec, n_levels: int) -> tup
         if n_levels:
             snapshot = level_snapshot(book, n_levels)
             levels = jnp.stack([snapshot.price, snapshot.size], axis=-1)
-        record = _Record(execution.quantity, execution.price, execution.order_id, execution.owner, levels)
+        counted = book.counters
+        record = _Record(execution.quantity, execution.price, execution.order_id, execution.owner, levels, counted)
+        book = replace(book, counters=jax.tree.map(jnp.zeros_like, counted))
         return _State(book, checksum), record
 
     return jax.vmap(lambda start, table: jax.lax.scan(step, start, table))(state, messages)
@@ -180,10 +180,9 @@ def _checksum(book: Book) -> Array:
 
 
 def _chunk_length(n_streams: int, n_messages: int, spec: BookSpec, n_levels: int) -> int:
-    """A power of two: records stay small, and lots counted in one chunk stay inside int32."""
-    by_memory = _RECORD_BYTES // max(1, n_streams * 16 * (spec.capacity + n_levels))
-    by_counters = INT32_MAX // spec.max_quantity - 2 * spec.capacity
-    most = max(1, min(by_memory, by_counters))
+    """A power of two, such that the records stay small."""
+    counters = 4 * len(Counters.__dataclass_fields__)
+    most = max(1, _RECORD_BYTES // (n_streams * (16 * (spec.capacity + n_levels) + counters)))
     return min(_power_of_two(n_messages), 1 << (most.bit_length() - 1))
 
 
@@ -212,7 +211,7 @@ class _Log:
         levels = self._levels[:, start : start + quantity.shape[1]]
         levels[...] = np.asarray(record.levels)[:, : levels.shape[1]]
         for name, total in self._counters.items():
-            total += np.asarray(getattr(state.book.counters, name))
+            total += np.asarray(getattr(record.counters, name)).sum(axis=1, dtype=np.int64)
         self._state = state
 
     def results(self) -> list[ReplayResult]:

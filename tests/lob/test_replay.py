@@ -114,7 +114,7 @@ def test_an_empty_stream_leaves_the_book_as_it_was():
 def test_chunks_change_nothing_and_lose_no_trade(monkeypatch):
     columns = busy_streams(3, (2, 700))
     whole = replay_batch(columns, capacity=16, n_levels=3)
-    monkeypatch.setattr(replay_module, "_RECORD_BYTES", 64 * 2 * 16 * (16 + 3))
+    monkeypatch.setattr(replay_module, "_RECORD_BYTES", 64 * 2 * (16 * (16 + 3) + 9 * 4))
     assert replay_module._chunk_length(2, 700, replay_module.BookSpec(16, 3), 3) == 64
     chunked = replay_batch(columns, capacity=16, n_levels=3)
     for lane, (one, other) in enumerate(zip(whole, chunked, strict=True)):
@@ -127,6 +127,12 @@ def test_chunks_change_nothing_and_lose_no_trade(monkeypatch):
         expected = expectation([r for r, kept in zip(rows, owners_in_range, strict=True) if kept], 16, SelfTrade.ALLOW)
         kept = {name: column[lane][owners_in_range] for name, column in columns.items()}
         assert difference(replay(kept, capacity=16, n_owners=3), expected) is None
+
+
+def test_sizes_do_not_shorten_chunks():
+    small, large = (replay_module.BookSpec(1024, 1, max_price=1, max_quantity=size) for size in (100, 2_000_000))
+    lengths = {replay_module._chunk_length(1, 400_000, spec, 10) for spec in (small, large)}
+    assert lengths == {1 << 10}  # 2**25 bytes hold 2,023 records of 16 (1024 + 10) + 36 bytes
 
 
 def test_lots_are_counted_beyond_int32():
@@ -182,12 +188,18 @@ ONE = columns_of([(LIMIT, BUY, 5, 2, 1, 0)])
         ({"expiry": [3]}, {}, "^expiry: no such field"),
         ({}, {"capacity": 0}, "^capacity: must be at least 1"),
         ({}, {"capacity": 2.5}, "^capacity: must be an integer"),
+        ({}, {"capacity": 2**63}, "^capacity: must be at most"),
+        ({}, {"n_owners": 2**40}, "^n_owners: must be at most"),
         ({}, {"n_levels": -1}, "^n_levels: must be at least 0"),
         ({}, {"self_trade": "maybe"}, "maybe"),
         ({}, {"max_price": 1 << 17}, "max_price \\* max_quantity"),
         ({}, {"bids": [[1, 2, 3]]}, "^bids: needs shape"),
         ({}, {"bids": [[5, 0, 8, 0]]}, "^bids: prices must be within"),
         ({}, {"asks": [[2**16, 1, 8, 0]]}, "^asks: prices must be within"),
+        ({}, {"asks": [[-(2**63), 1, 8, 0]]}, "^asks: prices must be within"),
+        ({}, {"bids": [[-(2**63), 1, 8, 0]]}, "^bids: prices must be within"),
+        ({}, {"bids": [[5, 1, 7, 0], [-(2**63), 1, 8, 0]]}, "^bids: prices must be within"),
+        ({}, {"bids": [[5, -(2**63), 8, 0]]}, "^bids: prices must be within"),
         ({}, {"bids": [[5, 1, 8, 0], [6, 1, 9, 0]]}, "^bids: not in priority order"),
         ({}, {"asks": [[6, 1, 8, 0], [5, 1, 9, 0]]}, "^asks: not in priority order"),
         ({}, {"asks": [[5, 1, 8, 0]] * 5}, "^asks: 5 orders exceed"),
