@@ -7,13 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from amarl_jax.types import Array
-
 FROM_A_RUN = "load_policy(..., units='box') gives actions of this box"
 
 
-def given_action(agent: str, action: Any, size: int) -> Array | np.ndarray:
-    """One agent's action, [size] float32, inside ``[-1, 1]``.
+def given_action(agent: str, action: Any, size: int) -> Any:
+    """One agent's action, an array [size] of float32 inside ``[-1, 1]``.
 
     Values are known and checked outside of a trace alone. Inside of one only the shape is: there what is not finite
     makes the agent's reward NaN (:meth:`amarl_jax.adapters.playable.Playable.step`).
@@ -38,7 +36,7 @@ def given_action(agent: str, action: Any, size: int) -> Array | np.ndarray:
     return np.clip(array, -1, 1).astype(np.float32)
 
 
-def given_actions(actions: Any, sizes: Mapping[str, int]) -> dict[str, Array | np.ndarray]:
+def given_actions(actions: Any, sizes: Mapping[str, int]) -> dict[str, Any]:
     """Every agent's action, by name, in the order of ``sizes``.
 
     Raises:

@@ -47,7 +47,7 @@ class MarketGymnasiumEnv(gymnasium.Env):
         """Open a market; with ``seed`` the same one again."""
         super().reset(seed=seed)
         self._seed = self.np_random.integers(2**32, dtype=np.uint32)
-        observation, self._state = self._reset(self._seed)
+        observation, self._state = _reset(self.single, self._seed)
         self._over = False
         return np.array(observation), {"z": int(self._state.play.market.z)}
 
@@ -61,7 +61,7 @@ class MarketGymnasiumEnv(gymnasium.Env):
         if self._over:
             raise RuntimeError("there is no episode, or it is over: reset() before step()")
         given = self.single.given(action)
-        observation, self._state, reward, done, info = self._step(self._seed, self._state, given)
+        observation, self._state, reward, done, info = _step(self.single, self._seed, self._state, given)
         self._over = bool(done)
         return np.array(observation), float(reward), self._over, False, {"z": int(info["z"])}
 
@@ -73,13 +73,15 @@ class MarketGymnasiumEnv(gymnasium.Env):
             raise RuntimeError("there is no episode: reset() first")
         return caption(self._state.play, self.single.playable.spec.horizon)
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def _reset(self, seed: Array) -> tuple[Array, SingleState]:
-        return self.single.reset(jax.random.split(jax.random.key(seed))[0])
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def _step(
-        self, seed: Array, state: SingleState, action: Array
-    ) -> tuple[Array, SingleState, Array, Array, dict[str, Array]]:
-        key = jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], state.play.market.time)
-        return self.single.step(key, state, action)
+@functools.partial(jax.jit, static_argnums=0)  # once for all environments of one single agent
+def _reset(single: SingleAgent, seed: Array) -> tuple[Array, SingleState]:
+    return single.reset(jax.random.split(jax.random.key(seed))[0])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _step(
+    single: SingleAgent, seed: Array, state: SingleState, action: Array
+) -> tuple[Array, SingleState, Array, Array, dict[str, Array]]:
+    key = jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], state.play.market.time)
+    return single.step(key, state, action)

@@ -28,13 +28,19 @@ from amarl_jax.trees import select
 from amarl_jax.types import N_AGENTS, Agent, Array
 
 try:
-    from jaxmarl.environments.spaces import Box as JaxMARLBox
+    from jaxmarl.environments import spaces
 except (ImportError, AttributeError):  # not there, or older than the JAX beside it
-    JaxMARLBox = object
+    _Box: Any = object
+else:
+    _Box = spaces.Box
 
 
-class Box(JaxMARLBox):
-    """A box of floats, with the names that JaxMARL's spaces have."""
+class Box(_Box):
+    """A box of floats, with the names that JaxMARL's spaces have; one of them, where JaxMARL is installed."""
+
+    low: float
+    high: float
+    shape: tuple[int, ...]
 
     def __init__(self, low: float, high: float, shape: tuple[int, ...]) -> None:
         self.low, self.high, self.shape, self.dtype = low, high, shape, jnp.float32

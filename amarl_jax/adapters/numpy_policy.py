@@ -7,6 +7,7 @@
     action, _, _ = policy.act(observation, remaining, time_remaining, mid_price)
 """
 
+import dataclasses
 import functools
 import operator
 from typing import Any
@@ -69,7 +70,7 @@ class NumPyPolicy:
             lots = operator.index(initial_inventory)
             if lots < 1:
                 raise ValueError(f"initial_inventory = {lots}: must be at least 1 lot")
-            self.params = self.params.replace(parent_lots=jnp.int32(lots))
+            self.params = dataclasses.replace(self.params, parent_lots=jnp.int32(lots))
         self.arrival_price = self.spec.initial_mid_price if arrival_price is None else float(arrival_price)
         self._carry = self.policy.init(self.params)
 
@@ -105,8 +106,9 @@ class NumPyPolicy:
     ) -> tuple[Array, PyTree, Array]:
         view = execution_view(seen, params)
         remaining, time_left, mid = told
-        view = view.replace(
-            public=view.public.replace(time_left=time_left, mid=mid),
+        view = dataclasses.replace(
+            view,
+            public=dataclasses.replace(view.public, time_left=time_left, mid=mid),
             remaining=remaining.astype(jnp.int32),
             completion=1.0 - remaining / params.parent_lots,
         )

@@ -26,7 +26,7 @@ RENDER_MODES = (None, "ansi")
 class MarketParallelEnv(ParallelEnv):
     """Observations, rewards and actions as in :mod:`amarl_jax.adapters.playable`, of each agent's own width.
 
-    ``infos`` has the class ``z`` of the episode, and at the last step ``final_observation``, a copy of what is observed.
+    ``infos`` has the class ``z`` of the episode, and at the last step ``final_observation``, as observed.
     An environment can be pickled and copied, at any step.
     """
 

@@ -31,7 +31,7 @@ class SingleState:
     memories: tuple[PyTree, ...]  # of every seat; the agent's own is not used
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # itself alone: policies hold arrays, and programs are kept for it
 class SingleAgent:
     """``reset`` and ``step`` of one agent, pure; ``vmap`` for many. Nothing resets itself.
 

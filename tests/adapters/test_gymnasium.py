@@ -16,8 +16,9 @@ from amarl_jax.policies.uniform import Uniform
 from amarl_jax.types import Agent
 from tests.market.conftest import PARAMS, SPEC
 
-gymnasium = pytest.importorskip("gymnasium", reason="pip install 'amarl_jax[adapters]'")
+pytest.importorskip("gymnasium", reason="pip install 'amarl_jax[adapters]'")
 
+import gymnasium
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
