@@ -22,10 +22,9 @@ import jax.numpy as jnp
 
 from amarl_jax.adapters.given_actions import given_actions
 from amarl_jax.adapters.playable import AGENT_NAMES, Playable, PlayState
-from amarl_jax.market.env import Actions
 from amarl_jax.policies.action_box import ACTION_SIZES
 from amarl_jax.trees import select
-from amarl_jax.types import N_AGENTS, Agent, Array
+from amarl_jax.types import N_AGENTS, Array
 
 try:
     from jaxmarl.environments import spaces
@@ -123,9 +122,8 @@ class MarketEnv:
     ) -> tuple[dict[str, Array], PlayState, dict[str, Array], dict[str, Array], dict[str, Any]]:
         """One minute without reset; raises as :meth:`step` does."""
         given = self._given(actions)
-        own = (given[name][:size] for name, size in zip(self.agents, ACTION_SIZES, strict=True))
-        decoded = Actions(*(self.playable.decode(agent, action) for agent, action in zip(Agent, own, strict=True)))
-        state, paid, done, output = self.playable.step(key, state, decoded)
+        own = [jnp.asarray(given[name][:size]) for name, size in zip(self.agents, ACTION_SIZES, strict=True)]
+        state, paid, done, output = self.playable.step_boxed(key, state, own)
         rewards = {name: paid[i] for i, name in enumerate(self.agents)}
         dones = dict.fromkeys([*self.agents, "__all__"], done)
         infos = {"z": jnp.full(N_AGENTS, state.market.z), "traded_lots": jnp.full(N_AGENTS, output.traded_lots)}

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from amarl_jax.adapters.given_actions import given_actions
-from amarl_jax.adapters.jaxmarl import MarketEnv
-from amarl_jax.adapters.playable import Playable, PlayState, caption
+from amarl_jax.adapters.playable import AGENT_NAMES, Playable, PlayState, caption
+from amarl_jax.policies.action_box import ACTION_SIZES
 from amarl_jax.types import Array
 
 try:
@@ -19,8 +19,6 @@ try:
     from pettingzoo import ParallelEnv
 except ImportError as error:
     raise ImportError("the PettingZoo adapter needs its extra: pip install 'amarl_jax[adapters]'") from error
-
-RENDER_MODES = (None, "ansi")
 
 
 class MarketParallelEnv(ParallelEnv):
@@ -30,21 +28,19 @@ class MarketParallelEnv(ParallelEnv):
     An environment can be pickled and copied, at any step.
     """
 
-    metadata = {"name": "amarl_market_v0", "render_modes": ["ansi"], "is_parallelizable": True}  # noqa: RUF012 (PettingZoo's)
+    metadata = {"name": "amarl_market_v0", "render_modes": ["ansi"]}  # noqa: RUF012 (PettingZoo's)
 
     def __init__(self, playable: Playable | None = None, render_mode: str | None = None) -> None:
-        if render_mode not in RENDER_MODES:
+        if render_mode not in (None, "ansi"):
             raise ValueError(f"render_mode = {render_mode!r}: must be None or 'ansi'")
         self.render_mode = render_mode
-        self._env = MarketEnv(playable, homogeneous=False)
-        self.possible_agents = list(self._env.agents)
+        self.playable = playable or Playable()
+        self.possible_agents = list(AGENT_NAMES)
         self.agents: list[str] = []
-        self.observation_spaces = {
-            name: Box(-np.inf, np.inf, space.shape, np.float32) for name, space in self._env.observation_spaces.items()
-        }
-        self.action_spaces = {
-            name: Box(-1.0, 1.0, space.shape, np.float32) for name, space in self._env.action_spaces.items()
-        }
+        widths = zip(AGENT_NAMES, self.playable.observation_sizes, strict=True)
+        self.observation_spaces = {name: Box(-np.inf, np.inf, (width,), np.float32) for name, width in widths}
+        sizes = zip(AGENT_NAMES, ACTION_SIZES, strict=True)
+        self.action_spaces = {name: Box(-1.0, 1.0, (size,), np.float32) for name, size in sizes}
         self.state_space = Box(-np.inf, np.inf, self._global_shape(), np.float32)
         self._draws: np.random.Generator | None = None  # a number for each episode
         self._seed = np.uint32(0)  # of this one
@@ -68,8 +64,8 @@ class MarketParallelEnv(ParallelEnv):
             self._draws = np.random.default_rng(seed)
         self._seed = self._draws.integers(2**32, dtype=np.uint32)
         self.agents = list(self.possible_agents)
-        observations, self._state = self._reset(self._seed)
-        return _arrays(observations), self._infos(self._state)
+        seen, self._state = self._reset(self._seed)
+        return self._by_name(seen), self._infos(self._state)
 
     def step(self, actions: dict[str, Any]) -> tuple[dict, dict, dict, dict, dict]:
         """One minute of every agent's action.
@@ -82,16 +78,16 @@ class MarketParallelEnv(ParallelEnv):
         if not self.agents:
             raise RuntimeError("the episode is over: reset() before step()")
         given = given_actions(actions, {name: space.shape[0] for name, space in self.action_spaces.items()})
-        seen, self._state, rewards, dones = self._step(self._seed, state, given)
-        observations, infos = _arrays(seen), self._infos(self._state)
-        done, names = bool(dones["__all__"]), self.agents
+        seen, self._state, paid, over = self._step(self._seed, state, list(given.values()))
+        observations, infos = self._by_name(seen), self._infos(self._state)
+        done, names = bool(over), self.agents
         if done:
             self.agents = []
             for name in names:
                 infos[name]["final_observation"] = observations[name].copy()
         return (
             observations,
-            {name: float(rewards[name]) for name in names},
+            dict(zip(names, map(float, paid), strict=True)),
             dict.fromkeys(names, done),
             dict.fromkeys(names, False),
             infos,
@@ -99,7 +95,7 @@ class MarketParallelEnv(ParallelEnv):
 
     def render(self) -> str | None:
         """One line on the market in the mode "ansi", else None."""
-        return caption(self._open_state(), self._env.playable.spec.horizon) if self.render_mode == "ansi" else None
+        return caption(self._open_state(), self.playable.spec.horizon) if self.render_mode == "ansi" else None
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -112,24 +108,27 @@ class MarketParallelEnv(ParallelEnv):
     def _infos(self, state: PlayState) -> dict[str, dict]:
         return {name: {"z": int(state.market.z)} for name in self.possible_agents}
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def _reset(self, seed: Array) -> tuple[dict[str, Array], PlayState]:
-        return self._env.reset(jax.random.split(jax.random.key(seed))[0])
+    def _by_name(self, observations: tuple[Array, ...]) -> dict[str, np.ndarray]:
+        """Copies that may be written to: NumPy's view of a JAX array may not."""
+        return {name: np.array(x) for name, x in zip(self.possible_agents, observations, strict=True)}
 
     @functools.partial(jax.jit, static_argnums=0)
-    def _step(self, seed: Array, state: PlayState, actions: dict) -> tuple[dict, PlayState, dict, dict]:
+    def _reset(self, seed: Array) -> tuple[tuple[Array, ...], PlayState]:
+        state = self.playable.reset(jax.random.split(jax.random.key(seed))[0])
+        return self.playable.observations(state), state
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _step(
+        self, seed: Array, state: PlayState, actions: list[Array]
+    ) -> tuple[tuple[Array, ...], PlayState, Array, Array]:
         key = jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], state.market.time)
-        return self._env.step_env(key, state, actions)[:4]
+        state, paid, done, _ = self.playable.step_boxed(key, state, actions)
+        return self.playable.observations(state), state, paid, done
 
     @functools.partial(jax.jit, static_argnums=0)
     def _global_features(self, state: PlayState) -> Array:
-        return self._env.playable.global_features(state)
+        return self.playable.global_features(state)
 
     def _global_shape(self) -> tuple[int, ...]:
-        state = jax.eval_shape(self._env.playable.reset, jax.random.key(0))
-        return jax.eval_shape(self._env.playable.global_features, state).shape
-
-
-def _arrays(observations: dict[str, Array]) -> dict[str, np.ndarray]:
-    """Copies that may be written to: NumPy's view of a JAX array may not."""
-    return {name: np.array(x) for name, x in observations.items()}
+        state = jax.eval_shape(self.playable.reset, jax.random.key(0))
+        return jax.eval_shape(self.playable.global_features, state).shape

@@ -12,6 +12,7 @@ At ``z = 0`` the execution agent's actions are ignored, and it is paid 0.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -155,6 +156,13 @@ class Playable:
     def decode(self, agent: Agent, action: Array) -> Array:
         """An action of the box in public units."""
         return action_box.decode(agent, action, self.constants, self.spec)
+
+    def step_boxed(
+        self, key: Array, state: PlayState, actions: Sequence[Array]
+    ) -> tuple[PlayState, Array, Array, StepOutput]:
+        """:meth:`step` with every agent's action of the box, in the order of :class:`~amarl_jax.types.Agent`."""
+        decoded = [self.decode(agent, action) for agent, action in zip(Agent, actions, strict=True)]
+        return self.step(key, state, Actions(*decoded))
 
     def step(self, key: Array, state: PlayState, actions: Actions) -> tuple[PlayState, Array, Array, StepOutput]:
         """Play one minute with actions in public units; never resets.

@@ -1,6 +1,7 @@
 """The market as JaxMARL and a single agent see it: shapes, conventions, and rewards that are the core's."""
 
 import dataclasses
+import pickle
 
 import chex
 import jax
@@ -204,3 +205,6 @@ def test_execution_against_the_agents_of_a_checkpoint(workdirs):
     assert seen.shape == seen_after.shape == (playable.observation_sizes[Agent.EXECUTION],)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(lambda x: (x.shape, x.dtype), after)
     assert paid.shape == ()
+    again = pickle.loads(pickle.dumps(env))
+    chex.assert_trees_all_equal(again.playable.belief.parameters, belief.parameters)
+    assert jax.tree.structure(jax.eval_shape(again.reset, jax.random.key(0))[1]) == jax.tree.structure(state)
