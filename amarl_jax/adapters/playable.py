@@ -40,11 +40,6 @@ class PlayState(struct.PyTreeNode):
     belief: Array  # [] P(z = 1 | F) after the last step
 
 
-def typed(key: Array) -> Array:
-    """A typed key of one of the older kind, which foreign learners hand around; a typed one as it is."""
-    return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
-
-
 def caption(state: PlayState, horizon: int) -> str:
     """One line on a market, for people: the frame that adapters render."""
     market = state.market

@@ -16,7 +16,7 @@ import jax
 from flax import struct
 
 from amarl_jax.adapters.given_actions import given_action
-from amarl_jax.adapters.playable import AGENT_NAMES, Playable, PlayState, typed
+from amarl_jax.adapters.playable import AGENT_NAMES, Playable, PlayState
 from amarl_jax.learn.rollout import Players
 from amarl_jax.market.env import Actions, streams
 from amarl_jax.policies.action_box import ACTION_SIZES
@@ -33,7 +33,7 @@ class SingleState:
 
 @dataclasses.dataclass(frozen=True, eq=False)  # itself alone: policies hold arrays, and programs are kept for it
 class SingleAgent:
-    """``reset`` and ``step`` of one agent, pure; ``vmap`` for many. Nothing resets itself.
+    """``reset`` and ``step`` of one agent, pure; ``vmap`` for many, keys of either kind. Nothing resets itself.
 
     For the execution agent give ``Playable(z=1)``: at ``z = 0`` its actions are ignored.
 
@@ -86,7 +86,7 @@ class SingleAgent:
         """
         given = self.given(action)
         params, views = self.playable.constants, self.playable.views(state.play)
-        key_env, key_maker, key_arbitrageur = jax.random.split(typed(key), 3)
+        key_env, key_maker, key_arbitrageur = jax.random.split(key, 3)
         keys = (streams(jax.random.clone(key_env))[0], key_maker, key_arbitrageur)
         actions: list[Array] = []
         memories: list[PyTree] = []
