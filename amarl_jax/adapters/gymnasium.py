@@ -49,7 +49,7 @@ class MarketGymnasiumEnv(gymnasium.Env):
         self._seed = self.np_random.integers(2**32, dtype=np.uint32)
         observation, self._state = _reset(self.single, self._seed)
         self._over = False
-        return np.array(observation), {"z": int(self._state.play.market.z)}
+        return np.array(observation, np.float32), {"z": int(self._state.play.market.z)}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One minute of the agent's action.
@@ -63,7 +63,7 @@ class MarketGymnasiumEnv(gymnasium.Env):
         given = self.single.given(action)
         observation, self._state, reward, done, info = _step(self.single, self._seed, self._state, given)
         self._over = bool(done)
-        return np.array(observation), float(reward), self._over, False, {"z": int(info["z"])}
+        return np.array(observation, np.float32), float(reward), self._over, False, {"z": int(info["z"])}
 
     def render(self) -> str | None:
         """One line on the market in the mode "ansi", else None."""

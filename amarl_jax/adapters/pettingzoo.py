@@ -56,7 +56,7 @@ class MarketParallelEnv(ParallelEnv):
 
     def state(self) -> np.ndarray:
         """What a centralised critic sees, hidden state included, for training only. [D] float32."""
-        return np.array(self._global_features(self._open_state()))
+        return np.array(self._global_features(self._open_state()), np.float32)
 
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
         """Open a market; without ``seed`` another one than before, with it the same one again."""
@@ -110,7 +110,7 @@ class MarketParallelEnv(ParallelEnv):
 
     def _by_name(self, observations: tuple[Array, ...]) -> dict[str, np.ndarray]:
         """Copies that may be written to: NumPy's view of a JAX array may not."""
-        return {name: np.array(x) for name, x in zip(self.possible_agents, observations, strict=True)}
+        return {name: np.array(x, np.float32) for name, x in zip(self.possible_agents, observations, strict=True)}
 
     @functools.partial(jax.jit, static_argnums=0)
     def _reset(self, seed: Array) -> tuple[tuple[Array, ...], PlayState]:
