@@ -15,7 +15,6 @@ from amarl_jax import __main__ as main_module
 from amarl_jax import cli, evaluate, random_play, replay_lobster, sweep, train
 from amarl_jax import config as configuration
 from amarl_jax.adapters.playable import Playable
-from amarl_jax.market import observe
 from amarl_jax.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]
@@ -98,12 +97,7 @@ def test_the_spaces_in_the_game_page_are_those_of_the_market():
     experiment = configuration.resolve(configuration.load("configs/default.py"))
     playable = Playable(experiment.market_spec, experiment.env_params)
     state = jax.eval_shape(playable.reset, jax.random.key(0))
-
-    def critic(state):
-        views = observe.views(state.market, state.belief, playable.constants, playable.spec)
-        return observe.global_features(state.market, views, state.belief, playable.constants)
-
-    sizes = (*playable.observation_sizes, *jax.eval_shape(critic, state).shape)
+    sizes = (*playable.observation_sizes, *jax.eval_shape(playable.global_features, state).shape)
     said = dict(re.findall(r"(?m)^\| (\(?\w+\)?) \| \((\d+),\), unbounded", (DOCS / "game.md").read_text()))
     assert tuple(map(int, said.values())) == sizes
     market = experiment.market_spec

@@ -1,6 +1,7 @@
 """The market in the shape of a JaxMARL environment.
 
-JaxMARL's learners and wrappers use an environment by its attributes, so this one neither imports nor needs JaxMARL::
+JaxMARL's learners and wrappers use an environment by its attributes, so this one does not need JaxMARL; where it is
+installed, spaces are instances of its own ``Box``, which its wrappers ask for::
 
     env = MarketEnv(Playable(spec, params))
     observations, state = env.reset(key)
@@ -8,7 +9,8 @@ JaxMARL's learners and wrappers use an environment by its attributes, so this on
 
 Keys may be typed or of the older kind. Observations and actions are by default padded with zeros to one width, and
 observations end with which agent it is, as learners with one network for all agents (IPPO) need; entries of an action
-beyond an agent's own are ignored.
+beyond an agent's own are ignored. ``infos`` has a number for each agent, which learners reshape to their actors; the
+observation that an episode ended with is that of :meth:`MarketEnv.step_env`, and worth nothing at a horizon.
 """
 
 import functools
@@ -18,14 +20,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from amarl_jax.adapters.playable import ACTION_SIZES, AGENT_NAMES, Playable, PlayState
-from amarl_jax.market.env import Actions
+from amarl_jax.adapters.given_actions import given_actions
+from amarl_jax.adapters.playable import AGENT_NAMES, Playable, PlayState
+from amarl_jax.policies.action_box import ACTION_SIZES
 from amarl_jax.trees import select
-from amarl_jax.types import N_AGENTS, Agent, Array
+from amarl_jax.types import N_AGENTS, Array
+
+try:
+    from jaxmarl.environments import spaces
+except (ImportError, AttributeError):  # not there, or older than the JAX beside it
+    _Box: Any = object
+else:
+    _Box = spaces.Box
 
 
-class Box:
-    """A box of floats, with the names that JaxMARL's spaces have."""
+class Box(_Box):
+    """A box of floats, with the names that JaxMARL's spaces have; one of them, where JaxMARL is installed."""
+
+    low: float
+    high: float
+    shape: tuple[int, ...]
 
     def __init__(self, low: float, high: float, shape: tuple[int, ...]) -> None:
         self.low, self.high, self.shape, self.dtype = low, high, shape, jnp.float32
@@ -33,8 +47,8 @@ class Box:
     def sample(self, rng: Array) -> Array:
         """Uniform in a bounded box, standard normal in one without bounds."""
         if math.isinf(self.high):
-            return jax.random.normal(rng, self.shape)
-        return jax.random.uniform(rng, self.shape, minval=self.low, maxval=self.high)
+            return jax.random.normal(rng, self.shape, jnp.float32)
+        return jax.random.uniform(rng, self.shape, jnp.float32, minval=self.low, maxval=self.high)
 
     def contains(self, x: Array) -> Array:
         """Whether every entry is inside. [] bool."""
@@ -82,11 +96,20 @@ class MarketEnv:
         state = self.playable.reset(key)
         return self.get_obs(state), state
 
-    @functools.partial(jax.jit, static_argnums=(0,))
     def step(
         self, key: Array, state: PlayState, actions: dict[str, Array], reset_state: PlayState | None = None
     ) -> tuple[dict[str, Array], PlayState, dict[str, Array], dict[str, Array], dict[str, Any]]:
-        """One minute; at the horizon the state and observations are those of a new episode, or of ``reset_state``."""
+        """One minute; at the horizon the state and observations are those of a new episode, or of ``reset_state``.
+
+        Raises:
+            ValueError: an action is missing, unknown, of another shape, or has values that are known and not finite.
+        """
+        return self._step(key, state, self._given(actions), reset_state)
+
+    @functools.partial(jax.jit, static_argnums=(0,))
+    def _step(
+        self, key: Array, state: PlayState, actions: dict[str, Array], reset_state: PlayState | None
+    ) -> tuple[dict[str, Array], PlayState, dict[str, Array], dict[str, Array], dict[str, Any]]:
         key, key_reset = jax.random.split(key)
         observations, after, rewards, dones, infos = self.step_env(key, state, actions)
         opened = self.playable.reset(key_reset) if reset_state is None else reset_state
@@ -97,14 +120,17 @@ class MarketEnv:
     def step_env(
         self, key: Array, state: PlayState, actions: dict[str, Array]
     ) -> tuple[dict[str, Array], PlayState, dict[str, Array], dict[str, Array], dict[str, Any]]:
-        """One minute without reset."""
-        given = (actions[name][:size] for name, size in zip(self.agents, ACTION_SIZES, strict=True))
-        decoded = Actions(*(self.playable.decode(agent, action) for agent, action in zip(Agent, given, strict=True)))
-        state, paid, done, output = self.playable.step(key, state, decoded)
+        """One minute without reset; raises as :meth:`step` does."""
+        given = self._given(actions)
+        own = [jnp.asarray(given[name][:size]) for name, size in zip(self.agents, ACTION_SIZES, strict=True)]
+        state, paid, done, output = self.playable.step_boxed(key, state, own)
         rewards = {name: paid[i] for i, name in enumerate(self.agents)}
         dones = dict.fromkeys([*self.agents, "__all__"], done)
         infos = {"z": jnp.full(N_AGENTS, state.market.z), "traded_lots": jnp.full(N_AGENTS, output.traded_lots)}
         return self.get_obs(state), state, rewards, dones, infos
+
+    def _given(self, actions: Any) -> dict[str, Array]:
+        return given_actions(actions, {name: space.shape[0] for name, space in self.action_spaces.items()})
 
     def get_obs(self, state: PlayState) -> dict[str, Array]:
         """Observations by agent."""

@@ -1,10 +1,7 @@
 """The market one minute at a time, for learners that live outside this package; the adapters only rename it.
 
-**Actions** of every agent are a box ``[-1, 1]^n``, as foreign learners expect them:
-
-- execution, [4]: acts if > 0; size, signed along its side; limit offset, evenly over its range; limit order if > 0
-- maker, [4]: bid and ask offset, bid and ask size, each evenly over its range
-- arbitrageur, [1]: signal
+**Actions** of every agent are a box ``[-1, 1]^n``, as foreign learners expect them
+(:mod:`amarl_jax.policies.action_box`). What is not finite pays its agent NaN.
 
 **Rewards** are those of :mod:`amarl_jax.market.rewards`, paid as they accrue: shortfall, profit and adverse selection
 marked to V, with the terms of the maker's belief as far as the belief given says them. With the default,
@@ -15,6 +12,7 @@ At ``z = 0`` the execution agent's actions are ignored, and it is paid 0.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +25,11 @@ from amarl_jax.market import observe, rewards
 from amarl_jax.market.env import Actions, Market, StepOutput
 from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
 from amarl_jax.market.state import EnvState
-from amarl_jax.nets.heads import ExecutionLatents
-from amarl_jax.policies.learned import decode_execution, decode_maker, features
+from amarl_jax.policies import action_box
+from amarl_jax.policies.learned import features, observation_sizes
 from amarl_jax.types import Agent, Array, PyTree
 
 AGENT_NAMES = ("execution", "maker", "arbitrageur")  # in the order of Agent
-ACTION_SIZES = (4, 4, 1)
 
 
 class PlayState(struct.PyTreeNode):
@@ -43,19 +40,13 @@ class PlayState(struct.PyTreeNode):
     belief: Array  # [] P(z = 1 | F) after the last step
 
 
-def decode(agent: Agent, action: Array, params: EnvParams, spec: MarketSpec) -> Array:
-    """An action of the box ``[-1, 1]^n`` in public units; what lies outside is clipped."""
-    action = jnp.clip(action, -1.0, 1.0)
-    if agent == Agent.MAKER:
-        return decode_maker(action, params)
-    if agent == Agent.ARBITRAGEUR:
-        return action[0]
-    gate, size, offset, kind = action
-    unit = lambda x: 0.5 * (x + 1.0)  # noqa: E731
-    latents = ExecutionLatents(
-        gate=unit(gate), side=unit(jnp.sign(size)), size=jnp.abs(size), offset=unit(offset), kind=unit(kind)
+def caption(state: PlayState, horizon: int) -> str:
+    """One line on a market, for people: the frame that adapters render."""
+    market = state.market
+    return (
+        f"minute {int(market.time)} of {horizon}: z {int(market.z)}, mid {0.5 * int(market.mid2):+.1f} ticks, "
+        f"V {float(market.value):+.1f}, W {float(market.news):+.1f}, P(z = 1 | F) {float(state.belief):.3f}"
     )
-    return decode_execution(latents, spec)
 
 
 def step_rewards(
@@ -113,6 +104,10 @@ class Playable:
     belief: Belief = dataclasses.field(default_factory=PriorBelief)
     z: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.z not in (None, 0, 1):
+            raise ValueError(f"z = {self.z!r}: must be 0, 1, or None to draw it")
+
     @functools.cached_property
     def market(self) -> Market:
         """The environment."""
@@ -126,8 +121,7 @@ class Playable:
     @functools.cached_property
     def observation_sizes(self) -> tuple[int, ...]:
         """D of every agent's features."""
-        state = jax.eval_shape(self.reset, jax.random.key(0))
-        return tuple(x.shape[0] for x in jax.eval_shape(self.observations, state))
+        return observation_sizes(self.spec, self.params)
 
     def reset(self, key: Array) -> PlayState:
         """Open a market."""
@@ -149,19 +143,33 @@ class Playable:
             features(agent, view, self.constants) for agent, view in zip(Agent, self.views(state), strict=True)
         )
 
+    def global_features(self, state: PlayState) -> Array:
+        """What a centralised critic sees, hidden state included. [D] float32."""
+        seen = observe.Views(*self.views(state))
+        return observe.global_features(state.market, seen, state.belief, self.constants)
+
     def decode(self, agent: Agent, action: Array) -> Array:
         """An action of the box in public units."""
-        return decode(agent, action, self.constants, self.spec)
+        return action_box.decode(agent, action, self.constants, self.spec)
+
+    def step_boxed(
+        self, key: Array, state: PlayState, actions: Sequence[Array]
+    ) -> tuple[PlayState, Array, Array, StepOutput]:
+        """:meth:`step` with every agent's action of the box, in the order of :class:`~amarl_jax.types.Agent`."""
+        decoded = [self.decode(agent, action) for agent, action in zip(Agent, actions, strict=True)]
+        return self.step(key, state, Actions(*decoded))
 
     def step(self, key: Array, state: PlayState, actions: Actions) -> tuple[PlayState, Array, Array, StepOutput]:
         """Play one minute with actions in public units; never resets.
 
         Returns:
-            The state, rewards [agent], whether the horizon is reached [] bool, and the market terms.
+            The state, rewards [agent], whether the horizon is reached [] bool, and the market terms. The reward of an
+            agent whose action is not finite is NaN.
         """
         params = self.constants
         market, output = self.market.step(key, state.market, actions, params)
         memory, belief, _ = self.belief.read(state.memory, output.tape, state.market.time, params)
         done = market.time >= self.spec.horizon
         paid = step_rewards(state, output, belief, state.market.time == 0, params, self.hypers, self.spec.horizon)
-        return PlayState(market, memory, belief), paid, done, output
+        finite = jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(actions)])
+        return PlayState(market, memory, belief), jnp.where(finite, paid, jnp.nan), done, output

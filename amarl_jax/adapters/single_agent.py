@@ -6,17 +6,20 @@ Execution against a trained maker and arbitrageur, from a run's checkpoint::
     env = SingleAgent(playable, Agent.EXECUTION, players(run.state, run.game))
     observation, state = env.reset(key)
     observation, state, reward, done, info = env.step(key, state, action)
+
+:mod:`amarl_jax.adapters.gymnasium` and :mod:`amarl_jax.adapters.gymnax` give it the shapes of those libraries.
 """
 
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.adapters.playable import Playable, PlayState
+from amarl_jax.adapters.given_actions import given_action
+from amarl_jax.adapters.playable import AGENT_NAMES, Playable, PlayState
 from amarl_jax.learn.rollout import Players
 from amarl_jax.market.env import Actions, streams
+from amarl_jax.policies.action_box import ACTION_SIZES
 from amarl_jax.types import Agent, Array, PyTree
 
 
@@ -28,9 +31,9 @@ class SingleState:
     memories: tuple[PyTree, ...]  # of every seat; the agent's own is not used
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # itself alone: policies hold arrays, and programs are kept for it
 class SingleAgent:
-    """``reset`` and ``step`` of one agent, pure; ``vmap`` for many. Nothing resets itself.
+    """``reset`` and ``step`` of one agent, pure; ``vmap`` for many, keys of either kind. Nothing resets itself.
 
     For the execution agent give ``Playable(z=1)``: at ``z = 0`` its actions are ignored.
 
@@ -43,6 +46,26 @@ class SingleAgent:
     playable: Playable
     agent: Agent
     others: Players
+
+    def __post_init__(self) -> None:
+        if self.agent not in tuple(Agent):
+            raise ValueError(f"agent = {self.agent!r}: must be one of {', '.join(f'Agent.{a.name}' for a in Agent)}")
+        if len(self.others) != len(Agent):
+            raise ValueError(f"others: must be {len(Agent)} policies, one for each seat, are {len(self.others)}")
+
+    @property
+    def observation_size(self) -> int:
+        """D of the agent's features."""
+        return self.playable.observation_sizes[self.agent]
+
+    @property
+    def action_size(self) -> int:
+        """n of the agent's box."""
+        return ACTION_SIZES[self.agent]
+
+    def given(self, action: object) -> Array:
+        """An action that can be played, else :class:`ValueError`."""
+        return given_action(AGENT_NAMES[self.agent], action, self.action_size)
 
     def reset(self, key: Array) -> tuple[Array, SingleState]:
         """Features [D] and the state."""
@@ -57,7 +80,11 @@ class SingleAgent:
 
         Returns:
             Features [D], the state, reward [], whether the horizon is reached [] bool, and ``{"z"}``.
+
+        Raises:
+            ValueError: the action has another shape, or values that are known and not finite.
         """
+        given = self.given(action)
         params, views = self.playable.constants, self.playable.views(state.play)
         key_env, key_maker, key_arbitrageur = jax.random.split(key, 3)
         keys = (streams(jax.random.clone(key_env))[0], key_maker, key_arbitrageur)
@@ -66,7 +93,7 @@ class SingleAgent:
         for seat, policy in zip(Agent, self.others, strict=True):
             memory = state.memories[seat]
             if seat == self.agent:
-                decided = self.playable.decode(seat, jnp.asarray(action, jnp.float32))
+                decided = self.playable.decode(seat, given)
             else:
                 memory, decision = policy.act(keys[seat], memory, views[seat], params)
                 decided = decision.action

@@ -1,38 +1,63 @@
 """A trained policy as a pure function, read from a workdir."""
 
 import dataclasses
+import functools
 from pathlib import Path
+
+import jax.numpy as jnp
 
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import runs
 from amarl_jax.learn.game import AGENT_NAMES
 from amarl_jax.market.params import EnvParams
-from amarl_jax.policies.learned import Learned, learned_policy
+from amarl_jax.policies.action_box import encode
+from amarl_jax.policies.learned import Learned, learned_policy, observation_sizes
 from amarl_jax.types import Array
+
+UNITS = ("public", "box")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedPolicy:
-    """``policy(key, observation) -> action``: pure, for ``jit`` and ``vmap``.
+    """``policy(key, observation) -> action``: pure, for ``jit`` and ``vmap``; can be pickled.
 
-    ``observation`` is one agent's features [D] (:mod:`amarl_jax.market.observe`), the action is in public units:
-    execution [3], maker [4], arbitrageur [].
+    ``observation`` is one agent's features [D] (:mod:`amarl_jax.market.observe`). The action is in public units,
+    execution [3], maker [4], arbitrageur []; or of the box ``[-1, 1]^n`` that the adapters take, execution [4],
+    maker [4], arbitrageur [1], and sends the same orders (:mod:`amarl_jax.policies.action_box`).
 
     Attributes:
         policy: the same as a :class:`~amarl_jax.policies.protocol.Policy`, which decides on a view.
         params: the market constants it was trained with.
+        units: of the action, "public" or "box".
     """
 
     policy: Learned
     params: EnvParams
+    units: str = "public"
+
+    @functools.cached_property
+    def observation_size(self) -> int:
+        """D."""
+        return observation_sizes(self.policy.spec, self.params)[self.policy.agent]
 
     def __call__(self, key: Array, observation: Array) -> Array:
-        """The action of one observation."""
-        return self.policy.decide(key, observation, self.params).action
+        """The action of one observation; raises ValueError if it has another shape."""
+        agent = self.policy.agent
+        if jnp.shape(observation) != (self.observation_size,):
+            raise ValueError(
+                f"observation of {AGENT_NAMES[agent]!r}: must be ({self.observation_size},), as of MarketEnv(..., "
+                f"homogeneous=False), has the shape {jnp.shape(observation)}; vmap takes a batch"
+            )
+        action = self.policy.decide(key, observation, self.params).action
+        return action if self.units == "public" else encode(agent, action, self.params, self.policy.spec)
 
 
 def load_policy(
-    workdir: str | Path, agent: str = "execution", lane: int | None = None, deterministic: bool = False
+    workdir: str | Path,
+    agent: str = "execution",
+    lane: int | None = None,
+    deterministic: bool = False,
+    units: str = "public",
 ) -> TrainedPolicy:
     """The latest policy of one agent of the run in ``workdir``, as a pure function.
 
@@ -41,14 +66,17 @@ def load_policy(
         agent: "execution", "maker" or "arbitrageur".
         lane: of a sweep, from 0.
         deterministic: play the mode of its distribution; the key is then not used.
+        units: of its actions: "public", or "box" for the adapters.
 
     Raises:
-        BadInput: no such agent, or the workdir holds nothing that can be loaded.
+        BadInput: no such agent or units, or the workdir holds nothing that can be loaded.
     """
     seats = {name: seat for seat, name in AGENT_NAMES.items()}
     if agent not in seats:
         raise BadInput(f"agent = {agent!r}: must be one of {', '.join(seats)}")
+    if units not in UNITS:
+        raise BadInput(f"units = {units!r}: must be one of {', '.join(UNITS)}")
     run = runs.load(workdir, lane)
     parameters, spec = run.state.agents[seats[agent]].params, run.game.market_spec
     policy = learned_policy(seats[agent], parameters, run.game.network, spec, deterministic)
-    return TrainedPolicy(policy, run.params)
+    return TrainedPolicy(policy, run.params, units)

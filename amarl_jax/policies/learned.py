@@ -1,6 +1,7 @@
 """Policies that are networks: features in, latents drawn, an action decoded from them."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from amarl_jax.market import observe
+from amarl_jax.market.env import Market
 from amarl_jax.market.noise import MarksLaw
 from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
@@ -57,6 +59,18 @@ def features(agent: Agent, view: Any, params: EnvParams) -> Array:
     if agent == Agent.MAKER:
         return observe.maker_features(view, params)
     return observe.arbitrageur_features(view, params)
+
+
+def observation_sizes(spec: MarketSpec, params: EnvParams) -> tuple[int, ...]:
+    """D of every agent's features."""
+
+    def opening(key: Array) -> list[Array]:
+        state = Market(spec).reset(key, params, jnp.int32(0))
+        seen = observe.views(state, jnp.float32(0.5), params, spec)
+        views = (seen.execution, seen.maker, seen.arbitrageur)
+        return [features(agent, view, params) for agent, view in zip(Agent, views, strict=True)]
+
+    return tuple(x.shape[0] for x in jax.eval_shape(opening, jax.random.key(0)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +126,7 @@ def learned_policy(
 ) -> Learned:
     """The policy that an agent's network parameters play."""
     module = actor(agent, network)
-    return Learned(agent, lambda observation: module.apply(parameters, observation), spec, deterministic)
+    return Learned(agent, functools.partial(module.apply, parameters), spec, deterministic)
 
 
 def init_parameters(key: Array, agent: Agent, view: Any, network: NetworkSpec, params: EnvParams) -> PyTree:

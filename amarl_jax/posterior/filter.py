@@ -1,7 +1,7 @@
 """The exact posterior of an episode: ``log P(z = 1 | G_<=t)`` from its order-level record and the policy's law.
 
-Three filters run side by side, for the trader whose order is to buy, the one whose order is to sell, and the noise law.
-``P(G | z = 1) = sum_u P(u | V) P(G | u)``: the side is weighed by the path of value, which is public with a step's delay.
+Three filters run side by side: for the trader whose order is to buy, the one whose order is to sell, and the noise
+law. ``P(G | z = 1) = sum_u P(u | V) P(G | u)``: the side is weighed by the path of value, public with a step's delay.
 """
 
 import dataclasses

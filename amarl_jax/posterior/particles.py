@@ -49,7 +49,7 @@ def advance(uniform: Array, particles: Particles, weights: Array, kept_option: A
     Returns:
         The particles after the step, their hidden states still those before it, and what each did, [K] int32.
     """
-    n_options, n_particles = weights.shape
+    n_particles = weights.shape[1]
     joint = particles.share[None, :] * weights
     total = jnp.sum(jnp.sum(joint, axis=0))
     alive = total > 0

@@ -1,6 +1,7 @@
 """The market beside the real JaxMARL: its base class, its log wrapper and its spaces."""
 
 import inspect
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ pytest.importorskip(
 
 from jaxmarl.environments import spaces
 from jaxmarl.environments.multi_agent_env import MultiAgentEnv
-from jaxmarl.wrappers.baselines import LogWrapper
+from jaxmarl.wrappers.baselines import LogWrapper, get_space_dim
 
 T = SPEC.horizon
 
@@ -92,3 +93,18 @@ def test_its_spaces_are_used_as_theirs(env):
         np.testing.assert_array_equal(drawn, theirs.sample(jax.random.PRNGKey(0)))
         assert bool(ours.contains(drawn)) == bool(theirs.contains(drawn)) is True
         assert bool(ours.contains(drawn + 2.5)) == bool(theirs.contains(drawn + 2.5)) is False
+
+
+def test_its_spaces_are_boxes_to_jaxmarl(env):
+    for name in env.agents:
+        assert isinstance(env.action_space(name), spaces.Box)
+        assert get_space_dim(env.action_space(name)) == 4
+        assert get_space_dim(env.observation_space(name)) == max(env.playable.observation_sizes) + 3
+
+
+def test_it_can_be_pickled(env):
+    again = pickle.loads(pickle.dumps(env))
+    assert (again.playable.spec, again.playable.params, again.playable.z) == (SPEC, PARAMS, 1)
+    ours, theirs = (jax.eval_shape(x.reset, jax.random.key(0)) for x in (env, again))
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    assert isinstance(again.action_space("maker"), spaces.Box)
