@@ -15,6 +15,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"information", "learn.returns", "learn.losses", "learn.hypers"},
     {"market"},
     {"policies"},
+    {"posterior"},
     {"learn"},
     {"settings", "consistency"},
     {"config_files"},

@@ -71,6 +71,11 @@ class Choice:
     policies: tuple[Policy, ...]
     index: Array
 
+    @property
+    def reads_private(self) -> bool:
+        """Whether one of them reads the private number."""
+        return any(getattr(policy, "reads_private", True) for policy in self.policies)
+
     def init(self, params: EnvParams) -> tuple[PyTree, ...]:
         """What each of them remembers."""
         return tuple(policy.init(params) for policy in self.policies)

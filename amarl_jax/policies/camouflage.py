@@ -30,6 +30,11 @@ class Camouflage:
     mimic: Mimic
     rate: float
 
+    @property
+    def reads_private(self) -> bool:
+        """Whether the base reads the private number."""
+        return getattr(self.base, "reads_private", True)
+
     def init(self, params: EnvParams) -> tuple[PyTree, Array]:
         """What the two remember."""
         return self.base.init(params), self.mimic.init(params)

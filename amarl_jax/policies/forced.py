@@ -26,6 +26,11 @@ class ForcedCompletion:
     spec: MarketSpec
     clip_lots: int = 5
 
+    @property
+    def reads_private(self) -> bool:
+        """Whether the base reads the private number."""
+        return getattr(self.base, "reads_private", True)
+
     def init(self, params: EnvParams) -> PyTree:
         """What the base remembers."""
         return self.base.init(params)

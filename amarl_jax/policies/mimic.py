@@ -1,6 +1,7 @@
 """The perfect mimic: an execution agent that draws the noise law itself, and so leaks exactly nothing."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax.numpy as jnp
 
@@ -22,6 +23,7 @@ class Mimic:
         noise_law: of the market it hides in.
     """
 
+    reads_private: ClassVar[bool] = False
     spec: MarketSpec
     one_sided: bool = False
     noise_law: NoiseLaw = orders

@@ -33,7 +33,10 @@ class Policy(Protocol):
 
 @runtime_checkable
 class PolicyWithLaw(Policy, Protocol):
-    """An execution policy that can say by which law it decides, so that what it leaks has an exact value."""
+    """An execution policy that can say by which law it decides, so that what it leaks has an exact value.
+
+    One that does not read its private number says so with an attribute ``reads_private = False``.
+    """
 
     def law(self, carry: PyTree, view: ExecutionView, params: EnvParams) -> SlotLaw:
         """The law of :meth:`act`'s decision, given the carry of :meth:`init`, which must stay what it was."""

@@ -1,5 +1,7 @@
 """Keeping up with a schedule: the part that TWAP, VWAP and Almgren-Chriss share."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 
 from amarl_jax.market.observe import ExecutionView
@@ -13,6 +15,7 @@ class Schedule:
     """An execution policy that remembers nothing and leaves nothing to chance."""
 
     spec: MarketSpec
+    reads_private: ClassVar[bool] = False
 
     def decide(self, view: ExecutionView, params: EnvParams) -> Decision:
         """The decision that a view leads to."""

@@ -1,6 +1,7 @@
 """Random play: actions uniform over each agent's range, to exercise the market."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from amarl_jax.types import Agent, Array
 class Uniform:
     """Uniform actions for one agent; the execution agent abstains half of the time."""
 
+    reads_private: ClassVar[bool] = False
     spec: MarketSpec
     agent: Agent
 

@@ -1,0 +1,141 @@
+"""What an episode's order flow gives away to whoever knows the policy, as numbers: ``I(z; G)`` between two bounds.
+
+With any q ``E log q(z | G) / p(z) <= I(z; G)``, so the filter's own posterior gives a lower bound. With the true path
+kept in the likelihood of the true class, and the other class's estimated freely, ``E log q(z | G) / p(z)`` is an upper
+one: the inverse of the first and the second are unbiased and independent, and ``-log(1 + c x)`` is convex in x.
+The errors of both are the same to leading order, of opposite sign, so their mean is what is reported.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from amarl_jax.market.noise import NoiseLaw
+from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.record import StepRecord
+from amarl_jax.policies.protocol import Policy
+from amarl_jax.posterior.filter import Reader, Truth, log_ratio
+from amarl_jax.types import Array
+
+AT_ONCE = 16  # episodes that are read side by side: their particles stay in a processor's cache
+DOUBT = 1e-4  # least probability that a reader leaves to either class: a path that the particles lost costs 9 nats
+
+
+@struct.dataclass
+class ExactRow:
+    """What the exact reader found in an episode; leading [n]."""
+
+    log_ratio: Array  # [T] log P(G_<=t | z = 1) - log P(G_<=t | z = 0), whose posterior bounds I from below
+    log_ratio_above: Array  # [] at the horizon with the true path kept, which bounds I from above
+    lawless_step: Array  # [] int32, first step in which the policy did what its law calls impossible, -1 for none
+
+
+class ExactInformation(NamedTuple):
+    """``I(z; G)`` in nats, over episodes."""
+
+    nats: float  # mean of the two bounds
+    stderr: float  # of it, over episodes
+    lower: float
+    upper: float
+    accuracy: float  # of the best guess at the prior
+    accuracy_stderr: float
+
+
+def has_law(policy: Policy) -> bool:
+    """Whether the policy, and every policy it is made of, says by which law it decides."""
+    parts = [getattr(policy, "base", None), *getattr(policy, "policies", ())]
+    return hasattr(policy, "law") and all(has_law(part) for part in parts if part is not None)
+
+
+def reader_of(policy: Policy, noise_law: NoiseLaw, spec: MarketSpec, n_particles: int, n_private: int) -> Reader | None:
+    """The reader that knows this policy, None if the policy or the noise law says nothing of its probabilities.
+
+    Args:
+        policy: the execution policy that plays.
+        noise_law: of the market.
+        spec: market sizes.
+        n_particles: K.
+        n_private: private numbers that stand for their law, where the policy reads one; a divisor of K is best.
+    """
+    if not has_law(policy) or not hasattr(noise_law, "marks"):
+        return None
+    reads = spec.private_randomiser and getattr(policy, "reads_private", True)
+    return Reader(policy, noise_law, spec, n_particles, min(n_private, n_particles) if reads else 1)  # type: ignore[arg-type]
+
+
+def read_episode(key: Array, record: StepRecord, truth: Truth, reader: Reader, params: EnvParams) -> ExactRow:
+    """Read one episode [T] of a market that keeps records, without the truth and with it."""
+    key_below, key_above = jax.random.split(key)
+    below = reader.likelihoods(key_below, record, params)
+    above = reader.likelihoods(key_above, record, params, truth)
+    lawless = above.kept_weight <= 0
+    return ExactRow(
+        log_ratio=log_ratio(below),
+        log_ratio_above=log_ratio(above)[-1],
+        lawless_step=jnp.where(jnp.any(lawless), jnp.argmax(lawless), -1).astype(jnp.int32),
+    )
+
+
+def read_episodes(key: Array, record: StepRecord, truth: Truth, reader: Reader, params: EnvParams) -> ExactRow:
+    """:func:`read_episode` of [E] episodes, a few at a time."""
+    raw_keys = jax.random.key_data(jax.random.split(key, truth.hypothesis.shape[0]))
+
+    def one(inputs: tuple[Array, StepRecord, Truth]) -> ExactRow:
+        return read_episode(jax.random.wrap_key_data(inputs[0]), *inputs[1:], reader, params)
+
+    return jax.lax.map(one, (raw_keys, record, truth), batch_size=AT_ONCE)
+
+
+def nothing_read(n_episodes: int, horizon: int) -> ExactRow:
+    """Rows of episodes that nobody read: ratios of 0."""
+    zero = jnp.zeros((n_episodes, horizon))
+    return ExactRow(zero, zero[:, 0], jnp.full(n_episodes, -1, jnp.int32))
+
+
+def log_posterior(log_ratio: Array, prior: Array | float) -> Array:
+    """``log P(z = 1 | G)`` of log-ratios [...], which may be infinite."""
+    return jax.nn.log_sigmoid(log_ratio + jax.scipy.special.logit(jnp.asarray(prior, jnp.float32)))
+
+
+def exact_information(rows: ExactRow, labels: np.ndarray, prior: float) -> ExactInformation:
+    """The two bounds from host rows [n] and classes [n], each class weighted to the prior.
+
+    Raises:
+        ValueError: the policy did what its law calls impossible; the line names episode and step.
+    """
+    lawless = np.flatnonzero(np.asarray(rows.lawless_step) >= 0)
+    if lawless.size:
+        step = int(np.asarray(rows.lawless_step)[lawless[0]])
+        raise ValueError(
+            f"the law of the execution policy gives probability 0 to what it did in step {step} of episode {lawless[0]}"
+            f" ({lawless.size} of {len(labels)} episodes): its law() is not that of its act()"
+        )
+    logit = np.log(prior) - np.log1p(-prior)
+    ratio = np.asarray(rows.log_ratio, np.float64)[:, -1]
+    below, above = (_pointwise(x, labels, prior) for x in (ratio, np.asarray(rows.log_ratio_above, np.float64)))
+    right = np.where(ratio + logit == 0, 0.5, (ratio + logit > 0) == (labels == 1))
+    weigh = functools.partial(_weighted, labels=labels, prior=prior)
+    nats, stderr = weigh(0.5 * (below + above))
+    return ExactInformation(nats, stderr, weigh(below)[0], weigh(above)[0], *weigh(right))
+
+
+def _pointwise(ratio: np.ndarray, labels: np.ndarray, prior: float) -> np.ndarray:
+    """``log q(z | G) / p(z)`` of each episode, [n]."""
+    with np.errstate(over="ignore"):
+        one = 1.0 / (1.0 + np.exp(-(ratio + np.log(prior) - np.log1p(-prior))))
+    one = prior * DOUBT + (1.0 - DOUBT) * one
+    return np.log(np.where(labels == 1, one / prior, (1.0 - one) / (1.0 - prior)))
+
+
+def _weighted(x: np.ndarray, labels: np.ndarray, prior: float) -> tuple[float, float]:
+    """Mean at the prior's class weights and its standard error."""
+    mean, variance = 0.0, 0.0
+    for label, weight in ((0, 1.0 - prior), (1, prior)):
+        own = x[labels == label].astype(np.float64)
+        mean += weight * float(own.mean())
+        variance += weight**2 * float(own.var(ddof=1)) / own.size if own.size > 1 else float("nan")
+    return mean, variance**0.5
