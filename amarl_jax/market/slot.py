@@ -1,5 +1,6 @@
 """The parent slot: one institutional child order at a time, whose decision rule is all that ``z`` changes."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -84,7 +85,7 @@ class SlotLaw:
     marks: MarksLaw  # [C] leading: of the order that is sent, before the position limit
 
 
-def one_way(gate: Array, marks: MarksLaw) -> SlotLaw:
+def one_way(gate: Array | float, marks: MarksLaw) -> SlotLaw:
     """The law of a slot that acts with probability ``gate`` [] and then draws these marks."""
     return SlotLaw(gate=jnp.asarray(gate)[None], marks=jax.tree.map(lambda x: jnp.asarray(x)[None], marks))
 
@@ -103,7 +104,7 @@ def certain(action: Array, direction: Array, spec: MarketSpec) -> SlotLaw:
 
 def mixture(weights: Sequence[Array | float], laws: Sequence[SlotLaw]) -> SlotLaw:
     """The law of a slot that decides by each of several laws with the given probabilities, [] each."""
-    scaled = [law.replace(gate=law.gate * weight) for weight, law in zip(weights, laws, strict=True)]
+    scaled = [dataclasses.replace(law, gate=law.gate * weight) for weight, law in zip(weights, laws, strict=True)]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *scaled)
 
 

@@ -41,7 +41,7 @@ class Mimic:
 
     def law(self, carry: Array, view: ExecutionView, params: EnvParams) -> SlotLaw:
         """The noise law at the slot's rate, all of it along the parent side if one-sided."""
-        marks = self.noise_law.marks(_buys(view, params), carry, params, self.spec)
+        marks = self.noise_law.marks(_buys(view, params), carry, params, self.spec)  # type: ignore[attr-defined]
         if self.one_sided:
             marks = dataclasses.replace(marks, buy=jnp.where(view.direction > 0, 1.0, 0.0))
         return one_way(params.slot_rate, marks)

@@ -58,6 +58,7 @@ class Likelihoods:
 def what_happened(output: StepOutput, z: Array, direction: Array, private: Array) -> Truth:
     """The truth of an episode [T] whose market kept records."""
     row = output.slot_row
+    assert row is not None, "a market that keeps records is needed"
     option = jnp.where(~output.slot.acts, SILENT, jnp.where(row < 0, CUT, FIRST_ROW + row))
     informed = jnp.where(direction > 0, BUYS, SELLS)
     return Truth(option.astype(jnp.int32), jnp.where(z == 1, informed, NOISE).astype(jnp.int32), private)
@@ -153,7 +154,7 @@ class Reader:
                 jax.vmap(lambda hidden, law: possibilities(now, hidden, law, params, self.spec), out_axes=1)
             )
             weights = weigh(particles.hidden, laws_of(now, particles))
-            if truth is None or option is None:
+            if truth is None or own is None or option is None:
                 kept_option, kept_weight = None, jnp.float32(1.0)
             else:
                 kept_option = jnp.where(own, option, -1)
@@ -162,7 +163,7 @@ class Reader:
                 uniform, particles, weights, kept_option
             )
             hidden = jax.vmap(jax.vmap(functools.partial(after, now.record)))(particles.hidden, chosen)
-            return particles.replace(hidden=hidden), (particles.log_likelihood, kept_weight)
+            return dataclasses.replace(particles, hidden=hidden), (particles.log_likelihood, kept_weight)
 
         first = opening(self.n_particles, self.n_nodes, kept_node)
         option = None if truth is None else truth.option

@@ -11,6 +11,8 @@ posterior, as what really happened is, the inverse of the estimate is then unbia
 (Andrieu, Doucet and Holenstein 2010; Grosse, Ghahramani and Adams 2015).
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -123,4 +125,4 @@ def merge(particles: Particles, n_slots: int) -> Particles:
     same = (state[:, None] == state[None, :]) & (position[:, None] == position[None, :])
     first = jnp.min(jnp.where(same, index[:, None], index.size), axis=0)
     together = jnp.sum(jnp.where(same, particles.share[:, None], 0.0), axis=0)
-    return particles.replace(share=jnp.where(first == index, together, 0.0), kept=first[particles.kept])
+    return dataclasses.replace(particles, share=jnp.where(first == index, together, 0.0), kept=first[particles.kept])
