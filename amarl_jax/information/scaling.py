@@ -58,16 +58,18 @@ def robustly_standardised(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
     A function of the data can only lose information, so a bound stays a bound; what lies outside the range of the
     given rows would meet a critic that extrapolates. The bulk stays as it is: a quadratic log-ratio stays quadratic.
-    Constant columns become 0.
+    Columns that are constant over the given rows, the smallest value the largest, become 0. Values are float64, of
+    about unit size (see :func:`amarl_jax.information.arrays.deviations`).
     """
-    sample = values[rows].reshape(-1, values.shape[-1]).astype(np.float64)
+    sample = values[rows].reshape(-1, values.shape[-1])
+    varies = sample.min(axis=0) < sample.max(axis=0)
     low, median, high = np.quantile(sample, (0.25, 0.5, 0.75), axis=0)
     scale = np.where(high > low, (high - low) / IQR_OF_NORMAL, sample.std(axis=0))
-    scale = np.where(scale > 0, scale, 1.0)
+    scale = np.where(varies, scale, 1.0)
     compressed = _logarithmic_tails((sample - median) / scale)
-    mean, std = compressed.mean(axis=0), compressed.std(axis=0)
+    mean, std = compressed.mean(axis=0), np.where(varies, compressed.std(axis=0), 1.0)
     clipped = np.clip(_logarithmic_tails((values - median) / scale), compressed.min(axis=0), compressed.max(axis=0))
-    return np.where(std > 0, (clipped - mean) / np.where(std > 0, std, 1.0), 0.0).astype(np.float32)
+    return np.where(varies, (clipped - mean) / std, 0.0).astype(np.float32)
 
 
 def _logarithmic_tails(deviations: np.ndarray) -> np.ndarray:
