@@ -22,6 +22,7 @@ from amarl_jax.information.arrays import (
 )
 from amarl_jax.information.crossfit import DetectorSpec, cross_fit, plan
 from amarl_jax.information.groups import group_codes, warn_of_repeats
+from amarl_jax.information.scaling import without_outliers
 from amarl_jax.types import Array
 
 STANDARD_ERRORS = 3.0  # an estimate this far above H(z) is an error
@@ -133,7 +134,7 @@ def prepare(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features [n, D] and labels [n] int32 as numpy arrays, or a ValueError that says what is wrong.
 
-    Features come as float32 :func:`amarl_jax.information.arrays.deviations`; constant columns are 0.
+    Features come less a typical row, in units of their spread, outliers drawn in, as float32; constant columns are 0.
     """
     features = numbers("features", features)
     if features.ndim != 2 or np.shape(labels) != features.shape[:1] or 0 in features.shape:
@@ -142,7 +143,7 @@ def prepare(
     smallest = min(int(np.sum(labels == 0)), int(np.sum(labels == 1)))
     if smallest < 2 * spec.n_folds:
         raise ValueError(f"{spec.n_folds} folds need at least {2 * spec.n_folds} episodes of each class")
-    return deviations("features", features).astype(np.float32), labels
+    return without_outliers(deviations("features", features)).astype(np.float32), labels
 
 
 def _timed(counts: Array | np.ndarray, n: int) -> Array:

@@ -12,6 +12,7 @@ from amarl_jax.types import Array
 
 IQR_OF_NORMAL = 1.349  # interquartile range of N(0, 1)
 TAIL = 3.0  # robust standard deviations beyond which tails are logarithmic
+OUTLYING = 5.0  # the same for features that are standardised by mean and deviation afterwards
 VARIANCE_FLOOR = 1e-6  # features that do not vary map to 0
 
 
@@ -72,9 +73,24 @@ def robustly_standardised(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.where(varies, (clipped - mean) / std, 0.0).astype(np.float32)
 
 
-def _logarithmic_tails(deviations: np.ndarray) -> np.ndarray:
-    """The identity up to ``TAIL``, ``TAIL (1 + log(|u| / TAIL))`` with the sign of u beyond."""
+def without_outliers(values: np.ndarray) -> np.ndarray:
+    """Columns [n, D] in units of their middle half, with logarithmic tails beyond ``OUTLYING`` of them, float64.
+
+    One row of 1e6 would make the deviation of 2,000 others a ten-thousandth of the column's, too little to be learned
+    from. Where most rows are alike the unit is the median size of what the others differ by.
+
+    Args:
+      values: less a typical row (see :func:`amarl_jax.information.arrays.deviations`).
+    """
+    low, high = np.quantile(values, (0.25, 0.75), axis=0)
+    others = np.array([np.median(column[column > 0]) if column.any() else 0.0 for column in np.abs(values).T])
+    unit = np.where(high > low, (high - low) / IQR_OF_NORMAL, others)
+    return _logarithmic_tails(values / np.where(unit > 0, unit, 1.0), OUTLYING)
+
+
+def _logarithmic_tails(deviations: np.ndarray, tail: float = TAIL) -> np.ndarray:
+    """The identity up to ``tail``, ``tail (1 + log(|u| / tail))`` with the sign of u beyond."""
     size = np.abs(deviations)
     return np.where(
-        size <= TAIL, deviations, np.sign(deviations) * TAIL * (1.0 + np.log(np.maximum(size, TAIL) / TAIL))
+        size <= tail, deviations, np.sign(deviations) * tail * (1.0 + np.log(np.maximum(size, tail) / tail))
     )
