@@ -174,7 +174,8 @@ def _prepared(
             raise ValueError("a prior can only be given for labels")
         return Data(x=jnp.asarray(robustly_standardised(x, fitting)), y=jnp.asarray(y), prior=jnp.zeros(0))
     _, codes, counts = np.unique(x[:, 0], return_inverse=True, return_counts=True)
-    law = np.exp(np.asarray(mine.log_prior(jnp.asarray(counts / counts.sum() if prior is None else prior))))
+    given = counts / counts.sum() if prior is None else numbers("the prior", prior).astype(np.float32)
+    law = np.exp(np.asarray(mine.log_prior(jnp.asarray(given))))
     if law.shape != counts.shape or not (law > 0).all() or abs(law.sum() - 1.0) > 1e-4:
         raise ValueError(f"the prior of {counts.size} labels must be as many positive probabilities that sum to 1")
     return Data(x=jnp.asarray(codes, jnp.int32), y=jnp.asarray(y), prior=jnp.asarray(law, jnp.float32))

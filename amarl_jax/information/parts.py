@@ -9,7 +9,7 @@ from amarl_jax.types import Array
 
 MAX_PAIRED = 2048  # episodes at most of a part of which all pairs are formed
 N_BLOCKS = 40  # of the jackknife, per fold
-FEWER_BLOCKS = (N_BLOCKS, 20, 10, 5, 2)  # of whole groups, where these are few or uneven
+FEWER_BLOCKS = (N_BLOCKS, 20, 10, 4)  # of whole groups, where these are few or uneven
 FULL = 0.9  # share of the held-out episodes that blocks of equal size should hold
 LEAST = 10  # episodes that fit and that stop a critic
 
@@ -116,7 +116,8 @@ def _held_out_blocks(
             break
     if not best:
         raise ValueError(
-            f"{groups.max() + 1} groups are too few: each of {len(folds)} folds must hold out 2 groups of each label"
+            f"{groups.max() + 1} groups are too few: each of {len(folds)} folds must hold out {FEWER_BLOCKS[-1]}, "
+            "and 2 of each label"
         )
     return best
 
