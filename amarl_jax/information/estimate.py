@@ -138,6 +138,8 @@ def _chosen(estimator: str | MIEstimator) -> MIEstimator:
         return get(estimator)
     if any(not hasattr(estimator, name) for name in ("name", "init", "loss", "bound")):
         raise ValueError(f"estimator must be a name or an MIEstimator, got {estimator!r}")
+    if type(estimator).__hash__ is None:
+        raise ValueError(f"estimator must have a hash, as a frozen dataclass does, got {estimator!r}")
     return estimator
 
 

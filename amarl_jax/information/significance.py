@@ -138,9 +138,9 @@ def compare(
     """The verdict of one detector on two classes of episodes.
 
     A planted signal pairs the same episodes with labels again, as many of each, tilted by one column chosen at random
-    (see :func:`planted_order`); each of the ``n_planted`` has its own column and draw. Where every group has one label,
-    whole groups are paired (see :func:`planted_groups`), for a group tells no more than its one label. Arguments and
-    errors otherwise as in :func:`permutation_test`; the information's limit is over groups.
+    (see :func:`amarl_jax.information.planting.planted_order`); each of the ``n_planted`` has its own column and draw.
+    Where every group has one label, whole groups are paired, for a group tells no more than its one label. Arguments
+    and errors otherwise as in :func:`permutation_test`; the information's limit is over groups.
     """
     spec = spec or DetectorSpec()
     key_plan, key_orders, x, z, together = _opened(key, features, labels, groups, spec)

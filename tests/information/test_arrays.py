@@ -1,6 +1,7 @@
 """What users hand in: offset and unit of their arrays mean nothing, and what is no array of numbers is one line."""
 
 import contextlib
+import dataclasses
 import warnings
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from amarl_jax.information import EstimateSpec, arrays, estimate
+from amarl_jax.information import EstimateSpec, arrays, estimate, estimators
 from amarl_jax.information.crossfit import DetectorSpec, _standardised
 from amarl_jax.information.detector import detect, prepare
 from amarl_jax.information.divergence import bootstrap, histogram, trajectory_divergence
@@ -129,6 +130,15 @@ def test_every_step_of_a_sequence_has_an_offset_of_its_own(key):
     y = 1.7e9 + hours + 1e-3 * (rng.normal(size=(N, 6, 1)) + 0.5 * LABELS[:, None, None])
     found = estimate(LABELS, y, key=key, spec=QUICK)
     assert found.value == pytest.approx(0.1589, abs=max(0.03, 3 * found.stderr))
+
+
+def test_steps_of_coins_keep_their_two_values():
+    """A median would be 0 at one step and 1 at the next, and turn what the steps have in common around."""
+    coins = (np.random.default_rng(6).random((N, 40, 1)) < 0.5).astype(float)
+    moved = arrays.deviations("y", coins)
+    assert np.ptp(moved[coins == 0]) < 0.2
+    assert np.ptp(moved[coins == 1]) < 0.2
+    assert moved[coins == 1].min() - moved[coins == 0].max() > 0.8
 
 
 @pytest.mark.parametrize("outlier", [1e6, 1e12])
@@ -262,6 +272,27 @@ def test_bad_input_of_the_other_instruments_is_one_line(call, message, key):
     with pytest.raises(ValueError, match=message) as raised:
         call(key)
     assert "\n" not in str(raised.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Diverging(estimators.BarberAgakov):
+    name: str = "diverging"
+
+    def bound(self, scores, labels, prior):
+        return super().bound(scores, labels, prior) * jnp.nan
+
+
+class Unhashable(estimators.BarberAgakov):
+    __hash__ = None
+
+
+def test_training_that_diverged_is_not_zero_nats(key):
+    """Its best parameters are the first ones, which claim exactly 0."""
+    spec = dataclasses.replace(QUICK, n_steps=5, n_checks=1)
+    with pytest.raises(ValueError, match="training diverged"):
+        estimate(LABELS, VALUES, key=key, spec=spec, estimator=Diverging())
+    with pytest.raises(ValueError, match="estimator must have a hash"):
+        estimate(LABELS, VALUES, key=jax.random.key(0), spec=spec, estimator=Unhashable())
 
 
 def test_results_are_printed_in_one_line(plain, key):

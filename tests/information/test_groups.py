@@ -175,11 +175,11 @@ def test_errors_over_groups_are_those_of_the_rows_that_are_copied():
 
 
 def test_groups_are_drawn_again_whole(key):
-    """Intervals of rows copied nine times are those of the rows, and what copies weigh is what they are."""
+    """Intervals of rows copied five times are those of the rows, and what copies weigh is what they are."""
     rng = np.random.default_rng(8)
-    labels = np.arange(400) % 2
+    labels = np.arange(200) % 2
     log_ratio = rng.normal(labels - 0.5)
-    which = np.repeat(np.arange(400), 9)
+    which = np.repeat(np.arange(200), 5)
     keys = jax.random.split(key, 3)
     once = divergence.bootstrap(keys[0], log_ratio, labels, n_bootstrap=600).kl_nats
     alone, together = (
@@ -188,9 +188,9 @@ def test_groups_are_drawn_again_whole(key):
     )
     assert together.value == pytest.approx(once.value, rel=1e-4)
     assert together.upper - together.lower == pytest.approx(once.upper - once.lower, rel=0.2)
-    assert alone.upper - alone.lower < 0.5 * (once.upper - once.lower)
-    copies = rng.integers(0, 4, 400)
-    rows = np.repeat(np.arange(400), copies)
+    assert alone.upper - alone.lower < 0.6 * (once.upper - once.lower)
+    copies = rng.integers(0, 4, 200)
+    rows = np.repeat(np.arange(200), copies)
     drawn = jnp.asarray(log_ratio[rows], jnp.float32)
     np.testing.assert_allclose(
         divergence._weighted_measures(log_ratio, labels, copies),
