@@ -47,7 +47,9 @@ def timed_columns(
 
 def _scaled(columns: Array, rows: Array) -> tuple[Array, Array]:
     """Columns shifted and scaled by the given rows' mean and deviation, clipped; the scale, 1 for constant ones."""
-    mean, std = jnp.mean(columns[rows], axis=0), jnp.std(columns[rows], axis=0)
-    scale = jnp.where(std > 0, std, 1.0)
+    sample = columns[rows]
+    mean, std = jnp.mean(sample, axis=0), jnp.std(sample, axis=0)
+    varies = (jnp.min(sample, axis=0) < jnp.max(sample, axis=0)) & (std > 0)
+    scale = jnp.where(varies, std, 1.0)
     scaled = jnp.clip((columns - mean[None, :]) / scale[None, :], -CLIP, CLIP)
-    return jnp.where((std > 0)[None, :], scaled, 0.0), scale
+    return jnp.where(varies[None, :], scaled, 0.0), scale
