@@ -78,7 +78,9 @@ def execution(horizon: FieldReference) -> ConfigDict:
     section.lambda_ramp_updates = 0  # updates in which lambda moves from there in equal steps, a warm start; 0: none
     section.start_gate = 0.3  # P(act in a step) of the fresh policy; slot_rate, with start_along 0.5, is the mimic
     section.start_along = 0.75  # P(along its side | act) of the fresh policy
-    section.leakage_source = "mine"  # whose posterior prices the leakage: mine or belief
+    section.leakage_source = "mine"  # whose posterior prices the leakage: mine, belief or exact
+    section.exact_particles = 16  # K of the exact source's filters; more is less noise in the reward
+    section.exact_private = 4  # private numbers that stand for N(0, 1) in them
     section.shortfall_credit = "marked"  # lots left are charged as value moves; horizon: at the end alone
     section.leakage_credit = "increment"  # paid per step as increments (telescopes to I) or by level (the reference's)
     section.mu_predictability = 0.1  # mu, reward per nat of predictability of its flow

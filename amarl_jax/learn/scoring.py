@@ -89,10 +89,22 @@ def added_rewards(trajectory: Trajectory, terms: tuple[rewards.RewardTerm, ...],
     return sum(jax.vmap(lambda out, z, b, term=term: term(out, z, b, params))(*episodes) for term in terms)
 
 
-def score(state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers, params: EnvParams) -> Scores:
-    """Rewards of new episodes, by the sources as they stand: nothing is trained on an episode before it is scored."""
+def score(
+    state: TrainState,
+    trajectory: Trajectory,
+    game: Game,
+    hypers: Hypers,
+    params: EnvParams,
+    exact: Array | None = None,
+) -> Scores:
+    """Rewards of new episodes, by the sources as they stand: nothing is trained on an episode before it is scored.
+
+    ``exact`` is the exact log-posterior [E, T] where that is the leakage source.
+    """
     flow = raw_evidence(trajectory)
-    if game.learn.leakage_source == "belief":
+    if exact is not None:
+        log_posterior = exact
+    elif game.learn.leakage_source == "belief":
         log_posterior = jnp.log(jnp.maximum(trajectory.belief, 1e-8))
     else:
         log_posterior = mine_log_posterior_one(state, flow, trajectory.hidden, game, params)
