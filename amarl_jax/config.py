@@ -64,7 +64,7 @@ class SweepSettings:
     lambda_min: float  # reward per nat
     lambda_max: float
     n_lambdas: int
-    points_per_octave: int  # 0: equal spacing
+    points_per_octave: float  # 0: equal spacing
     n_seeds: int
     axis: str  # setting that differs between the arms, "none" for a single arm
     axis_values: tuple[float, ...]  # of it, one arm each

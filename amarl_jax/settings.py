@@ -205,7 +205,7 @@ SETTINGS: dict[str, Setting] = {
     "sweep.lambda_min": _weight(f"{SWEEP}.lambda_min"),
     "sweep.lambda_max": _positive(f"{SWEEP}.lambda_max"),
     "sweep.n_lambdas": _int(f"{SWEEP}.n_lambdas", high=1000),
-    "sweep.points_per_octave": _int(f"{SWEEP}.points_per_octave", low=0, high=64),
+    "sweep.points_per_octave": Setting("float", f"{SWEEP}.points_per_octave", low=0.0, high=64.0),
     "sweep.n_seeds": _int(f"{SWEEP}.n_seeds", high=1000),
     "sweep.axis": Setting("str", f"{SWEEP}.axis"),
     "sweep.axis_values": Setting("floats", f"{SWEEP}.axis_values"),
