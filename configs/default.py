@@ -176,9 +176,7 @@ def sweep() -> ConfigDict:
     section.lambda_min = 0.0  # smallest penalty, reward per nat; always on the grid
     section.lambda_max = 4.0  # largest penalty, reward per nat
     section.n_lambdas = 14  # penalties: 0, 1/16, 0.088, 1/8, ..., 2, 2.83, 4
-    section.points_per_octave = (
-        2.0  # grid points per doubling of lambda - lambda_min below lambda_max; 0: equal spacing
-    )
+    section.points_per_octave = 2.0  # points per doubling of lambda - lambda_min below lambda_max; 0: equal spacing
     section.n_seeds = 8  # independent seeds at each penalty; with fewer no interval and no verdict is given
     section.axis = "none"  # setting that differs between arms, as "environment.latency_ms.arbitrageur"; none: one arm
     section.axis_values = (0.0,)  # of that setting, in its unit, one arm each; not read with axis none

@@ -244,7 +244,7 @@ def test_noise_bound_is_the_poisson_quantile(rate):
         ("training.lr_schedule", "cosine", "linear, constant"),
         ("networks.belief_transformer.n_heads", 3, "d_model = 128"),
         ("networks.mine.estimator", "infonce", "barber_agakov"),
-        ("agents.execution.leakage_source", "oracle", "mine, belief"),
+        ("agents.execution.leakage_source", "oracle", "mine, belief, exact"),
         ("agents.execution.leakage_credit", "terminal", "increment, level"),
         ("logging.log_interval", 2, "multiple of logging.log_interval"),
         ("exp_name", " ", "non-empty"),

@@ -206,9 +206,11 @@ def slot_arrival_ratio(time_ms: Array, params: EnvParams) -> Array:
     latency, jitter = params.latency_execution_ms, params.jitter_ms
     longest = (time_ms - latency) / jnp.maximum(jitter, 1e-6)
     mass = jnp.where(time_ms >= latency, jnp.where(jitter > 0, -jnp.expm1(-longest), 1.0), 0.0)
-    delay = latency - jitter * jnp.log1p(-mass[..., None] * jnp.asarray(_NODES, jnp.float32))
+    lead = (1,) * time_ms.ndim
+    nodes, weights = (jnp.asarray(x, jnp.float32).reshape(*lead, -1) for x in (_NODES, _NODE_WEIGHTS))
+    delay = latency - jitter * jnp.log1p(-mass[..., None] * nodes)
     room = jnp.maximum(STEP_MS - delay, 1e-3 * STEP_MS)
-    return mass * jnp.sum(jnp.asarray(_NODE_WEIGHTS, jnp.float32) * (STEP_MS / room), axis=-1)
+    return mass * jnp.sum(weights * (STEP_MS / room), axis=-1)
 
 
 def arrival_order(time_ms: Array) -> Array:
