@@ -14,6 +14,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -22,6 +23,8 @@ from ml_collections.config_flags import DEFINE_config_file, get_override_values
 from amarl_jax import config as configuration
 from amarl_jax import config_files
 from amarl_jax.errors import BadInput, ConfigError, Diverged, LanesFailed, Preempted
+from amarl_jax.output import lasting_output, lost
+from amarl_jax.preemption import STOPPED, StopRequest
 from amarl_jax.settings import SETTINGS
 from amarl_jax.workdir import Run, open_run
 
@@ -58,14 +61,30 @@ def run(
 ) -> int:
     """Parse ``argv``, call ``main`` with the flags, return the exit code; every expected error is one line."""
     argv = list(sys.argv if argv is None else argv)
+    with lasting_output() as streams:
+        code = _run(main, usage, define, argv)
+        failed = lost(streams)
+        return _report(failed, {Exception: 1}) if failed is not None and code == 0 else code
+
+
+def _run(
+    main: Callable[[flags.FlagValues], None],
+    usage: str,
+    define: Callable[[flags.FlagValues, Sequence[str]], None],
+    argv: list[str],
+) -> int:
     try:
-        values = parse(define, argv)
-        if values.help:
-            print(help_text(usage, values))
-            return 0
-        main(values)
-    except (BadInput, Diverged, LanesFailed, Preempted) as error:
-        return _report(error, {BadInput: 2, Diverged: 3, LanesFailed: 4, Preempted: 75})
+        with StopRequest(whole_process=True):
+            values = parse(define, argv)
+            if values.help:
+                print(help_text(usage, values))
+                return 0
+            main(values)
+    except Preempted as stopped:  # asked for, and no error
+        print(" ".join(str(stopped).split()), file=sys.stderr)
+        return STOPPED
+    except (BadInput, Diverged, LanesFailed) as error:
+        return _report(error, {BadInput: 2, Diverged: 3, LanesFailed: 4})
     except (OSError, MemoryError) as error:
         return _report(error, {Exception: 1})
     except Exception as error:
@@ -95,16 +114,37 @@ def parse(define: Callable[[flags.FlagValues, Sequence[str]], None], argv: list[
     return values
 
 
+def user_path(name: str, value: str) -> Path:
+    """A path as a user gave it, ``~`` expanded.
+
+    Raises :class:`BadInput`, naming the flag, for one that is empty or holds a variable that no shell expanded.
+    """
+    if not value.strip() or "\0" in value:
+        raise BadInput(f"{name}={value!r}: must be a path, and not an empty one")
+    if "$" in value:
+        raise BadInput(f"{name}={value}: has a variable in it that the shell did not expand")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise BadInput(f"{name}={value}: has no home folder of that user") from None
+
+
 def open_from_flags(
-    values: flags.FlagValues, settings: Mapping[str, Any] | None = None, n_devices: int | None = None
+    values: flags.FlagValues,
+    settings: Mapping[str, Any] | None = None,
+    n_devices: int | None = None,
+    command: str = "train",
+    from_weights: bool = False,
+    resume: bool = False,
 ) -> Run:
     """The run that the flags of :func:`define_run_flags` ask for; what else is given has flags of its own."""
     overrides: dict[str, Any] = dict(settings or {})
     if values.config is not None:
         overrides = get_override_values(values["config"]) | overrides
         configuration.apply_overrides(values.config, overrides)  # once more: one value may have been given twice
-    options = {"resume": values.resume, "dry_run": values.dry_run, "n_devices": n_devices}
-    return open_run(values.config, values.workdir, overrides=overrides, **options)
+    options = {"resume": values.resume or resume, "dry_run": values.dry_run, "n_devices": n_devices}
+    workdir = None if values.workdir is None else user_path("--workdir", values.workdir)
+    return open_run(values.config, workdir, overrides=overrides, command=command, from_weights=from_weights, **options)
 
 
 def help_text(usage: str, values: flags.FlagValues) -> str:

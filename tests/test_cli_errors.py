@@ -140,7 +140,7 @@ def furnished(tmp_path_factory):
     """A run and a sweep as they are before their first checkpoint, a file, and a workdir that is not one."""
     folder = tmp_path_factory.mktemp("furnished")
     open_run(configuration.load("configs/fast_debug.py", {"seed": 5}), folder / "first")
-    open_run(configuration.load("configs/lambda_sweep.py"), folder / "lanes")
+    open_run(configuration.load("configs/lambda_sweep.py"), folder / "lanes", command="sweep")
     (folder / "lanes" / "lanes.json").write_text('[{"seed": 0}, {"seed": 1}]')
     (folder / "file").write_text("")
     (folder / "torn").mkdir()
@@ -186,7 +186,12 @@ def test_resume_takes_the_saved_configuration(arguments, here):
 
 def test_the_default_workdir_is_named_by_the_experiment(folder):
     assert invoke([DEBUG, "--config.exp_name=mine"]) == 0
-    assert list(tree(folder)) == [Path("runs"), Path("runs/mine"), Path("runs/mine/config.json")]
+    assert list(tree(folder)) == [
+        Path("runs"),
+        Path("runs/mine"),
+        Path("runs/mine/run.json"),
+        Path("runs/mine/config.json"),
+    ]
 
 
 def test_a_sweep_takes_as_many_devices_as_it_was_told_to(folder):
@@ -264,9 +269,10 @@ def test_a_defect_keeps_its_traceback(folder):
 def test_a_stop_request_is_noticed_and_handlers_are_put_back():
     before = signal.getsignal(signal.SIGTERM)
     with StopRequest() as stop:
+        stop.hold()
         assert not stop.requested
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.requested
+        assert stop.requested == "SIGTERM"
     assert signal.getsignal(signal.SIGTERM) is before
 
 

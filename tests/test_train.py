@@ -63,7 +63,7 @@ def finished(tmp_path_factory):
 
 
 def command(*arguments):
-    return cli.run(train.main, "Usage.", argv=["train", *arguments])
+    return cli.run(train.main, "Usage.", train.define_flags, argv=["train", *arguments])
 
 
 def saved_state(workdir: Path, like):
@@ -97,6 +97,7 @@ def test_a_run_leaves_its_configuration_metrics_events_and_checkpoints(finished)
         "config.json",
         "evaluation.json",
         "metrics.jsonl",
+        "run.json",
         "tensorboard",
         "training.pdf",
         "training.png",
@@ -218,7 +219,7 @@ def test_a_run_stopped_by_a_signal_and_resumed_equals_one_that_was_not(finished,
         assert command(*COMMAND, f"--workdir={workdir}") == 75
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert f"stopped at update 1 of 3; continue with --resume --workdir={workdir}" in error
+    assert error == f"stopped and saved at update 1 of 3; continue with --resume --workdir={workdir}\n"
     assert [row["update"] for row in numbers(workdir)] == [1]
     compiled = train.advance._cache_size()
     assert command("--resume", f"--workdir={workdir}") == 0
