@@ -47,6 +47,7 @@ class Checkpointer:
             preservation_policy=_Preserved(self._kept),
             lightweight_initialize=True,  # what damaged checkpoints say of themselves is read below, one by one
             enable_async_checkpointing=False,
+            create=False,  # a reader makes no folder
         )
         with self._guarded("the folder"):
             self._manager = ocp.CheckpointManager(
@@ -77,6 +78,7 @@ class Checkpointer:
         numbers = {name: float(value) for name, value in (metrics or {}).items()}
         plain = _without_keys(state)
         record = Record(step, checkpoint_record.hash_of(plain), numbers, training)
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         self._records[step] = record
         saved = False

@@ -35,7 +35,7 @@ from amarl_jax.learn.update import finite_networks, networks
 from amarl_jax.runlog import read_metrics
 from amarl_jax.trees import count_parameters
 from amarl_jax.types import Agent
-from tests.tiny_runs import STEPS_PER_UPDATE, TINY, jax_settings, numbers, terminate_after, tree
+from tests.tiny_runs import STEPS_PER_UPDATE, TINY, edit_config, jax_settings, numbers, terminate_after, tree
 
 __all__ = ["jax_settings"]
 
@@ -281,9 +281,7 @@ def test_a_killed_run_is_continued_by_another_process_as_if_nothing_had_been(fin
 def test_a_workdir_of_other_shapes_is_refused_with_the_differing_arrays_named(finished, tmp_path, capsys):
     workdir = tmp_path / "run"
     shutil.copytree(finished.trained.workdir, workdir)
-    saved = json.loads((workdir / "config.json").read_text())
-    saved["networks"]["execution_actor"]["hidden_dims"] = [9]
-    (workdir / "config.json").write_text(json.dumps(saved))
+    edit_config(workdir, lambda config: config["networks"]["execution_actor"].update(hidden_dims=[9]))
     before = tree(workdir)
     assert command("--resume", f"--workdir={workdir}") == 2
     error = capsys.readouterr().err

@@ -20,6 +20,7 @@ from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.learn.program import begin
 from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.runlog import RunLog, read_metrics
+from amarl_jax.saved_config import fingerprint
 from amarl_jax.workdir import open_run
 
 TINY = "configs/fast_debug.py:tiny"  # three updates
@@ -88,6 +89,18 @@ def save_trained(run, state, n_lanes=0):
                 log.write(update, lane | {"env_steps": update * STEPS_PER_UPDATE, "objective": -float(update)})
         training = log.training(run.fingerprint, hash_of_lanes(run.path))
         checkpoints.save(N_UPDATES, state, {"objective": -float(N_UPDATES)}, training)
+
+
+def edit_config(workdir: Path, change):
+    """Change a saved configuration, and its hash in the records of the checkpoints: what is wrong is found later."""
+    document = json.loads((workdir / "config.json").read_text())
+    change(document)
+    (workdir / "config.json").write_text(json.dumps(document))
+    for file in workdir.glob("checkpoints/*/_CHECKPOINT_METADATA"):
+        metadata = json.loads(file.read_text())
+        training = metadata["custom_metadata"]["amarl_jax"]["training"]
+        training["configuration"] = fingerprint((workdir / "config.json").read_text())
+        file.write_text(json.dumps(metadata))
 
 
 def make_workdirs(folder):
