@@ -20,6 +20,7 @@ from absl import logging
 from amarl_jax import checkpoint_record, hosts
 from amarl_jax.checkpoint_record import Record, Training
 from amarl_jax.errors import BadInput, CheckpointMismatch
+from amarl_jax.preemption import undisturbed
 from amarl_jax.types import PyTree
 from amarl_jax.workdir import write_atomically
 
@@ -230,7 +231,7 @@ def _reason(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the tracebacks that Orbax logs, one per thread, of what it raises anyway.
+    """Without the tracebacks that Orbax logs, one per thread, of what it raises anyway; and without being interrupted.
 
     After a failure writes that were under way report to an event loop that is closed by then: those are dropped too.
     """
@@ -238,7 +239,8 @@ def _quiet() -> Iterator[None]:
     logging.set_verbosity(logging.FATAL)
     sys.unraisablehook = functools.partial(_unless_loop_is_closed, hook)
     try:
-        yield
+        with undisturbed():
+            yield
     finally:
         logging.set_verbosity(verbosity)
     sys.unraisablehook = hook

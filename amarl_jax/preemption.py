@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 from amarl_jax.errors import Preempted
@@ -53,6 +54,10 @@ class StopRequest:
         self._held = False
         if self.requested:
             raise Preempted(self.text())
+
+    def drop_hold(self) -> None:
+        """As :meth:`release`, where something else is being raised already."""
+        self._held = False
 
     def text(self) -> str:
         """The line of a command that a signal ends here."""
@@ -99,6 +104,22 @@ class StopRequest:
         self.requested = signal.Signals(number).name
         if not self._held:
             raise Preempted(self.text())
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """For a library that would take a raised request for an error of its own: what comes meanwhile is raised after."""
+    stop = _current
+    if stop is None or not stop.may_end_anywhere:
+        yield
+        return
+    stop.hold()
+    try:
+        yield
+    except BaseException:
+        stop.drop_hold()
+        raise
+    stop.release()
 
 
 class _Watcher:

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amarl_jax import cli, train
+from amarl_jax import cli, train, warm_start
 from amarl_jax import config as configuration
 from amarl_jax.checkpoint import Checkpointer, load_agent, save_agent
 from amarl_jax.errors import BadInput, CheckpointMismatch
@@ -233,10 +233,10 @@ def test_a_run_that_died_between_row_and_checkpoint_repeats_the_update(finished,
     workdir = tmp_path / "run"
     save = Checkpointer.save
 
-    def read_only(checkpoints, step, state, metrics=None):
+    def read_only(checkpoints, step, *arguments):
         if step == 3:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(workdir))
-        save(checkpoints, step, state, metrics)
+        save(checkpoints, step, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(Checkpointer, "save", read_only)
@@ -387,3 +387,36 @@ def test_training_moved_every_agent_away_from_its_start(finished):
         left, right = (jax.tree.leaves(state.agents[agent].params) for state in (start, trained.state))
         moved = max(float(jnp.max(jnp.abs(a - b))) for a, b in zip(left, right, strict=True))
         assert 0 < moved < 1, agent.name
+
+
+def test_a_run_begins_with_the_networks_of_another(finished, tmp_path, monkeypatch, capsys):
+    """They are its checkpoint 0: stopped before anything else is saved, it goes on with them."""
+    workdir, begun = tmp_path / "run", []
+    monkeypatch.setattr(train, "advance", lambda state, *_: begun.append(state) or os.kill(os.getpid(), signal.SIGTERM))
+    flags = [f"--init_from={finished.trained.workdir}", "--config.seed=4"]
+    assert command(*COMMAND, f"--workdir={workdir}", *flags) == 75
+    assert command("--resume", f"--workdir={workdir}") == 75
+    source, key_run = finished.trained.state, jax.random.split(jax.random.key(4))[0]
+    fresh = train.begin(key_run, finished.trained.hypers, finished.trained.params, finished.trained.game)
+    assert len(begun) == 2
+    for state in begun:
+        assert int(state.update) == 0
+        chex.assert_trees_all_equal(warm_start.networks_of(state), warm_start.networks_of(source))
+        chex.assert_trees_all_equal(state.belief.opt_state, fresh.belief.opt_state)
+        chex.assert_trees_all_equal(state.replay, fresh.replay)
+    shutil.rmtree(workdir / "checkpoints")
+    capsys.readouterr()
+    assert command("--resume", f"--workdir={workdir}") == 2
+    assert "began with another run's networks and holds no checkpoint" in capsys.readouterr().err
+
+
+def test_networks_of_other_shapes_are_named_and_no_folder_is_left(finished, tmp_path, capsys):
+    widths = "--config.networks.execution_actor.hidden_dims=(9,)"
+    arguments = [*COMMAND, f"--workdir={tmp_path / 'run'}", f"--init_from={finished.trained.workdir}"]
+    assert command(*arguments, widths) == 2
+    assert (
+        "execution/params/MLP_0/Dense_0/kernel (float32[24, 8] saved, float32[24, 9] here)" in capsys.readouterr().err
+    )
+    assert command(*arguments, "--init_lane=0") == 2
+    assert "holds a single run, which has no lanes" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
