@@ -44,10 +44,9 @@ class StopRequest:
 
     def hold(self) -> None:
         """From here on there is something to save: a signal sets ``requested`` and no more."""
-        self._held = True
-        if self.requested:  # where it was raised somebody dropped it
-            self._held = False
+        if not self._held and self.requested:  # where it was raised somebody dropped it
             raise Preempted(self.text())
+        self._held = True
 
     def release(self) -> None:
         """Nothing is left to save; raise what came meanwhile."""

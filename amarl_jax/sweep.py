@@ -150,7 +150,9 @@ def _measured_so_far(run: Run) -> Measured:
         "episodes": settings.eval_episodes,
         "code": [amarl_jax.__version__, commit()],
     }
-    return Measured(run.path, about)
+    measured = Measured(run.path, about)
+    hosts.wait("measured so far")  # every process leaves out the same lanes
+    return measured
 
 
 def _first_state(run: Run, checkpoints: Checkpointer, program: Program) -> TrainState:

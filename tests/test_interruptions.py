@@ -236,6 +236,26 @@ def test_a_command_ends_with_a_code_and_a_line_and_harms_nothing(damage, seed, w
         assert learned(path) == before
 
 
+@pytest.mark.parametrize(("chunk", "says"), [(1, "no update was lost"), (2, "stopped and saved at update 2 of 5")])
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_a_signal_in_compiled_code_waits_only_for_what_can_be_saved(chunk, says, command, tmp_path, monkeypatch, capfd):
+    """In the first chunk, which compiles, there is nothing; later ones are finished and saved."""
+    calls, learn = [], quick_learners.learn
+
+    def learn_and_stop(state):
+        calls.append(1)
+        if len(calls) == chunk:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return learn(state)
+
+    monkeypatch.setattr(quick_learners, "learn", learn_and_stop)
+    assert run(command, *FLAGS, f"--workdir={tmp_path / 'run'}") == 75
+    assert says in capfd.readouterr().err
+    done = len({row["update"] for row in numbers(tmp_path / "run")})
+    assert done == chunk * (chunk > 1)
+    assert len(calls) == chunk
+
+
 def test_lanes_measured_so_far_are_kept_and_not_measured_again(whole, tmp_path, monkeypatch, capfd):
     path, keep, kept = tmp_path / "grid", Measured.keep, []
 
