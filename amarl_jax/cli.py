@@ -24,7 +24,7 @@ from amarl_jax import config as configuration
 from amarl_jax import config_files
 from amarl_jax.errors import BadInput, ConfigError, Diverged, LanesFailed, Preempted
 from amarl_jax.output import lasting_output, lost
-from amarl_jax.preemption import STOPPED, StopRequest
+from amarl_jax.preemption import AT_ONCE, STOPPED, StopRequest, end_process
 from amarl_jax.settings import SETTINGS
 from amarl_jax.workdir import Run, open_run
 
@@ -60,11 +60,15 @@ def run(
     argv: Sequence[str] | None = None,
 ) -> int:
     """Parse ``argv``, call ``main`` with the flags, return the exit code; every expected error is one line."""
+    whole_process = argv is None
     argv = list(sys.argv if argv is None else argv)
     with lasting_output() as streams:
-        code = _run(main, usage, define, argv)
+        code = _run(main, usage, define, argv, whole_process)
         failed = lost(streams)
-        return _report(failed, {Exception: 1}) if failed is not None and code == 0 else code
+        code = _report(failed, {Exception: 1}) if failed is not None and code == 0 else code
+        if whole_process and code == STOPPED:
+            end_process()
+    return code
 
 
 def _run(
@@ -72,9 +76,10 @@ def _run(
     usage: str,
     define: Callable[[flags.FlagValues, Sequence[str]], None],
     argv: list[str],
+    whole_process: bool,
 ) -> int:
     try:
-        with StopRequest(whole_process=True):
+        with StopRequest(whole_process):
             values = parse(define, argv)
             if values.help:
                 print(help_text(usage, values))
@@ -82,6 +87,9 @@ def _run(
             main(values)
     except Preempted as stopped:  # asked for, and no error
         print(" ".join(str(stopped).split()), file=sys.stderr)
+        return STOPPED
+    except KeyboardInterrupt:
+        print(AT_ONCE, file=sys.stderr)
         return STOPPED
     except (BadInput, Diverged, LanesFailed) as error:
         return _report(error, {BadInput: 2, Diverged: 3, LanesFailed: 4})

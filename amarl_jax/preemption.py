@@ -12,11 +12,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
+from typing import NoReturn
 
 from amarl_jax.errors import Preempted
 
 STOPPED = 75  # exit code
 GRACE = 10.0  # seconds in which compiled code must come back when nothing is held
+AT_ONCE = "stopped at once: what was not saved is lost, --resume continues from the last checkpoint"
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 _DONE = 0  # no signal has this number: the watcher's work is over
@@ -153,7 +155,7 @@ class _Watcher:
                 continue
             heard += 1
             if heard > 1 and number == signal.SIGINT:
-                _end_at_once("stopped at once: what was not saved is lost, --resume continues from the last checkpoint")
+                _end_at_once(AT_ONCE)
             if heard == 1:
                 threading.Thread(target=self._wait, args=(number,), name="grace", daemon=True).start()
 
@@ -161,6 +163,17 @@ class _Watcher:
         if not self._over.wait(GRACE) and self._stop.may_end_anywhere:
             self._stop.requested = self._stop.requested or signal.Signals(number).name
             _end_at_once(self._stop.text())
+
+
+def end_process() -> NoReturn:
+    """End a process that was stopped, without taking its interpreter apart.
+
+    Of a trace or a lowering that an exception has left, JAX's library keeps what it cannot delete: it crashes then.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(STOPPED)
 
 
 def _end_at_once(line: str) -> None:

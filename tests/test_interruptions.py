@@ -437,3 +437,18 @@ def test_compiled_code_that_does_not_come_back_is_left(how, signals, says):
     assert child.returncode == 75
     assert error.count("\n") == 1
     assert error.startswith(says)
+
+
+def test_a_process_that_traces_its_program_ends_at_once_and_without_a_crash(tmp_path):
+    """Of the real learner; taking an interpreter apart in the middle of a trace has ended in a segmentation fault."""
+    line = [sys.executable, "-m", "amarl_jax.train", f"--config={TINY}", f"--workdir={tmp_path / 'run'}"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=ROOT) as child:
+        assert "workdir" in child.stdout.readline()
+        time.sleep(1.0)
+        child.terminate()
+        error = child.communicate(timeout=120)[1]
+    assert child.returncode == 75
+    assert error == f"stopped by SIGTERM: no update was lost; continue with --resume --workdir={tmp_path / 'run'}\n"
+    assert (tmp_path / "run" / "config.json").exists()
