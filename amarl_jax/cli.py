@@ -24,6 +24,8 @@ from ml_collections.config_flags import DEFINE_config_file, get_override_values
 from amarl_jax import config as configuration
 from amarl_jax import config_files
 from amarl_jax.errors import BadInput, ConfigError, Diverged, LanesFailed, Preempted
+from amarl_jax.output import lasting_output, lost
+from amarl_jax.preemption import AT_ONCE, STOPPED, StopRequest, end_process
 from amarl_jax.settings import SETTINGS
 from amarl_jax.workdir import Run, open_run
 
@@ -60,15 +62,39 @@ def run(
     argv: Sequence[str] | None = None,
 ) -> int:
     """Parse ``argv``, call ``main`` with the flags, return the exit code; every expected error is one line."""
+    whole_process = argv is None
     argv = list(sys.argv if argv is None else argv)
+    with lasting_output() as streams:
+        code = _run(main, usage, define, argv, whole_process)
+        failed = lost(streams)
+        code = _report(failed, {Exception: 1}) if failed is not None and code == 0 else code
+        if whole_process and code == STOPPED:
+            end_process()
+    return code
+
+
+def _run(
+    main: Callable[[flags.FlagValues], None],
+    usage: str,
+    define: Callable[[flags.FlagValues, Sequence[str]], None],
+    argv: list[str],
+    whole_process: bool,
+) -> int:
     try:
-        values = parse(define, argv)
-        if values.help:
-            print(help_text(usage, values))
-            return 0
-        main(values)
-    except (BadInput, Diverged, LanesFailed, Preempted) as error:
-        return _report(error, {BadInput: 2, Diverged: 3, LanesFailed: 4, Preempted: 75})
+        with StopRequest(whole_process):
+            values = parse(define, argv)
+            if values.help:
+                print(help_text(usage, values))
+                return 0
+            main(values)
+    except Preempted as stopped:  # asked for, and no error
+        print(" ".join(str(stopped).split()), file=sys.stderr)
+        return STOPPED
+    except KeyboardInterrupt:
+        print(AT_ONCE, file=sys.stderr)
+        return STOPPED
+    except (BadInput, Diverged, LanesFailed) as error:
+        return _report(error, {BadInput: 2, Diverged: 3, LanesFailed: 4})
     except (OSError, MemoryError) as error:
         return _report(error, {Exception: 1})
     except Exception as error:
@@ -99,15 +125,21 @@ def parse(define: Callable[[flags.FlagValues, Sequence[str]], None], argv: list[
 
 
 def open_from_flags(
-    values: flags.FlagValues, settings: Mapping[str, Any] | None = None, n_devices: int | None = None
+    values: flags.FlagValues,
+    settings: Mapping[str, Any] | None = None,
+    n_devices: int | None = None,
+    command: str = "train",
+    from_weights: bool = False,
+    resume: bool = False,
 ) -> Run:
     """The run that the flags of :func:`define_run_flags` ask for; what else is given has flags of its own."""
     overrides: dict[str, Any] = dict(settings or {})
     if values.config is not None:
         overrides = get_override_values(values["config"]) | overrides
         configuration.apply_overrides(values.config, overrides)  # once more: one value may have been given twice
-    options = {"resume": values.resume, "dry_run": values.dry_run, "n_devices": n_devices}
-    return open_run(values.config, values.workdir, overrides=overrides, **options)
+    options = {"resume": values.resume or resume, "dry_run": values.dry_run, "n_devices": n_devices}
+    workdir = None if values.workdir is None else user_path("--workdir", values.workdir)
+    return open_run(values.config, workdir, overrides=overrides, command=command, from_weights=from_weights, **options)
 
 
 def user_path(name: str, value: str) -> Path:

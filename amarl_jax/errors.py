@@ -36,5 +36,8 @@ class LanesFailed(Exception):
     """Some lanes of a sweep diverged, the others are done; the message names them. Exit code 4."""
 
 
-class Preempted(Exception):
-    """The run was asked to stop and has saved itself; ``--resume`` continues it. Exit code 75."""
+class Preempted(BaseException):
+    """A command was asked to stop; what it trained is saved, and ``--resume`` continues it. Exit code 75.
+
+    No ``Exception``, as KeyboardInterrupt is none: it may be raised anywhere, and no library is to take it for its own.
+    """

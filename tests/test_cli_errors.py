@@ -88,18 +88,30 @@ MISTAKES = [  # class of mistake, command, arguments, what the line says
     ("unreadable file", "sweep", ["--config=torn/config.json"], "torn/config.json"),
     ("unreadable file", "evaluate", ["--workdir=torn"], "must be a configuration that a run saved"),
     ("wrong workdir", "train", [DEBUG, "--workdir=file"], "not a folder"),
+    ("wrong workdir", "train", [DEBUG, "--workdir="], "--workdir='': must be a path"),
+    ("wrong workdir", "train", [DEBUG, "--workdir=$SCRATCH/run"], "has a variable in it that the shell did not expand"),
+    ("wrong workdir", "train", [DEBUG, "--workdir=~nobody-here/run"], "has no home folder"),
+    ("wrong workdir", "train", [DEBUG, "--workdir=blocked"], "blocked/evaluation.json: is a folder"),
+    ("wrong workdir", "train", ["--resume", "--workdir=lanes"], "was made by sweep"),
+    ("wrong workdir", "train", ["--resume", "--workdir=unknown"], "has no run.json"),
+    ("wrong workdir", "train", [DEBUG, "--resume", HERE, f"--init_from={HERE}"], "has its own networks"),
+    ("wrong workdir", "train", [DEBUG, "--init_from="], "--init_from='': must be a path"),
     ("wrong workdir", "train", [DEBUG, HERE], "already holds a run (config.json)"),
     ("wrong workdir", "train", [DEBUG, HERE, "--config.seed=5"], "already holds a run"),
     ("wrong workdir", "train", [DEBUG, "--resume", "--workdir=empty"], "no run to resume"),
     ("wrong workdir", "train", [DEBUG, HERE, "--resume", "--config.seed=6"], "seed = 6: must be 5 to resume"),
+    ("wrong workdir", "sweep", ["--resume", HERE], "was made by train"),
+    ("wrong workdir", "sweep", [GRID, "--workdir=${RUNS}"], "has a variable in it"),
     ("wrong workdir", "sweep", [GRID, "--workdir=lanes"], "already holds a run"),
     ("wrong workdir", "sweep", ["--resume", "--workdir=lanes", "--seeds=3"], "sweep.n_seeds = 3: must be 8 to resume"),
     ("wrong workdir", "evaluate", ["--workdir=nowhere"], "holds no run"),
+    ("wrong workdir", "evaluate", ["--workdir= "], "must be a path"),
     ("wrong workdir", "evaluate", ["--workdir=file"], "holds no run"),
     ("wrong workdir", "evaluate", [HERE], "holds no checkpoint"),
     ("wrong lane", "evaluate", ["--workdir=lanes"], "--lane is needed"),
     ("wrong lane", "evaluate", ["--workdir=lanes", "--lane=2"], "--lane=2 does not exist"),
     ("wrong lane", "evaluate", ["--workdir=lanes", "--lane=-1"], "--lane=-1 does not exist"),
+    ("wrong lane", "train", [DEBUG, "--init_lane=0"], "is of the sweep that --init_from names"),
     ("wrong lane", "train", [DEBUG, "--lane=0"], "Unknown command line flag 'lane'"),
     ("device count", "train", [DEBUG, "--config.device=tpu"], "device = 'tpu': must be present on this machine"),
     ("device count", "sweep", [GRID, "--config.device=gpu"], "device = 'gpu': must be present on this machine"),
@@ -140,9 +152,12 @@ def furnished(tmp_path_factory):
     """A run and a sweep as they are before their first checkpoint, a file, and a workdir that is not one."""
     folder = tmp_path_factory.mktemp("furnished")
     open_run(configuration.load("configs/fast_debug.py", {"seed": 5}), folder / "first")
-    open_run(configuration.load("configs/lambda_sweep.py"), folder / "lanes")
+    open_run(configuration.load("configs/lambda_sweep.py"), folder / "lanes", command="sweep")
     (folder / "lanes" / "lanes.json").write_text('[{"seed": 0}, {"seed": 1}]')
     (folder / "file").write_text("")
+    (folder / "blocked" / "evaluation.json").mkdir(parents=True)
+    shutil.copytree(folder / "first", folder / "unknown")
+    (folder / "unknown" / "run.json").unlink()
     (folder / "torn").mkdir()
     (folder / "torn" / "config.json").write_text('{"seed": ')
     return folder
@@ -186,13 +201,25 @@ def test_resume_takes_the_saved_configuration(arguments, here):
 
 def test_the_default_workdir_is_named_by_the_experiment(folder):
     assert invoke([DEBUG, "--config.exp_name=mine"]) == 0
-    assert list(tree(folder)) == [Path("runs"), Path("runs/mine"), Path("runs/mine/config.json")]
+    assert {path.as_posix() for path in tree(folder)} == {
+        "runs",
+        "runs/mine",
+        "runs/mine/config.json",
+        "runs/mine/run.json",
+    }
 
 
 def test_a_sweep_takes_as_many_devices_as_it_was_told_to(folder):
     config = configuration.load("configs/lambda_sweep.py:fast")
     assert lane_program.devices_of(open_run(config, "two", n_devices=2)) == tuple(jax.devices()[:2])
     assert lane_program.devices_of(open_run(config, "all")) == tuple(jax.devices())
+
+
+def test_a_home_folder_is_expanded(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    assert invoke([DEBUG, "--workdir=~/runs"]) == 0
+    assert (folder / "home" / "runs" / "config.json").exists()
+    assert cli.user_path("--output", "~") == folder / "home"
 
 
 def test_a_dry_run_writes_nothing(folder):
@@ -264,9 +291,10 @@ def test_a_defect_keeps_its_traceback(folder):
 def test_a_stop_request_is_noticed_and_handlers_are_put_back():
     before = signal.getsignal(signal.SIGTERM)
     with StopRequest() as stop:
+        stop.hold()
         assert not stop.requested
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.requested
+        assert stop.requested == "SIGTERM"
     assert signal.getsignal(signal.SIGTERM) is before
 
 

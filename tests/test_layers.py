@@ -20,12 +20,12 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"settings", "consistency"},
     {"config_files"},
     {"config", "untrusted"},
-    {"machine", "preemption", "hosts"},
+    {"machine", "preemption", "output", "hosts", "claim", "saved_config", "checkpoint_record"},
     {"workdir"},
     {"checkpoint", "runlog", "cli"},
-    {"postmortem", "cost"},
+    {"postmortem", "cost", "continuation"},
     {"evaluation", "adapters"},
-    {"lane_program"},
+    {"lane_program", "warm_start"},
     {"train", "evaluate", "sweep", "random_play", "replay_lobster", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

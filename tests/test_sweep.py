@@ -124,6 +124,7 @@ def test_a_sweep_leaves_its_lanes_curves_table_answer_and_figure(finished):
         "lanes.csv",
         "lanes.json",
         "metrics.jsonl",
+        "run.json",
         "sweep.json",
         "transition.json",
         "transition.pdf",
@@ -301,7 +302,7 @@ def test_a_sweep_stopped_by_a_signal_and_resumed_equals_one_that_was_not(finishe
     with monkeypatch.context() as patch:
         terminate_after(1, patch)
         assert command(*flags_of(GRID), f"--workdir={workdir}") == 75
-    assert "stopped at update 1 of 2" in capsys.readouterr().err
+    assert "stopped and saved at update 1 of 2" in capsys.readouterr().err
     assert command("--resume", f"--workdir={workdir}") == 0
     assert curves(workdir) == curves(finished.swept.workdir)
     assert (workdir / "lanes.csv").read_bytes() == (finished.swept.workdir / "lanes.csv").read_bytes()

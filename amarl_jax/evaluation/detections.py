@@ -5,7 +5,7 @@ A set is a lane's episodes with its labels, or with shuffled ones. Each detector
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -22,10 +22,10 @@ from amarl_jax.types import Array
 TOGETHER = 8  # detectors that an accelerator trains at once; on a processor one after the other is faster
 
 
-def detect_all(
+def detect_each(
     keys: Sequence[Array], summaries: Sequence[EpisodeSummary], priors: Sequence[float], devices: Sequence[jax.Device]
-) -> list[Detection]:
-    """A detection per set, host arrays.
+) -> Iterator[Detection]:
+    """A detection per set, host arrays, one after the other as their groups are done.
 
     Args:
         keys: typed keys, one for each set.
@@ -38,11 +38,9 @@ def detect_all(
     rounds = max(1, -(-len(summaries) // (len(own) * at_once)))
     own = own[: max(1, -(-len(summaries) // (rounds * at_once)))]  # as many rounds on fewer devices fill up with less
     group = Layout(len(own) * at_once, tuple(own), at_once)
-    found = []
     for start in range(0, len(summaries), group.n_lanes):
         part = slice(start, start + group.n_lanes)
-        found += _detect_group(keys[part], summaries[part], priors[part], group)
-    return found
+        yield from _detect_group(keys[part], summaries[part], priors[part], group)
 
 
 def _detect_group(

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax.config import Experiment
-from amarl_jax.evaluation.runs import LANES_FILE, MAIN
+from amarl_jax.continuation import LANES_FILE
+from amarl_jax.evaluation.runs import MAIN
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.market.params import EnvParams

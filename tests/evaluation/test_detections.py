@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from amarl_jax.evaluation import metrics
-from amarl_jax.evaluation.detections import detect_all
+from amarl_jax.evaluation.detections import detect_each
 from amarl_jax.evaluation.metrics import fresh_detection
 from amarl_jax.information.crossfit import DetectorSpec
 
@@ -28,7 +28,7 @@ def sets(summaries, monkeypatch):
 @pytest.mark.parametrize("n_devices", [1, 3])
 def test_many_detectors_are_those_trained_one_by_one(sets, n_devices, monkeypatch):
     keys, priors = list(jax.random.split(jax.random.key(3), 5)), [0.5, 0.5, 0.3, 0.5, 0.5]
-    found = detect_all(keys, sets, priors, jax.devices()[:n_devices])
+    found = list(detect_each(keys, sets, priors, jax.devices()[:n_devices]))
     assert len(found) == 5
     for key, rows, prior, one in zip(keys, sets, priors, found, strict=True):
         alone = fresh_detection(jax.random.clone(key), rows, prior)
