@@ -55,9 +55,11 @@ def open_run(
     assert config is not None
     experiment = configuration.resolve(config)
     _require_wandb(experiment.run)
+    machine.check_keys(experiment.run)
     machine.find_devices(experiment.run.device, n_devices)
     if not resume:
         _refuse_another_run(path)
+        config, experiment = _with_key_kind(config)
         if not dry_run:
             path.mkdir(parents=True, exist_ok=True)
             write_atomically(path / "config.json", configuration.save_json(config).encode())
@@ -72,6 +74,13 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _with_key_kind(config: ConfigDict) -> tuple[ConfigDict, configuration.Experiment]:
+    """The configuration that names how its random keys are made, for whoever resumes it elsewhere."""
+    config = config.copy_and_resolve_references()
+    config.prng_impl = machine.prng_impl()
+    return config, configuration.resolve(config)
 
 
 def _require_wandb(settings: configuration.RunSettings) -> None:

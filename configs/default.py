@@ -18,6 +18,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.seed = 42  # root random key of the run
     config.device = "auto"  # auto (the best one present), cpu, gpu or tpu
     config.precision = "float32"  # of matrix products on accelerators: default, bfloat16, tensorfloat32, float32
+    config.prng_impl = "auto"  # how random keys are made: auto is JAX_DEFAULT_PRNG_IMPL, and saved as what that is
     config.compilation_cache_dir = "auto"  # auto (the user's cache folder), off, or a folder
     config.checkpoint_interval = 5  # updates between checkpoints; a multiple of logging.log_interval
     config.eval_episodes = 512  # held-out episodes behind the closing table, both classes together

@@ -19,7 +19,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"settings", "consistency"},
     {"config_files"},
     {"config", "untrusted"},
-    {"machine", "preemption", "hosts"},
+    {"machine", "preemption", "hosts", "tensorboard"},
     {"workdir"},
     {"checkpoint", "runlog", "cli"},
     {"postmortem", "cost"},

@@ -125,6 +125,7 @@ def test_a_sweep_leaves_its_lanes_curves_table_answer_and_figure(finished):
         "lanes.json",
         "metrics.jsonl",
         "sweep.json",
+        "tensorboard",
         "transition.json",
         "transition.pdf",
         "transition.png",

@@ -84,6 +84,6 @@ def make_workdirs(folder):
         checkpoints.save(3, states[0])
     with Checkpointer(sweep.checkpoints) as checkpoints:
         checkpoints.save(3, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
-    lanes = [{"seed": 4, "hypers": {"leakage_weight": 0.25}}, {"seed": 5, "env_params": {"noise_rate": 3.0}}]
+    lanes = [{"seed": 4, "hypers": {"leakage_weight": 0.25}}, {"seed": 5, "env_params": {"noise_rate": 1.5}}]
     (sweep.path / "lanes.json").write_text(json.dumps(lanes))
     return {"run": run.path, "sweep": sweep.path, "states": states, "network": run.experiment.network_spec}

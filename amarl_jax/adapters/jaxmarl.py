@@ -33,8 +33,8 @@ class Box:
     def sample(self, rng: Array) -> Array:
         """Uniform in a bounded box, standard normal in one without bounds."""
         if math.isinf(self.high):
-            return jax.random.normal(rng, self.shape)
-        return jax.random.uniform(rng, self.shape, minval=self.low, maxval=self.high)
+            return jax.random.normal(rng, self.shape, self.dtype)
+        return jax.random.uniform(rng, self.shape, self.dtype, minval=self.low, maxval=self.high)
 
     def contains(self, x: Array) -> Array:
         """Whether every entry is inside. [] bool."""
@@ -113,7 +113,7 @@ class MarketEnv:
             return seen
         width = max(self.playable.observation_sizes)
         return {
-            name: jnp.concatenate([jnp.pad(x, (0, width - x.shape[0])), jax.nn.one_hot(i, N_AGENTS)])
+            name: jnp.concatenate([jnp.pad(x, (0, width - x.shape[0])), jax.nn.one_hot(i, N_AGENTS, dtype=jnp.float32)])
             for i, (name, x) in enumerate(seen.items())
         }
 

@@ -45,7 +45,7 @@ class PlayState(struct.PyTreeNode):
 
 def decode(agent: Agent, action: Array, params: EnvParams, spec: MarketSpec) -> Array:
     """An action of the box ``[-1, 1]^n`` in public units; what lies outside is clipped."""
-    action = jnp.clip(action, -1.0, 1.0)
+    action = jnp.clip(jnp.asarray(action, jnp.float32), -1.0, 1.0)
     if agent == Agent.MAKER:
         return decode_maker(action, params)
     if agent == Agent.ARBITRAGEUR:
@@ -91,7 +91,7 @@ def step_rewards(
         belief_entropy_weight=hypers.belief_entropy_weight * share,
         belief_accuracy_weight=hypers.belief_accuracy_weight * share,
     )
-    paid = rewards.compose(terms, window, before.market.z, beliefs, leakage, jnp.zeros(2), hypers)[-1]
+    paid = rewards.compose(terms, window, before.market.z, beliefs, leakage, jnp.zeros(2, jnp.float32), hypers)[-1]
     return paid.at[Agent.EXECUTION].multiply(before.market.z)
 
 

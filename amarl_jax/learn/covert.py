@@ -174,7 +174,7 @@ def train(
 
 def _private_quantiles() -> Array:
     """Midpoints of ``N_QUANTILES`` equally likely ranges of the private number."""
-    return jax.scipy.stats.norm.ppf((jnp.arange(N_QUANTILES, dtype=jnp.float32) + 0.5) / N_QUANTILES)
+    return jax.scipy.special.ndtri((jnp.arange(N_QUANTILES, dtype=jnp.float32) + 0.5) / N_QUANTILES)
 
 
 def _play(key: Array, trader: PyTree, training: CovertTraining, params: CovertParams) -> _Episodes:

@@ -74,7 +74,7 @@ class Views:
 
 
 def _public(state: EnvState, spec: MarketSpec) -> PublicView:
-    depth = normalised_depth(state.book, state.mid2, spec.n_levels, SIZE_SCALE)
+    depth = normalised_depth(state.book, state.mid2, spec.n_levels, float(SIZE_SCALE))
     mid = HALF_TICK * state.mid2
     best, exists = best_quotes(state.book)
     return PublicView(
