@@ -55,7 +55,8 @@ def call(path: Path, variant: str) -> ConfigDict:
 
 def _one_line(error: BaseException, path: Path) -> str:
     """Where in the file, and what, without the listing of every other field that ml_collections appends."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
     place = f"line {lines[-1]}, " if lines else ""
     what = str(error).strip("'\"").partition("Other fields present:")[0]
     hint = _HINT.search(str(error))

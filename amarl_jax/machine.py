@@ -33,7 +33,11 @@ def prepare(settings: RunSettings, n_devices: int | None = None) -> str:
 def check_keys(settings: RunSettings) -> None:
     """Raise :class:`ConfigError` unless JAX makes random keys here as the run has made its own."""
     if settings.prng_impl not in ("auto", prng_impl()):
-        raise ConfigError("prng_impl", settings.prng_impl, f"{prng_impl()}, or JAX_DEFAULT_PRNG_IMPL set to it")
+        raise ConfigError(
+            "prng_impl",
+            settings.prng_impl,
+            f"{prng_impl()} here; JAX_DEFAULT_PRNG_IMPL={settings.prng_impl} would allow it",
+        )
 
 
 def prng_impl() -> str:

@@ -83,7 +83,7 @@ class Setting:
     def refusal(self, value: object) -> str:
         """What would be accepted instead of ``value``, which is not; where float32 is to blame, what it makes of it."""
         if isinstance(value, float) and self.kind == "float" and self._in_range(value):
-            return f"{self.allowed}, also as float32, which reads it as {float32(value):g}"
+            return f"{self.allowed}; to the programs, which compute in float32, it is {float32(value):g}"
         return self.allowed
 
 

@@ -97,8 +97,8 @@ def _choose_path(config: ConfigDict | None, workdir: str | Path | None, resume: 
             raise BadInput("--resume needs --workdir, or --config to name it")
         return Path("runs", _folder_name(config.exp_name))
     path = Path(workdir)
-    if path.exists() and not path.is_dir():
-        raise BadInput(f"--workdir {path}: is not a folder")
+    if (path.exists() or path.is_symlink()) and not path.is_dir():
+        raise BadInput(f"--workdir {path}: is not a folder, nor a link to one")
     return path
 
 
