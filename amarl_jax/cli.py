@@ -122,7 +122,7 @@ def open_from_flags(
     if values.config is not None:
         given = get_override_values(values["config"])
         for name, value in overrides.items():
-            if given.get(name, value) != value:
+            if name in given and given[name] != value:
                 raise ConfigError(name, given[name], f"{value!r}, which its own flag was set to")
         overrides = given | overrides
         configuration.apply_overrides(values.config, overrides)  # once more: one value may have been given twice

@@ -187,8 +187,8 @@ def logging() -> ConfigDict:
     """What a run writes and how often."""
     section = ConfigDict()
     section.log_interval = 1  # updates per compiled chunk and log line [reference: 10 rollouts; the run has 34 updates]
-    section.use_tensorboard = True  # TensorBoard events beside metrics.jsonl
-    section.use_wandb = False  # Weights & Biases; needs the wandb extra
+    section.use_tensorboard = True  # TensorBoard events beside metrics.jsonl; of a sweep one run per lane
+    section.use_wandb = False  # Weights & Biases, of single runs; needs the wandb extra
     section.wandb_project = "adversarial-market-marl"  # its project
     section.verbose = True  # progress lines
     return section
