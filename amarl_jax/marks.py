@@ -89,7 +89,7 @@ def step_statistics(tape: Tape) -> Array:
 
 def _a_step_later(x: Array) -> Array:
     """Of the step before, 0 at first. [T]."""
-    return jnp.concatenate([jnp.zeros(1), x[:-1]])
+    return jnp.concatenate([jnp.zeros(1, jnp.float32), x[:-1]])
 
 
 def histograms(tape: Tape, sized: Array, resting: Array) -> tuple[Array, Array]:
@@ -108,8 +108,8 @@ def _binned(mark: Array, weight: Array, edges: tuple[int, ...]) -> Array:
     """Sums of weights over the last axis by the bin, open below and closed above, in which a mark lies."""
     mark = jnp.broadcast_to(mark, weight.shape)
     lead = (1,) * mark.ndim
-    low = jnp.array((-math.inf, *edges)).reshape(*lead, -1)
-    high = jnp.array((*edges, math.inf)).reshape(*lead, -1)
+    low = jnp.array((-math.inf, *edges), jnp.float32).reshape(*lead, -1)
+    high = jnp.array((*edges, math.inf), jnp.float32).reshape(*lead, -1)
     inside = (mark[..., None] > low) & (mark[..., None] <= high)
     return jnp.sum(jnp.where(inside, weight[..., None], 0.0), axis=-2)
 

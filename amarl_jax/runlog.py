@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
-from tensorboardX import SummaryWriter
 
 from amarl_jax import untrusted
 from amarl_jax.checkpoint_record import Training
 from amarl_jax.errors import BadInput
+from amarl_jax.tensorboard import Events
 from amarl_jax.workdir import METRICS_FILE, Run, write_atomically
 
 _FILE_WIDTH = 140  # columns
@@ -50,8 +50,7 @@ class RunLog:
         self._rows, self._hash = _cut_after(self.path, done, n_lanes)
         self._wandb = _open_wandb(run) if settings.use_wandb else None
         self._file = self.path.open("a")
-        folder = str(run.path / "tensorboard")
-        self._events = SummaryWriter(folder, purge_step=done + 1) if settings.use_tensorboard else None
+        self._events = Events(run.path / "tensorboard", done + 1) if settings.use_tensorboard else None
 
     def write(self, update: int, metrics: Mapping[str, Any]) -> None:
         """Append one update's scalars (anything ``float`` takes, or None)."""
@@ -63,8 +62,7 @@ class RunLog:
         self._hash.update(line.encode())
         numbers = {name: value for name, value in row.items() if value is not None}
         if self._events is not None:
-            for name, value in numbers.items():
-                self._events.add_scalar(name, value, update)
+            self._events.write(update, numbers)
         if self._wandb is not None:
             self._wandb.log(numbers, step=int(update))
 

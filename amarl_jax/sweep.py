@@ -4,7 +4,7 @@ All lanes learn in one compiled program, over all devices. Then every lane plays
 trained from scratch on them. Writes to DIR, beside config.json and checkpoints:
 
   lanes.json       the lanes: seed, and the leaves in which each differs
-  metrics.jsonl    learning curves, one object per update and lane
+  metrics.jsonl    learning curves, one object per update and lane; tensorboard/ has them as one run per lane
   lanes.csv        one row per lane: shortfall, completion, I, KL, accuracy, ..., with standard errors
   sweep.json       the same with provenance, seconds of compiling, training and measuring in the process that ended it,
                    lambda* by three definitions, shape and verdict of every arm
@@ -40,10 +40,10 @@ from ml_collections import ConfigDict
 import amarl_jax
 from amarl_jax import cli, cost, hosts, machine, postmortem
 from amarl_jax.checkpoint import Checkpointer
-from amarl_jax.config import steps_per_update
+from amarl_jax.config import resolve, steps_per_update
 from amarl_jax.continuation import hash_of_lanes, require_checkpoint_of, require_nothing_lost, saved_at
 from amarl_jax.errors import BadInput, LanesFailed, Preempted
-from amarl_jax.evaluation.grid import Lane, keys_of, lanes_of, write_grid
+from amarl_jax.evaluation.grid import Lane, check_grid, keys_of, lanes_of, write_grid
 from amarl_jax.evaluation.measured import Measured
 from amarl_jax.evaluation.provenance import Stopwatch, commit
 from amarl_jax.evaluation.sweeps import measure_lanes, write_answer
@@ -92,6 +92,8 @@ def sweep(
         MemoryError: not even one lane fits.
         Preempted: a signal asked to stop; the sweep has saved itself.
     """
+    if not resume:
+        check_grid(resolve(config))
     return run_sweep(open_run(config, workdir, resume=resume, n_devices=n_devices, command="sweep"))
 
 
@@ -205,15 +207,8 @@ def _train_lanes(
 
 
 def _log_of(run: Run, done: int, n_lanes: int) -> contextlib.AbstractContextManager[RunLog | None]:
-    """Learning curves; none in a process that is not the chief. TensorBoard and W&B know one value per update and name.
-
-    So they get nothing of a sweep.
-    """
-    if not hosts.is_chief():
-        return contextlib.nullcontext()
-    settings = dataclasses.replace(run.experiment.run, use_tensorboard=False, use_wandb=False)
-    bare = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, run=settings))
-    return RunLog(bare, done, n_lanes)
+    """Learning curves; none in a process that is not the chief."""
+    return RunLog(run, done, n_lanes) if hosts.is_chief() else contextlib.nullcontext()
 
 
 def _save_postmortems(
@@ -293,7 +288,7 @@ def _open(values: flags.FlagValues, grid: dict[str, Any]) -> Run:
     if values.distributed:
         hosts.join()
     if hosts.is_chief():
-        run = cli.open_from_flags(values, grid, values.n_devices, command="sweep")
+        run = cli.open_from_flags(values, grid, values.n_devices, command="sweep", check=check_grid)
     hosts.wait("workdir opened")
     if not hosts.is_chief():
         run = cli.open_from_flags(values, grid, values.n_devices, command="sweep", resume=True)

@@ -84,11 +84,13 @@ def open_run(
         run = _opened_again(path, config, overrides or {}, command)
     else:
         assert config is not None
+        config, experiment = _with_key_kind(config)
         text = configuration.save_json(config)
         mark = saved_config.fingerprint(text)
-        run = Run(configuration.resolve(config), config, path, False, command=command, fingerprint=mark)
+        run = Run(experiment, config, path, False, command=command, fingerprint=mark)
     run = dataclasses.replace(run, n_devices=n_devices, from_weights=run.from_weights or from_weights)
     _require_wandb(run.experiment.run)
+    machine.check_keys(run.experiment.run)
     machine.find_devices(run.experiment.run.device, n_devices)
     refuse_obstacles(path, (CONFIG_FILE, RUN_FILE, METRICS_FILE, *_FILES[command]), _FOLDERS)
     if resume:
@@ -201,6 +203,13 @@ def _take_back(run: Run) -> None:
             run.path.rmdir()
 
 
+def _with_key_kind(config: ConfigDict) -> tuple[ConfigDict, configuration.Experiment]:
+    """The configuration that names how its random keys are made, for whoever resumes it elsewhere."""
+    config = config.copy_and_resolve_references()
+    config.prng_impl = machine.prng_impl()
+    return config, configuration.resolve(config)
+
+
 def _require_wandb(settings: configuration.RunSettings) -> None:
     """Asked for and not installed is found out before anything is written."""
     if settings.use_wandb and importlib.util.find_spec("wandb") is None:
@@ -215,8 +224,8 @@ def _choose_path(config: ConfigDict | None, workdir: str | Path | None, resume: 
             raise BadInput("--resume needs --workdir, or --config to name it")
         return Path("runs", _folder_name(config.exp_name))
     path = Path(workdir)
-    if path.exists() and not path.is_dir():
-        raise BadInput(f"--workdir {path}: is not a folder")
+    if (path.exists() or path.is_symlink()) and not path.is_dir():
+        raise BadInput(f"--workdir {path}: is not a folder, nor a link to one")
     return path
 
 

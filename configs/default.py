@@ -18,6 +18,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.seed = 42  # root random key of the run
     config.device = "auto"  # auto (the best one present), cpu, gpu or tpu
     config.precision = "float32"  # of matrix products on accelerators: default, bfloat16, tensorfloat32, float32
+    config.prng_impl = "auto"  # how random keys are made: auto is JAX_DEFAULT_PRNG_IMPL, and saved as what that is
     config.compilation_cache_dir = "auto"  # auto (the user's cache folder), off, or a folder
     config.checkpoint_interval = 5  # updates between checkpoints; a multiple of logging.log_interval
     config.eval_episodes = 512  # held-out episodes behind the closing table, both classes together
@@ -188,8 +189,8 @@ def logging() -> ConfigDict:
     """What a run writes and how often."""
     section = ConfigDict()
     section.log_interval = 1  # updates per compiled chunk and log line [reference: 10 rollouts; the run has 34 updates]
-    section.use_tensorboard = True  # TensorBoard events beside metrics.jsonl
-    section.use_wandb = False  # Weights & Biases; needs the wandb extra
+    section.use_tensorboard = True  # TensorBoard events beside metrics.jsonl; of a sweep one run per lane
+    section.use_wandb = False  # Weights & Biases, of single runs; needs the wandb extra
     section.wandb_project = "adversarial-market-marl"  # its project
     section.verbose = True  # progress lines
     return section

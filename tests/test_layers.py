@@ -20,7 +20,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"settings", "consistency"},
     {"config_files"},
     {"config", "untrusted"},
-    {"machine", "preemption", "output", "hosts", "claim", "saved_config", "checkpoint_record"},
+    {"machine", "preemption", "output", "hosts", "claim", "saved_config", "checkpoint_record", "tensorboard"},
     {"workdir"},
     {"checkpoint", "runlog", "cli"},
     {"postmortem", "cost", "continuation"},

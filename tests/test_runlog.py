@@ -14,6 +14,7 @@ from amarl_jax import config as configuration
 from amarl_jax import runlog
 from amarl_jax.errors import BadInput
 from amarl_jax.runlog import Progress, RunLog, closing_table, duration, read_metrics
+from amarl_jax.tensorboard import MOST_LANES
 from amarl_jax.workdir import open_run
 
 
@@ -131,6 +132,19 @@ def test_tensorboard_events_are_written(tmp_path):
         log.write(1, {"loss": 1.0, "mi": math.nan})
     (events,) = (run.path / "tensorboard").iterdir()
     assert b"loss" in events.read_bytes()
+
+
+def test_each_lane_of_a_sweep_is_a_run_of_tensorboard(tmp_path):
+    run = open_run(configuration.load("configs/fast_debug.py"), tmp_path / "run")
+    with RunLog(run) as log:
+        for lane in (0, 1, MOST_LANES):
+            log.write(1, {"lane": lane, "loss": 1.0})
+    folders = sorted((run.path / "tensorboard").iterdir())
+    assert [folder.name for folder in folders] == ["lane_0", "lane_1"]
+    for folder in folders:
+        (events,) = folder.iterdir()
+        assert b"loss" in events.read_bytes()
+        assert b"lane" not in events.read_bytes()
 
 
 WANDB = {"logging.use_wandb": True, "logging.use_tensorboard": False, "logging.wandb_project": "hiding"}

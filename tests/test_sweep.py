@@ -126,6 +126,7 @@ def test_a_sweep_leaves_its_lanes_curves_table_answer_and_figure(finished):
         "metrics.jsonl",
         "run.json",
         "sweep.json",
+        "tensorboard",
         "transition.json",
         "transition.pdf",
         "transition.png",

@@ -33,6 +33,7 @@ from amarl_jax.errors import BadInput, CheckpointMismatch
 from amarl_jax.learn.phases import metrics_measured
 from amarl_jax.learn.update import finite_networks, networks
 from amarl_jax.runlog import read_metrics
+from amarl_jax.settings import SETTINGS
 from amarl_jax.trees import count_parameters
 from amarl_jax.types import Agent
 from tests.tiny_runs import STEPS_PER_UPDATE, TINY, edit_config, jax_settings, numbers, terminate_after, tree
@@ -313,8 +314,11 @@ def test_resuming_a_finished_run_repeats_the_table_and_changes_no_metric(finishe
         ({"lr_mine": 1e38}, "phase_a/mine/loss", ["critic", "predictor", "statistics"]),
     ],
 )
-def test_what_is_not_finite_stops_the_run_by_name(rates, term, broken, finished, tmp_path, capsys):
+def test_what_is_not_finite_stops_the_run_by_name(rates, term, broken, finished, tmp_path, capsys, monkeypatch):
     """Learning rates that take parameters beyond float32 in the first update, those of the belief in its last step."""
+    for name in rates:  # which no configuration may have
+        unbounded = dataclasses.replace(SETTINGS[f"training.{name}"], high=math.inf)
+        monkeypatch.setitem(SETTINGS, f"training.{name}", unbounded)
     workdir = tmp_path / "run"
     overrides = [f"--config.training.{name}={value}" for name, value in rates.items()]
     assert command(*COMMAND, f"--workdir={workdir}", "--config.checkpoint_interval=1", *overrides) == 3

@@ -13,11 +13,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from amarl_jax import claim, saved_config, untrusted
+from amarl_jax import claim, machine, saved_config, untrusted
+from amarl_jax import config as configuration
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.config import Experiment, game_of
+from amarl_jax.consistency import check_consistency
 from amarl_jax.continuation import LANES_FILE, require_checkpoint_of
-from amarl_jax.errors import BadInput
+from amarl_jax.errors import BadInput, ConfigError
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
@@ -26,11 +28,11 @@ from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.saved_config import CONFIG_FILE, Saved
+from amarl_jax.settings import SETTINGS, whole
 from amarl_jax.types import PyTree
 
 MAIN = "main"  # the arm of a sweep without a second axis
 TRIES = 5  # at a run that saves one checkpoint after the other
-MAX_NUMBER = 2.0**31  # of a leaf: it must fit into 32 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,9 +78,10 @@ def load(workdir: str | Path, lane: int | None = None) -> FrozenRun:
     path = Path(workdir)
     saved = _read_saved(path)
     config, experiment = saved.config, saved.experiment
+    machine.check_keys(experiment.run)
     game = game_of(experiment)
     hypers, params = experiment.hypers, experiment.env_params
-    lanes = _read_lanes(path)
+    lanes = _read_lanes(path, config)
     chosen = _choose_lane(path, lanes, lane)
     if chosen is not None:
         hypers = dataclasses.replace(hypers, **chosen.get("hypers", {}))
@@ -92,8 +95,8 @@ def load(workdir: str | Path, lane: int | None = None) -> FrozenRun:
     return FrozenRun(experiment, config, game, hypers, params, state, path, int(state.update), lane, seed, arm)
 
 
-def _read_lanes(path: Path) -> list[dict[str, Any]]:
-    """The lanes of the sweep in a workdir; none if it holds a single run."""
+def _read_lanes(path: Path, config: ConfigDict) -> list[dict[str, Any]]:
+    """The lanes of the sweep in a workdir, checked as settings are; none if it holds a single run."""
     file = path / LANES_FILE
     if claim.read_maker(path)["command"] != "sweep":
         return []
@@ -102,24 +105,35 @@ def _read_lanes(path: Path) -> list[dict[str, Any]]:
     lanes = untrusted.parse_json(untrusted.read_text(file), file)
     if not isinstance(lanes, list) or not lanes or not all(isinstance(lane, dict) for lane in lanes):
         raise BadInput(f"{file}: must be a list of lanes")
-    for lane in lanes:
-        for bag, kind in (("hypers", Hypers), ("env_params", EnvParams)):
-            _check_leaves(file, bag, lane.get(bag, {}), kind)
-        if type(lane.get("seed", 0)) is not int:
-            raise BadInput(f"{file}: seed = {lane['seed']!r}: must be an integer")
+    settings = configuration.flatten(config)
+    for number, lane in enumerate(lanes):
+        changes = {"seed": lane.get("seed", 0)}
+        for bag in ("hypers", "env_params"):
+            changes |= _changed_settings(file, bag, lane.get(bag, {}))
+        try:
+            _check(settings, changes)
+        except ConfigError as error:
+            raise BadInput(f"{file}: lane {number}: {error}") from None
     return lanes
 
 
-def _check_leaves(file: Path, bag: str, leaves: Any, kind: type) -> None:
-    """What a lane changes has names that exist and numbers as values."""
+def _changed_settings(file: Path, bag: str, leaves: Any) -> dict[str, Any]:
+    """What a lane changes, by the names of the settings that feed those leaves."""
     if not isinstance(leaves, dict):
         raise BadInput(f"{file}: {bag} must be an object of names and numbers")
-    for name, value in leaves.items():
-        if name not in kind.__dataclass_fields__:  # type: ignore[attr-defined]
-            raise BadInput(f"{file}: {bag} has no {name!r}")
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not abs(value) < MAX_NUMBER:
-            raise BadInput(f"{file}: {bag}.{name} = {value!r}: must be a number")
+    names = configuration.varied_by_lanes()
+    for leaf in leaves:
+        if f"{bag}.{leaf}" not in names:
+            raise BadInput(f"{file}: {bag} has no {leaf!r} that lanes differ in")
+    return {names[f"{bag}.{leaf}"]: value for leaf, value in leaves.items()}
+
+
+def _check(settings: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Raise :class:`ConfigError` unless the changes are values of settings, and fit the others."""
+    for name, value in changes.items():
+        if not SETTINGS[name].admits(whole(value, SETTINGS[name].kind)):
+            raise ConfigError(name, value, SETTINGS[name].refusal(value))
+    check_consistency(settings | changes)
 
 
 def _choose_lane(path: Path, lanes: list[dict[str, Any]], lane: int | None) -> dict[str, Any] | None:

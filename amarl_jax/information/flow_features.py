@@ -89,5 +89,5 @@ def _exponential_sums(x: Array) -> Array:
         state = (1.0 - 1.0 / window) * state + x_t[None, :] / jnp.sqrt(window)
         return state, state
 
-    _, sums = jax.lax.scan(step, jnp.zeros((len(WINDOWS), x.shape[1])), x)
+    _, sums = jax.lax.scan(step, jnp.zeros((len(WINDOWS), x.shape[1]), jnp.float32), x)
     return sums

@@ -27,7 +27,9 @@ class FeatureScale:
 
 def init_scale(shape: tuple[int, ...]) -> FeatureScale:
     """State before the first update."""
-    return FeatureScale(mean=jnp.zeros(shape), variance=jnp.ones(shape), n_updates=jnp.zeros((), jnp.int32))
+    return FeatureScale(
+        mean=jnp.zeros(shape, jnp.float32), variance=jnp.ones(shape, jnp.float32), n_updates=jnp.zeros((), jnp.int32)
+    )
 
 
 def update_scale(scale: FeatureScale, features: Array, decay: Array | float) -> FeatureScale:
@@ -37,7 +39,7 @@ def update_scale(scale: FeatureScale, features: Array, decay: Array | float) -> 
     move of the mean before blending and ``r = max(1 / n, 1 - decay)``.
     """
     chex.assert_equal_shape([features[0], scale.mean])
-    rate = jnp.maximum(1.0 / (scale.n_updates + 1), 1.0 - decay)
+    rate = jnp.maximum(1.0 / (scale.n_updates + 1).astype(jnp.float32), 1.0 - decay)
     batch_mean = jnp.mean(features, axis=0)
     move = batch_mean - scale.mean
     batch_variance = jnp.mean((features - batch_mean[None]) ** 2, axis=0)

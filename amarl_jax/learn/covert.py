@@ -101,14 +101,16 @@ class _Episodes(NamedTuple):
 def init_learner(key: Array, log_std: Array, training: CovertTraining, hypers: Hypers) -> CovertLearner:
     """A fresh learner; ``log_std`` [] is the exploration noise of a decision, which stays as it is."""
     key_trader, key_critic, key_statistics, key_run = jax.random.split(key, 4)
-    network = training.actor(Agent.EXECUTION).init(key_trader, jnp.zeros(1))
+    network = training.actor(Agent.EXECUTION).init(key_trader, jnp.zeros(1, jnp.float32))
     network["params"]["log_std"] = log_std[None]
     return CovertLearner(
         key=key_run,
         update=jnp.int32(0),
         agents=Agents(fresh(network, hypers), Trained((), ()), Trained((), ())),
-        critic=fresh(training.critic.init(key_critic, jnp.zeros(4), (jnp.zeros(1),) * N_AGENTS), hypers),
-        statistics=fresh(training.statistics.init(key_statistics, jnp.zeros(2)), hypers),
+        critic=fresh(
+            training.critic.init(key_critic, jnp.zeros(4, jnp.float32), (jnp.zeros(1, jnp.float32),) * N_AGENTS), hypers
+        ),
+        statistics=fresh(training.statistics.init(key_statistics, jnp.zeros(2, jnp.float32)), hypers),
         estimator=training.estimator.init((training.game.horizon,)),
     )
 
@@ -172,7 +174,7 @@ def train(
 
 def _private_quantiles() -> Array:
     """Midpoints of ``N_QUANTILES`` equally likely ranges of the private number."""
-    return jax.scipy.stats.norm.ppf((jnp.arange(N_QUANTILES) + 0.5) / N_QUANTILES)
+    return jax.scipy.special.ndtri((jnp.arange(N_QUANTILES, dtype=jnp.float32) + 0.5) / N_QUANTILES)
 
 
 def _play(key: Array, trader: PyTree, training: CovertTraining, params: CovertParams) -> _Episodes:
@@ -196,7 +198,9 @@ def _episode(key: Array, z: Array, trader: PyTree, training: CovertTraining, par
         return state, (seen, latents, head.log_prob(latents), global_seen, output)
 
     start = game.reset(key_reset, params, z)
-    _, (seen, latents, log_prob, global_seen, output) = jax.lax.scan(step, start, jnp.arange(game.horizon))
+    _, (seen, latents, log_prob, global_seen, output) = jax.lax.scan(
+        step, start, jnp.arange(game.horizon, dtype=jnp.int32)
+    )
     return _Episodes(seen, latents, log_prob, global_seen, game.evidence(output, params), output.haste, z)
 
 

@@ -52,7 +52,7 @@ def evidence(scale: FeatureScale, flow: Array, hidden: Array) -> Array:
     """
     flow = jax.vmap(lambda episode: standardise(scale, episode))(flow)
     n_envs, horizon = flow.shape[:2]
-    time = jnp.broadcast_to(jnp.linspace(-1.0, 1.0, horizon)[None, :, None], (n_envs, horizon, 1))
+    time = jnp.broadcast_to(jnp.linspace(-1.0, 1.0, horizon, dtype=jnp.float32)[None, :, None], (n_envs, horizon, 1))
     return jnp.concatenate([flow, jax.lax.stop_gradient(hidden), time], axis=-1)
 
 
@@ -80,7 +80,7 @@ def predictability_gain(params: PyTree, series: Array, game: Game) -> Array:
     """Log-likelihood the predictor gains over the unconditional law, of one standardised episode [T, D]. [T] nats."""
     mean, log_std = game.predictor.apply(params, series)
     n_features = series.shape[1]
-    return predictability(series, mean, log_std, jnp.zeros(n_features), jnp.ones(n_features))
+    return predictability(series, mean, log_std, jnp.zeros(n_features, jnp.float32), jnp.ones(n_features, jnp.float32))
 
 
 def added_rewards(trajectory: Trajectory, terms: tuple[rewards.RewardTerm, ...], params: EnvParams) -> Array | float:

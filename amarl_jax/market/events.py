@@ -99,25 +99,25 @@ def _kind(present: Array, kind: Array | MessageKind) -> Array:
 def _arbitrageur_row(quotes: tuple[Array, Array], signal: Array, params: EnvParams) -> dict[str, Array]:
     """Immediate-or-cancel at the best opposite price seen: above 1/3 lifts the ask, below -1/3 hits the bid."""
     best, exists = quotes
-    side = jnp.where(signal > 0, 1, -1)
-    target = jnp.where(side > 0, 1, 0)
+    side = jnp.where(signal > 0, 1, -1).astype(jnp.int32)
+    target = jnp.where(side > 0, 1, 0).astype(jnp.int32)
     sends = (jnp.abs(signal) > 1.0 / 3.0) & exists[target]
     return {
         "kind": _kind(sends, MessageKind.IMMEDIATE_OR_CANCEL)[None],
         "side": side[None],
         "price": best[target][None],
-        "quantity": jnp.asarray(params.arbitrageur_order_lots)[None],
+        "quantity": jnp.asarray(params.arbitrageur_order_lots, jnp.int32)[None],
     }
 
 
 def _maker_rows(quotes: MakerQuotes) -> dict[str, Array]:
     """Two cancels of the working quotes, then two new quotes."""
-    cancel = jnp.full(2, MessageKind.CANCEL)
+    cancel = jnp.full(2, MessageKind.CANCEL, jnp.int32)
     post = _kind(quotes.lots > 0, MessageKind.LIMIT)
     none = jnp.zeros(2, jnp.int32)
     return {
         "kind": jnp.concatenate([cancel, post]),
-        "side": jnp.array([1, -1, 1, -1]),
+        "side": jnp.array([1, -1, 1, -1], jnp.int32),
         "price": jnp.concatenate([none, quotes.price]),
         "quantity": jnp.concatenate([none, quotes.lots]),
     }
@@ -151,7 +151,7 @@ def build_table(
         params: market constants.
         spec: market sizes.
     """
-    sent = jnp.arange(spec.max_noise_orders) < intentions.noise_count
+    sent = jnp.arange(spec.max_noise_orders, dtype=jnp.int32) < intentions.noise_count
     slot = jax.tree.map(lambda x: x[None], intentions.slot)
     blocks = [
         _arbitrageur_row(quotes, intentions.signal, params),
@@ -164,9 +164,9 @@ def build_table(
     owners = [Owner.ARBITRAGEUR] + [Owner.MAKER] * 4 + [Owner.SLOT] + [Owner.NOISE] * spec.max_noise_orders
     messages = Message(
         **columns,
-        order_id=(new_ids + jnp.arange(spec.n_messages)).at[MAKER_CANCELS].set(state.quote_ids),
+        order_id=(new_ids + jnp.arange(spec.n_messages, dtype=jnp.int32)).at[MAKER_CANCELS].set(state.quote_ids),
         owner=jnp.array(owners, jnp.int32),
-        expiry=jnp.concatenate([jnp.full(5, NEVER), state.time + intentions.lifetimes]).astype(jnp.int32),
+        expiry=jnp.concatenate([jnp.full(5, NEVER, jnp.int32), state.time + intentions.lifetimes]).astype(jnp.int32),
     )
     return EventTable(messages=messages, time_ms=time_ms)
 
@@ -225,8 +225,8 @@ def arrival_order(time_ms: Array) -> Array:
 def _settle(accounts: Accounts, log: EventLog, notional: Array, report: TableReport) -> Accounts:
     """Book every fill to both owners: the takers by side, the resting owners the other way."""
     taker = log.message.owner[:, None] == jnp.arange(N_OWNERS, dtype=jnp.int32)[None, :]
-    lots = jnp.sum(jnp.where(taker, (log.message.side * log.filled)[:, None], 0), axis=0)
-    money = jnp.sum(jnp.where(taker, (log.message.side * notional)[:, None], 0), axis=0)
+    lots = jnp.sum(jnp.where(taker, (log.message.side * log.filled)[:, None], 0), axis=0, dtype=jnp.int32)
+    money = jnp.sum(jnp.where(taker, (log.message.side * notional)[:, None], 0), axis=0, dtype=jnp.int32)
     bids, asks = Side.BID, Side.ASK
     return Accounts(
         cash=accounts.cash - money - report.owner_notional[bids] + report.owner_notional[asks],

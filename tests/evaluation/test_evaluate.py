@@ -60,7 +60,7 @@ def test_a_lane_has_its_own_state_and_what_it_changes(workdirs):
     assert_same_parameters(first.state, workdirs["states"][0])
     assert_same_parameters(second.state, workdirs["states"][1])
     assert (first.seed, float(first.hypers.leakage_weight), float(first.params.noise_rate)) == (4, 0.25, 2.0)
-    assert (second.seed, float(second.hypers.leakage_weight), float(second.params.noise_rate)) == (5, 0.5, 3.0)
+    assert (second.seed, float(second.hypers.leakage_weight), float(second.params.noise_rate)) == (5, 0.5, 1.5)
 
 
 def test_a_workdir_without_a_checkpoint_or_with_foreign_lanes_is_bad_input(workdirs, tmp_path):
