@@ -111,7 +111,7 @@ MISTAKES = [  # class of mistake, command, arguments, what the line says
     ("wrong workdir", "train", [DEBUG, "--resume", "--workdir=empty"], "no run to resume"),
     ("wrong workdir", "train", [DEBUG, HERE, "--resume", "--config.seed=6"], "seed = 6: must be 5 to resume"),
     ("wrong workdir", "sweep", ["--resume", HERE], "was made by train"),
-    ("wrong workdir", "sweep", [GRID, "--workdir=${RUNS}"], "has a variable in it"),
+    ("wrong workdir", "sweep", [GRID, "--workdir=${RUNS}"], "holds a variable that is not set"),
     ("wrong workdir", "sweep", [GRID, "--workdir=lanes"], "already holds a run"),
     ("wrong workdir", "sweep", ["--resume", "--workdir=lanes", "--seeds=3"], "sweep.n_seeds = 3: must be 8 to resume"),
     ("wrong workdir", "evaluate", ["--workdir=nowhere"], "holds no run"),
