@@ -37,7 +37,6 @@ def detect(
     labels: Array | np.ndarray,
     *,
     prior: float = 0.5,
-    timed: Array | np.ndarray | None = None,
     spec: DetectorSpec | None = None,
     **settings,
 ) -> Detection:
@@ -48,8 +47,6 @@ def detect(
       features: [n, D] finite, one row per episode.
       labels: [n], 0 or 1. Episodes are weighted to the prior, whatever the class counts.
       prior: P(z = 1) of the information and the accuracy that are reported.
-      timed: [n, G, T, K] counts of orders by time T and kind K, in groups with weights of their own, for a sender
-        that may keep a timetable; None: only the features are read.
       spec: settings; single ones may be given by keyword instead (``n_folds=5``, ``hidden=(64, 64)``, ...).
 
     Raises:
@@ -58,9 +55,8 @@ def detect(
     """
     spec = dataclasses.replace(spec or DetectorSpec(), **settings)
     x, z = prepare(features, labels, spec)
-    counts = None if timed is None else _timed(timed, x.shape[0])
     design = plan(key, z, x.shape[1], spec)
-    log_ratio = cross_fit(design, jnp.asarray(x), jnp.asarray(z), jnp.float32(prior), spec, counts)
+    log_ratio = cross_fit(design, jnp.asarray(x), jnp.asarray(z), jnp.float32(prior), spec)
     detection = summarise(log_ratio, jnp.asarray(z), prior)
     check_below_entropy(float(detection.mi), float(detection.mi_stderr), prior)
     return detection
@@ -114,16 +110,6 @@ def prepare(
     if spec.n_folds < 2 or smallest < 2 * spec.n_folds:
         raise ValueError(f"{spec.n_folds} folds need at least {2 * spec.n_folds} episodes of each class")
     return features, labels.astype(np.int32)
-
-
-def _timed(counts: Array | np.ndarray, n: int) -> Array:
-    """Counts [n, G, T, K] as float32, or a ValueError that says what is wrong."""
-    counts = np.asarray(counts, np.float32)
-    if counts.ndim != 4 or counts.shape[0] != n:
-        raise ValueError(f"expected counts [{n}, G, T, K], got {counts.shape}")
-    if not np.isfinite(counts).all():
-        raise ValueError("counts must be finite")
-    return jnp.asarray(counts)
 
 
 def _stratified_mean(x: Array, labels: Array, prior: Array | float) -> tuple[Array, Array]:
