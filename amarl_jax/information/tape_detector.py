@@ -1,7 +1,7 @@
 """A freshly trained, cross-fitted detector of tapes: every episode is scored by a model that never saw its label.
 
 Each fold's model is an :class:`amarl_jax.nets.order_flow.OrderFlow`, trained with Adam on the cross-entropy of z at
-every prefix, half of its weight on the whole episode. A validation part of the model's own training episodes chooses
+every prefix, most of its weight on the whole episode. A validation part of the model's own training episodes chooses
 how long to train and how much of what it says to believe, nothing at all among the choices.
 """
 
@@ -38,7 +38,7 @@ class TapeDetectorSpec:
     validation_fraction: float = 0.1  # of each fold's training episodes
     learning_rate: float = 1e-2  # at its peak, after 15% of the steps
     weight_decay: float = 1e-2
-    prefix_weight: float = 0.5  # of the mean loss over all prefixes beside that of the whole episode
+    prefix_weight: float = 0.3  # of the mean loss over all prefixes beside that of the whole episode
 
 
 @struct.dataclass

@@ -69,31 +69,40 @@ def init_memory() -> FlowMemory:
 
 @struct.dataclass
 class _Orders:
-    """The rows of one step."""
+    """The rows of one step, or with a leading axis of many."""
 
     side: Array  # [K] +1, -1, 0 for none
     lots: Array  # [K]
     taking: Array  # [K] 1 if marketable
-    marks: Array  # [K, N_MARKS] indicators of size and kind, both sides alike
+    marks: Array  # [K, 1 + N_BASIS] what describes size and kind, both sides alike
 
 
-def _orders(tape: Tape, spread: Array) -> _Orders:
+def _orders(tape: Tape, spread: Array, basis: Array) -> _Orders:
     """Rows with the same marks for mirrored orders: half-tick mids round a buy's price down, and the spread tells them.
 
-    ``2 mid`` is the sum of the quotes and so odd where the spread is.
+    ``2 mid`` is the sum of the quotes and so odd where the spread before the step is. Any leading axes.
     """
     side, price, lots = (x.astype(jnp.float32) for x in (tape.side, tape.price_ticks, tape.size_lots))
     taking = tape.marketable.astype(jnp.float32)
-    depth = jnp.clip(jnp.where(side > 0, -price - spread % 2, price), *DEPTHS_TICKS)
+    depth = jnp.clip(jnp.where(side > 0, -price - spread[..., None] % 2, price), *DEPTHS_TICKS)
     kind = jnp.where((taking > 0) & (price == 0), 0.0, 1.0 + depth - DEPTHS_TICKS[0])
     indicators = (
-        jnp.clip(lots, 1, MAX_LOTS)[:, None] == jnp.arange(1, MAX_LOTS + 1)[None],
-        kind[:, None] == jnp.arange(N_KINDS)[None],
-        ((taking > 0) & (kind > 0))[:, None],
-        (tape.time_256 == 0)[:, None],
+        jnp.clip(lots, 1, MAX_LOTS)[..., None] == _row(np.arange(1, MAX_LOTS + 1), side.ndim),
+        kind[..., None] == _row(np.arange(N_KINDS), side.ndim),
+        ((taking > 0) & (kind > 0))[..., None],
+        (tape.time_256 == 0)[..., None],
     )
-    marks = jnp.concatenate(indicators, axis=1).astype(jnp.float32)
-    return _Orders(side, lots * jnp.abs(side), taking * jnp.abs(side), marks)
+    marks = jnp.concatenate(indicators, axis=-1).astype(jnp.float32) @ basis
+    return _Orders(
+        side=side,
+        lots=lots * jnp.abs(side),
+        taking=taking * jnp.abs(side),
+        marks=jnp.concatenate([jnp.ones_like(side)[..., None], marks], axis=-1),
+    )
+
+
+def _row(x: np.ndarray, n_lead: int) -> np.ndarray:
+    return x.reshape(*(1,) * n_lead, -1)
 
 
 def _basis() -> np.ndarray:
@@ -135,14 +144,20 @@ class OrderFlow(nn.Module):
         """An episode, leaves [T, ...], to the log-ratio at every prefix, [T] nats."""
         chex.assert_rank([tape.side, tape.value_gap_16], [2, 1])
 
-        def step(memory: FlowMemory, inputs: tuple[Tape, Array]) -> tuple[FlowMemory, Array]:
-            return self.decode(memory, *inputs)
+        start = init_memory()
+        spread = tape.spread_ticks.astype(jnp.float32)
+        orders = _orders(tape, jnp.concatenate([start.spread[None], spread[:-1]]), self.basis)
 
-        return jax.lax.scan(step, init_memory(), (tape, jnp.arange(tape.side.shape[0])))[1]
+        def step(memory: FlowMemory, inputs: tuple[Tape, _Orders, Array]) -> tuple[FlowMemory, Array]:
+            return self._step(memory, *inputs)
+
+        return jax.lax.scan(step, start, (tape, orders, jnp.arange(spread.shape[0])))[1]
 
     def decode(self, memory: FlowMemory, tape: Tape, t: Array) -> tuple[FlowMemory, Array]:
         """One step of the tape at time t: the memory after it, and the log-ratio so far, [] nats."""
-        orders = _orders(tape, memory.spread)
+        return self._step(memory, tape, _orders(tape, memory.spread, self.basis), t)
+
+    def _step(self, memory: FlowMemory, tape: Tape, orders: _Orders, t: Array) -> tuple[FlowMemory, Array]:
         removals = tape.removals.astype(jnp.float32)
         gate, log_density = self._law(memory, orders, removals, t)
         log_gate, log_rate = jax.nn.log_sigmoid(gate), math.log(RATE_START) + self.rate[0]
@@ -172,8 +187,7 @@ class OrderFlow(nn.Module):
         kernel, bias = self.layers[-1]
         out = GAIN * (x @ kernel + bias[None])
         weights = out[:, 1:].reshape(2, 2, 1 + N_BASIS)
-        described = jnp.concatenate([jnp.ones_like(orders.side)[:, None], orders.marks @ self.basis], axis=1)
-        both = jnp.einsum("kb,ucb->uck", described, weights)
+        both = jnp.einsum("kb,ucb->uck", orders.marks, weights)
         along = orders.side[None] * _SIDES[:, None] > 0
         start = math.log(RATE_START / (1.0 - RATE_START))
         return start + out[:, 0], jnp.where(along, both[:, 0], both[:, 1])
