@@ -30,7 +30,7 @@ from amarl_jax.errors import ConfigError
 from amarl_jax.evaluation import metrics, runs
 from amarl_jax.evaluation.grid import keys_of, lanes_of, numbers_of
 from amarl_jax.evaluation.lanes import read_lanes
-from amarl_jax.information.crossfit import DetectorSpec
+from amarl_jax.information.tape_detector import TapeDetectorSpec
 from amarl_jax.learn import lanes as lanes_module
 from amarl_jax.learn.lanes import Layout, begin_lanes, lay_out
 from amarl_jax.learn.program import advance, begin
@@ -74,7 +74,7 @@ def one_device():
 @pytest.fixture(scope="module", autouse=True)
 def small_detectors():
     """What a detector finds is tested elsewhere; here it is trained three times for every lane."""
-    small = DetectorSpec(hidden=(4,), n_folds=2, n_steps=4, n_checks=2, ridges=(0.1,))
+    small = TapeDetectorSpec(hidden=(4,), n_folds=2, n_epochs=1, min_steps=4, n_checks=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "DETECTOR", small)
         yield

@@ -7,14 +7,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.information.flow_features import flow_features
-from amarl_jax.information.flow_windows import value_side
 from amarl_jax.learn.rollout import Belief, Players, Trajectory, rollouts, stratified_labels
 from amarl_jax.market import rewards
 from amarl_jax.market.env import Market
 from amarl_jax.market.params import EnvParams
-from amarl_jax.marks import kind_counts
-from amarl_jax.types import Array, Owner, PyTree
+from amarl_jax.types import Array, Owner, PyTree, Tape
 
 
 @struct.dataclass
@@ -35,9 +32,7 @@ class EpisodeSummary:
     traded_lots: Array  # []
     belief: Array  # [] the maker's posterior at the horizon
     belief_accuracy: Array  # [] mean over steps of b z + (1 - b)(1 - z)
-    flow: Array  # [D] features of the whole tape
-    kinds: Array  # [T, side, K] int8, orders of each step by kind, buys first
-    value_side: Array  # [] on which side value turned out to lie, in (-1, 1)
+    tape: Tape  # [T] what a detector reads
     messages: Array  # [] largest number in a step
     resting: Array  # [] largest number of orders at rest on a side
     noise_cut: Array  # [] noise orders lost to the bound
@@ -64,9 +59,7 @@ def summarise(trajectory: Trajectory, params: EnvParams) -> EpisodeSummary:
         traded_lots=jnp.sum(out.traded_lots, dtype=jnp.int32),
         belief=belief[-1],
         belief_accuracy=jnp.mean(jnp.where(z == 1, belief, 1.0 - belief)),
-        flow=flow_features(out.tape)[-1],
-        kinds=kind_counts(out.tape),
-        value_side=value_side(out.tape)[-1],
+        tape=out.tape,
         messages=jnp.max(out.n_messages),
         resting=jnp.max(out.resting_orders),
         noise_cut=trajectory.final.noise_cut,

@@ -1,9 +1,8 @@
 """Cross-fitting a detector: every episode is scored by a model that it had no part in training.
 
-Each model is a ridge-penalised log-ratio, linear in the columns, and in their squares or in what the clock gives away
-(:mod:`timetable`), plus a small network trained on what is left; a validation part of the model's own training episodes
-chooses penalty and stopping time. A network alone overfits: of the 0.111 nats in one of 60 columns, 2,000 episodes gave
-it 0.045 and this model 0.08.
+Each model is a ridge-penalised log-ratio, linear in the columns and their squares, plus a small network trained on what
+is left; a validation part of the model's own training episodes chooses penalty and stopping time. A network alone
+overfits: of the 0.111 nats in one of 60 columns, 2,000 episodes gave it 0.045 and this model 0.08.
 """
 
 import dataclasses
@@ -20,7 +19,6 @@ from flax import struct
 from amarl_jax.information.groups import deal, generator
 from amarl_jax.information.ranges import check_counts, check_numbers, check_schedule, check_widths
 from amarl_jax.information.ridge import cross_entropy, ridge_fit
-from amarl_jax.information.timetable import timed_columns
 from amarl_jax.trees import select
 from amarl_jax.types import Array, PyTree
 
@@ -137,9 +135,7 @@ def _groups_dealt(
 
 
 @functools.partial(jax.jit, static_argnames="spec")
-def cross_fit(
-    design: Plan, features: Array, labels: Array, prior: Array, spec: DetectorSpec, timed: Array | None = None
-) -> Array:
+def cross_fit(design: Plan, features: Array, labels: Array, prior: Array, spec: DetectorSpec) -> Array:
     """Held-out log-ratio of every episode, [n].
 
     Args:
@@ -148,12 +144,11 @@ def cross_fit(
       labels: [n], 0 or 1.
       prior: p_z.
       spec: settings.
-      timed: [n, G, T, K] counts by time and kind, read as :mod:`timetable` does; None: there are none.
     """
     x = jax.vmap(_standardised, in_axes=(None, 0))(features, design.fitting)
 
     def fit(x: Array, validation: Array, fitting: Array, rows: Array, network: PyTree) -> Array:
-        linear = _linear(x, timed, labels, prior, fitting, validation, spec.ridges)
+        linear = _linear(x, labels, prior, fitting, validation, spec.ridges)
         return linear + _network(_train_network(network, linear, x, labels, prior, rows, validation, spec), x)
 
     log_ratio = jax.vmap(fit)(x, design.validation, design.fitting, design.rows, design.network)
@@ -170,29 +165,18 @@ def _standardised(features: Array, rows: Array) -> Array:
 
 
 def _linear(
-    x: Array,
-    timed: Array | None,
-    labels: Array,
-    prior: Array,
-    fitting: Array,
-    validation: Array,
-    ridges: tuple[float, ...],
+    x: Array, labels: Array, prior: Array, fitting: Array, validation: Array, ridges: tuple[float, ...]
 ) -> Array:
-    """Log-ratio of all episodes, [n], linear in the columns; what else it reads is chosen on validation.
+    """Log-ratio of all episodes, [n], linear in the columns; what it reads is chosen on validation.
 
-    Ridge-penalised: no term at all, the columns alone, their squares as well, or the orders by time as well, at every
-    penalty of ``ridges``.
+    Ridge-penalised: no term at all, the columns alone, or their squares as well, at every penalty of ``ridges``.
     """
     n, n_columns = x.shape
     if not _finite(ridges):
         return jnp.zeros(n)
-    inputs, extra = [x, x**2 - 1.0], [n_columns]
-    if timed is not None:
-        inputs.append(timed_columns(timed, labels, prior, fitting, validation, _finite(ridges)))
-        extra.append(inputs[-1].shape[1])
-    columns = jnp.concatenate(inputs, axis=1)
-    choices = itertools.product(_finite(ridges), (None, *range(len(extra))))
-    penalties = jnp.stack([_penalties(ridge, n_columns, extra, used) for ridge, used in choices])
+    columns = jnp.concatenate([x, x**2 - 1.0], axis=1)
+    choices = itertools.product(_finite(ridges), (ABSENT, 1.0))
+    penalties = jnp.stack([ridge * jnp.repeat(jnp.array([1.0, squares]), n_columns) for ridge, squares in choices])
     found = ridge_fit(columns, labels, prior, fitting, validation, penalties)
     log_ratio = columns @ found[:-1] + found[-1]
     if math.inf not in ridges:
@@ -203,12 +187,6 @@ def _linear(
 
 def _finite(ridges: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(filter(math.isfinite, ridges))
-
-
-def _penalties(ridge: float, n_columns: int, extra: list[int], used: int | None) -> np.ndarray:
-    """Of the columns and of each extra group, only the ``used`` one of which is practically there. [P] float32."""
-    groups = [np.full(size, 1.0 if i == used else ABSENT) for i, size in enumerate(extra)]
-    return np.float32(ridge) * np.concatenate([np.ones(n_columns), *groups]).astype(np.float32)
 
 
 def _train_network(

@@ -26,7 +26,6 @@ from amarl_jax.information.scaling import without_outliers
 from amarl_jax.types import Array
 
 STANDARD_ERRORS = 3.0  # an estimate this far above H(z) is an error
-MAX_COUNT = 2**24  # of orders, up to which float32 has every integer
 
 
 @struct.dataclass
@@ -57,7 +56,6 @@ def detect(
     labels: Array | np.ndarray,
     *,
     prior: float = 0.5,
-    timed: Array | np.ndarray | None = None,
     groups: Sequence | np.ndarray | None = None,
     spec: DetectorSpec | None = None,
     **settings,
@@ -69,8 +67,6 @@ def detect(
       features: [n, D] finite, one row per episode, in any unit and with any offset (:mod:`arrays` has the limit).
       labels: [n], 0 or 1. Episodes are weighted to the prior, whatever the class counts.
       prior: P(z = 1) of the information and the accuracy that are reported.
-      timed: [n, G, T, K] counts of orders by time T and kind K, in groups with weights of their own, for a sender
-        that may keep a timetable; None: only the features are read.
       groups: [n] which rows belong together: they share a fold, and errors are those over groups.
       spec: settings; single ones may be given by keyword instead (``n_folds=5``, ``hidden=(64, 64)``, ...).
 
@@ -85,12 +81,10 @@ def detect(
     key, prior = typed_key(key), probability("prior", prior)
     x, z = prepare(features, labels, spec)
     together = group_codes(groups, z.size)
-    counts = None if timed is None else _timed(timed, x.shape[0])
-    if counts is None:
-        check_varies("features", x)
-        warn_of_repeats(z, x, together, "label")
+    check_varies("features", x)
+    warn_of_repeats(z, x, together, "label")
     design = plan(key, z, x.shape[1], spec, together)
-    log_ratio = cross_fit(design, jnp.asarray(x), jnp.asarray(z), jnp.float32(prior), spec, counts)
+    log_ratio = cross_fit(design, jnp.asarray(x), jnp.asarray(z), jnp.float32(prior), spec)
     detection = summarise(log_ratio, jnp.asarray(z), prior, None if together is None else jnp.asarray(together))
     check_below_entropy(float(detection.mi), float(detection.mi_stderr), prior)
     return detection
@@ -144,17 +138,6 @@ def prepare(
     if smallest < 2 * spec.n_folds:
         raise ValueError(f"{spec.n_folds} folds need at least {2 * spec.n_folds} episodes of each class")
     return without_outliers(deviations("features", features)).astype(np.float32), labels
-
-
-def _timed(counts: Array | np.ndarray, n: int) -> Array:
-    """Counts [n, G, T, K] as float32, or a ValueError that says what is wrong."""
-    counts = numbers("counts", counts)
-    if counts.ndim != 4 or counts.shape[0] != n:
-        raise ValueError(f"expected counts [{n}, G, T, K], got {counts.shape}")
-    largest = float(np.abs(counts.astype(np.float64)).max(initial=0.0))
-    if largest > MAX_COUNT:
-        raise ValueError(f"counts must be at most {MAX_COUNT}, got {largest:.9g}")
-    return jnp.asarray(counts, jnp.float32)
 
 
 def _stratified_mean(x: Array, labels: Array, prior: Array | float, groups: Array | None = None) -> tuple[Array, Array]:

@@ -6,7 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from amarl_jax.evaluation import metrics
 from amarl_jax.evaluation.metrics import claimed_information, evaluate_summaries, mean_and_error
+from amarl_jax.information.tape_detector import TapeDetectorSpec
 
 LN2 = math.log(2.0)
 
@@ -57,11 +59,13 @@ def test_a_belief_that_is_certain_and_wrong_costs_a_finite_amount():
 
 @pytest.fixture(scope="module")
 def evaluations(summaries):
-    """Everything reported of both sets of episodes, detectors of their own included."""
-    return {
-        name: evaluate_summaries(jax.random.key(9), rows, prior=0.5, unit_ticks=17.0, tick_bps=2.0)
-        for name, rows in summaries.items()
-    }
+    """Everything reported of both sets of episodes, detectors of their own, half as long trained, included."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "DETECTOR", TapeDetectorSpec(n_folds=2, min_steps=250))
+        return {
+            name: evaluate_summaries(jax.random.key(9), rows, prior=0.5, unit_ticks=17.0, tick_bps=2.0)
+            for name, rows in summaries.items()
+        }
 
 
 def test_a_fresh_detector_reads_nothing_off_a_mimic(evaluations):
