@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from amarl_jax.information.timetable import _scaled
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -166,7 +165,6 @@ def test_a_constant_is_that_whose_smallest_value_is_its_largest():
     values[-1] = 0.7
     rows = np.arange(999)
     assert np.abs(np.asarray(_standardised(jnp.asarray(values, jnp.float32), rows))).max() == 0.0
-    assert np.abs(np.asarray(_scaled(jnp.asarray(values, jnp.float32), rows)[0])).max() == 0.0
     assert np.abs(robustly_standardised(values, rows)).max() == 0.0
     assert arrays.deviations("y", np.full((7, 2), 0.1)).any() == 0
 
