@@ -51,6 +51,7 @@ class Played:
     unit_ticks: float
     tick_bps: float
     config: dict[str, Any]
+    belief: np.ndarray | None = None  # [T] of the first informed episode, of a run
 
 
 def scripted(name: str, n_episodes: int, spec: ExactSpec) -> Played:
@@ -95,7 +96,7 @@ def trained(workdir: Path, source: str, lane: int, n_episodes: int, spec: ExactS
     }
     scale = (float(run.params.informed_probability), float(run.params.is_unit_ticks), run.game.market_spec.tick_bps)
     summary, exact = jax.tree.map(np.asarray, (played.summary, played.exact))
-    return Played(about, summary, exact, *scale, run.config.to_dict())
+    return Played(about, summary, exact, *scale, run.config.to_dict(), np.asarray(played.trace.belief[0]))
 
 
 def measure(played: Played, sizes: list[int]) -> dict[str, Any]:
@@ -118,6 +119,10 @@ def measure(played: Played, sizes: list[int]) -> dict[str, Any]:
     for name, posterior in (("mine", played.summary.mine), ("belief", played.summary.belief)):
         if "source" in played.about and posterior is not None:
             row[name] = claimed_information(posterior, played.summary.z, played.prior)._asdict()
+    if played.belief is not None:
+        first = int(np.argmax(played.summary.z))
+        ratio = np.clip(played.exact.log_ratio[first], -50.0, 50.0)
+        row["episode"] = {"log_ratio": ratio.round(3).tolist(), "belief": played.belief.round(4).tolist()}
     return played.about | row
 
 
