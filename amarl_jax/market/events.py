@@ -21,6 +21,7 @@ from amarl_jax.types import GAP_UNITS, N_OWNERS, TIME_UNITS, Array, Owner, Tape
 NO_LIMIT = 1 << 29  # lots, for owners without a position limit
 _NODES, _NODE_WEIGHTS = (half * 0.5 for half in np.polynomial.legendre.leggauss(12))
 _NODES = _NODES + 0.5  # on (0, 1)
+_LONGEST = 17.0  # jitter in units of its mean, beyond which lies less than one in 2^24
 MAKER_CANCELS, MAKER_QUOTES = slice(1, 3), slice(3, 5)  # rows of the event table
 
 
@@ -196,21 +197,21 @@ def slot_arrival_ratio(time_ms: Array, params: EnvParams) -> Array:
     """Density of the slot's arrival time over that of a noise order, which is uniform on the step.
 
     Given its delay d the slot arrives uniformly on [d, STEP], so the ratio is ``E STEP / (STEP - d) 1[d <= t]`` over
-    ``d = latency + jitter x`` with x standard exponential, by Gauss and Legendre's quadrature in ``y = 1 - e^-x``. What
-    arrives at the very end, where delays longer than the step are cut, counts as the slot's.
+    ``d = latency + jitter x`` with x standard exponential, by Gauss and Legendre's quadrature in x. What arrives at the
+    very end, where delays longer than the step are cut, counts as the slot's.
 
     Args:
         time_ms: [...] within the step.
         params: market constants.
     """
     latency, jitter = params.latency_execution_ms, params.jitter_ms
-    longest = (time_ms - latency) / jnp.maximum(jitter, 1e-6)
-    mass = jnp.where(time_ms >= latency, jnp.where(jitter > 0, -jnp.expm1(-longest), 1.0), 0.0)
-    lead = (1,) * time_ms.ndim
-    nodes, weights = (jnp.asarray(x, jnp.float32).reshape(*lead, -1) for x in (_NODES, _NODE_WEIGHTS))
-    delay = latency - jitter * jnp.log1p(-mass[..., None] * nodes)
+    within = jnp.where(jitter > 0, (time_ms - latency) / jnp.maximum(jitter, 1e-6), _LONGEST)
+    reach = jnp.where(time_ms >= latency, jnp.minimum(within, _LONGEST), 0.0)[..., None]
+    along_nodes = (1,) * jnp.ndim(time_ms) + (-1,)
+    nodes, weights = (jnp.asarray(x, jnp.float32).reshape(along_nodes) for x in (_NODES, _NODE_WEIGHTS))
+    delay = latency + jitter * (reach * nodes)
     room = jnp.maximum(STEP_MS - delay, 1e-3 * STEP_MS)
-    return mass * jnp.sum(weights * (STEP_MS / room), axis=-1)
+    return jnp.sum(reach * weights * jnp.exp(-reach * nodes) * (STEP_MS / room), axis=-1)
 
 
 def arrival_order(time_ms: Array) -> Array:

@@ -89,7 +89,9 @@ def bounded_count(uniform: Array, rate: Array | float, max_count: int) -> tuple[
 def count_mass(rate: Array | float, max_count: int) -> Array:
     """``P(n)`` of :func:`bounded_count` for n = 0 .. max_count + 1, the last of which cannot be. [max_count + 2]."""
     mass = _poisson_mass(rate, max_count)
-    return jnp.concatenate([mass[:max_count], jnp.sum(mass[max_count:])[None], jnp.zeros(1)])
+    below, beyond = jnp.sum(mass[:max_count]), jnp.sum(mass[max_count:])
+    at_bound = jnp.where(rate > max_count, 1.0 - below, beyond)  # the support ends; small tails must not cancel
+    return jnp.concatenate([mass[:max_count], at_bound[None], jnp.zeros(1)])
 
 
 @dataclasses.dataclass(frozen=True)
