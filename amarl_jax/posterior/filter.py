@@ -9,6 +9,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from amarl_jax.market.env import StepOutput
@@ -34,7 +35,7 @@ from amarl_jax.types import Array, PyTree
 
 BUYS, SELLS, NOISE = 0, 1, 2  # hypotheses, in this order
 N_HYPOTHESES = 3
-SIDES = jnp.array([1, -1], jnp.int32)
+SIDES = np.array([1, -1], np.int32)
 
 
 @struct.dataclass
