@@ -6,6 +6,7 @@ one: the inverse of the first and the second are unbiased and independent, and `
 The errors of both are the same to leading order, of opposite sign, so their mean is what is reported.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -23,6 +24,15 @@ from amarl_jax.types import Array
 
 AT_ONCE = 16  # episodes that are read side by side: their particles stay in a processor's cache
 DOUBT = 1e-4  # least probability that a reader leaves to either class: a path that the particles lost costs 9 nats
+
+
+@dataclasses.dataclass(frozen=True)
+class ExactSpec:
+    """How much of an evaluation is read exactly, and how hard the reader looks; static."""
+
+    n_episodes: int = 512  # the first ones, rounded up to whole batches
+    n_particles: int = 128  # K of each of the three filters
+    n_private: int = 16  # private numbers that stand for their law, where the policy reads one
 
 
 @struct.dataclass
@@ -49,6 +59,20 @@ def has_law(policy: Policy) -> bool:
     """Whether the policy, and every policy it is made of, says by which law it decides."""
     parts = [getattr(policy, "base", None), *getattr(policy, "policies", ())]
     return hasattr(policy, "law") and all(has_law(part) for part in parts if part is not None)
+
+
+def why_unread(policy: Policy, noise_law: NoiseLaw) -> str:
+    """Why there is no exact information for this policy, naming what states no law; empty where there is."""
+    if not hasattr(noise_law, "marks"):
+        name = getattr(noise_law, "__name__", type(noise_law).__name__)
+        return f"no exact value: the noise law {name} states no law of its marks"
+    if has_law(policy):
+        return ""
+    parts = [getattr(policy, "base", None), *getattr(policy, "policies", ())]
+    lacking = next((part for part in parts if part is not None and not has_law(part)), None)
+    if lacking is not None:
+        return why_unread(lacking, noise_law)
+    return f"no exact value: {type(policy).__name__} states no law"
 
 
 def reader_of(policy: Policy, noise_law: NoiseLaw, spec: MarketSpec, n_particles: int, n_private: int) -> Reader | None:
