@@ -1,7 +1,8 @@
 """Evaluate a run, or a lane of a sweep: ``python -m amarl_jax.evaluate --workdir=DIR [--lane=K] --output=OUT --plot``.
 
-Plays fresh episodes of the frozen policies, both classes in shares of p_z, reads the first exact.n_episodes of them
-knowing the policy, which gives the information exactly, trains a detector from scratch on all of them and writes to OUT (default DIR/evaluation):
+Plays fresh episodes of the frozen policies, both classes in equal parts of p_z. The first exact.n_episodes of them are
+read by whoever knows the policy, which gives the information exactly; a detector is trained from scratch on all of
+them. Writes to OUT (default DIR/evaluation):
 
   eval_metrics.json  every number by name; 95% limits as NAME_lower and NAME_upper
   eval_metrics.csv   the same with unit and meaning

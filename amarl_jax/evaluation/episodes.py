@@ -116,7 +116,7 @@ def fresh_episodes(
 ) -> PyTree:
     """What ``read`` keeps of at least ``n_episodes`` new episodes of frozen policies, ``batch`` at a time.
 
-    ``read`` takes a batch of episodes [E, T], and which one it is, to arrays whose leading axes are joined over batches.
+    ``read`` takes a batch of episodes [E, T], and which batch it is, to arrays whose leading axes are joined.
     """
 
     def play(inputs: tuple[Array, Array]) -> PyTree:
