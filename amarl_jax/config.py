@@ -18,6 +18,7 @@ from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
+from amarl_jax.posterior.exact import ExactSpec
 from amarl_jax.settings import FOREIGN, SETTINGS, float32, whole
 
 __all__ = [
@@ -52,11 +53,19 @@ class RunSettings:
     compilation_cache_dir: str  # "auto", "off" or a folder
     checkpoint_interval: int  # updates between checkpoints
     eval_episodes: int  # held-out episodes of the closing table, both classes together
+    exact_episodes: int  # of them, the first, that are read exactly
+    exact_particles: int  # of each filter of the exact reader
+    exact_private: int  # private numbers that stand for their law
     log_interval: int  # updates between log lines, one compiled chunk
     use_tensorboard: bool
     use_wandb: bool
     wandb_project: str
     verbose: bool  # progress lines
+
+    @property
+    def exact(self) -> ExactSpec:
+        """How much is read exactly, and how hard the reader looks."""
+        return ExactSpec(self.exact_episodes, self.exact_particles, self.exact_private)
 
 
 @dataclasses.dataclass(frozen=True)

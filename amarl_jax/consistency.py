@@ -17,6 +17,7 @@ def check_consistency(values: Mapping[str, Any]) -> None:
     _check_market(values)
     _check_networks(values)
     _check_learning(values)
+    _check_exact(values)
     _check_sweep(values)
 
 
@@ -86,6 +87,13 @@ def _check_learning(values: Mapping[str, Any]) -> None:
     log, save = values["logging.log_interval"], values["checkpoint_interval"]
     if save % log:
         raise ConfigError("checkpoint_interval", save, f"a multiple of logging.log_interval = {log} updates")
+
+
+def _check_exact(values: Mapping[str, Any]) -> None:
+    """No private number without a particle."""
+    private, particles = values["exact.n_private"], values["exact.n_particles"]
+    if private > particles:
+        raise ConfigError("exact.n_private", private, f"at most exact.n_particles = {particles}")
 
 
 def _check_sweep(values: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """Evaluate a run, or a lane of a sweep: ``python -m amarl_jax.evaluate --workdir=DIR [--lane=K] --output=OUT --plot``.
 
-Plays fresh episodes of the frozen policies, both classes in equal parts of p_z, trains a detector from scratch on them
-and writes to OUT (default DIR/evaluation):
+Plays fresh episodes of the frozen policies, both classes in equal parts of p_z. The first exact.n_episodes of them are
+read by whoever knows the policy, which gives the information exactly; a detector is trained from scratch on all of
+them. Writes to OUT (default DIR/evaluation):
 
   eval_metrics.json  every number by name; 95% limits as NAME_lower and NAME_upper
   eval_metrics.csv   the same with unit and meaning
@@ -31,7 +32,6 @@ from amarl_jax import cli, machine, untrusted
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import baselines, runs
 from amarl_jax.evaluation.episode_figures import draw_episode, draw_fills, draw_flow
-from amarl_jax.evaluation.episodes import EpisodeSummary
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
 from amarl_jax.evaluation.lanes import read_lanes
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
@@ -39,7 +39,9 @@ from amarl_jax.evaluation.plane_figure import draw_plane
 from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.evaluation.report import Measure, flat, report, save_episodes, units_table
 from amarl_jax.evaluation.runs import FrozenRun
+from amarl_jax.learn.phases import players
 from amarl_jax.policies.baselines import make_baselines
+from amarl_jax.posterior.exact import why_unread
 from amarl_jax.runlog import closing_table
 from amarl_jax.types import Array
 from amarl_jax.workdir import refuse_obstacles, write_atomically
@@ -86,7 +88,9 @@ def evaluate(
     key_play, key_detector, key_bootstrap, _ = _keys(run, seed)
     episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
     scale = _scale(run)
-    evaluation = evaluate_summaries(key_detector, episodes.summary, scale.prior, scale.unit_ticks, scale.tick_bps)
+    units = (scale.prior, scale.unit_ticks, scale.tick_bps)
+    evaluation = evaluate_summaries(key_detector, episodes.summary, *units, episodes.exact)
+    evaluation = evaluation._replace(unread=why_unread(players(run.state, run.game).execution, run.game.noise_law))
     return Evaluated(report(key_bootstrap, episodes, evaluation), episodes, evaluation)
 
 
@@ -94,16 +98,17 @@ def compare_baselines(run: FrozenRun, n_episodes: int, deterministic: bool = Fal
     """Rows of the learned execution policy and of every baseline in its place, against the same frozen others."""
     names = ("learned", *make_baselines(run.game.market_spec))
 
-    def play(key: Array, i: int) -> EpisodeSummary:
-        return _play(run, key, i - 1, n_episodes, deterministic).summary
+    def play(key: Array, i: int) -> baselines.Played:
+        episodes = _play(run, key, i - 1, n_episodes, deterministic)
+        return episodes.summary, episodes.exact
 
     return baselines.rows(_keys(run, seed)[3], play, names, _scale(run))
 
 
 def _play(run: FrozenRun, key: Array, baseline: int, n_episodes: int, deterministic: bool) -> FrozenEpisodes:
     """Fresh episodes; one program plays the learned execution policy (-1) and every baseline."""
-    who = jnp.int32(baseline)
-    return play_frozen(key, run.state, run.hypers, run.params, run.game, n_episodes, deterministic, who)
+    who, exact = jnp.int32(baseline), run.experiment.run.exact
+    return play_frozen(key, run.state, run.hypers, run.params, run.game, n_episodes, deterministic, who, exact)
 
 
 def _keys(run: FrozenRun, seed: int) -> Array:
@@ -139,6 +144,8 @@ def main(values: flags.FlagValues) -> None:
     kind = "deterministic" if values.deterministic else "stochastic"
     title = f"\n{evaluated.evaluation.n_episodes} fresh episodes, {kind} policies, in {seconds:.0f} s; 95% intervals"
     closing_table(title, list(_table_rows(evaluated.measures)))
+    if evaluated.evaluation.unread:
+        print(evaluated.evaluation.unread)
     print(f"written to {folder}: {', '.join(names)}")
 
 
@@ -170,7 +177,8 @@ def _frontier(folder: Path, run: FrozenRun) -> Path | None:
         return None
     write_atomically(folder / table.name, untrusted.read_text(table).encode())
     try:
-        read_lanes(folder / table.name).grid("information_nats", run.arm)
+        lanes = read_lanes(folder / table.name)
+        lanes.grid(lanes.information, run.arm)
     except (KeyError, ValueError, IndexError):
         raise BadInput(f"{table}: is not the table of a sweep") from None
     return folder / table.name

@@ -38,11 +38,13 @@ from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
+from amarl_jax.learn.phases import players
 from amarl_jax.learn.program import advance, begin
 from amarl_jax.learn.state import TrainState
 from amarl_jax.learn.update import phase_names
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.posterior.exact import why_unread
 from amarl_jax.preemption import StopRequest
 from amarl_jax.runlog import Progress, RunLog, closing_table
 from amarl_jax.types import Array
@@ -217,11 +219,14 @@ def _stop_if_diverged(run: Run, update: int, row: dict[str, float], state: Train
 def evaluate_state(
     key: Array, state: TrainState, game: Game, hypers: Hypers, params: EnvParams, experiment: Experiment
 ) -> Evaluation:
-    """Held-out metrics of a learner: new keys, and a detector trained from scratch."""
+    """Held-out metrics of a learner: new keys, a reader that knows its policy, and a detector trained from scratch."""
     key_play, key_detector = jax.random.split(key)
-    summaries = play_frozen(key_play, state, hypers, params, game, experiment.run.eval_episodes).summary
-    prior, unit = float(params.informed_probability), float(params.is_unit_ticks)
-    return evaluate_summaries(key_detector, jax.tree.map(np.asarray, summaries), prior, unit, game.market_spec.tick_bps)
+    settings = experiment.run
+    played = play_frozen(key_play, state, hypers, params, game, settings.eval_episodes, exact=settings.exact)
+    summaries, exact = jax.tree.map(np.asarray, (played.summary, played.exact))
+    scale = (float(params.informed_probability), float(params.is_unit_ticks), game.market_spec.tick_bps)
+    evaluation = evaluate_summaries(key_detector, summaries, *scale, exact=exact)
+    return evaluation._replace(unread=why_unread(players(state, game).execution, game.noise_law))
 
 
 def _write_closing(run: Run, evaluation: Evaluation) -> None:
@@ -247,19 +252,42 @@ def closing_rows(evaluation: Evaluation) -> tuple[str, list[tuple[str, str, str]
         ("implementation shortfall", "execution/shortfall_ticks", "ticks per parent lot, remainder included"),
         ("", "execution/shortfall_bps", "the same in basis points of the opening mid"),
         ("completion", "execution/completion", "share of the parent order"),
-        ("information, fresh detector", "information/fresh_nats", "nats of 0.693, held out"),
-        ("accuracy, fresh detector", "information/fresh_accuracy", "informed or not, held out"),
-        ("information, maker's belief", "information/belief_nats", "nats claimed on the same episodes"),
-        ("information, MINE", "information/mine_nats", "nats claimed by the critic that prices the leakage"),
-        ("accuracy, maker's belief", "information/belief_accuracy", "at the horizon, held out"),
+        *_exact_rows(evaluation),
+        ("fresh detector", "information/fresh_nats", f"nats, held out{_share(evaluation, 'fresh')}"),
+        ("", "information/fresh_accuracy", "its accuracy, held out"),
+        ("MINE", "information/mine_nats", f"nats, the critic that prices the leakage{_share(evaluation, 'mine')}"),
+        ("maker's belief", "information/belief_nats", f"nats claimed at the horizon{_share(evaluation, 'belief')}"),
+        ("", "information/belief_accuracy", "its accuracy"),
         ("spread", "market/spread_ticks", "ticks"),
         ("maker PnL", "maker/pnl_tick_lots", "tick-lots per episode, marked to V"),
         ("maker's adverse selection", "maker/adverse_selection_tick_lots", "tick-lots per episode, to be taken off"),
         ("arbitrageur PnL", "arbitrageur/pnl_tick_lots", "tick-lots per episode, marked to V"),
     )
-    rows = [(name, f"{metrics[key].value:.3f} +- {metrics[key].stderr:.3f}", unit) for name, key, unit in wanted]
+    rows = [
+        (name, f"{metrics[key].value:.3f} +- {metrics[key].stderr:.3f}" if key else "-", unit)
+        for name, key, unit in wanted
+    ]
     title = f"\n{evaluation.n_episodes} fresh episodes, {evaluation.n_informed} informed; +- is one standard error"
     return title, rows
+
+
+def _exact_rows(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """The information proper, which is exact, with its bracket; or why there is none."""
+    metrics = evaluation.metrics
+    if "information/exact_nats" not in metrics:
+        return [("information", "", evaluation.unread or "not read")]
+    lower, upper = (metrics[f"information/exact_nats_{end}"].value for end in ("lower", "upper"))
+    of = f"nats of {metrics['information/bound_nats'].value:.3f}"
+    return [
+        ("information", "information/exact_nats", f"{of}, exact, between {lower:.3f} and {upper:.3f}"),
+        ("accuracy", "information/exact_accuracy", "informed or not, of whoever knows the policy"),
+    ]
+
+
+def _share(evaluation: Evaluation, detector: str) -> str:
+    """What a detector finds of the information, in words; empty where that cannot be said."""
+    share = evaluation.metrics.get(f"information/{detector}_efficiency")
+    return "" if share is None or not math.isfinite(share.value) else f", {share.value:.0%} of the information"
 
 
 def warn_if_sources_disagree(evaluation: Evaluation) -> None:

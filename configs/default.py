@@ -26,6 +26,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.agents = ConfigDict(
         {"execution": execution(horizon), "market_maker": market_maker(), "arbitrageur": arbitrageur()}
     )
+    config.exact = exact()
     config.networks = networks()
     config.training = training()
     config.sweep = sweep()
@@ -110,6 +111,15 @@ def arbitrageur() -> ConfigDict:
     section.max_position_lots = 20  # lots, either side
     section.order_size_lots = 5  # lots per immediate-or-cancel order; 0: no arbitrageur
     section.delta_belief_lag = 0.02  # delta, reward per unit of belief move after its trade [reference: 0.3]
+    return section
+
+
+def exact() -> ConfigDict:
+    """The measurement by whoever knows the execution policy: the exact information of the order-level record."""
+    section = ConfigDict()
+    section.n_episodes = 512  # of the held-out ones, the first, that are read exactly; rounded up to whole batches
+    section.n_particles = 128  # K, particles of each filter; the bracket narrows like 1 / K, the cost grows like K
+    section.n_private = 16  # private numbers that stand for N(0, 1) among them; a divisor of n_particles is best
     return section
 
 

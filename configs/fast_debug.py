@@ -95,4 +95,5 @@ def shrink_to_nothing(config: ConfigDict) -> None:
     training.alternating.mm_arb_phase_steps = 12  # steps per environment
     training.total_timesteps = 3 * 2 * 12 * 8  # environment steps: three updates of two phases
     config.eval_episodes = 64  # held-out episodes of the closing table
+    config.exact.update({"n_episodes": 64, "n_particles": 16, "n_private": 4})  # all of them, coarsely
     config.checkpoint_interval = 2  # updates

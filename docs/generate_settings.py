@@ -21,6 +21,7 @@ SECTIONS = {  # function of configs/default.py to the section that it makes
     "execution": "agents.execution",
     "market_maker": "agents.market_maker",
     "arbitrageur": "agents.arbitrageur",
+    "exact": "exact",
     "networks": "networks",
     "training": "training",
     "sweep": "sweep",

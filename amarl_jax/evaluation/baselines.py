@@ -2,15 +2,16 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from amarl_jax.evaluation.episodes import EpisodeSummary
-from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
+from amarl_jax.evaluation.metrics import Estimate, Evaluation, evaluate_summaries
 from amarl_jax.information.divergence import bootstrap
+from amarl_jax.posterior.exact import ExactRow
 from amarl_jax.types import Array
 
 COLUMNS = {  # of a row, and what they are called in evaluation.metrics
@@ -18,12 +19,22 @@ COLUMNS = {  # of a row, and what they are called in evaluation.metrics
     "shortfall_units": "execution/shortfall_units",
     "completion": "execution/completion",
     "child_orders": "execution/child_orders",
-    "information_nats": "information/fresh_nats",
-    "accuracy": "information/fresh_accuracy",
+    "exact_nats": "information/exact_nats",
+    "exact_nats_lower": "information/exact_nats_lower",
+    "exact_nats_upper": "information/exact_nats_upper",
+    "exact_accuracy": "information/exact_accuracy",
+    "information_nats": "information/fresh_nats",  # of the fresh detector; files are older than the exact reader
+    "accuracy": "information/fresh_accuracy",  # likewise
+    "fresh_efficiency": "information/fresh_efficiency",
+    "mine_efficiency": "information/mine_efficiency",
+    "belief_efficiency": "information/belief_efficiency",
     "spread_ticks": "market/spread_ticks",
     "maker_pnl_tick_lots": "maker/pnl_tick_lots",
     "arbitrageur_pnl_tick_lots": "arbitrageur/pnl_tick_lots",
 }
+
+MISSING = Estimate(math.nan, math.nan)  # of what this table's episodes do not have: a critic, an exact reader
+Played = tuple[EpisodeSummary, ExactRow | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Scale:
 
 
 def rows(
-    key: Array, play: Callable[[Array, int], EpisodeSummary], names: Sequence[str], scale: Scale
+    key: Array, play: Callable[[Array, int], Played], names: Sequence[str], scale: Scale
 ) -> dict[str, dict[str, Any]]:
     """One row per policy; each has fresh episodes and a detector freshly trained on them.
 
@@ -44,16 +55,16 @@ def rows(
 
     Args:
         key: typed key.
-        play: from a key and a policy's place in ``names`` to fresh episodes.
+        play: from a key and a policy's place in ``names`` to fresh episodes, and what was read of them exactly.
         names: of the policies.
         scale: units.
     """
     key_play, key_detector, key_bootstrap = jax.random.split(key, 3)
     table = {}
     for i, name in enumerate(names):
-        summaries = jax.tree.map(np.asarray, play(jax.random.clone(key_play), i))
+        summaries, exact = jax.tree.map(np.asarray, play(jax.random.clone(key_play), i))
         units = (scale.prior, scale.unit_ticks, scale.tick_bps)
-        evaluation = evaluate_summaries(jax.random.clone(key_detector), summaries, *units)
+        evaluation = evaluate_summaries(jax.random.clone(key_detector), summaries, *units, exact)
         table[name] = row(jax.random.clone(key_bootstrap), summaries, evaluation)
     return table
 
@@ -67,12 +78,17 @@ def row(key: Array, summaries: EpisodeSummary, evaluation: Evaluation) -> dict[s
         evaluation: of the same episodes.
     """
     kl = bootstrap(key, evaluation.detection.log_ratio, summaries.z).kl_nats
-    columns = {column: evaluation.metrics[name]._asdict() for column, name in COLUMNS.items()}
-    finite = {"value": kl.value, "lower": kl.lower, "upper": kl.upper}
+    columns = {column: finite(evaluation.metrics.get(name, MISSING)._asdict()) for column, name in COLUMNS.items()}
+    interval = {"value": kl.value, "lower": kl.lower, "upper": kl.upper}
     completion = np.quantile(summaries.completion[summaries.z == 1], (0.05, 0.5, 0.95))
     return {
         "n_episodes": evaluation.n_episodes,
         **columns,
-        "kl_nats": {part: x if math.isfinite(x) else None for part, x in finite.items()},
+        "kl_nats": finite(interval),
         "completion_quantiles_5_50_95": [float(x) for x in completion],
     }
+
+
+def finite(parts: Mapping[str, float]) -> dict[str, float | None]:
+    """``parts`` with None for what is not a finite number."""
+    return {part: x if math.isfinite(x) else None for part, x in parts.items()}

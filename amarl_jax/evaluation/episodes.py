@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,11 +83,18 @@ def fresh_summaries(
     ``mine`` reads a batch of episodes [E, T] to the MI critic's posterior at the horizon [E].
     """
 
-    def read(trajectories: Trajectory) -> EpisodeSummary:
+    def read(trajectories: Trajectory, batch: Batch) -> EpisodeSummary:
         rows = jax.vmap(lambda one: summarise(one, params))(trajectories)
         return rows if mine is None else replace(rows, mine=mine(trajectories))
 
     return fresh_episodes(key, market, players, belief, params, n_episodes, batch, read)
+
+
+class Batch(NamedTuple):
+    """Which of the batches of fresh episodes is being read."""
+
+    key: Array  # typed key of whoever reads it
+    number: Array  # [] int32, from 0; the same for all lanes of a sweep
 
 
 def fresh_episodes(
@@ -97,19 +105,21 @@ def fresh_episodes(
     params: EnvParams,
     n_episodes: int,
     batch: int,
-    read: Callable[[Trajectory], PyTree],
+    read: Callable[[Trajectory, Batch], PyTree],
 ) -> PyTree:
     """What ``read`` keeps of at least ``n_episodes`` new episodes of frozen policies, ``batch`` at a time.
 
-    ``read`` takes a batch of episodes [E, T] to arrays whose leading axes are joined over batches.
+    ``read`` takes a batch of episodes [E, T], and which batch it is, to arrays whose leading axes are joined.
     """
 
-    def play(raw_key: Array) -> PyTree:
-        key_labels, key_episodes = jax.random.split(jax.random.wrap_key_data(raw_key))
+    def play(inputs: tuple[Array, Array]) -> PyTree:
+        raw_key, number = inputs
+        key_labels, key_episodes, key_read = jax.random.split(jax.random.wrap_key_data(raw_key), 3)
         z = stratified_labels(key_labels, batch, params.informed_probability)
         keys = jax.random.split(key_episodes, batch)
-        return read(rollouts(keys, market, players, belief, z, params))
+        return read(rollouts(keys, market, players, belief, z, params), Batch(key_read, number))
 
-    raw_keys = jax.random.key_data(jax.random.split(key, -(-n_episodes // batch)))
-    rows = jax.lax.map(play, raw_keys)  # a vmapped loop over keys counts as their first use
+    n_batches = -(-n_episodes // batch)
+    raw_keys = jax.random.key_data(jax.random.split(key, n_batches))
+    rows = jax.lax.map(play, (raw_keys, jnp.arange(n_batches)))  # a vmapped loop over keys counts as their first use
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)

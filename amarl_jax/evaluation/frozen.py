@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_episodes, summarise
+from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes, summarise
+from amarl_jax.evaluation.exact_reading import exact_reading
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.phases import TransformerBelief, players
@@ -16,6 +17,7 @@ from amarl_jax.learn.scoring import mine_log_posterior_one, raw_evidence
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.policies.baselines import Choice, make_baselines
+from amarl_jax.posterior.exact import ExactRow, ExactSpec
 from amarl_jax.types import GAP_UNITS, HALF_TICK, Array, Owner
 
 
@@ -56,6 +58,7 @@ class FrozenEpisodes:
     belief_speed: Array  # [n] mean absolute change of the belief per step
     snipes: Array  # [n, T] int8, 1 where the arbitrageur filled a maker's quote of an earlier step
     trace: Trace | None  # [n / batch, T] one informed episode of each batch; None where nobody asked
+    exact: ExactRow | None = None  # [m] of the first m episodes; None where nobody asked, or a law is not stated
 
 
 def child_orders(trajectory: Trajectory, params: EnvParams) -> ChildOrders:
@@ -106,7 +109,7 @@ def read_episodes(trajectories: Trajectory, params: EnvParams) -> FrozenEpisodes
     )
 
 
-@functools.partial(jax.jit, static_argnames=("game", "n_episodes", "deterministic"))
+@functools.partial(jax.jit, static_argnames=("game", "n_episodes", "deterministic", "exact"))
 def play_frozen(
     key: Array,
     state: TrainState,
@@ -116,6 +119,7 @@ def play_frozen(
     n_episodes: int,
     deterministic: bool = False,
     baseline: Array | None = None,
+    exact: ExactSpec | None = None,
 ) -> FrozenEpisodes:
     """Fresh episodes of the learned policies as they stand, compiled. [n] leading.
 
@@ -129,6 +133,7 @@ def play_frozen(
         deterministic: policies play the mode of their heads.
         baseline: [] int32, who executes: -1 the learned policy, i the i-th of
             :func:`amarl_jax.policies.baselines.make_baselines`. None is the learned policy in a program of its own.
+        exact: which of the episodes are read by whoever knows the execution policy, None for none.
     """
     everyone = players(state, game, deterministic)
     if baseline is not None:
@@ -136,12 +141,16 @@ def play_frozen(
         everyone = everyone._replace(execution=Choice((everyone.execution, *scripted), baseline + 1))
     belief = TransformerBelief(state.belief.params, game, hypers)
 
-    def read(trajectories: Trajectory) -> FrozenEpisodes:
+    batch = min(game.learn.n_envs, n_episodes)
+    reading = exact_reading(game.market, everyone.execution, exact, n_episodes, batch)
+
+    def read(trajectories: Trajectory, which: Batch) -> FrozenEpisodes:
         rows = read_episodes(trajectories, params)
         claimed = jnp.exp(
             mine_log_posterior_one(state, raw_evidence(trajectories), trajectories.hidden, game, params)[:, -1]
         )
-        return replace(rows, summary=replace(rows.summary, mine=claimed))
+        found = reading.read(trajectories, which, params)
+        return replace(rows, summary=replace(rows.summary, mine=claimed), exact=found)
 
-    batch = min(game.learn.n_envs, n_episodes)
-    return fresh_episodes(key, game.market, everyone, belief, params, n_episodes, batch, read)
+    rows = fresh_episodes(key, reading.market, everyone, belief, params, n_episodes, batch, read)
+    return replace(rows, exact=reading.only_read(rows.exact))

@@ -44,10 +44,26 @@ class LaneTable:
         whole = ~np.isnan(values).any(axis=1)
         return seeds[whole], penalty, values[whole]
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether every lane that did not fail was read by whoever knows its policy; older tables were not."""
+        exact = self.columns.get("exact_nats")
+        return exact is not None and bool(np.isfinite(exact[self.columns["status"] == OK]).all())
+
+    @property
+    def information(self) -> str:
+        """Column of the information: the exact one, or, where there is none, what a fresh detector found."""
+        return "exact_nats" if self.is_exact else "information_nats"
+
+    @property
+    def accuracy(self) -> str:
+        """Column of the accuracy, likewise."""
+        return "exact_accuracy" if self.is_exact else "accuracy"
+
     def curves(self, arm: str | None = None, **about: Any) -> Curves:
         """Information and accuracy of one arm, for :func:`amarl_jax.evaluation.transition.locate`."""
-        penalty, information = self.grid("information_nats", arm)
-        return Curves(penalty, information, self.grid("accuracy", arm)[1], **about)
+        penalty, information = self.grid(self.information, arm)
+        return Curves(penalty, information, self.grid(self.accuracy, arm)[1], **about)
 
 
 def lane_row(lane: int, penalty: float, seed: int, row: Mapping[str, Any] | None, arm: str = "main") -> dict[str, Any]:

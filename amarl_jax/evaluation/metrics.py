@@ -10,6 +10,7 @@ from amarl_jax.evaluation.episodes import EpisodeSummary
 from amarl_jax.information import mine
 from amarl_jax.information.detector import Detection
 from amarl_jax.information.tape_detector import TapeDetectorSpec, detect_tapes
+from amarl_jax.posterior.exact import ExactRow, exact_information
 from amarl_jax.types import Array
 
 
@@ -27,6 +28,7 @@ class Evaluation(NamedTuple):
     n_episodes: int
     n_informed: int
     detection: Detection  # of the fresh detector, [n] in the order of the episodes
+    unread: str = ""  # why there is no exact information; empty where there is, or nobody asked
 
 
 class Metric(Protocol):
@@ -90,12 +92,48 @@ def fresh_detection(key: Array, summaries: EpisodeSummary, prior: float) -> Dete
     return detect_tapes(key, summaries.tape, np.asarray(summaries.z), prior=prior, spec=DETECTOR)
 
 
+LEAST_EXACT_NATS = 0.01  # below it a detector has no efficiency: both it and the exact value are noise
+DETECTORS = ("fresh", "mine", "belief")  # whose efficiency is reported
+
+
+def exact_metrics(exact: ExactRow, z: np.ndarray, prior: float) -> dict[str, Estimate]:
+    """The exact information with its bracket, and how often whoever knows the policy names z right.
+
+    Args:
+        exact: [m] rows of the first m episodes.
+        z: [n] labels of all.
+        prior: p_z.
+
+    Raises:
+        ValueError: the policy did what its law calls impossible.
+    """
+    found = exact_information(jax.tree.map(np.asarray, exact), z[: len(exact.lawless_step)], prior)
+    return {
+        "information/exact_nats": Estimate(found.nats, found.stderr),
+        "information/exact_nats_lower": Estimate(found.lower, math.nan),
+        "information/exact_nats_upper": Estimate(found.upper, math.nan),
+        "information/exact_accuracy": Estimate(found.accuracy, found.accuracy_stderr),
+    }
+
+
+def efficiency(found: Estimate, exact: Estimate) -> Estimate:
+    """Held-out nats of a detector over the exact ones; NaN where next to nothing is there.
+
+    The error is the delta method's for independent errors: too large where both rise together.
+    """
+    if not exact.value >= LEAST_EXACT_NATS:
+        return Estimate(math.nan, math.nan)
+    share = found.value / exact.value
+    return Estimate(share, math.hypot(found.stderr, share * exact.stderr) / exact.value)
+
+
 def evaluate_summaries(
     key: Array,
     summaries: EpisodeSummary,
     prior: float,
     unit_ticks: float,
     tick_bps: float,
+    exact: ExactRow | None = None,
 ) -> Evaluation:
     """Metrics of fresh episodes of frozen policies, by a detector freshly trained on them.
 
@@ -105,13 +143,19 @@ def evaluate_summaries(
         prior: p_z.
         unit_ticks: ``is_unit_ticks``, ticks per parent lot in one reward unit.
         tick_bps: one tick in basis points of the opening mid.
+        exact: [m] rows of the first m of them; None for no exact information.
     """
     detection = fresh_detection(key, summaries, prior)
-    return evaluate_detected(detection, summaries, prior, unit_ticks, tick_bps)
+    return evaluate_detected(detection, summaries, prior, unit_ticks, tick_bps, exact)
 
 
 def evaluate_detected(
-    detection: Detection, summaries: EpisodeSummary, prior: float, unit_ticks: float, tick_bps: float
+    detection: Detection,
+    summaries: EpisodeSummary,
+    prior: float,
+    unit_ticks: float,
+    tick_bps: float,
+    exact: ExactRow | None = None,
 ) -> Evaluation:
     """The same with what a fresh detector found on these episodes given; other arguments as above."""
     rows = jax.tree.map(np.asarray, summaries)
@@ -144,4 +188,12 @@ def evaluate_detected(
     metrics |= {name: mean_and_error(metric(rows)) for name, metric in METRICS.items() if name not in metrics}
     if rows.mine is not None:
         metrics["information/mine_nats"] = claimed_information(rows.mine, rows.z, prior)
+    if exact is not None:
+        there = exact_metrics(exact, rows.z, prior)
+        named = {name: metrics.get(f"information/{name}_nats") for name in DETECTORS}
+        metrics |= there | {
+            f"information/{name}_efficiency": efficiency(found, there["information/exact_nats"])
+            for name, found in named.items()
+            if found is not None
+        }
     return Evaluation(metrics=metrics, n_episodes=int(rows.z.size), n_informed=int(informed.sum()), detection=detection)

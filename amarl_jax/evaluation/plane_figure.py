@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from amarl_jax.evaluation.figures import STYLES, save
-from amarl_jax.evaluation.lanes import read_lanes
+from amarl_jax.evaluation.lanes import LaneTable, read_lanes
 
 NORMAL_95 = 1.959964  # standard errors on either side
 LINEAR_NATS = 0.02  # the information axis is linear up to here, logarithmic beyond
+COLUMN = {True: "exact_nats", False: "information_nats"}  # of the information: exact, or of a fresh detector
 CORNERS = np.array([(9.0, 8.0), (9.0, -8.0), (-9.0, 8.0), (-9.0, -8.0)])  # of a point, where its number may go, points
 FAMILIES = (  # first match counts: part of the name, marker, style
     ("learned", "*", "#000000"),
@@ -28,6 +29,8 @@ def draw_plane(
 ) -> list[str]:
     """Shortfall against I with 95% intervals, one panel per market; numbers name the policies, beside their fill rate.
 
+    I is the exact one where every row has it, lanes included, else what a fresh detector found.
+
     The grey line is the lower envelope: tossing a private coin between two of its corners once per episode costs their
     mean and, since I is convex in the law of the flow, gives away at most the mean of their I.
 
@@ -41,23 +44,26 @@ def draw_plane(
     markets: Mapping[str, Any] = document.get("markets") or {"": document["rows"]}
     figure = Figure(figsize=(1.5 + 6.5 * len(markets), 6.2), layout="constrained")
     axes = figure.subplots(1, len(markets), squeeze=False)[0]
+    frontier = None if lanes is None else read_lanes(lanes)
+    exact = (frontier is None or frontier.is_exact) and all(_is_exact(table) for table in markets.values())
     for axis, (name, table) in zip(axes, markets.items(), strict=True):
-        _draw_market(axis, table)
+        _draw_market(axis, table, exact)
         axis.set_title(name.replace("_", " "))
-    if lanes is not None:
-        _draw_frontier(axes[0], lanes, arm)
+    if frontier is not None:
+        _draw_frontier(axes[0], frontier, arm, exact)
     for axis in axes:
         axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, handletextpad=0.3)
     return save(figure, path)
 
 
-def _draw_market(axis: Axes, table: Mapping[str, Any]) -> None:
+def _draw_market(axis: Axes, table: Mapping[str, Any], exact: bool) -> None:
     """Every policy of one market."""
-    points = np.array([(row["information_nats"]["value"], row["shortfall_ticks"]["value"]) for row in table.values()])
+    leaked = COLUMN[exact]
+    points = np.array([(row[leaked]["value"], row["shortfall_ticks"]["value"]) for row in table.values()])
     axis.set_xscale("asinh", linear_width=LINEAR_NATS)
     for number, ((name, row), (x, y)) in enumerate(zip(table.items(), points, strict=True), start=1):
         marker, colour = next((marker, colour) for part, marker, colour in FAMILIES if part in name)
-        error = {"xerr": row["information_nats"]["stderr"], "yerr": row["shortfall_ticks"]["stderr"]}
+        error = {"xerr": row[leaked]["stderr"], "yerr": row["shortfall_ticks"]["stderr"]}
         wide: dict[str, Any] = {side: NORMAL_95 * value for side, value in error.items()}
         label = f"{number} {name.replace('_', ' ')}, {row['completion']['value']:.0%} filled"
         axis.errorbar(
@@ -80,7 +86,13 @@ def _draw_market(axis: Axes, table: Mapping[str, Any]) -> None:
     axis.minorticks_off()
     axis.grid(alpha=0.3)
     _number_points(axis, points)
-    axis.set(xlabel="I(z; F) seen by a fresh detector, nats", ylabel="shortfall, ticks per parent lot")
+    label = "I, exact, nats" if exact else "I seen by a fresh detector, nats"
+    axis.set(xlabel=label, ylabel="shortfall, ticks per parent lot")
+
+
+def _is_exact(table: Mapping[str, Any]) -> bool:
+    """Whether all rows of a market have the exact information; of older ones there is a fresh detector's alone."""
+    return all(row.get(COLUMN[True], {}).get("value") is not None for row in table.values())
 
 
 def _number_points(axis: Axes, points: np.ndarray) -> None:
@@ -113,10 +125,9 @@ def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
     return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
 
 
-def _draw_frontier(axis: Axes, lanes: str | Path, arm: str | None) -> None:
+def _draw_frontier(axis: Axes, table: LaneTable, arm: str | None, exact: bool) -> None:
     """Seed means of a sweep in the plane, joined in the order of lambda."""
-    table = read_lanes(lanes)
-    penalty, information = table.grid("information_nats", arm)
+    penalty, information = table.grid(COLUMN[exact], arm)
     _, shortfall = table.grid("shortfall_ticks", arm)
     if len(information):
         label = f"learned, lambda {penalty[0]:g} (right) to {penalty[-1]:g}, mean of {len(information)} seeds"

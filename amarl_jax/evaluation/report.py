@@ -16,6 +16,7 @@ import numpy as np
 
 from amarl_jax.evaluation.frozen import ChildOrders, FrozenEpisodes
 from amarl_jax.evaluation.metrics import METRICS, Estimate, Evaluation, mean_and_error
+from amarl_jax.information.calibration import brier, expected_calibration_error
 from amarl_jax.information.divergence import HistogramDivergence, bootstrap, flow_entropy, histogram_divergence
 from amarl_jax.marks import SIZE_EDGES_LOTS
 from amarl_jax.types import Array
@@ -52,12 +53,14 @@ def report(key: Array, episodes: FrozenEpisodes, evaluation: Evaluation) -> dict
     deviation = float(shortfall.std(ddof=1))
     half = NORMAL_95 * deviation / math.sqrt(2.0 * (shortfall.size - 1))  # of a normal sample's deviation
     units = {name: (metric.unit, metric.meaning) for name, metric in METRICS.items()} | UNITS
-    ours = {f"eval/{name}": _measure(estimate, *units[name]) for name, estimate in metrics.items() if name in units}
+    named = {f"eval/{name}": _measure(estimate, *units[name]) for name, estimate in metrics.items() if name in units}
+    ours = _exact_measures(metrics) | named
     sent = mean_and_error(np.asarray(episodes.orders.acts)[informed].sum(axis=1))
     ours["eval/execution/sent_orders"] = _measure(sent, "orders per episode", "that reached the book")
     kl, ticks = divergence.kl_nats, "ticks per parent lot"
     ours["eval/information/fresh_kl_nats"] = Measure(*kl, *UNITS["information/fresh_kl_nats"])
     variation = "total variation of the flow's law from the noise law, seen by the fresh detector"
+    ours |= _belief_measures(np.asarray(episodes.summary.belief, np.float64), z)
     ours["eval/information/total_variation"] = Measure(*divergence.total_variation, "probability", variation)
     meaning = "correlation over steps of the maker's quoted spread with the belief it quoted on"
     correlation = spread_toxicity(np.random.default_rng(0), np.asarray(episodes.spread_belief_moments))
@@ -81,8 +84,38 @@ def report(key: Array, episodes: FrozenEpisodes, evaluation: Evaluation) -> dict
             _entropy(episodes.orders, informed), math.nan, math.nan, "nats", "of one child order's size, price and time"
         ),
     }
-    named = {f"eval/exec/{name}": measure for name, measure in reference.items()}
-    return named | _reference_others(episodes, metrics) | ours
+    of_execution = {f"eval/exec/{name}": measure for name, measure in reference.items()}
+    return of_execution | _reference_others(episodes, metrics) | ours
+
+
+def _exact_measures(metrics: Mapping[str, Estimate]) -> dict[str, Measure]:
+    """The information with limits that hold its bracket and the error over episodes, and the bracket's width."""
+    if "information/exact_nats" not in metrics:
+        return {}
+    nats, stderr = metrics["information/exact_nats"]
+    bounds = [metrics[f"information/exact_nats_{end}"].value for end in ("lower", "upper")]
+    half = NORMAL_95 * stderr
+    width = "mean upper less mean lower bound; limits of exact_nats are these bounds, widened by its standard error"
+    return {
+        "eval/information/exact_nats": Measure(
+            nats, min(bounds) - half, max(bounds) + half, "nats", "I(z; G), exact: what whoever knows the policy finds"
+        ),
+        "eval/information/exact_bracket_nats": Measure(bounds[1] - bounds[0], math.nan, math.nan, "nats", width),
+    }
+
+
+def _belief_measures(belief: np.ndarray, z: np.ndarray) -> dict[str, Measure]:
+    """How good the maker's belief at the horizon is as a probability."""
+    squared = mean_and_error((belief - z) ** 2)
+    half = NORMAL_95 * squared.stderr
+    score = brier(belief, z)
+    error = expected_calibration_error(belief, z)
+    meaning = "of the belief at the horizon: 0 is perfect, 1/4 a fair coin's"
+    gap = "expected calibration error of the belief in ten equally filled bins; not 0 for a perfect one"
+    return {
+        "eval/information/belief_brier": Measure(score, score - half, score + half, "probability^2", meaning),
+        "eval/information/belief_calibration_error": Measure(error, math.nan, math.nan, "probability", gap),
+    }
 
 
 def _reference_others(episodes: FrozenEpisodes, metrics: Mapping[str, Estimate]) -> dict[str, Measure]:
@@ -114,6 +147,10 @@ UNITS: dict[str, tuple[str, str]] = {  # name in evaluation.metrics: unit, meani
     "execution/shortfall_bps": ("basis points of the opening mid", "the same"),
     "execution/completion": ("share of the parent order", "done at the horizon"),
     "execution/child_orders": ("decisions per episode", "to send an order; the position limit leaves nothing of some"),
+    "information/exact_accuracy": ("probability", "of naming z right, knowing the policy"),
+    "information/fresh_efficiency": ("share of the information", "fresh detector's held-out nats over the exact ones"),
+    "information/mine_efficiency": ("share of the information", "what the MI critic claims over the exact nats"),
+    "information/belief_efficiency": ("share of the information", "what the belief claims over the exact nats"),
     "information/fresh_nats": ("nats", "I(z; F), fresh cross-fitted detector, held out, a lower bound"),
     "information/fresh_accuracy": ("probability", "of naming z right, fresh detector, held out"),
     "information/fresh_kl_nats": ("nats", "KL(F | z=1 || F | z=0), Donsker-Varadhan of the fresh detector, held out"),

@@ -1,4 +1,4 @@
-"""What a trained sweep says: every lane on fresh episodes with a fresh detector, lambda* and verdict, files, figure."""
+"""What a trained sweep says: every lane measured on fresh episodes, lambda* and verdict, files, figure."""
 
 import dataclasses
 import functools
@@ -31,6 +31,7 @@ from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.lanes import Layout, over_lanes
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
+from amarl_jax.posterior.exact import ExactSpec
 from amarl_jax.theory.curves import calibrated_curves
 from amarl_jax.types import Array
 from amarl_jax.workdir import Run, write_atomically
@@ -41,14 +42,24 @@ LOUD_GATE = 0.5  # share of the steps beyond which a fresh policy that acts in t
 _BOOTSTRAP, _CONTROL = 2, 3  # folded into a lane's root key, which is split into the keys of training and evaluation
 
 
-@functools.partial(jax.jit, static_argnames=("game", "layout", "n_episodes"))
+@functools.partial(jax.jit, static_argnames=("game", "layout", "n_episodes", "exact"))
 def play_lanes(
-    keys: Array, state: TrainState, hypers: Hypers, params: EnvParams, game: Game, layout: Layout, n_episodes: int
+    keys: Array,
+    state: TrainState,
+    hypers: Hypers,
+    params: EnvParams,
+    game: Game,
+    layout: Layout,
+    n_episodes: int,
+    exact: ExactSpec | None = None,
 ) -> FrozenEpisodes:
-    """Fresh episodes of the frozen policies of every lane, [n_padded, n], without traces."""
+    """Fresh episodes of the frozen policies of every lane, [n_padded, n], without traces; read at the horizon alone."""
 
     def one(key: Array, state: TrainState, hypers: Hypers, params: EnvParams) -> FrozenEpisodes:
-        return dataclasses.replace(play_frozen(key, state, hypers, params, game, n_episodes), trace=None)
+        played = play_frozen(key, state, hypers, params, game, n_episodes, exact=exact)
+        rows = played.exact
+        rows = None if rows is None else dataclasses.replace(rows, log_ratio=rows.log_ratio[:, -1:])
+        return dataclasses.replace(played, trace=None, exact=rows)
 
     return over_lanes(one, layout)(keys, state, hypers, params)
 
@@ -94,8 +105,8 @@ def _measure_rest(
     pairs = [jax.random.split(key) for key in keys_of(lanes)[1]]
     hypers, params = numbers_of(lanes, run)
     placed = (layout.place(jax.numpy.stack([play for play, _ in pairs])), state, layout.place(hypers))
-    played = play_lanes(*placed, layout.place(params), game=game, layout=layout, n_episodes=run.run.eval_episodes)
-    episodes = layout.take_back(played)
+    how = {"game": game, "layout": layout, "n_episodes": run.run.eval_episodes, "exact": run.run.exact}
+    episodes = layout.take_back(play_lanes(*placed, layout.place(params), **how))
     mine = {i: jax.tree.map(lambda x, i=i: x[i], episodes) for i in whole}
     prior, unit = (np.asarray(leaf, np.float64) for leaf in (params.informed_probability, params.is_unit_ticks))
     keys = {i: _keys_of_measures(lanes[i]) for i in whole}
@@ -109,7 +120,7 @@ def _measure_rest(
     for i, detection in zip(whole, found, strict=False):  # of the same iterator, two at a time
         control = next(found)
         scale = (float(prior[i]), float(unit[i]), game.market_spec.tick_bps)
-        evaluation = evaluate_detected(detection, mine[i].summary, *scale)
+        evaluation = evaluate_detected(detection, mine[i].summary, *scale, mine[i].exact)
         row = baselines.row(keys[i].bootstrap, mine[i].summary, evaluation)
         measured.keep(i, row | conduct(mine[i], control, np.asarray(controls[i].z)))
 
@@ -187,7 +198,7 @@ def write_answer(
 
 def _predict(table: LaneTable, experiment: Experiment) -> dict[str, Any] | None:
     """Both theories at the penalties of the first arm, calibrated to what its least penalised lanes leak."""
-    penalty, values = table.grid("information_nats")
+    penalty, values = table.grid(table.information)
     if len(penalty) < FEWEST_PENALTIES or not len(values):
         return None
     prior = float(experiment.env_params.informed_probability)
@@ -206,7 +217,7 @@ def locate_arm(table: LaneTable, arm: str, start_gate: float, experiment: Experi
 
     ``start_gate`` is the share of the steps in which its fresh policies act: in most of them, and they start loud.
     """
-    penalty, values = table.grid("information_nats", arm)
+    penalty, values = table.grid(table.information, arm)
     if len(penalty) < FEWEST_PENALTIES:
         return {"verdict": f"{NOT_DETERMINED}: {len(penalty)} penalties, {FEWEST_PENALTIES} are needed"}
     if not len(values):

@@ -31,8 +31,8 @@ class Curves:
     """One arm of a sweep."""
 
     penalty: np.ndarray  # [L] lambda, ascending, reward units per nat
-    information: np.ndarray  # [S, L] nats, held out, fresh detector
-    accuracy: np.ndarray  # [S, L] of the same detector
+    information: np.ndarray  # [S, L] nats, held out: exact, or found by a fresh detector
+    accuracy: np.ndarray  # [S, L] of the same
     horizon: int = 0  # T, steps of an episode, with Q in proportion
     start: str = "quiet"  # initial policies: "quiet" or "loud"
     private_randomiser: bool = True

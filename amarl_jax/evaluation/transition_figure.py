@@ -16,12 +16,16 @@ from amarl_jax.evaluation.lanes import LaneTable, read_lanes
 from amarl_jax.evaluation.shapes import SCALE
 
 PANELS = (  # column of lanes.csv, label, what the theory calls it, what the axis ends at however wide an interval is
-    ("information_nats", "I(z; F), nats", "information_nats", (-0.1, 0.72)),
+    ("information_nats", "I of a fresh detector, nats", "information_nats", (-0.1, 0.72)),
     ("kl_nats", "KL of the flow from noise, nats", "kl_nats", (-0.1, np.inf)),
     ("accuracy", "accuracy of a fresh detector", "accuracy", (0.4, 1.01)),
     ("shortfall_units", "shortfall, reward units", None, (-np.inf, np.inf)),
     ("completion", "share of the parent order done", None, (-1.01, 1.01)),
 )
+EXACT = {  # the exact measure and its label, drawn where a table has it, the detector's beside it in grey
+    "information_nats": ("exact_nats", "I, exact, nats"),
+    "accuracy": ("exact_accuracy", "accuracy, knowing the policy"),
+}
 ENDS_OF_THE_SCALE = {"information_nats": float(np.log(2.0)), "accuracy": 0.5}  # H(z), and a guess
 DEFINITIONS = {  # of lambda*: name in the file, label, line style
     "lambda_half": ("logistic midpoint", "--"),
@@ -38,6 +42,8 @@ def draw_transition(
 ) -> list[str]:
     """I, KL, accuracy, shortfall and fill rate against lambda: seeds, means with 95% intervals, lambda*, theory.
 
+    I and accuracy are the exact ones where the table has them, with a fresh detector's mean beside.
+
     Args:
         lanes: ``lanes.csv`` of a sweep; every arm is drawn.
         path: of the figure, without suffix.
@@ -50,7 +56,11 @@ def draw_transition(
     figure = Figure(figsize=(11, 6.6), layout="constrained")
     axes = figure.subplots(2, 3, sharex=True)
     for axis, (column, label, name, ends) in zip(axes.flat, PANELS, strict=False):
-        _draw_arms(axis, table, column)
+        exact, exact_label = EXACT.get(column, (None, "")) if table.is_exact else (None, "")
+        if exact is not None:
+            _draw_detector(axis, table, column)
+            label = exact_label
+        _draw_arms(axis, table, exact or column)
         if predicted is not None and name is not None:
             _draw_theory(axis, predicted, name)
         if found is not None:
@@ -90,6 +100,15 @@ def _draw_arms(axis: Axes, table: LaneTable, column: str) -> None:
         axis.plot(penalty, mean, style, color=colour, label=f"{name}, mean of {len(values)} seeds")
         axis.fill_between(penalty, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
         axis.plot(penalty, values.T, ".", color=colour, alpha=0.5, markersize=3)
+
+
+def _draw_detector(axis: Axes, table: LaneTable, column: str) -> None:
+    """What fresh detectors found: the mean of every arm, thin and grey, beside what is there to be found."""
+    for i, arm in enumerate(table.arms()):
+        penalty, values = table.grid(column, arm)
+        if len(values):
+            label = "found by a fresh detector" if i == 0 else None
+            axis.plot(penalty, values.mean(axis=0), color="0.45", linewidth=1.0, linestyle=(0, (3, 1)), label=label)
 
 
 def _end_axis(axis: Axes, lowest: float, highest: float) -> None:

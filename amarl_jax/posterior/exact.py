@@ -6,6 +6,7 @@ one: the inverse of the first and the second are unbiased and independent, and `
 The errors of both are the same to leading order, of opposite sign, so their mean is what is reported.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -14,13 +15,24 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from amarl_jax.market.noise import NoiseLaw
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.record import StepRecord
-from amarl_jax.posterior.filter import Reader, Truth, log_ratio
+from amarl_jax.policies.protocol import Policy
+from amarl_jax.posterior.filter import Reader, Truth, has_law, log_ratio
 from amarl_jax.types import Array
 
 AT_ONCE = 16  # episodes that are read side by side: their particles stay in a processor's cache
 DOUBT = 1e-4  # least probability that a reader leaves to either class: a path that the particles lost costs 9 nats
+
+
+@dataclasses.dataclass(frozen=True)
+class ExactSpec:
+    """How much of an evaluation is read exactly, and how hard the reader looks; static."""
+
+    n_episodes: int = 512  # the first ones, rounded up to whole batches
+    n_particles: int = 128  # K of each of the three filters
+    n_private: int = 16  # private numbers that stand for their law, where the policy reads one
 
 
 @struct.dataclass
@@ -41,6 +53,20 @@ class ExactInformation(NamedTuple):
     upper: float
     accuracy: float  # of the best guess at the prior
     accuracy_stderr: float
+
+
+def why_unread(policy: Policy, noise_law: NoiseLaw) -> str:
+    """Why there is no exact information for this policy, naming what states no law; empty where there is."""
+    if not hasattr(noise_law, "marks"):
+        name = getattr(noise_law, "__name__", type(noise_law).__name__)
+        return f"no exact value: the noise law {name} states no law of its marks"
+    if has_law(policy):
+        return ""
+    parts = [getattr(policy, "base", None), *getattr(policy, "policies", ())]
+    lacking = next((part for part in parts if part is not None and not has_law(part)), None)
+    if lacking is not None:
+        return why_unread(lacking, noise_law)
+    return f"no exact value: {type(policy).__name__} states no law"
 
 
 def read_episode(key: Array, record: StepRecord, truth: Truth, reader: Reader, params: EnvParams) -> ExactRow:

@@ -184,7 +184,7 @@ class Reader:
             return self.policy.law(memory, seen, params)
 
         traders = jax.tree.map(lambda x: x[:NOISE], (particles.hidden, particles.node))
-        of_traders = jax.vmap(jax.vmap(informed, in_axes=(None, 0, 0)))(SIDES, *traders)
+        of_traders = jax.vmap(jax.vmap(informed, in_axes=(None, 0, 0)))(jnp.asarray(SIDES), *traders)
         of_noise = widened(one_way(params.slot_rate, evidence.noise), of_traders.gate.shape[2])
         return jax.tree.map(
             lambda x, y: jnp.concatenate([x, jnp.broadcast_to(y, (1, self.n_particles, *y.shape))]),

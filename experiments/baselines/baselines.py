@@ -1,9 +1,9 @@
 """What hiding costs without learning: every baseline's shortfall, completion, I, KL and accuracy.
 
 Scripted execution policies against a constant spread of one tick and an arbitrageur that trades when value is beyond
-the quote by more than a tick; for each a detector trained from scratch on its own fresh episodes. This is also the
-calibration at lambda = 0: an impatient order must be caught in more than 72% of the episodes, and completing patiently
-must remain possible.
+the quote by more than a tick; for each the exact information, read by whoever knows the policy, and a detector trained
+from scratch, both on its own fresh episodes. This is also the calibration at lambda = 0: an impatient order must be
+caught in more than 72% of the episodes, and completing patiently must remain possible.
 
     python experiments/baselines/baselines.py --output=experiments/baselines/baselines.json
     python experiments/baselines/report.py
@@ -20,9 +20,10 @@ import jax.numpy as jnp
 
 from amarl_jax import config as configuration
 from amarl_jax.evaluation import baselines
-from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_summaries
+from amarl_jax.evaluation.episodes import Batch, fresh_episodes, summarise
+from amarl_jax.evaluation.exact_reading import exact_reading
 from amarl_jax.evaluation.provenance import provenance
-from amarl_jax.learn.rollout import Players, PriorBelief
+from amarl_jax.learn.rollout import Players, PriorBelief, Trajectory
 from amarl_jax.market.env import Market
 from amarl_jax.market.params import as_arrays
 from amarl_jax.policies.baselines import choice, make_baselines
@@ -40,11 +41,18 @@ def measure(key: jax.Array, path: str, n_episodes: int) -> dict[str, Any]:
     policies = make_baselines(spec)
 
     @jax.jit
-    def compiled(key: jax.Array, index: jax.Array) -> EpisodeSummary:
+    def compiled(key: jax.Array, index: jax.Array) -> baselines.Played:
         players = Players(choice(policies, index), ConstantSpread(), ValueRule())
-        return fresh_summaries(key, Market(spec), players, PriorBelief(), params, n_episodes, BATCH)
+        reading = exact_reading(Market(spec), players.execution, experiment.run.exact, n_episodes, BATCH)
 
-    def play(key: jax.Array, i: int) -> EpisodeSummary:
+        def read(trajectories: Trajectory, batch: Batch) -> baselines.Played:
+            summaries = jax.vmap(lambda one: summarise(one, params))(trajectories)
+            return summaries, reading.read(trajectories, batch, params)
+
+        summaries, exact = fresh_episodes(key, reading.market, players, PriorBelief(), params, n_episodes, BATCH, read)
+        return summaries, reading.only_read(exact)
+
+    def play(key: jax.Array, i: int) -> baselines.Played:
         print(f"  {list(policies)[i]}, {time.process_time():.0f} CPU seconds so far", flush=True)
         return compiled(key, jnp.int32(i))
 

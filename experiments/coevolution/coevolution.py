@@ -1,7 +1,8 @@
 """Three agents that learn against each other: how detection, cost and quotes move while they do.
 
-Along each run, frozen policies play fresh episodes; a detector is trained from scratch on every such sample, and the
-divergence of each policy from the one measured before is taken on the states the later one visits. Arms:
+Along each run, frozen policies play fresh episodes; the first of every such sample are read by whoever knows the
+policy, which gives the information exactly, a detector is trained from scratch on all of it, and the divergence of each
+policy from the one measured before is taken on the states the later one visits. Arms:
 
   default         the default configuration, one seed, no longer than an hour
   alternating     the debug configuration: execution trains, then maker and arbitrageur
@@ -31,7 +32,8 @@ import numpy as np
 from flax import struct
 
 from amarl_jax import config as configuration
-from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_episodes, summarise
+from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes, summarise
+from amarl_jax.evaluation.exact_reading import exact_reading
 from amarl_jax.evaluation.frozen import spread_belief_moments
 from amarl_jax.evaluation.metrics import evaluate_summaries
 from amarl_jax.evaluation.provenance import provenance
@@ -46,6 +48,7 @@ from amarl_jax.learn.scoring import mine_log_posterior_one, raw_evidence
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.posterior.exact import ExactRow, ExactSpec
 from amarl_jax.types import Agent, Array
 
 DEBUG, DEFAULT = "configs/fast_debug.py", "configs/default.py"
@@ -60,6 +63,8 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
 METRICS = (
     "execution/shortfall_ticks",
     "execution/completion",
+    "information/exact_nats",
+    "information/exact_accuracy",
     "information/fresh_nats",
     "information/fresh_accuracy",
     "information/belief_nats",
@@ -82,6 +87,7 @@ class Sample:
     summary: EpisodeSummary
     moments: Array  # [n, 5] of quoted spread and belief
     divergence: Array  # [n, agent] nats per decision from the policy measured before, on the episode's own states
+    exact: ExactRow | None  # [m] of the first m episodes
 
 
 def policy_divergence(before: TrainState, trajectory: Trajectory, game: Game) -> Array:
@@ -97,13 +103,22 @@ def policy_divergence(before: TrainState, trajectory: Trajectory, game: Game) ->
     return jnp.stack([one(agent) for agent in Agent])
 
 
-@functools.partial(jax.jit, static_argnames=("game", "n_episodes"))
+@functools.partial(jax.jit, static_argnames=("game", "n_episodes", "exact"))
 def sample(
-    key: Array, state: TrainState, before: TrainState, hypers: Hypers, params: EnvParams, game: Game, n_episodes: int
+    key: Array,
+    state: TrainState,
+    before: TrainState,
+    hypers: Hypers,
+    params: EnvParams,
+    game: Game,
+    n_episodes: int,
+    exact: ExactSpec,
 ) -> Sample:
     """Fresh episodes of ``state``, and how far its policies are from those of ``before``."""
+    everyone, batch = players(state, game), min(game.learn.n_envs, n_episodes)
+    reading = exact_reading(game.market, everyone.execution, exact, n_episodes, batch)
 
-    def read(trajectories: Trajectory) -> Sample:
+    def read(trajectories: Trajectory, which: Batch) -> Sample:
         claimed = jnp.exp(
             mine_log_posterior_one(state, raw_evidence(trajectories), trajectories.hidden, game, params)[:, -1]
         )
@@ -112,17 +127,18 @@ def sample(
             summary=replace(summaries, mine=claimed),
             moments=jax.vmap(spread_belief_moments)(trajectories),
             divergence=jax.vmap(lambda one: policy_divergence(before, one, game))(trajectories),
+            exact=reading.read(trajectories, which, params),
         )
 
     belief = TransformerBelief(state.belief.params, game, hypers)
-    batch = min(game.learn.n_envs, n_episodes)
-    return fresh_episodes(key, game.market, players(state, game), belief, params, n_episodes, batch, read)
+    drawn = fresh_episodes(key, reading.market, everyone, belief, params, n_episodes, batch, read)
+    return replace(drawn, exact=reading.only_read(drawn.exact))
 
 
 def point(key: Array, drawn: Sample, unit_ticks: float, tick_bps: float, prior: float) -> dict[str, Any]:
     """One point of the curves: [value, standard error] of each metric."""
     drawn = jax.tree.map(np.asarray, drawn)
-    measured = evaluate_summaries(key, drawn.summary, prior, unit_ticks, tick_bps).metrics
+    measured = evaluate_summaries(key, drawn.summary, prior, unit_ticks, tick_bps, drawn.exact).metrics
     row: dict[str, Any] = {name: [round(x, 5) for x in measured[name]] for name in METRICS}
     correlation = spread_toxicity(np.random.default_rng(0), drawn.moments)
     row["spread_belief_correlation"] = [round(x, 4) if np.isfinite(x) else None for x in correlation]
@@ -141,7 +157,8 @@ def run(arm: str, seed: int, n_points: int, n_episodes: int, minutes: float, ove
     hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
     every = max(1, experiment.n_updates // n_points)
     state = begin(jax.random.key(seed), hypers, params, game)
-    measure = functools.partial(sample, hypers=hypers, params=params, game=game, n_episodes=n_episodes)
+    size = {"n_episodes": n_episodes, "exact": experiment.run.exact}
+    measure = functools.partial(sample, hypers=hypers, params=params, game=game, **size)
     units = (float(params.is_unit_ticks), game.market_spec.tick_bps, float(params.informed_probability))
     points, entropies, started = [], [], time.monotonic()
     before, update, training = jax.tree.map(jnp.copy, state), 0, 0.0
@@ -154,7 +171,7 @@ def run(arm: str, seed: int, n_points: int, n_episodes: int, minutes: float, ove
             seed,
             points[-1]["env_steps"],
             row["execution/shortfall_ticks"],
-            row["information/fresh_nats"],
+            row["information/exact_nats"],
             flush=True,
         )
         if update >= experiment.n_updates or time.monotonic() - started > 60 * minutes:

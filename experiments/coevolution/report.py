@@ -28,8 +28,8 @@ LAG_MEASURES = (
 STYLES = {"alternating": ("#0072B2", "-"), "simultaneous": ("#D55E00", "--"), "no_arbitrageur": ("#009E73", "-.")}
 PANELS = (
     ("execution/shortfall_ticks", "shortfall, ticks per lot"),
-    ("information/fresh_nats", "I of a fresh detector, nats"),
-    ("information/belief_nats", "I the belief claims, nats"),
+    ("information", "I, nats: exact, or a fresh detector's"),
+    ("information/belief_nats", "claimed by the belief, nats"),
     ("claimed minus fresh", "MINE's claim less the detector's, nats"),
     ("maker/quoted_spread_ticks", "maker's own spread, ticks"),
     ("spread_belief_correlation", "correlation of spread and belief"),
@@ -40,6 +40,7 @@ PANELS = (
 ENDS = (
     *(name for name, _ in PANELS[:-1]),
     "execution/completion",
+    "information/fresh_nats",
     "information/fresh_accuracy",
     "information/belief_accuracy",
     "market/spread_ticks",
@@ -55,6 +56,8 @@ def curve(run: dict[str, Any], name: str) -> np.ndarray:
         entry = point[key][0] if isinstance(point[key], list) else point[key]
         return np.nan if entry is None else entry
 
+    if name == "information":  # results older than the exact reader have a fresh detector's alone
+        name = "information/exact_nats" if "information/exact_nats" in run["points"][0] else "information/fresh_nats"
     if name == "claimed minus fresh":
         return curve(run, "information/mine_nats") - curve(run, "information/fresh_nats")
     if name == "profit":

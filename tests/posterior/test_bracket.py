@@ -12,7 +12,8 @@ from amarl_jax.policies.camouflage import Camouflage
 from amarl_jax.policies.forced import ForcedCompletion
 from amarl_jax.policies.mimic import Mimic
 from amarl_jax.policies.value_rule import ValueRule
-from amarl_jax.posterior.exact import DOUBT, exact_information, has_law, log_posterior, nothing_read, reader_of
+from amarl_jax.posterior.exact import DOUBT, exact_information, nothing_read
+from amarl_jax.posterior.filter import has_law, log_posterior, reader_of
 from tests.information.test_brute_force import SPEC
 from tests.posterior import games
 
