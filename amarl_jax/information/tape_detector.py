@@ -153,7 +153,7 @@ def cross_fit_tapes(design: TapePlan, tapes: Tape, labels: Array, prior: Array, 
         return best.share * _whole(best.network, tapes, held_out, spec)
 
     scores = jax.lax.map(fit, (design.network, design.rows, design.validation, design.held_out))
-    return jnp.zeros(labels.shape[0]).at[design.held_out.reshape(-1)].set(scores.reshape(-1))
+    return jnp.zeros(labels.shape[0], jnp.float32).at[design.held_out.reshape(-1)].set(scores.reshape(-1))
 
 
 def _log_ratios(network: PyTree, tapes: Tape, at: Array, spec: TapeDetectorSpec) -> Array:
@@ -196,7 +196,7 @@ def _train(
     def check(carry: tuple[tuple[PyTree, PyTree], _Best], parts: Array) -> tuple[tuple, None]:
         state, best = carry
         state, _ = jax.lax.scan(step, state, parts)
-        log_ratio, shares = _whole(state[0], tapes, validation, spec), jnp.array(SHARES)
+        log_ratio, shares = _whole(state[0], tapes, validation, spec), jnp.array(SHARES, jnp.float32)
         losses = jax.vmap(lambda share: cross_entropy(share * log_ratio, labels[validation], prior))(shares)
         current = _Best(state[0], shares[jnp.argmin(losses)], jnp.min(losses))
         return (state, select(current.loss < best.loss, current, best)), None

@@ -65,7 +65,7 @@ def buy_probability(news: Array, mid2: Array, params: EnvParams) -> Array:
 
 def _poisson_mass(rate: Array | float, max_count: int) -> Array:
     """``P(k)`` of a Poisson count for k from 0 to far above the bound, [3 max_count + 8]."""
-    support = jnp.arange(3 * max_count + 8)
+    support = jnp.arange(3 * max_count + 8, dtype=jnp.float32)
     log_mass = support * jnp.log(rate) - rate - jax.lax.lgamma(support + 1.0)
     return jnp.where(rate > 0, jnp.exp(log_mass), support == 0)
 
@@ -91,7 +91,7 @@ def count_mass(rate: Array | float, max_count: int) -> Array:
     mass = _poisson_mass(rate, max_count)
     below, beyond = jnp.sum(mass[:max_count]), jnp.sum(mass[max_count:])
     at_bound = jnp.where(rate > max_count, 1.0 - below, beyond)  # the support ends; small tails must not cancel
-    return jnp.concatenate([mass[:max_count], at_bound[None], jnp.zeros(1)])
+    return jnp.concatenate([mass[:max_count], at_bound[None], jnp.zeros(1, jnp.float32)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,7 @@ class StylisedNoise:
             buy=p_buy,
             limit=jnp.float32(1.0) - params.market_order_probability,
             lots=jnp.diff(size_cdf, prepend=0.0),
-            offset=jnp.full(spec.n_offsets, 1.0 / spec.n_offsets),
+            offset=jnp.full(spec.n_offsets, 1.0 / spec.n_offsets, jnp.float32),
         )
 
 

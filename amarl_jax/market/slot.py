@@ -96,8 +96,8 @@ def certain(action: Array, direction: Array, spec: MarketSpec) -> SlotLaw:
     marks = MarksLaw(
         buy=(decision.side > 0).astype(jnp.float32),
         limit=decision.is_limit.astype(jnp.float32),
-        lots=jax.nn.one_hot(decision.lots - 1, spec.max_order_size),
-        offset=jax.nn.one_hot(decision.offset_ticks - spec.offset_min_ticks, spec.n_offsets),
+        lots=jax.nn.one_hot(decision.lots - 1, spec.max_order_size, dtype=jnp.float32),
+        offset=jax.nn.one_hot(decision.offset_ticks - spec.offset_min_ticks, spec.n_offsets, dtype=jnp.float32),
     )
     return one_way(decision.acts.astype(jnp.float32), marks)
 

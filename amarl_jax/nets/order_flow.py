@@ -58,11 +58,11 @@ def init_memory() -> FlowMemory:
     return FlowMemory(
         gap=zero,
         spread=jnp.float32(2.0),
-        gaps=jnp.zeros(N_VALUE),
+        gaps=jnp.zeros(N_VALUE, jnp.float32),
         volume=zero,
-        resting=jnp.zeros(2),
-        attributed=jnp.zeros((2, N_FILTER)),
-        log_ratio=jnp.zeros(2),
+        resting=jnp.zeros(2, jnp.float32),
+        attributed=jnp.zeros((2, N_FILTER), jnp.float32),
+        log_ratio=jnp.zeros(2, jnp.float32),
         log_noise=zero,
     )
 
@@ -137,7 +137,7 @@ class OrderFlow(nn.Module):
             for i, (scale, m, n) in enumerate(zip(scales, widths, widths[1:], strict=False))
         ]
         self.basis = self.param("basis", lambda key: jnp.asarray(_basis()))
-        self.value = self.param("value", lambda key: jnp.array([1.0, 0.0, 0.0, 0.0]))
+        self.value = self.param("value", lambda key: jnp.array([1.0, 0.0, 0.0, 0.0], jnp.float32))
         self.rate = self.param("rate", nn.initializers.zeros, (2,))  # logs of g_0 and nu over where they start
 
     def __call__(self, tape: Tape) -> Array:
@@ -151,7 +151,7 @@ class OrderFlow(nn.Module):
         def step(memory: FlowMemory, inputs: tuple[Tape, _Orders, Array]) -> tuple[FlowMemory, Array]:
             return self._step(memory, *inputs)
 
-        return jax.lax.scan(step, start, (tape, orders, jnp.arange(spread.shape[0])))[1]
+        return jax.lax.scan(step, start, (tape, orders, jnp.arange(spread.shape[0], dtype=jnp.int32)))[1]
 
     def decode(self, memory: FlowMemory, tape: Tape, t: Array) -> tuple[FlowMemory, Array]:
         """One step of the tape at time t: the memory after it, and the log-ratio so far, [] nats."""
@@ -202,7 +202,7 @@ def _public(memory: FlowMemory, orders: _Orders, removals: Array, t: Array, hori
     mean_gap = memory.gaps[1] * 4.0 / (1.0 + t)
     left = jnp.log((removals + 0.3) / (0.1 * memory.resting + 0.6))
     left = jnp.stack([left, left[::-1]])
-    one = jnp.ones(2)
+    one = jnp.ones(2, jnp.float32)
     columns = (
         one,
         one * (2.0 * time - 1.0),

@@ -6,6 +6,7 @@ A step's possibilities are numbered: ``SILENT``, ``CUT`` (it acted, and the posi
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from amarl_jax.lob.messages import Side
@@ -102,10 +103,9 @@ def possibilities(evidence: StepEvidence, hidden: Hidden, law: SlotLaw, params: 
     lots = orders.lots.astype(jnp.int32)
 
     def by_way(gate: Array, marks: MarksLaw) -> tuple[Array, Array]:
-        at_least = jnp.sum(
-            jnp.where(jnp.arange(spec.max_order_size)[None] >= lots[:, None] - 1, marks.lots[None], 0.0), 1
-        )
-        of_lots = jnp.where(lots < room, marks.lots[lots - 1], jnp.where(lots == room, at_least, 0.0))
+        tail = np.tri(spec.max_order_size, dtype=np.float32)
+        at_least = jnp.matmul(marks.lots, tail, precision=jax.lax.Precision.HIGHEST)
+        of_lots = jnp.where(lots < room, marks.lots[lots - 1], jnp.where(lots == room, at_least[lots - 1], 0.0))
         of_row = gate * side_and_kind(orders, marks.buy, marks.limit, marks.offset, spec) * of_lots
         nothing_left = jnp.where(room_buy == 0, marks.buy, 0.0) + jnp.where(room_sell == 0, 1.0 - marks.buy, 0.0)
         return of_row, gate * nothing_left

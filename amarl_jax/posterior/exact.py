@@ -94,7 +94,7 @@ def read_episodes(key: Array, record: StepRecord, truth: Truth, reader: Reader, 
 
 def nothing_read(n_episodes: int, horizon: int) -> ExactRow:
     """Rows of episodes that nobody read: ratios of 0."""
-    zero = jnp.zeros((n_episodes, horizon))
+    zero = jnp.zeros((n_episodes, horizon), jnp.float32)
     return ExactRow(zero, zero[:, 0], jnp.full(n_episodes, -1, jnp.int32))
 
 

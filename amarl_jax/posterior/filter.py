@@ -71,28 +71,27 @@ def side_posterior(value: Array, params: EnvParams) -> Array:
     forecast = value[:-1, None] + params.value_reversion * (targets[None] - value[:-1, None])
     deviation = jnp.maximum(params.value_volatility_ticks, 1e-6)
     score = -0.5 * ((value[1:, None] - forecast) / deviation) ** 2
-    so_far = jnp.concatenate(
-        [jnp.zeros((1, 2)), jnp.cumsum(score[:, :1] - score[:, 1:], axis=0) * jnp.array([[1.0, 0.0]])]
-    )
-    return jax.nn.log_softmax(so_far, axis=-1)
+    for_buying = jnp.pad(jnp.cumsum(score[:, 0] - score[:, 1]), (1, 0))
+    return jnp.stack([jax.nn.log_sigmoid(for_buying), jax.nn.log_sigmoid(-for_buying)], axis=-1)
 
 
 def private_numbers(uniform: Array, n_nodes: int, truth: Truth | None) -> tuple[Array, Array]:
-    """One number from each n-th of N(0, 1), [n_nodes], and the node of the true one, [] int32.
+    """One number from each n-th of N(0, 1) for either trader, [2, n_nodes], and the node of the true one, [] int32.
 
     Args:
-        uniform: [] in [0, 1), places the numbers within their shares.
+        uniform: [2] in [0, 1), places either trader's numbers within their shares.
         n_nodes: n.
-        truth: whose private number is one of them, None for no truth.
+        truth: whose private number is one of the true trader's, None for no truth.
     """
-    if truth is None:
-        shift, own, kept = uniform, jnp.zeros(n_nodes, bool), jnp.int32(0)
-    else:
-        at = jnp.clip(n_nodes * jax.scipy.stats.norm.cdf(truth.private), 0.0, n_nodes * (1.0 - 1e-7))
+    index = jnp.arange(n_nodes, dtype=jnp.int32)[None]
+    shift, own, kept = uniform, jnp.zeros((2, n_nodes), bool), jnp.int32(0)
+    if truth is not None:
+        at = jnp.clip(n_nodes * jax.scipy.special.ndtr(truth.private), 0.0, n_nodes * (1.0 - 1e-7))
         kept = jnp.floor(at).astype(jnp.int32)
-        shift, own = at - kept, jnp.arange(n_nodes) == kept
-    quantile = (jnp.arange(n_nodes) + shift) / n_nodes
-    numbers = jax.scipy.stats.norm.ppf(jnp.clip(quantile, 1e-7, 1.0 - 1e-7))
+        is_true = jnp.arange(NOISE) == truth.hypothesis
+        shift, own = jnp.where(is_true, at - kept, uniform), is_true[:, None] & (index == kept)
+    quantile = (index.astype(jnp.float32) + shift[:, None]) / n_nodes
+    numbers = jax.scipy.special.ndtri(jnp.clip(quantile, 1e-7, 1.0 - 1e-7))
     return (numbers if truth is None else jnp.where(own, truth.private, numbers)), kept
 
 
@@ -102,14 +101,14 @@ def opening(n_particles: int, n_nodes: int, kept_node: Array) -> Particles:
     The noise law reads no private number: it has one node.
     """
     shape = (N_HYPOTHESES, n_particles)
-    index = jnp.arange(n_particles)
-    of_traders = jnp.where(index < n_nodes, 1.0 / n_nodes, 0.0)
+    index = jnp.arange(n_particles, dtype=jnp.int32)
+    of_traders = jnp.where(index < n_nodes, jnp.float32(1.0 / n_nodes), 0.0)
     of_noise = (index == 0).astype(jnp.float32)
     return Particles(
         hidden=Hidden(child=jnp.full(shape, -1, jnp.int32), position=jnp.zeros(shape, jnp.int32)),
         node=jnp.stack([jnp.minimum(index, n_nodes - 1)] * NOISE + [jnp.zeros_like(index)]),
         share=jnp.stack([of_traders] * NOISE + [of_noise]),
-        log_likelihood=jnp.zeros(N_HYPOTHESES),
+        log_likelihood=jnp.zeros(N_HYPOTHESES, jnp.float32),
         kept=jnp.stack([kept_node] * NOISE + [jnp.zeros_like(kept_node)]),
     )
 
@@ -142,9 +141,10 @@ class Reader:
         horizon = record.value.shape[0]
         n_streams = 1 if truth is None else N_HYPOTHESES
         key_nodes, key_steps = jax.random.split(key)
-        uniform = jax.random.uniform(key_steps, (horizon, n_streams, 2))
+        uniform = jax.random.uniform(key_steps, (horizon, n_streams, 2), jnp.float32)
         uniform = jnp.broadcast_to(uniform, (horizon, N_HYPOTHESES, 2))
-        private, kept_node = private_numbers(jax.random.uniform(key_nodes), self.n_nodes, truth)
+        places = jnp.broadcast_to(jax.random.uniform(key_nodes, (n_streams, 1), jnp.float32)[:NOISE, 0], (NOISE,))
+        private, kept_node = private_numbers(places, self.n_nodes, truth)
         laws_of = functools.partial(self._laws, private, self.policy.init(params), params)
         own = None if truth is None else jnp.arange(N_HYPOTHESES) == truth.hypothesis
 
@@ -177,14 +177,14 @@ class Reader:
         """The law of every particle's slot, [hypothesis, K] leading."""
         record, spec = evidence.record, self.spec
 
-        def informed(direction: Array, hidden: Hidden, node: Array) -> SlotLaw:
-            number = private[node] if spec.private_randomiser else jnp.float32(0.0)
+        def informed(direction: Array, numbers: Array, hidden: Hidden, node: Array) -> SlotLaw:
+            number = numbers[node] if spec.private_randomiser else jnp.float32(0.0)
             child = child_of(record, hidden.child)
             seen = execution_view(record.public, record.volatility, direction, hidden.position, child, number, params)
             return self.policy.law(memory, seen, params)
 
         traders = jax.tree.map(lambda x: x[:NOISE], (particles.hidden, particles.node))
-        of_traders = jax.vmap(jax.vmap(informed, in_axes=(None, 0, 0)))(jnp.asarray(SIDES), *traders)
+        of_traders = jax.vmap(jax.vmap(informed, in_axes=(None, None, 0, 0)))(jnp.asarray(SIDES), private, *traders)
         of_noise = widened(one_way(params.slot_rate, evidence.noise), of_traders.gate.shape[2])
         return jax.tree.map(
             lambda x, y: jnp.concatenate([x, jnp.broadcast_to(y, (1, self.n_particles, *y.shape))]),

@@ -106,7 +106,8 @@ def _running(x: Array) -> Array:
     """Inclusive sums along the rows of [n, K], one row after the other."""
     n_rows, n_columns = x.shape
     width = next(w for w in (16, 8, 4, 2, 1) if n_columns % w == 0)
-    parts = x.reshape(-1, width) @ jnp.asarray(np.triu(np.ones((width, width), np.float32)))
+    triangle = np.triu(np.ones((width, width), np.float32))
+    parts = jnp.matmul(x.reshape(-1, width), triangle, precision=jax.lax.Precision.HIGHEST)
     before = running_sum(parts[:, -1]) - parts[:, -1]
     return (parts + before[:, None]).reshape(n_rows, n_columns)
 
