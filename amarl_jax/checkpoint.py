@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,10 +16,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
-from orbax.checkpoint import checkpoint_managers as managers
 
-from amarl_jax import hosts
+from amarl_jax import checkpoint_record, hosts
+from amarl_jax.checkpoint_record import Record, Training
 from amarl_jax.errors import BadInput, CheckpointMismatch
+from amarl_jax.preemption import undisturbed
 from amarl_jax.types import PyTree
 from amarl_jax.workdir import write_atomically
 
@@ -32,43 +33,68 @@ class Checkpointer:
 
     States may hold typed random keys. ``best`` is a key of the ``metrics`` given to :meth:`save`, smaller is better
     unless ``maximise``. The newest checkpoint is never the one that is deleted. A checkpoint is written under another
-    name and renamed when it is whole: what a killed process leaves is never restored, and swept by the next save.
+    name and renamed when it is whole: what a killed process leaves is never restored, and swept by the next save. Each
+    has a :class:`amarl_jax.checkpoint_record.Record`, by which damage is found; an older one that is damaged is passed
+    over, with a line that says so.
+
+    Raises :class:`BadInput` where the folder is not one of checkpoints.
     """
 
     def __init__(self, folder: str | Path, best: str | None = None, maximise: bool = False) -> None:
         self._folder = Path(folder).absolute()
-        policies: list[Any] = [managers.LatestN(2)]
-        quality = None
-        if best is not None:
-            quality = _quality(best, maximise)
-            policies.append(managers.BestN(get_metric_fn=quality, n=1, keep_checkpoints_without_metrics=False))
+        self._best, self._sign = best, 1.0 if maximise else -1.0
+        self._records: dict[int, Record] = {}
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=managers.AnyPreservationPolicy(policies),
-            best_fn=quality,  # without it metrics are not written, and a resumed run forgets which one was best
+            preservation_policy=_Preserved(self._kept),
+            lightweight_initialize=True,  # what damaged checkpoints say of themselves is read below, one by one
             enable_async_checkpointing=False,
+            create=False,  # a reader makes no folder
         )
-        self._has_best = best is not None
-        self._manager = ocp.CheckpointManager(
-            self._folder, item_handlers=ocp.StandardCheckpointHandler(), options=options
-        )
+        with self._guarded("the folder"):
+            self._manager = ocp.CheckpointManager(
+                self._folder, item_handlers=ocp.StandardCheckpointHandler(), options=options
+            )
+            steps = self.all_steps()
+        for step in steps:
+            try:
+                self._records[step] = checkpoint_record.read(self._folder / str(step), step)
+            except BadInput as error:
+                if step != steps[-1] and (self._folder / str(step)).exists():
+                    hosts.say(f"warning: {error}; checkpoint {step} is passed over")
 
-    def save(self, step: int, state: PyTree, metrics: Mapping[str, float] | None = None) -> None:
-        """Write ``state`` as checkpoint ``step``.
+    def save(
+        self,
+        step: int,
+        state: PyTree,
+        metrics: Mapping[str, float] | None = None,
+        training: Training | None = None,
+    ) -> None:
+        """Write ``state`` as checkpoint ``step``, with ``training``, what it was trained with, in its record.
 
         Raises ``FileExistsError`` for a step that exists already, ``OSError`` where the disk is full or cannot be
         written; the checkpoints before it stay as they were.
         """
         if step in self.all_steps():
             raise FileExistsError(f"checkpoint {step} exists already in {self._folder}")
-        numbers = None if metrics is None else {name: float(value) for name, value in metrics.items()}
+        numbers = {name: float(value) for name, value in (metrics or {}).items()}
+        plain = _without_keys(state)
+        record = Record(step, checkpoint_record.hash_of(plain), numbers, training)
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
+        self._records[step] = record
+        saved = False
         try:
-            with _quiet():
-                saved = self._manager.save(step, args=ocp.args.StandardSave(_without_keys(state)), metrics=numbers)
+            with self._guarded(f"checkpoint {step}", "written"):
+                saved = self._manager.save(
+                    step, args=ocp.args.StandardSave(plain), custom_metadata=record.as_metadata()
+                )
                 self._manager.wait_until_finished()
-        except ValueError as error:
+        except BaseException:
             self._sweep()
-            raise _as_os_error(error, self._folder) from None
+            raise
+        finally:
+            if not saved:
+                self._records.pop(step, None)
         if not saved:
             raise FileExistsError(f"checkpoint {step} was not written to {self._folder}: a later one exists")
 
@@ -88,6 +114,8 @@ class Checkpointer:
         step = self.latest_step() if step is None else step
         if step is None:
             raise FileNotFoundError(f"no checkpoint in {self._manager.directory}")
+        record = self.record(step)
+        checkpoint_record.refuse_oversized(self._folder / str(step))
         target = jax.tree.map(_abstract_leaf, like)
         try:
             with _quiet():
@@ -97,23 +125,59 @@ class Checkpointer:
         except (BadInput, MemoryError):
             raise
         except Exception as error:  # damaged in any way, it fails in as many
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise BadInput(f"checkpoint {step} in {self._folder} cannot be read ({reason})") from error
+            raise BadInput(f"checkpoint {step} in {self._folder} cannot be read ({_reason(error)})") from error
+        if checkpoint_record.hash_of(raw) != record.arrays:
+            raise BadInput(f"checkpoint {step} in {self._folder} is damaged: its arrays are not those that were saved")
         return jax.tree.map(lambda x, leaf: jax.random.wrap_key_data(x) if _is_key(leaf) else x, raw, like)
+
+    def record(self, step: int) -> Record:
+        """What checkpoint ``step`` says of itself; raises :class:`BadInput` where that cannot be read."""
+        if step in self._records:
+            return self._records[step]
+        try:
+            return checkpoint_record.read(self._folder / str(step), step)
+        except BadInput as error:
+            sound = max((other for other in self._records if other < step), default=None)
+            instead = "" if sound is None else f"; without it the run goes on from update {sound}"
+            raise BadInput(f"{error}{instead}") from None
 
     def latest_step(self) -> int | None:
         """The newest checkpoint, None if there is none."""
-        return self._manager.latest_step()
+        return max(self.all_steps(), default=None)
 
     def best_step(self) -> int | None:
         """The checkpoint with the best metric, None if none has it; of a folder opened with ``best``."""
-        if not self._has_best:
+        if self._best is None:
             raise ValueError("opened without a metric to choose by")
-        return self._manager.best_step()
+        return self._best_of(self.all_steps())
 
     def all_steps(self) -> list[int]:
         """Every checkpoint that is kept, ascending."""
         return sorted(self._manager.all_steps())
+
+    def _best_of(self, steps: Iterable[int]) -> int | None:
+        """The best of some steps; of equals the later one."""
+        quality = {step: self._records[step].metrics.get(str(self._best)) for step in steps if step in self._records}
+        known = [(self._sign * value, step) for step, value in quality.items() if value is not None]
+        return max(known)[1] if known else None
+
+    def _kept(self, steps: list[int]) -> set[int]:
+        """Of ascending steps the latest two and the best."""
+        best = self._best_of(steps)
+        return {*steps[-2:], *([] if best is None else [best])}
+
+    @contextlib.contextmanager
+    def _guarded(self, what: str, done: str = "read") -> Iterator[None]:
+        """Whatever Orbax meets is the machine's error or one line."""
+        try:
+            with _quiet():
+                yield
+        except (BadInput, MemoryError, OSError):
+            raise
+        except Exception as error:
+            if isinstance(found := _as_os_error(error, self._folder), OSError):
+                raise found from None
+            raise BadInput(f"{what} in {self._folder} cannot be {done} ({_reason(error)})") from error
 
     def close(self) -> None:
         """Finish writing and let go of the folder."""
@@ -149,14 +213,25 @@ def load_agent(path: str | Path, like: PyTree) -> PyTree:
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _quality(metric: str, maximise: bool) -> Any:
-    """Metrics to a number that is larger for a better checkpoint."""
-    return lambda metrics: metrics[metric] if maximise else -metrics[metric]
+class _Preserved:
+    """Which checkpoints Orbax keeps, by their steps alone."""
+
+    def __init__(self, kept: Callable[[list[int]], set[int]]) -> None:
+        self._kept = kept
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """One answer for each."""
+        kept = self._kept(sorted(checkpoint.step for checkpoint in checkpoints))
+        return [checkpoint.step in kept for checkpoint in checkpoints]
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the tracebacks that Orbax logs, one per thread, of what it raises anyway.
+    """Without the tracebacks that Orbax logs, one per thread, of what it raises anyway; and without being interrupted.
 
     After a failure writes that were under way report to an event loop that is closed by then: those are dropped too.
     """
@@ -164,7 +239,8 @@ def _quiet() -> Iterator[None]:
     logging.set_verbosity(logging.FATAL)
     sys.unraisablehook = functools.partial(_unless_loop_is_closed, hook)
     try:
-        yield
+        with undisturbed():
+            yield
     finally:
         logging.set_verbosity(verbosity)
     sys.unraisablehook = hook
@@ -175,7 +251,7 @@ def _unless_loop_is_closed(hook: Callable[[Any], Any], unraisable: Any) -> None:
         hook(unraisable)
 
 
-def _as_os_error(error: ValueError, folder: Path) -> Exception:
+def _as_os_error(error: Exception, folder: Path) -> Exception:
     """The operating system's error inside what tensorstore raises, so that a full disk is one everywhere."""
     found = _OS_ERROR.search(str(error))
     return OSError(int(found[1]), os.strerror(int(found[1])), str(folder)) if found else error
@@ -211,6 +287,11 @@ def _shape(leaf: Any) -> str:
 
 def _shapes(tree: PyTree) -> dict[str, str]:
     return {name: _shape(leaf) for name, leaf in _named_leaves(tree)}
+
+
+def require_equal_shapes(saved: PyTree, wanted: PyTree, where: str) -> None:
+    """Raise :class:`CheckpointMismatch`, naming every leaf that differs, unless two trees hold arrays of equal kind."""
+    _require_equal_shapes(_shapes(saved), _shapes(wanted), where)
 
 
 def _require_equal_shapes(saved: Mapping[str, str], wanted: Mapping[str, str], where: str) -> None:

@@ -10,6 +10,8 @@
 | 75 | preempted; ``--resume`` continues |
 """
 
+import errno
+import io
 import os
 import re
 import sys
@@ -24,10 +26,18 @@ from ml_collections.config_flags import DEFINE_config_file, get_override_values
 from amarl_jax import config as configuration
 from amarl_jax import config_files
 from amarl_jax.errors import BadInput, ConfigError, Diverged, LanesFailed, Preempted
-from amarl_jax.settings import SETTINGS
+from amarl_jax.output import lasting_output, lost
+from amarl_jax.preemption import AT_ONCE, STOPPED, StopRequest, end_process
+from amarl_jax.settings import SETTINGS, whole
 from amarl_jax.workdir import Run, open_run
 
-_MACHINE_TROUBLE = ("RESOURCE_EXHAUSTED", "No space left on device")
+_MACHINE_TROUBLE = (
+    "RESOURCE_EXHAUSTED",
+    "No space left on device",
+    "can't start new thread",
+    "DEADLINE_EXCEEDED",  # of another host
+)
+_OF_A_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)  # the user's doing
 _WIDTH = 100  # columns of --help
 _EXIT_CODES = """Exit codes: 0 done, 1 the machine failed (disk, memory, permission), 2 bad input, 3 diverged,
 4 lanes of a sweep diverged and the others are done, 75 stopped by a signal and saved: --resume."""
@@ -60,17 +70,44 @@ def run(
     argv: Sequence[str] | None = None,
 ) -> int:
     """Parse ``argv``, call ``main`` with the flags, return the exit code; every expected error is one line."""
+    whole_process = argv is None
     argv = list(sys.argv if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a letter that a terminal has not ends no run
+    with lasting_output() as streams:
+        code = _run(main, usage, define, argv, whole_process)
+        failed = lost(streams)
+        code = _report(failed, {Exception: 1}) if failed is not None and code == 0 else code
+        if whole_process and code == STOPPED:
+            end_process()
+    return code
+
+
+def _run(
+    main: Callable[[flags.FlagValues], None],
+    usage: str,
+    define: Callable[[flags.FlagValues, Sequence[str]], None],
+    argv: list[str],
+    whole_process: bool,
+) -> int:
     try:
-        values = parse(define, argv)
-        if values.help:
-            print(help_text(usage, values))
-            return 0
-        main(values)
-    except (BadInput, Diverged, LanesFailed, Preempted) as error:
-        return _report(error, {BadInput: 2, Diverged: 3, LanesFailed: 4, Preempted: 75})
+        with StopRequest(whole_process):
+            values = parse(define, argv)
+            if values.help:
+                print(help_text(usage, values))
+                return 0
+            main(values)
+    except Preempted as stopped:  # asked for, and no error
+        print(" ".join(str(stopped).split()), file=sys.stderr)
+        return STOPPED
+    except KeyboardInterrupt:
+        print(AT_ONCE, file=sys.stderr)
+        return STOPPED
+    except (BadInput, Diverged, LanesFailed) as error:
+        return _report(error, {BadInput: 2, Diverged: 3, LanesFailed: 4})
     except (OSError, MemoryError) as error:
-        return _report(error, {Exception: 1})
+        return _report(error, {Exception: 2 if getattr(error, "errno", None) in _OF_A_PATH else 1})
     except Exception as error:
         if any(sign in str(error) for sign in _MACHINE_TROUBLE):
             return _report(error, {Exception: 1})
@@ -82,15 +119,17 @@ def parse(define: Callable[[flags.FlagValues, Sequence[str]], None], argv: list[
     """Flags from ``argv``; raises :class:`BadInput` where absl and ml_collections raise many things."""
     values = flags.FlagValues()
     flags.DEFINE_boolean("help", False, "Show this text.", values, short_name="h")
-    argv = _find_configs(argv)
-    define(values, argv)
     try:
+        argv = _find_configs(_plain(argv))
+        define(values, argv)
         rest = values(argv)
     except flags.Error as error:
         rejected = _REJECTED.fullmatch(str(error))
         if rejected and rejected[1] in SETTINGS:
             raise ConfigError(rejected[1], rejected[2], SETTINGS[rejected[1]].allowed) from None
-        raise BadInput(f"{error}{_setting_meant(error)}") from None
+        raise BadInput(f"{str(error).removeprefix('ERROR:: ')}{_setting_meant(error)}") from None
+    except BadInput:
+        raise
     except (TypeError, ValueError, KeyError, AttributeError, OSError) as error:
         raise BadInput(str(error)) from None
     if rest[1:]:
@@ -99,15 +138,31 @@ def parse(define: Callable[[flags.FlagValues, Sequence[str]], None], argv: list[
 
 
 def open_from_flags(
-    values: flags.FlagValues, settings: Mapping[str, Any] | None = None, n_devices: int | None = None
+    values: flags.FlagValues,
+    settings: Mapping[str, Any] | None = None,
+    n_devices: int | None = None,
+    command: str = "train",
+    from_weights: bool = False,
+    resume: bool = False,
+    check: Callable[[configuration.Experiment], None] = lambda experiment: None,
 ) -> Run:
-    """The run that the flags of :func:`define_run_flags` ask for; what else is given has flags of its own."""
+    """The run that the flags of :func:`define_run_flags` ask for; what else is given has flags of its own.
+
+    ``check`` raises :class:`BadInput` for an experiment that the command cannot begin.
+    """
     overrides: dict[str, Any] = dict(settings or {})
     if values.config is not None:
-        overrides = get_override_values(values["config"]) | overrides
+        given = get_override_values(values["config"])
+        for name, value in overrides.items():
+            if name in given and given[name] != value:
+                raise ConfigError(name, given[name], f"{value!r}, which its own flag was set to")
+        overrides = given | overrides
         configuration.apply_overrides(values.config, overrides)  # once more: one value may have been given twice
-    options = {"resume": values.resume, "dry_run": values.dry_run, "n_devices": n_devices}
-    return open_run(values.config, values.workdir, overrides=overrides, **options)
+        if not (values.resume or resume):
+            check(configuration.resolve(values.config))
+    options = {"resume": values.resume or resume, "dry_run": values.dry_run, "n_devices": n_devices}
+    workdir = None if values.workdir is None else user_path("--workdir", values.workdir)
+    return open_run(values.config, workdir, overrides=overrides, command=command, from_weights=from_weights, **options)
 
 
 def user_path(name: str, value: str) -> Path:
@@ -154,6 +209,29 @@ def _meaning(flag: flags.Flag) -> str:
     help_string = re.sub(r"^<[^>]*>: ", "", flag.help)  # absl puts the choices in front, and so does _value_of
     shows = flag.default not in (None, False) and "default" not in help_string
     return f"{help_string} Default {flag.default}." if shows else help_string
+
+
+def _plain(argv: list[str]) -> list[str]:
+    """``argv`` with files of flags read, every argument text that a file can hold, whole numbers without exponents."""
+    values = flags.FlagValues()
+    argv = [*argv[:1], *values.read_flags_from_files(argv[1:])]
+    for argument in argv:
+        if argument.encode(errors="ignore").decode() != argument:
+            raise BadInput(f"{argument!r}: must be text in UTF-8")
+    return [_without_exponent(argument) for argument in argv]
+
+
+def _without_exponent(argument: str) -> str:
+    """``--config.NAME=1e6`` as 1000000 where the setting is an integer."""
+    flag, equals, text = argument.partition("=")
+    name = _OVERRIDE.match(argument)
+    if not equals or name is None or name[1] not in SETTINGS or SETTINGS[name[1]].kind != "int":
+        return argument
+    try:
+        number = whole(float(text), "int")
+    except (ValueError, OverflowError):
+        return argument
+    return f"{flag}={number}" if isinstance(number, int) and not re.fullmatch(r"[+-]?\d+", text) else argument
 
 
 def _find_configs(argv: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 from amarl_jax.posterior.exact import ExactSpec
-from amarl_jax.settings import FOREIGN, SETTINGS
+from amarl_jax.settings import FOREIGN, SETTINGS, float32, whole
 
 __all__ = [
     "ConfigError",
@@ -32,8 +33,8 @@ __all__ = [
     "validate",
 ]
 
-_NO_AXIS = (  # lambda is the first axis; the others feed a leaf together, or more than one
-    "agents.execution.lambda_leakage",
+LAMBDA = "agents.execution.lambda_leakage"  # the first axis of every sweep
+_NO_AXIS = (  # they feed a leaf together, or more than one
     "environment.noise_order_size_mean",
     "environment.noise_order_size_std",
     "training.total_timesteps",
@@ -48,6 +49,7 @@ class RunSettings:
     seed: int  # root key of the run
     device: str  # "auto", "cpu", "gpu" or "tpu"
     precision: str  # of matrix products on accelerators
+    prng_impl: str  # how random keys are made, by JAX's name of it; "auto" until a run is opened
     compilation_cache_dir: str  # "auto", "off" or a folder
     checkpoint_interval: int  # updates between checkpoints
     eval_episodes: int  # held-out episodes of the closing table, both classes together
@@ -73,7 +75,7 @@ class SweepSettings:
     lambda_min: float  # reward per nat
     lambda_max: float
     n_lambdas: int
-    points_per_octave: int  # 0: equal spacing
+    points_per_octave: float  # 0: equal spacing
     n_seeds: int
     axis: str  # setting that differs between the arms, "none" for a single arm
     axis_values: tuple[float, ...]  # of it, one arm each
@@ -123,9 +125,13 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config
 
 def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
     """Set dotted names in place; two names of one value (the horizon) must not be given two values."""
-    overrides = {name: tuple(value) if isinstance(value, list) else value for name, value in overrides.items()}
-    for name, value in overrides.items():
+    for name in overrides:
         check_name(name)
+    overrides = {
+        name: whole(tuple(value) if isinstance(value, list) else value, SETTINGS[name].kind)
+        for name, value in overrides.items()
+    }
+    for name, value in overrides.items():
         section, leaf = _section(config, name)
         try:
             section[leaf] = value
@@ -181,6 +187,7 @@ def resolve(config: ConfigDict) -> Experiment:
     if experiment.total_timesteps < needed:
         reason = f"at least {needed}, the steps of one update"
         raise ConfigError("training.total_timesteps", experiment.total_timesteps, reason)
+    _check_ladder(experiment.sweep)
     scheduled = dataclasses.replace(experiment.hypers, n_updates=float(experiment.n_updates))
     return dataclasses.replace(experiment, hypers=scheduled)
 
@@ -225,8 +232,9 @@ def _checked_values(config: ConfigDict) -> dict[str, Any]:
     for name, setting in SETTINGS.items():
         if name not in values:
             raise ConfigError(name, None, f"{setting.allowed}; it is missing")
+        values[name] = whole(values[name], setting.kind)
         if not setting.admits(values[name]):
-            raise ConfigError(name, values[name], setting.allowed)
+            raise ConfigError(name, values[name], setting.refusal(values[name]))
     check_consistency(values)
     _check_axis(values)
     return values
@@ -237,19 +245,36 @@ def _check_axis(values: dict[str, Any]) -> None:
     name = values["sweep.axis"]
     if name == "none":
         return
-    setting = SETTINGS.get(name)
-    if setting is None or setting.kind not in ("int", "float") or name in _NO_AXIS or not _is_traced(setting.target):
+    if name == LAMBDA or name not in varied_by_lanes().values():
         allowed = "none, or a number of EnvParams or Hypers, such as environment.latency_ms.arbitrageur"
         raise ConfigError("sweep.axis", name, allowed)
-    for value in values["sweep.axis_values"]:
-        exact = int(value) if setting.kind == "int" and float(value).is_integer() else value
+    setting = SETTINGS[name]
+    seen = [float32(value) for value in values["sweep.axis_values"]]
+    for i, value in enumerate(values["sweep.axis_values"]):
+        if seen[i] in seen[:i]:
+            raise ConfigError("sweep.axis_values", value, "another number than those before it, also as float32")
+        exact = whole(float(value), setting.kind)
         if not setting.admits(exact):
-            raise ConfigError("sweep.axis_values", value, f"{setting.allowed}, for {name}")
+            raise ConfigError("sweep.axis_values", value, f"{setting.refusal(exact)}, for {name}")
         check_consistency(values | {name: exact})
 
 
-def _is_traced(target: str) -> bool:
-    return target.partition(".")[0] in ("hypers", "env_params")
+def _check_ladder(sweep: SweepSettings) -> None:
+    """Neighbours on the grid of penalties are two numbers to the program that trains them."""
+    lambdas = sweep.lambdas()
+    for low, high in itertools.pairwise(lambdas):
+        if not float32(low) < float32(high):
+            reason = f"fewer, or further apart: {low:g} and {high:g} on the grid are one number as float32"
+            raise ConfigError("sweep.n_lambdas", sweep.n_lambdas, reason)
+
+
+def varied_by_lanes() -> dict[str, str]:
+    """Settings that the lanes of a sweep may differ in, by the leaf of ``Hypers`` or ``EnvParams`` that each feeds."""
+    return {
+        setting.target: name
+        for name, setting in SETTINGS.items()
+        if setting.kind in ("int", "float") and name not in _NO_AXIS and setting.target.startswith(("hypers.", "env_"))
+    }
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

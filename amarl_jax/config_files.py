@@ -2,12 +2,14 @@
 
 import importlib.util
 import re
+import traceback
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from amarl_jax.errors import ConfigError
 
+_HINT = re.compile(r'Did you mean "[^"]*"( instead of "[^"]*")?\?')  # behind that listing
 _PACKAGE = Path(__file__).resolve().parent
 _FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # an installed wheel; a checkout
 
@@ -44,12 +46,18 @@ def call(path: Path, variant: str) -> ConfigDict:
         config = module.get_config(variant)
     except ConfigError:
         raise
-    except Exception as error:
-        raise ConfigError("config", str(path), f"a configuration that loads ({_one_line(error)})") from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError("config", str(path), f"a configuration that loads ({_one_line(error, path)})") from error
     if not isinstance(config, ConfigDict):
         raise ConfigError("config", str(path), "a file whose get_config returns a ConfigDict")
     return config
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def _one_line(error: BaseException, path: Path) -> str:
+    """Where in the file, and what, without the listing of every other field that ml_collections appends."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+    place = f"line {lines[-1]}, " if lines else ""
+    what = str(error).strip("'\"").partition("Other fields present:")[0]
+    hint = _HINT.search(str(error))
+    return " ".join(f"{place}{type(error).__name__}: {what} {hint[0] if hint else ''}".split())

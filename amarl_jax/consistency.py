@@ -4,9 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from scipy.special import pdtrik
+
 from amarl_jax.errors import ConfigError
 
 _NOISE_CUT_OFF = 0.01  # largest share of steps whose noise orders may exceed the bound
+_LEAST_BETA, _MOST_BETA = 1e-6, 1e4  # of a Beta law's a and b, and of a + b: float32 has the law to one percent
 
 
 def check_consistency(values: Mapping[str, Any]) -> None:
@@ -40,10 +43,11 @@ def _check_market(values: Mapping[str, Any]) -> None:
     mean, largest = values["environment.noise_order_size_mean"], values["agents.execution.max_order_size"]
     if mean >= largest:
         raise ConfigError("environment.noise_order_size_mean", mean, f"below max_order_size = {largest} lots")
-    if min(size_beta(values)) <= 0:
-        limit = math.sqrt(mean * (largest - mean))
-        name = "environment.noise_order_size_std"
-        raise ConfigError(name, values[name], f"below {limit:.3g}, the most a mean of {mean:g} lots allows")
+    if not (min(size_beta(values)) >= _LEAST_BETA and sum(size_beta(values)) <= _MOST_BETA):
+        widest = math.sqrt(mean * (largest - mean))
+        low, name = widest / math.sqrt(_MOST_BETA + 1), "environment.noise_order_size_std"
+        reason = f"at least {low:.3g} and below {widest:.3g}, what a mean of {mean:g} of {largest} lots allows"
+        raise ConfigError(name, values[name], reason)
     opening = values["environment.initial_levels"] * len(values["environment.initial_sizes"])
     capacity = values["environment.book_capacity"]
     if capacity <= opening:
@@ -52,13 +56,7 @@ def _check_market(values: Mapping[str, Any]) -> None:
 
 def smallest_noise_bound(rate: float) -> int:
     """Smallest M with ``P(Poisson(rate) > M) <= 1%``."""
-    term = total = math.exp(-rate)
-    bound = 0
-    while 1.0 - total > _NOISE_CUT_OFF and bound < 10_000:
-        bound += 1
-        term *= rate / bound
-        total += term
-    return bound
+    return math.ceil(pdtrik(1.0 - _NOISE_CUT_OFF, rate))
 
 
 def _check_networks(values: Mapping[str, Any]) -> None:
@@ -80,8 +78,8 @@ def _check_learning(values: Mapping[str, Any]) -> None:
     if batch % microbatch:
         raise ConfigError("training.replay_batch", batch, f"a multiple of belief_microbatch = {microbatch}")
     capacity = values["training.replay_capacity"]
-    if capacity < max(n_envs, batch):
-        raise ConfigError("training.replay_capacity", capacity, f"at least {max(n_envs, batch)}, a batch of episodes")
+    if capacity < batch:
+        raise ConfigError("training.replay_capacity", capacity, f"at least replay_batch = {batch}")
     p = values["environment.informed_probability"]
     if not 1 <= round(p * n_envs) <= n_envs - 1:
         name = "environment.informed_probability"

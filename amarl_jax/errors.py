@@ -1,5 +1,11 @@
 """What can end a command early; ``cli.run`` turns each into one line and an exit code."""
 
+import reprlib
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxtuple, _BRIEF.maxlist, _BRIEF.maxdict, _BRIEF.maxlong = 8, 8, 8, 60
+_BRIEF.maxstring = _BRIEF.maxother = 300
+
 
 class BadInput(Exception):
     """The user's input is wrong; the message is one line that says what to change. Exit code 2."""
@@ -13,7 +19,7 @@ class ConfigError(BadInput, ValueError):
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         self.field, self.value, self.allowed = field, value, allowed
-        super().__init__(f"{field} = {value!r}: must be {allowed}")
+        super().__init__(f"{field} = {_brief(value)}: must be {allowed}")
 
 
 class UnknownSetting(ConfigError):
@@ -36,5 +42,16 @@ class LanesFailed(Exception):
     """Some lanes of a sweep diverged, the others are done; the message names them. Exit code 4."""
 
 
-class Preempted(Exception):
-    """The run was asked to stop and has saved itself; ``--resume`` continues it. Exit code 75."""
+class Preempted(BaseException):
+    """A command was asked to stop; what it trained is saved, and ``--resume`` continues it. Exit code 75.
+
+    No ``Exception``, as KeyboardInterrupt is none: it may be raised anywhere, and no library is to take it for its own.
+    """
+
+
+def _brief(value: object) -> str:
+    """What was given, shortened in the middle where it is long."""
+    try:
+        return _BRIEF.repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return "a number of thousands of digits"

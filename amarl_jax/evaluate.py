@@ -44,8 +44,12 @@ from amarl_jax.policies.baselines import make_baselines
 from amarl_jax.posterior.exact import why_unread
 from amarl_jax.runlog import closing_table
 from amarl_jax.types import Array
-from amarl_jax.workdir import write_atomically
+from amarl_jax.workdir import refuse_obstacles, write_atomically
 
+_FILES = (  # that may be written
+    *("eval_metrics.json", "eval_metrics.csv", "provenance.json", "episodes.npz", "baselines.json", "lanes.csv"),
+    *(f"{figure}.{kind}" for figure in ("episode", "flow", "fills", "baselines") for kind in ("png", "pdf")),
+)
 FEWEST = 20  # episodes that a detector can be cross-fitted on
 
 
@@ -122,9 +126,10 @@ def main(values: flags.FlagValues) -> None:
     """Load, measure, write, draw."""
     if values.workdir is None:
         raise BadInput("--workdir is required: the folder of a run, or of a sweep with --lane")
-    settings = runs.read_experiment(values.workdir)[1].run
+    workdir = cli.user_path("--workdir", values.workdir)
+    settings = runs.read_experiment(workdir)[1].run
     device = machine.prepare(dataclasses.replace(settings, device=values.device or settings.device))
-    run = runs.load(values.workdir, values.lane)
+    run = runs.load(workdir, values.lane)
     folder = _output(values.output, run)
     print(f"{device} | workdir {run.path}, update {run.update} of {run.experiment.n_updates} | output {folder}")
     started = time.perf_counter()
@@ -189,11 +194,13 @@ def _provenance(run: FrozenRun, seed: int) -> dict[str, Any]:
 
 
 def _output(output: str | None, run: FrozenRun) -> Path:
-    folder = Path(output) if output else run.path / ("evaluation" if run.lane is None else f"evaluation_{run.lane}")
+    own = run.path / ("evaluation" if run.lane is None else f"evaluation_{run.lane}")
+    folder = own if output is None else cli.user_path("--output", output)
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"--output {folder}: is not a folder")
-    if not output:
+    if output is None:
         untrusted.refuse_links(folder)  # the workdir's own; nothing is written where a link in it leads
+    refuse_obstacles(folder, _FILES)
     return folder
 
 

@@ -7,10 +7,20 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from amarl_jax.errors import BadInput
+
 
 def join() -> None:
-    """Find the other processes: from Slurm, from another launcher that JAX knows, or from JAX's own variables."""
-    jax.distributed.initialize()
+    """Find the other processes: from Slurm, from another launcher that JAX knows, or from JAX's own variables.
+
+    Raises :class:`BadInput` where none of them says who they are.
+    """
+    try:
+        jax.distributed.initialize()
+    except ValueError as error:
+        raise BadInput(
+            f"--distributed: no launcher says which processes there are ({error}); docs/cluster.md"
+        ) from None
 
 
 def several() -> bool:

@@ -13,6 +13,7 @@ from amarl_jax.errors import BadInput, ConfigError
 _PLATFORM_VARIABLES = ("JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "CUDA_VISIBLE_DEVICES", "XLA_FLAGS")
 _MIN_COMPILE_SECONDS = 0.5  # programs that compile faster are not worth a file
 _NEW_OBJECTS = 100_000  # after so many, Python looks for garbage among them
+_USUAL_KEYS = "threefry2x32"  # JAX's default
 _EFFORT = "--xla_backend_optimization_level"
 
 
@@ -24,7 +25,24 @@ def prepare(settings: RunSettings, n_devices: int | None = None) -> str:
         jax.config.update("jax_default_device", devices[0])
     cache = _open_cache(settings.compilation_cache_dir)
     count = f"{len(devices)} x {devices[0].device_kind}"
-    return f"amarl_jax {amarl_jax.__version__} | {count} | matmul {settings.precision} | compilation cache {cache}"
+    keys = "" if prng_impl() == _USUAL_KEYS else f" | random keys {prng_impl()}"
+    version = f"amarl_jax {amarl_jax.__version__}"
+    return f"{version} | {count} | matmul {settings.precision}{keys} | compilation cache {cache}"
+
+
+def check_keys(settings: RunSettings) -> None:
+    """Raise :class:`ConfigError` unless JAX makes random keys here as the run has made its own."""
+    if settings.prng_impl not in ("auto", prng_impl()):
+        raise ConfigError(
+            "prng_impl",
+            settings.prng_impl,
+            f"{prng_impl()} here; JAX_DEFAULT_PRNG_IMPL={settings.prng_impl} would allow it",
+        )
+
+
+def prng_impl() -> str:
+    """How JAX makes random keys in this process."""
+    return str(jax.config.jax_default_prng_impl)  # type: ignore[attr-defined]
 
 
 def compile_sooner() -> None:
@@ -75,12 +93,13 @@ def _open_cache(setting: str) -> str:
         jax.config.update("jax_enable_compilation_cache", False)
         return "off"
     named = os.environ.get("JAX_COMPILATION_CACHE_DIR") if setting == "auto" else setting
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(named).expanduser() if named else home / "amarl_jax" / "jax"
     try:
+        folder = Path(named or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "amarl_jax", "jax")).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return f"off ({error.strerror}: {folder})"
+    except RuntimeError as error:  # a user without a home
+        return f"off ({error})"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_SECONDS)
     return str(folder)

@@ -11,7 +11,6 @@ from amarl_jax.types import TIME_UNITS, Array, Tape
 SIZE_EDGES_LOTS = (2, 4, 6, 9, 14)  # bins 1-2, 3-4, 5-6, 7-9, 10-14, 15 and more
 DEPTH_EDGES_TICKS = (-1, 0, 1, 3)  # limit orders behind mid: < 0, 0, 1, 2-3, 4 and more
 GAP_SCALE = 16.0 * 2.0  # a value gap of 2 ticks counts as decided
-N_VOLUMES = 5  # marks before those that count orders by kind
 LOTS = 5.0  # typical order, lots: the unit of volumes
 
 
@@ -89,7 +88,7 @@ def step_statistics(tape: Tape) -> Array:
 
 def _a_step_later(x: Array) -> Array:
     """Of the step before, 0 at first. [T]."""
-    return jnp.concatenate([jnp.zeros(1), x[:-1]])
+    return jnp.concatenate([jnp.zeros(1, jnp.float32), x[:-1]])
 
 
 def histograms(tape: Tape, sized: Array, resting: Array) -> tuple[Array, Array]:
@@ -108,8 +107,8 @@ def _binned(mark: Array, weight: Array, edges: tuple[int, ...]) -> Array:
     """Sums of weights over the last axis by the bin, open below and closed above, in which a mark lies."""
     mark = jnp.broadcast_to(mark, weight.shape)
     lead = (1,) * mark.ndim
-    low = jnp.array((-math.inf, *edges)).reshape(*lead, -1)
-    high = jnp.array((*edges, math.inf)).reshape(*lead, -1)
+    low = jnp.array((-math.inf, *edges), jnp.float32).reshape(*lead, -1)
+    high = jnp.array((*edges, math.inf), jnp.float32).reshape(*lead, -1)
     inside = (mark[..., None] > low) & (mark[..., None] <= high)
     return jnp.sum(jnp.where(inside, weight[..., None], 0.0), axis=-2)
 
@@ -123,7 +122,7 @@ def marks(tape: Tape) -> Array:
     live = (tape.side[..., None, :] == both).astype(jnp.float32)
     size = tape.size_lots[..., None, :].astype(jnp.float32) / LOTS
     taking = live * tape.marketable[..., None, :].astype(jnp.float32)
-    volumes = (live, taking, live * size, taking * size, live * size**2)  # N_VOLUMES of them
+    volumes = (live, taking, live * size, taking * size, live * size**2)
     sums = jnp.sum(jnp.stack(volumes, axis=-2), axis=-1)
     removals = tape.removals.astype(jnp.float32)[..., None]
     return jnp.concatenate([sums, removals, *histograms(tape, taking, live - taking)], axis=-1)
@@ -133,11 +132,3 @@ def sums_so_far(x: Array) -> Array:
     """Sums over the steps up to and including each, [T, M] of [T, M]: a product with a triangle is one fast kernel."""
     triangle = jnp.asarray(np.tri(x.shape[0], dtype=np.float32))
     return jnp.matmul(triangle, x, precision=jax.lax.Precision.HIGHEST)
-
-
-def kind_counts(tape: Tape) -> Array:
-    """How many orders of each kind came in each step, by side: int8 [T, 2, K], buys first.
-
-    Kinds are takers by size, resting orders by depth behind mid, and removals.
-    """
-    return jnp.minimum(marks(tape)[..., N_VOLUMES:], jnp.iinfo(jnp.int8).max).astype(jnp.int8)

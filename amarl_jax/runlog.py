@@ -1,5 +1,7 @@
 """What a run writes and shows: ``metrics.jsonl``, TensorBoard, optionally W&B; a progress line; a closing table."""
 
+import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -14,41 +16,59 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
-from tensorboardX import SummaryWriter
 
+from amarl_jax import untrusted
+from amarl_jax.checkpoint_record import Training
 from amarl_jax.errors import BadInput
-from amarl_jax.workdir import Run, write_atomically
+from amarl_jax.tensorboard import Events
+from amarl_jax.workdir import METRICS_FILE, Run, write_atomically
 
 _FILE_WIDTH = 140  # columns
+_MAX_LINE = 1 << 20  # bytes; an update's metrics are some three thousand
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """The rows of a ``metrics.jsonl`` up to an update, found whole and in order."""
+
+    rows: int
+    size: int  # bytes
+    digest: str  # SHA-256 of them
 
 
 class RunLog:
-    """Metrics of a run, one JSON object per update appended to ``metrics.jsonl``, and mirrors of it.
+    """Metrics of a run, one JSON object per update (and lane) appended to ``metrics.jsonl``, and mirrors of it.
 
     A number that is not finite is written as null. Before appending, a last line torn by a crash is cut off, and so
     are the rows of updates after ``done``, the one that the run continues from: they are about to be made again.
+    Raises :class:`BadInput`, and cuts nothing, where the rows up to there are not all of them in order.
     """
 
-    def __init__(self, run: Run, done: int = 0) -> None:
+    def __init__(self, run: Run, done: int = 0, n_lanes: int = 0) -> None:
         settings = run.experiment.run
-        self.path = run.path / "metrics.jsonl"
-        _cut_after(self.path, done)
+        self.path = run.path / METRICS_FILE
+        self._rows, self._hash = _cut_after(self.path, done, n_lanes)
         self._wandb = _open_wandb(run) if settings.use_wandb else None
         self._file = self.path.open("a")
-        folder = str(run.path / "tensorboard")
-        self._events = SummaryWriter(folder, purge_step=done + 1) if settings.use_tensorboard else None
+        self._events = Events(run.path / "tensorboard", done + 1) if settings.use_tensorboard else None
 
     def write(self, update: int, metrics: Mapping[str, Any]) -> None:
         """Append one update's scalars (anything ``float`` takes, or None)."""
         row: dict[str, float | None] = {name: _finite(value) for name, value in metrics.items()}
-        self._file.write(json.dumps({"update": int(update), **row}, allow_nan=False) + "\n")
+        line = json.dumps({"update": int(update), **row}, allow_nan=False) + "\n"
+        self._file.write(line)
         self._file.flush()
+        self._rows += 1
+        self._hash.update(line.encode())
         numbers = {name: value for name, value in row.items() if value is not None}
         if self._events is not None:
-            for name, value in numbers.items():
-                self._events.add_scalar(name, value, update)
+            self._events.write(update, numbers)
         if self._wandb is not None:
             self._wandb.log(numbers, step=int(update))
+
+    def training(self, configuration: str, lanes: str = "") -> Training:
+        """For the record of a checkpoint: what it was trained with, and what stands here by now."""
+        return Training(configuration, lanes, self._rows, self._hash.hexdigest())
 
     def close(self) -> None:
         """Flush and close everything."""
@@ -184,24 +204,57 @@ def _finite(value: Any) -> float | None:
 
 
 def _whole_rows(path: Path) -> Iterator[tuple[int, int, dict[str, float | None]]]:
-    """Bytes, update and content of each whole line."""
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
-        if not line.endswith(b"\n"):
-            return
-        try:
-            row = json.loads(line)
-            update = int(row["update"])
-            for value in row.values():
-                math.isfinite(0.0 if value is None else value)  # raises for what is no number, and for one too large
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-            raise BadInput(f"{path}: line {number} is not the metrics of an update") from None
-        yield len(line), update, row
+    """Bytes, update and content of each whole line; a line longer than any run writes is not read to its end."""
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE), b""), start=1):
+            if not line.endswith(b"\n") and len(line) < _MAX_LINE:
+                return
+            try:
+                row = json.loads(line)
+                update = int(row["update"])
+                for value in row.values():
+                    math.isfinite(0.0 if value is None else value)  # raises for what is no number, or too large
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+                raise BadInput(f"{path}: line {number} is not the metrics of an update") from None
+            yield len(line), update, row
 
 
-def _cut_after(path: Path, update: int) -> None:
-    """Truncate to the whole rows of updates up to ``update``."""
+def curves_up_to(path: Path, update: int, n_lanes: int = 0) -> Curves:
+    """The rows up to ``update``: one of every update from 1, or of every lane of it, in order.
+
+    Raises :class:`BadInput` where a row is missing, too many or out of its place; what stands behind them may be
+    anything that is a row.
+    """
+    lanes = [None] if n_lanes == 0 else list(range(n_lanes))
+    wanted = [(done, lane) for done in range(1, update + 1) for lane in lanes]
+    found = [] if not path.exists() else [(size, done, row.get("lane")) for size, done, row in _whole_rows(path)]
+    for number, (expected, (_, *place)) in enumerate(zip(wanted, found, strict=False), start=1):
+        if tuple(place) != expected:
+            of_lane = "" if expected[1] is None else f" of lane {expected[1]}"
+            raise BadInput(f"{path}: line {number} is not update {expected[0]}{of_lane}, which belongs there")
+    if len(found) < len(wanted):
+        raise BadInput(f"{path}: holds {len(found)} rows; the checkpoint of update {update} has {len(wanted)}")
+    size = sum(n_bytes for n_bytes, *_ in found[: len(wanted)])
+    return Curves(len(wanted), size, _digest(path, size).hexdigest())
+
+
+def _digest(path: Path, size: int) -> Any:
+    """SHA-256 of the first ``size`` bytes of a file, to be continued."""
+    digest = hashlib.sha256()
+    if size:
+        with path.open("rb") as file:
+            while size and (block := file.read(min(size, _MAX_LINE))):
+                digest.update(block)
+                size -= len(block)
+    return digest
+
+
+def _cut_after(path: Path, update: int, n_lanes: int) -> tuple[int, Any]:
+    """Truncate to the rows of updates up to ``update``; returns their number and their hash, to be continued."""
+    curves = curves_up_to(path, update, n_lanes)
     if path.exists():
-        os.truncate(path, sum(size for size, done, _ in _whole_rows(path) if done <= update))
+        os.truncate(path, curves.size)
+    return curves.rows, _digest(path, curves.size)
 
 
 def _open_wandb(run: Run) -> Any:
@@ -215,7 +268,7 @@ def _open_wandb(run: Run) -> Any:
     return wandb.init(
         project=settings.wandb_project,
         name=settings.exp_name,
-        id=name.read_text(),
+        id=untrusted.read_text(name),
         config=run.config.to_dict(),
         dir=str(run.path),
         resume="allow",

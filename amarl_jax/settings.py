@@ -8,14 +8,18 @@ here, with the reason.
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from amarl_jax.information.estimators import REGISTRY
+from amarl_jax.market.env import MAX_LOTS
 from amarl_jax.market.params import STEP_MS
 
 BOOK, NET, LEARN, HYPER, ENV, RUN = "market_spec", "network_spec", "learn_spec", "hypers", "env_params", "run"
 SWEEP = "sweep"
 
 
-FLOAT32_MAX = 3.4028235e38  # what the compiled programs compute in; also shuts out infinities and NaN
+FLOAT32_MAX = float(np.finfo(np.float32).max)  # what the compiled programs compute in
+FLOAT32_MIN = float(np.finfo(np.float32).smallest_normal)  # what lies below may count as 0
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,14 @@ class Setting:
     below: float = math.inf  # numbers must stay under this
     choices: tuple[str, ...] = ()  # strings allowed; empty: any that is not blank
     length: int = 0  # exact length of a tuple; 0: any but empty
+    most: int = 0  # longest tuple allowed; 0: any
 
     def admits(self, value: object) -> bool:
         """Whether ``value`` has the type and lies in the range."""
         if self.kind in ("ints", "floats"):
-            if not isinstance(value, tuple) or not value or (self.length and len(value) != self.length):
+            if not isinstance(value, tuple) or not value or len(value) > (self.most or len(value)):
+                return False
+            if self.length and len(value) != self.length:
                 return False
             return all(self._admits_scalar(item, self.kind[:-1]) for item in value)
         return self._admits_scalar(value, self.kind)
@@ -46,11 +53,17 @@ class Setting:
             return isinstance(value, str) and (value in self.choices if self.choices else bool(value.strip()))
         if isinstance(value, bool) or not isinstance(value, int if kind == "int" else (int, float)):
             return False
-        if isinstance(value, int) and abs(value) > FLOAT32_MAX:
-            return False  # float() of it may overflow
-        number = float(value)
-        in_range = self.low <= number <= self.high and self.above < number < self.below
-        return in_range and abs(number) <= FLOAT32_MAX
+        if not abs(value) <= FLOAT32_MAX:
+            return False  # infinite, NaN, or more than a float can hold
+        return self._in_range(float(value)) and (kind == "int" or self._seen_in_range(float(value)))
+
+    def _in_range(self, number: float) -> bool:
+        return self.low <= number <= self.high and self.above < number < self.below
+
+    def _seen_in_range(self, number: float) -> bool:
+        """Whether what a program makes of a number in range is: not on a bound it must keep from, 0 only if it is."""
+        seen = float32(number)
+        return self.above < seen < self.below and (seen == 0.0) == (number == 0.0)
 
     @property
     def allowed(self) -> str:
@@ -63,21 +76,41 @@ class Setting:
         limits = " and ".join(f"{sign} {bound:.10g}" for sign, bound in bounds if math.isfinite(bound))
         noun = {"int": "an integer", "float": "a finite number"}.get(self.kind)
         if noun is None:
-            count = str(self.length) if self.length else "one or more"
+            count = str(self.length) if self.length else f"1 to {self.most}" if self.most else "one or more"
             noun = f"a tuple of {count} " + ("integers" if self.kind == "ints" else "finite numbers")
         return f"{noun} {limits}".rstrip()
 
+    def refusal(self, value: object) -> str:
+        """What would be accepted instead of ``value``, which is not; where float32 is to blame, what it makes of it."""
+        if isinstance(value, float) and self.kind == "float" and self._in_range(value):
+            return f"{self.allowed}; to the programs, which compute in float32, it is {float32(value):g}"
+        return self.allowed
 
-def _int(target: str, low: int = 1, high: float = math.inf) -> Setting:
+
+def float32(number: float) -> float:
+    """A number as the compiled programs see it: what lies below the normal numbers of float32 is 0 to them."""
+    seen = float(np.float32(number))
+    return seen if abs(seen) >= FLOAT32_MIN else 0.0
+
+
+def whole(value: object, kind: str) -> object:
+    """``value`` with integers for whole floats (1e6) where ``kind`` is of integers; anything else as it is."""
+    if kind == "ints" and isinstance(value, tuple):
+        return tuple(whole(item, "int") for item in value)
+    return int(value) if kind == "int" and isinstance(value, float) and value.is_integer() else value
+
+
+def _int(target: str, low: int = 1, *, high: int) -> Setting:
     return Setting("int", target, low=low, high=high)
 
 
-def _weight(target: str) -> Setting:
-    return Setting("float", target, low=0.0)
+def _weight(target: str, high: float = 1e6) -> Setting:
+    return Setting("float", target, low=0.0, high=high)
 
 
-def _positive(target: str) -> Setting:
-    return Setting("float", target, above=0.0)
+def _positive(target: str, high: float, low: float = 0.0) -> Setting:
+    """Above 0; ``low`` is the smallest that makes sense."""
+    return Setting("float", target, low=low, high=high) if low else Setting("float", target, above=0.0, high=high)
 
 
 def _fraction(target: str) -> Setting:
@@ -93,43 +126,49 @@ def _choice(target: str, *choices: str) -> Setting:
 
 
 def _widths(target: str) -> Setting:
-    return Setting("ints", f"{NET}.{target}", low=1)
+    return Setting("ints", f"{NET}.{target}", low=1, high=_MAX_WIDTH, most=32)
 
 
 _INT8_MAX = 127  # sizes and prices on the tape are 8-bit
+_MAX_WIDTH = 16_384  # units of a layer
+_MAX_UPDATES = 1_000_000  # between two looks at a run
+_MAX_EPISODES = 1 << 20  # side by side, or kept
+_MAX_STEPS = 10_000  # of an optimiser, per rollout
+_MAX_TICKS = 1e6  # charged or paid per lot
 
 SETTINGS: dict[str, Setting] = {
     "exp_name": Setting("str", f"{RUN}.exp_name"),
     "seed": _int(f"{RUN}.seed", low=0, high=2**31 - 1),
     "device": _choice(f"{RUN}.device", "auto", "cpu", "gpu", "tpu"),
     "precision": _choice(f"{RUN}.precision", "default", "bfloat16", "tensorfloat32", "float32"),
+    "prng_impl": _choice(f"{RUN}.prng_impl", "auto", "threefry2x32", "rbg", "unsafe_rbg"),
     "compilation_cache_dir": Setting("str", f"{RUN}.compilation_cache_dir"),
-    "checkpoint_interval": _int(f"{RUN}.checkpoint_interval"),
-    "eval_episodes": _int(f"{RUN}.eval_episodes", low=20),
-    "exact.n_episodes": _int(f"{RUN}.exact_episodes", low=20),
+    "checkpoint_interval": _int(f"{RUN}.checkpoint_interval", high=_MAX_UPDATES),
+    "eval_episodes": _int(f"{RUN}.eval_episodes", low=20, high=_MAX_EPISODES),
+    "exact.n_episodes": _int(f"{RUN}.exact_episodes", low=20, high=_MAX_EPISODES),
     "exact.n_particles": _int(f"{RUN}.exact_particles", low=2, high=4096),
     "exact.n_private": _int(f"{RUN}.exact_private", high=4096),
-    "environment.tick_size": _positive(f"{BOOK}.tick_size"),
+    "environment.tick_size": _positive(f"{BOOK}.tick_size", low=1e-9, high=1e9),
     "environment.n_price_levels": _int(f"{BOOK}.n_levels", high=1024),
     "environment.max_steps_per_episode": _int(f"{BOOK}.horizon", low=2, high=32767),
-    "environment.initial_mid_price": _positive(f"{BOOK}.initial_mid_price"),
+    "environment.initial_mid_price": _positive(f"{BOOK}.initial_mid_price", low=1e-9, high=1e9),
     "environment.book_capacity": _int(f"{BOOK}.book_capacity", low=2, high=4096),
     "environment.initial_levels": _int(f"{BOOK}.initial_levels", high=100),
-    "environment.initial_sizes": Setting("ints", f"{BOOK}.initial_sizes", low=1, high=_INT8_MAX),
+    "environment.initial_sizes": Setting("ints", f"{BOOK}.initial_sizes", low=1, high=_INT8_MAX, most=64),
     "environment.informed_probability": Setting("float", f"{ENV}.informed_probability", above=0.0, below=1.0),
-    "environment.value_target_ticks": _weight(f"{ENV}.value_target_ticks"),
+    "environment.value_target_ticks": _weight(f"{ENV}.value_target_ticks", high=4096),
     "environment.value_reversion": _fraction(f"{ENV}.value_reversion"),
-    "environment.value_volatility_ticks": _weight(f"{ENV}.value_volatility_ticks"),
+    "environment.value_volatility_ticks": _weight(f"{ENV}.value_volatility_ticks", high=1024),
     "environment.news_speed": _fraction(f"{ENV}.news_speed"),
-    "environment.noise_trader_arrival_rate": _weight(f"{ENV}.noise_rate"),
+    "environment.noise_trader_arrival_rate": _weight(f"{ENV}.noise_rate", high=1024),
     "environment.max_noise_orders": _int(f"{BOOK}.max_noise_orders", high=1024),
-    "environment.noise_order_size_mean": _positive(f"{ENV}.size_beta_a"),
-    "environment.noise_order_size_std": _positive(f"{ENV}.size_beta_b"),
+    "environment.noise_order_size_mean": _positive(f"{ENV}.size_beta_a", low=1e-3, high=_INT8_MAX),
+    "environment.noise_order_size_std": _positive(f"{ENV}.size_beta_b", high=_INT8_MAX),
     "environment.market_order_probability": _fraction(f"{ENV}.market_order_probability"),
-    "environment.order_lifetime_steps": Setting("float", f"{ENV}.lifetime_steps", low=1.0),
+    "environment.order_lifetime_steps": Setting("float", f"{ENV}.lifetime_steps", low=1.0, high=1e6),
     "environment.offset_min_ticks": _int(f"{BOOK}.offset_min_ticks", low=-50, high=50),
     "environment.offset_max_ticks": _int(f"{BOOK}.offset_max_ticks", low=-50, high=50),
-    "environment.tilt_per_tick": _weight(f"{ENV}.tilt_per_tick"),
+    "environment.tilt_per_tick": _weight(f"{ENV}.tilt_per_tick", high=100),
     "environment.tilt_max": Setting("float", f"{ENV}.tilt_max", low=0.0, high=0.5),
     "environment.slot_rate": _fraction(f"{ENV}.slot_rate"),
     "environment.latency_ms.execution_agent": _latency("execution"),
@@ -142,18 +181,20 @@ SETTINGS: dict[str, Setting] = {
     "agents.execution.private_randomiser": Setting("bool", f"{BOOK}.private_randomiser"),
     "agents.execution.lambda_leakage": _weight(f"{HYPER}.leakage_weight"),
     "agents.execution.lambda_start": _weight(f"{HYPER}.leakage_weight_start"),
-    "agents.execution.lambda_ramp_updates": _int(f"{HYPER}.leakage_ramp_updates", low=0),
+    "agents.execution.lambda_ramp_updates": _int(f"{HYPER}.leakage_ramp_updates", low=0, high=_MAX_UPDATES),
     "agents.execution.start_gate": Setting("float", f"{HYPER}.start_gate", above=0.0, below=1.0),
     "agents.execution.start_along": Setting("float", f"{HYPER}.start_along", above=0.0, below=1.0),
-    "agents.execution.leakage_source": _choice(f"{LEARN}.leakage_source", "mine", "belief"),
+    "agents.execution.leakage_source": _choice(f"{LEARN}.leakage_source", "mine", "belief", "exact"),
+    "agents.execution.exact_particles": _int(f"{LEARN}.exact_particles", low=2, high=4096),
+    "agents.execution.exact_private": _int(f"{LEARN}.exact_private", high=4096),
     "agents.execution.leakage_credit": _choice(f"{LEARN}.leakage_credit", "increment", "level"),
     "agents.execution.shortfall_credit": _choice(f"{LEARN}.shortfall_credit", "marked", "horizon"),
     "agents.execution.mu_predictability": _weight(f"{HYPER}.predictability_weight"),
-    "agents.execution.terminal_inventory_penalty": _weight(f"{ENV}.terminal_penalty_ticks"),
-    "agents.execution.is_unit_ticks": _positive(f"{ENV}.is_unit_ticks"),
+    "agents.execution.terminal_inventory_penalty": _weight(f"{ENV}.terminal_penalty_ticks", high=_MAX_TICKS),
+    "agents.execution.is_unit_ticks": _positive(f"{ENV}.is_unit_ticks", low=1e-3, high=_MAX_TICKS),
     "agents.market_maker.max_spread_ticks": _int(f"{ENV}.max_spread_ticks", high=_INT8_MAX),
     "agents.market_maker.max_inventory_lots": _int(f"{ENV}.maker_inventory_limit", high=10_000),
-    "agents.market_maker.max_quote_size_lots": _int(f"{ENV}.max_quote_lots", high=10_000),
+    "agents.market_maker.max_quote_size_lots": _int(f"{ENV}.max_quote_lots", high=MAX_LOTS),
     "agents.market_maker.n_tape_events": _int(f"{BOOK}.n_tape_events", high=4096),
     "agents.market_maker.alpha_adverse_selection": _weight(f"{HYPER}.adverse_selection_weight"),
     "agents.market_maker.beta_entropy_reg": _weight(f"{HYPER}.belief_entropy_weight"),
@@ -165,53 +206,53 @@ SETTINGS: dict[str, Setting] = {
     "networks.execution_actor.hidden_dims": _widths("execution_hidden"),
     "networks.mm_actor.hidden_dims": _widths("maker_hidden"),
     "networks.arb_actor.hidden_dims": _widths("arbitrageur_hidden"),
-    "networks.belief_transformer.d_model": _int(f"{NET}.belief.d_model", low=2),
-    "networks.belief_transformer.n_heads": _int(f"{NET}.belief.n_heads"),
-    "networks.belief_transformer.n_layers": _int(f"{NET}.belief.n_layers"),
-    "networks.belief_transformer.d_ff": _int(f"{NET}.belief.d_ff"),
-    "networks.belief_transformer.max_seq_len": _int(f"{NET}.belief.max_seq_len"),
+    "networks.belief_transformer.d_model": _int(f"{NET}.belief.d_model", low=2, high=_MAX_WIDTH),
+    "networks.belief_transformer.n_heads": _int(f"{NET}.belief.n_heads", high=1024),
+    "networks.belief_transformer.n_layers": _int(f"{NET}.belief.n_layers", high=128),
+    "networks.belief_transformer.d_ff": _int(f"{NET}.belief.d_ff", high=4 * _MAX_WIDTH),
+    "networks.belief_transformer.max_seq_len": _int(f"{NET}.belief.max_seq_len", high=32767),
     "networks.belief_transformer.beta_entropy": Setting("float", f"{HYPER}.belief_loss_entropy", low=0.0, below=1.0),
     "networks.shared_critic.hidden_dims": _widths("critic_hidden"),
-    "networks.shared_critic.head_hidden_dim": _int(f"{NET}.critic_head_hidden"),
+    "networks.shared_critic.head_hidden_dim": _int(f"{NET}.critic_head_hidden", high=_MAX_WIDTH),
     "networks.mine.hidden_dims": _widths("statistics_hidden"),
     "networks.mine.ema_decay": Setting("float", f"{HYPER}.mine_ema", low=0.0, below=1.0),
     "networks.mine.estimator": _choice(f"{LEARN}.mi_estimator", *sorted(REGISTRY)),
-    "networks.predictor.hidden_dim": _int(f"{NET}.predictor_hidden"),
-    "training.total_timesteps": _int(f"{HYPER}.n_updates"),
-    "training.n_envs": _int(f"{LEARN}.n_envs", low=2),
-    "training.n_epochs": _int(f"{LEARN}.n_epochs"),
-    "training.n_minibatches": _int(f"{LEARN}.n_minibatches"),
+    "networks.predictor.hidden_dim": _int(f"{NET}.predictor_hidden", high=_MAX_WIDTH),
+    "training.total_timesteps": _int(f"{HYPER}.n_updates", high=10**15),
+    "training.n_envs": _int(f"{LEARN}.n_envs", low=2, high=_MAX_EPISODES),
+    "training.n_epochs": _int(f"{LEARN}.n_epochs", high=_MAX_STEPS),
+    "training.n_minibatches": _int(f"{LEARN}.n_minibatches", high=_MAX_EPISODES),
     "training.gamma": Setting("floats", f"{HYPER}.discount", low=0.0, high=1.0, length=3),
     "training.gae_lambda": _fraction(f"{HYPER}.gae_decay"),
     "training.clip_range": Setting("float", f"{HYPER}.clip_ratio", above=0.0, below=1.0),
     "training.entropy_coef": _weight(f"{HYPER}.entropy_weight"),
     "training.value_coef": _weight(f"{HYPER}.value_weight"),
-    "training.max_grad_norm": _positive(f"{HYPER}.max_grad_norm"),
-    "training.lr_actor": _positive(f"{HYPER}.lr_actor"),
-    "training.lr_critic": _positive(f"{HYPER}.lr_critic"),
-    "training.lr_mine": _positive(f"{HYPER}.lr_mine"),
-    "training.lr_belief": _positive(f"{HYPER}.lr_belief"),
+    "training.max_grad_norm": _positive(f"{HYPER}.max_grad_norm", high=1e9),
+    "training.lr_actor": _positive(f"{HYPER}.lr_actor", high=10),
+    "training.lr_critic": _positive(f"{HYPER}.lr_critic", high=10),
+    "training.lr_mine": _positive(f"{HYPER}.lr_mine", high=10),
+    "training.lr_belief": _positive(f"{HYPER}.lr_belief", high=10),
     "training.lr_schedule": _choice(f"{HYPER}.lr_final_fraction", "linear", "constant"),
-    "training.weight_decay": _weight(f"{HYPER}.weight_decay"),
-    "training.n_mine_steps": _int(f"{LEARN}.n_mine_steps"),
-    "training.n_belief_steps": _int(f"{LEARN}.n_belief_steps"),
-    "training.belief_microbatch": _int(f"{LEARN}.belief_microbatch"),
-    "training.replay_capacity": _int(f"{LEARN}.replay_capacity"),
-    "training.replay_batch": _int(f"{LEARN}.replay_batch"),
+    "training.weight_decay": _weight(f"{HYPER}.weight_decay", high=1e3),
+    "training.n_mine_steps": _int(f"{LEARN}.n_mine_steps", high=_MAX_STEPS),
+    "training.n_belief_steps": _int(f"{LEARN}.n_belief_steps", high=_MAX_STEPS),
+    "training.belief_microbatch": _int(f"{LEARN}.belief_microbatch", high=_MAX_EPISODES),
+    "training.replay_capacity": _int(f"{LEARN}.replay_capacity", high=_MAX_EPISODES),
+    "training.replay_batch": _int(f"{LEARN}.replay_batch", high=_MAX_EPISODES),
     "training.replay_alpha": _fraction(f"{HYPER}.replay_alpha"),
     "training.replay_beta": _fraction(f"{HYPER}.replay_beta"),
     "training.alternating.enabled": Setting("bool", f"{LEARN}.alternating"),
-    "training.alternating.exec_phase_steps": _int(f"{LEARN}.execution_phase_steps"),
-    "training.alternating.mm_arb_phase_steps": _int(f"{LEARN}.maker_arbitrageur_phase_steps"),
+    "training.alternating.exec_phase_steps": _int(f"{LEARN}.execution_phase_steps", high=10_000_000),
+    "training.alternating.mm_arb_phase_steps": _int(f"{LEARN}.maker_arbitrageur_phase_steps", high=10_000_000),
     "sweep.lambda_min": _weight(f"{SWEEP}.lambda_min"),
-    "sweep.lambda_max": _positive(f"{SWEEP}.lambda_max"),
+    "sweep.lambda_max": _positive(f"{SWEEP}.lambda_max", high=1e6),
     "sweep.n_lambdas": _int(f"{SWEEP}.n_lambdas", high=1000),
-    "sweep.points_per_octave": _int(f"{SWEEP}.points_per_octave", low=0, high=64),
+    "sweep.points_per_octave": Setting("float", f"{SWEEP}.points_per_octave", low=0.0, high=64.0),
     "sweep.n_seeds": _int(f"{SWEEP}.n_seeds", high=1000),
     "sweep.axis": Setting("str", f"{SWEEP}.axis"),
-    "sweep.axis_values": Setting("floats", f"{SWEEP}.axis_values"),
-    "sweep.lanes_at_once": _int(f"{SWEEP}.lanes_at_once", low=0),
-    "logging.log_interval": _int(f"{RUN}.log_interval"),
+    "sweep.axis_values": Setting("floats", f"{SWEEP}.axis_values", most=1000),
+    "sweep.lanes_at_once": _int(f"{SWEEP}.lanes_at_once", low=0, high=_MAX_EPISODES),
+    "logging.log_interval": _int(f"{RUN}.log_interval", high=_MAX_UPDATES),
     "logging.use_tensorboard": Setting("bool", f"{RUN}.use_tensorboard"),
     "logging.use_wandb": Setting("bool", f"{RUN}.use_wandb"),
     "logging.wandb_project": Setting("str", f"{RUN}.wandb_project"),

@@ -4,12 +4,13 @@ All lanes learn in one compiled program, over all devices. Then every lane plays
 trained from scratch on them. Writes to DIR, beside config.json and checkpoints:
 
   lanes.json       the lanes: seed, and the leaves in which each differs
-  metrics.jsonl    learning curves, one object per update and lane
+  metrics.jsonl    learning curves, one object per update and lane; tensorboard/ has them as one run per lane
   lanes.csv        one row per lane: shortfall, completion, I, KL, accuracy, ..., with standard errors
   sweep.json       the same with provenance, seconds of compiling, training and measuring in the process that ended it,
                    lambda* by three definitions, shape and verdict of every arm
   transition.json  lambda* of the first arm, from which transition.png and .pdf are drawn
   fills            .png and .pdf: how much of its order each episode of each lane got done, from sweep.json
+  measured.json    lanes measured so far, of a sweep that was stopped while it measured
   theory.json      what the covert game predicts, calibrated to I at the smallest penalty, where there is any
   postmortem/      learner and metrics of the first lanes that diverged, lane_<i> each
 
@@ -36,12 +37,15 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
+import amarl_jax
 from amarl_jax import cli, cost, hosts, machine, postmortem
 from amarl_jax.checkpoint import Checkpointer
-from amarl_jax.config import steps_per_update
+from amarl_jax.config import resolve, steps_per_update
+from amarl_jax.continuation import hash_of_lanes, require_checkpoint_of, require_nothing_lost, saved_at
 from amarl_jax.errors import BadInput, LanesFailed, Preempted
-from amarl_jax.evaluation.grid import Lane, keys_of, lanes_of, write_grid
-from amarl_jax.evaluation.provenance import Stopwatch
+from amarl_jax.evaluation.grid import Lane, check_grid, keys_of, lanes_of, write_grid
+from amarl_jax.evaluation.measured import Measured
+from amarl_jax.evaluation.provenance import Stopwatch, commit
 from amarl_jax.evaluation.sweeps import measure_lanes, write_answer
 from amarl_jax.lane_program import Program, compile_lanes, one_learner, shapes
 from amarl_jax.learn.game import Game
@@ -50,7 +54,7 @@ from amarl_jax.learn.state import TrainState
 from amarl_jax.preemption import StopRequest
 from amarl_jax.runlog import Progress, RunLog, closing_table, read_metrics
 from amarl_jax.types import Array
-from amarl_jax.workdir import Run, open_run
+from amarl_jax.workdir import Run, at_work, open_run, write_extended
 
 _FLAGS = {  # flag: setting
     "lambda_min": "sweep.lambda_min",
@@ -88,32 +92,69 @@ def sweep(
         MemoryError: not even one lane fits.
         Preempted: a signal asked to stop; the sweep has saved itself.
     """
-    return run_sweep(open_run(config, workdir, resume=resume, n_devices=n_devices))
+    if not resume:
+        check_grid(resolve(config))
+    return run_sweep(open_run(config, workdir, resume=resume, n_devices=n_devices, command="sweep"))
 
 
 def run_sweep(run: Run) -> Swept:
     """Everything after the workdir has been opened. Lanes that diverge are in ``failures``: none of it raises."""
+    with StopRequest() as stop, at_work(run):
+        stop.note = f"no update was lost; continue with --resume --workdir={run.path}"
+        return _run_sweep(run, stop)
+
+
+def _run_sweep(run: Run, stop: StopRequest) -> Swept:
     experiment, watch = run.experiment, Stopwatch()
     hosts.say(f"{machine.prepare(experiment.run, run.n_devices)} | workdir {run.path}")
     lanes = lanes_of(experiment)
-    if hosts.is_chief():
-        write_grid(run.path, lanes)
-    program = compile_lanes(run, lanes)
-    watch.lap("compiling")
     with Checkpointer(run.checkpoints) as checkpoints:
+        _check_before_compiling(run, checkpoints, lanes)
+        program = compile_lanes(run, lanes)
+        watch.lap("compiling")
         state = _first_state(run, checkpoints, program)
         first_update = int(program.layout.take_back(state.update)[0])
-        state, failures = _train_lanes(run, checkpoints, program, state)
+        state, failures = _train_lanes(run, checkpoints, program, state, stop)
     watch.lap("training")
     hosts.say(f"measuring {len(lanes) - len(failures)} lanes, {experiment.run.eval_episodes} fresh episodes each")
-    rows = measure_lanes(lanes, failures, state, program.game, program.layout, experiment)
+    measured = _measured_so_far(run)
+    rows = measure_lanes(lanes, failures, state, program.game, program.layout, experiment, measured)
     watch.lap("measuring")
     answer: dict[str, Any] = {}
     if hosts.is_chief():
         cost_of = {"from_update": first_update, "seconds": watch.seconds}
         answer = write_answer(run, lanes, rows, failures, cost_of)
+        measured.discard()
         _print_closing(run, answer)
     return Swept(lanes, rows, failures, answer, run.path)
+
+
+def _check_before_compiling(run: Run, checkpoints: Checkpointer, lanes: list[Lane]) -> None:
+    """A sweep that goes on has what it needs, and one that begins says what its lanes are."""
+    latest = checkpoints.latest_step() if run.resume else None
+    if latest is not None:
+        require_checkpoint_of(checkpoints, latest, run.path, run.fingerprint, len(lanes))
+    elif run.resume:
+        require_nothing_lost(run, len(lanes))
+    if hosts.is_chief():
+        if latest is None:
+            write_grid(run.path, lanes)
+        write_extended(run)
+
+
+def _measured_so_far(run: Run) -> Measured:
+    """Lanes that an earlier process measured after the same update, with the same code."""
+    settings = run.experiment.run
+    about = {
+        "configuration": run.fingerprint,
+        "lanes": hash_of_lanes(run.path),
+        "updates": run.experiment.n_updates,
+        "episodes": settings.eval_episodes,
+        "code": [amarl_jax.__version__, commit()],
+    }
+    measured = Measured(run.path, about)
+    hosts.wait("measured so far")  # every process leaves out the same lanes
+    return measured
 
 
 def _first_state(run: Run, checkpoints: Checkpointer, program: Program) -> TrainState:
@@ -126,7 +167,7 @@ def _first_state(run: Run, checkpoints: Checkpointer, program: Program) -> Train
 
 
 def _train_lanes(
-    run: Run, checkpoints: Checkpointer, program: Program, state: TrainState
+    run: Run, checkpoints: Checkpointer, program: Program, state: TrainState, stop: StopRequest
 ) -> tuple[TrainState, dict[int, str]]:
     """One compiled update of all lanes at a time; between them log, save, look for a signal."""
     settings, total = run.experiment.run, run.experiment.n_updates
@@ -134,12 +175,16 @@ def _train_lanes(
     done = int(program.layout.take_back(state.update)[0])
     failures = _failures_on_record(run, done, program.game, n_lanes)
     shown = settings.verbose and hosts.is_chief()
-    with StopRequest() as stop, _log_of(run, done) as log, Progress(total, steps * n_lanes, done, shown) as progress:
+    lanes_hash = hash_of_lanes(run.path)
+    if hosts.several():
+        stop.hold()  # from the first update on they stop together
+    with _log_of(run, done, n_lanes) as log, Progress(total, steps * n_lanes, done, shown) as progress:
         while done < total:
             started = time.perf_counter()
             state, measured = program.advance(state, program.hypers, program.params)
             known = set(failures)
             table = program.layout.take_back(measured)
+            stop.hold()
             done += 1
             seconds = time.perf_counter() - started
             for i in range(n_lanes):
@@ -150,24 +195,20 @@ def _train_lanes(
             _save_postmortems(run, failures.keys() - known, done, table, state, program.layout)
             if done % settings.log_interval == 0 or done == total:
                 progress.advance(done, {"lanes learning": n_lanes - len(failures)})
-            stopping = hosts.any_of(stop.requested)
+            stopping = hosts.any_of(stop.requested is not None)
             if done % settings.checkpoint_interval == 0 or done == total or stopping:
-                checkpoints.save(done, program.layout.take_back(state))
+                training = None if log is None else log.training(run.fingerprint, lanes_hash)
+                checkpoints.save(done, program.layout.take_back(state), training=training)
             if stopping and done < total:
-                raise Preempted(f"stopped at update {done} of {total}; continue with --resume --workdir={run.path}")
+                raise Preempted(saved_at(done, total, run))
+    stop.note = f"trained and saved, lanes measured so far are kept; continue with --resume --workdir={run.path}"
+    stop.release()
     return state, failures
 
 
-def _log_of(run: Run, done: int) -> contextlib.AbstractContextManager[RunLog | None]:
-    """Learning curves; none in a process that is not the chief. TensorBoard and W&B know one value per update and name.
-
-    So they get nothing of a sweep.
-    """
-    if not hosts.is_chief():
-        return contextlib.nullcontext()
-    settings = dataclasses.replace(run.experiment.run, use_tensorboard=False, use_wandb=False)
-    bare = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, run=settings))
-    return RunLog(bare, done)
+def _log_of(run: Run, done: int, n_lanes: int) -> contextlib.AbstractContextManager[RunLog | None]:
+    """Learning curves; none in a process that is not the chief."""
+    return RunLog(run, done, n_lanes) if hosts.is_chief() else contextlib.nullcontext()
 
 
 def _save_postmortems(
@@ -247,10 +288,11 @@ def _open(values: flags.FlagValues, grid: dict[str, Any]) -> Run:
     if values.distributed:
         hosts.join()
     if hosts.is_chief():
-        run = cli.open_from_flags(values, grid, values.n_devices)
+        run = cli.open_from_flags(values, grid, values.n_devices, command="sweep", check=check_grid)
     hosts.wait("workdir opened")
     if not hosts.is_chief():
-        run = dataclasses.replace(open_run(values.config, values.workdir, resume=True), resume=values.resume)
+        run = cli.open_from_flags(values, grid, values.n_devices, command="sweep", resume=True)
+        run = dataclasses.replace(run, resume=values.resume)
     return run
 
 

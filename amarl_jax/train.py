@@ -8,6 +8,7 @@ of an update that diverged is in DIR/postmortem, which --resume does not read.
 
   python -m amarl_jax.train --config=configs/default.py --config.training.lr_actor=1e-4
   python -m amarl_jax.train --resume --workdir=runs/default
+  python -m amarl_jax.train --config=configs/default.py --workdir=runs/next --init_from=runs/default
 """
 
 import dataclasses
@@ -16,9 +17,9 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -28,7 +29,8 @@ from ml_collections import ConfigDict
 from amarl_jax import cli, cost, machine, postmortem
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.config import Experiment, game_of, steps_per_update
-from amarl_jax.errors import Diverged, Preempted
+from amarl_jax.continuation import require_checkpoint_of, require_nothing_lost, saved_at
+from amarl_jax.errors import BadInput, Diverged, Preempted
 from amarl_jax.evaluation.figures import draw_training
 from amarl_jax.evaluation.frozen import play_frozen
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
@@ -46,7 +48,8 @@ from amarl_jax.posterior.exact import why_unread
 from amarl_jax.preemption import StopRequest
 from amarl_jax.runlog import Progress, RunLog, closing_table
 from amarl_jax.types import Array
-from amarl_jax.workdir import Run, open_run, write_atomically
+from amarl_jax.warm_start import begin_with
+from amarl_jax.workdir import Run, at_work, open_run, write_atomically, write_extended
 
 SOURCES_AGREE_NATS = 0.02  # MINE and the belief may differ by this much before a run says so
 OBJECTIVE = "objective"  # the metric that the best checkpoint is kept by; larger is better
@@ -55,6 +58,13 @@ SHOWN = {
     "completion": (0, "execution/completion"),
     "belief right": (-1, "belief/final_accuracy"),
 }  # what the progress line shows: of the first or last phase of an update, a metric
+
+
+class Source(NamedTuple):
+    """A run whose networks another one begins with."""
+
+    workdir: Path
+    lane: int | None = None  # of a sweep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,36 +79,47 @@ class Trained:
     workdir: Path
 
 
-def train(config: ConfigDict, workdir: str | Path | None = None, resume: bool = False) -> Trained:
+def train(
+    config: ConfigDict,
+    workdir: str | Path | None = None,
+    resume: bool = False,
+    init_from: Source | None = None,
+) -> Trained:
     """Train on a configuration, as the command does; returns the learner and its evaluation.
 
     Args:
         config: from ``amarl_jax.config.load``.
         workdir: folder to write; default ``runs/<exp_name>``.
         resume: continue the run that the workdir holds.
+        init_from: whose networks to begin with; see :mod:`amarl_jax.warm_start`.
 
     Raises:
-        BadInput: a setting is wrong, or the workdir holds another run.
+        BadInput: a setting is wrong, the workdir holds another run, or another process is at work in it.
         Diverged: a network stopped being finite.
         Preempted: a signal asked to stop; the run has saved itself.
     """
-    return run_training(open_run(config, workdir, resume=resume))
+    run = open_run(config, workdir, resume=resume, from_weights=init_from is not None)
+    return run_training(run, init_from)
 
 
-def run_training(run: Run) -> Trained:
-    """Everything after the workdir has been opened."""
+def run_training(run: Run, init_from: Source | None = None) -> Trained:
+    """Everything after the workdir has been opened, which until then is nobody's but this process's."""
+    with StopRequest() as stop, at_work(run):
+        stop.note = f"no update was lost; continue with --resume --workdir={run.path}"
+        return _run_training(run, init_from, stop)
+
+
+def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trained:
     experiment = run.experiment
     print(f"{machine.prepare(experiment.run)} | workdir {run.path}")
     game = game_of(experiment)
     hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
     key_run, key_evaluation = jax.random.split(jax.random.key(experiment.run.seed))
     with open_checkpoints(run) as checkpoints:
-        if run.resume and checkpoints.latest_step() is not None:
-            state = checkpoints.restore(jax.eval_shape(functools.partial(begin, game=game), key_run, hypers, params))
-        else:
-            state = begin(key_run, hypers, params, game)
+        state = _first_state(run, checkpoints, functools.partial(begin, key_run, hypers, params, game), init_from)
+        write_extended(run)
         state = jax.device_put(state, *state.update.devices())  # as restored, so a resumed run finds its program cached
-        state = _train_loop(run, checkpoints, state, game, hypers, params)
+        state = _train_loop(run, checkpoints, state, game, hypers, params, stop)
     evaluation = evaluate_state(key_evaluation, state, game, hypers, params, experiment)
     _write_closing(run, evaluation)
     closing_table(*closing_rows(evaluation))
@@ -107,24 +128,52 @@ def run_training(run: Run) -> Trained:
     return Trained(state, game, hypers, params, evaluation, run.path)
 
 
+def _first_state(
+    run: Run, checkpoints: Checkpointer, fresh: Callable[[], TrainState], init_from: Source | None
+) -> TrainState:
+    """The learner of the latest checkpoint, or a fresh one: then with another run's networks, if one is named.
+
+    These are saved before the first update, so that a run that is stopped before its first checkpoint goes on alike.
+    """
+    if run.resume:
+        latest = checkpoints.latest_step()
+        if latest is not None:
+            require_checkpoint_of(checkpoints, latest, run.path, run.fingerprint)
+            return checkpoints.restore(jax.eval_shape(fresh))
+        require_nothing_lost(run)
+    state = fresh()
+    if init_from is not None:
+        state = begin_with(state, init_from.workdir, init_from.lane)
+        with RunLog(run) as log:
+            checkpoints.save(0, state, training=log.training(run.fingerprint))
+    return state
+
+
 def open_checkpoints(run: Run) -> Checkpointer:
     """The checkpoints of a run: the latest two and the best."""
     return Checkpointer(run.checkpoints, best=OBJECTIVE, maximise=True)
 
 
 def _train_loop(
-    run: Run, checkpoints: Checkpointer, state: TrainState, game: Game, hypers: Hypers, params: EnvParams
+    run: Run,
+    checkpoints: Checkpointer,
+    state: TrainState,
+    game: Game,
+    hypers: Hypers,
+    params: EnvParams,
+    stop: StopRequest,
 ) -> TrainState:
     """Compiled chunks; between them log, save, look for a signal."""
     experiment = run.experiment
     settings, total = experiment.run, experiment.n_updates
     done, steps = int(state.update), steps_per_update(experiment)
-    with StopRequest() as stop, RunLog(run, done) as log, Progress(total, steps, done, settings.verbose) as progress:
+    with RunLog(run, done) as log, Progress(total, steps, done, settings.verbose) as progress:
         while done < total:
             started = time.perf_counter()
             chunk = min(settings.log_interval, total - done)
             state, measured = advance(state, hypers, params, game, chunk)
             rows = list(_rows(jax.device_get(measured), chunk))
+            stop.hold()  # until here there was nothing to save, and compiling takes longest
             seconds = (time.perf_counter() - started) / chunk
             for row in rows:
                 done += 1
@@ -133,9 +182,11 @@ def _train_loop(
                 _stop_if_diverged(run, done, row, state, game)
             progress.advance(done, shown_metrics(rows[-1], game))
             if done % settings.checkpoint_interval == 0 or done >= total or stop.requested:
-                checkpoints.save(done, state, {OBJECTIVE: rows[-1][OBJECTIVE]})
+                checkpoints.save(done, state, {OBJECTIVE: rows[-1][OBJECTIVE]}, log.training(run.fingerprint))
             if stop.requested and done < total:
-                raise Preempted(f"stopped at update {done} of {total}; continue with --resume --workdir={run.path}")
+                raise Preempted(saved_at(done, total, run))
+    stop.note = f"trained and saved; --resume --workdir={run.path} measures it"
+    stop.release()
     return state
 
 
@@ -248,17 +299,33 @@ def warn_if_sources_disagree(evaluation: Evaluation) -> None:
 
 def main(values: flags.FlagValues) -> None:
     """Open the run that the flags ask for, and train it."""
-    run = cli.open_from_flags(values)
+    if values.init_from is None and values.init_lane is not None:
+        raise BadInput(f"--init_lane={values.init_lane}: is of the sweep that --init_from names")
+    if values.init_from is not None and values.resume:
+        raise BadInput(f"--init_from={values.init_from}: a run that is resumed has its own networks")
+    source = None
+    if values.init_from is not None:
+        source = Source(cli.user_path("--init_from", values.init_from), values.init_lane)
+    run = cli.open_from_flags(values, from_weights=source is not None)
     if values.dry_run:
         print(machine.prepare(run.experiment.run))
         cost.describe(run)
         return
-    run_training(run)
+    run_training(run, source)
+
+
+def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
+    """The flags of a run, and whose networks it begins with."""
+    cli.define_run_flags(values, argv)
+    flags.DEFINE_string(
+        "init_from", None, "Folder of a run of equal sizes: begin with its networks, all else fresh.", values
+    )
+    flags.DEFINE_integer("init_lane", None, "The lane, where --init_from is a sweep's.", flag_values=values)
 
 
 def command(argv: Sequence[str] | None = None) -> int:
     """The command with ``argv``, by default the process's; returns its exit code."""
-    return cli.run(main, __doc__ or "", argv=argv)
+    return cli.run(main, __doc__ or "", define_flags, argv)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def select(predicate: Array, on_true: PyTree, on_false: PyTree) -> PyTree:
 
 def all_finite(trees: Sequence[PyTree]) -> Array:
     """Whether every floating leaf of each tree is finite, [n] bool of n trees; one comparison for all of them."""
-    none = jnp.zeros(0)
+    none = jnp.zeros(0, jnp.float32)
     leaves = [[x.reshape(-1) for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)] for tree in trees]
     rows = [jnp.concatenate([none, *of_tree]) for of_tree in leaves]
     longest = max(row.size for row in rows)

@@ -50,6 +50,7 @@ N_OWNERS = len(Owner)
 N_AGENTS = len(Agent)
 TIME_UNITS = 256  # arrival times on the tape are in 1/256 of a step
 GAP_UNITS = 16  # value gaps on the tape are in 1/16 tick
+HALF_TICK = np.float32(0.5)  # mids are doubled; times an int32 a Python number is a float64 where JAX knows any
 
 
 @struct.dataclass

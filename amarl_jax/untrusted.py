@@ -1,7 +1,7 @@
 """Reading a workdir that somebody else made: size limits, no links, and one line for whatever is wrong with it.
 
 Nothing in a workdir is executed or unpickled: it holds JSON, and arrays that Orbax keeps as bytes with a JSON index.
-Arrays carry no checksum of ours: a flipped bit in one that still decodes is a number like any other.
+Damage to arrays is found by the hash in the checkpoint's record (:mod:`amarl_jax.checkpoint_record`).
 """
 
 import json

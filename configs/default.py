@@ -18,6 +18,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.seed = 42  # root random key of the run
     config.device = "auto"  # auto (the best one present), cpu, gpu or tpu
     config.precision = "float32"  # of matrix products on accelerators: default, bfloat16, tensorfloat32, float32
+    config.prng_impl = "auto"  # how random keys are made: auto is JAX_DEFAULT_PRNG_IMPL, and saved as what that is
     config.compilation_cache_dir = "auto"  # auto (the user's cache folder), off, or a folder
     config.checkpoint_interval = 5  # updates between checkpoints; a multiple of logging.log_interval
     config.eval_episodes = 512  # held-out episodes behind the closing table, both classes together
@@ -79,7 +80,9 @@ def execution(horizon: FieldReference) -> ConfigDict:
     section.lambda_ramp_updates = 0  # updates in which lambda moves from there in equal steps, a warm start; 0: none
     section.start_gate = 0.3  # P(act in a step) of the fresh policy; slot_rate, with start_along 0.5, is the mimic
     section.start_along = 0.75  # P(along its side | act) of the fresh policy
-    section.leakage_source = "mine"  # whose posterior prices the leakage: mine or belief
+    section.leakage_source = "mine"  # whose posterior prices the leakage: mine, belief or exact
+    section.exact_particles = 16  # K of the exact source's filters; more is less noise in the reward
+    section.exact_private = 4  # private numbers that stand for N(0, 1) in them
     section.shortfall_credit = "marked"  # lots left are charged as value moves; horizon: at the end alone
     section.leakage_credit = "increment"  # paid per step as increments (telescopes to I) or by level (the reference's)
     section.mu_predictability = 0.1  # mu, reward per nat of predictability of its flow
@@ -184,7 +187,7 @@ def sweep() -> ConfigDict:
     section.lambda_min = 0.0  # smallest penalty, reward per nat; always on the grid
     section.lambda_max = 4.0  # largest penalty, reward per nat
     section.n_lambdas = 14  # penalties: 0, 1/16, 0.088, 1/8, ..., 2, 2.83, 4
-    section.points_per_octave = 2  # grid points per doubling of lambda - lambda_min below lambda_max; 0: equal spacing
+    section.points_per_octave = 2.0  # points per doubling of lambda - lambda_min below lambda_max; 0: equal spacing
     section.n_seeds = 8  # independent seeds at each penalty; with fewer no interval and no verdict is given
     section.axis = "none"  # setting that differs between arms, as "environment.latency_ms.arbitrageur"; none: one arm
     section.axis_values = (0.0,)  # of that setting, in its unit, one arm each; not read with axis none
@@ -196,8 +199,8 @@ def logging() -> ConfigDict:
     """What a run writes and how often."""
     section = ConfigDict()
     section.log_interval = 1  # updates per compiled chunk and log line [reference: 10 rollouts; the run has 34 updates]
-    section.use_tensorboard = True  # TensorBoard events beside metrics.jsonl
-    section.use_wandb = False  # Weights & Biases; needs the wandb extra
+    section.use_tensorboard = True  # TensorBoard events beside metrics.jsonl; of a sweep one run per lane
+    section.use_wandb = False  # Weights & Biases, of single runs; needs the wandb extra
     section.wandb_project = "adversarial-market-marl"  # its project
     section.verbose = True  # progress lines
     return section

@@ -42,5 +42,5 @@ def shorten(config: ConfigDict) -> None:
     config.training.total_timesteps = 153_600  # environment steps per lane: 12 updates
     config.eval_episodes = 1024  # held-out episodes of each lane, both classes together
     config.sweep.n_lambdas = 6  # 0, 1/4, 1/2, 1, 2, 4
-    config.sweep.points_per_octave = 1  # of the penalty
+    config.sweep.points_per_octave = 1.0  # of the penalty
     config.sweep.n_seeds = 2  # too few for a verdict, which will say so

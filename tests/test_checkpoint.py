@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from flax import struct
 
+from amarl_jax import checkpoint_record
 from amarl_jax.checkpoint import Checkpointer, load_agent, save_agent
-from amarl_jax.errors import CheckpointMismatch
+from amarl_jax.errors import BadInput, CheckpointMismatch
 from amarl_jax.trees import count_parameters
 from tests import killed_saves
 
@@ -130,3 +131,73 @@ def test_one_agents_parameters_are_refused_by_name(tmp_path):
     assert "head (absent saved, float32[1] here)" in message
     assert "packed (int8[4] saved, absent here)" in message
     assert "bias" not in message
+
+
+def metadata_of(folder, step):
+    return folder / str(step) / "_CHECKPOINT_METADATA"
+
+
+def test_a_damaged_older_checkpoint_is_passed_over_and_named(tmp_path, capsys):
+    """It was the best; now the best of the others is."""
+    with Checkpointer(tmp_path, best="cost") as checkpointer:
+        for step, cost in enumerate([1.0, 2.0, 3.0]):
+            checkpointer.save(step, make_state(step), {"cost": cost})
+    metadata_of(tmp_path, 0).write_text("{")
+    with Checkpointer(tmp_path, best="cost") as checkpointer:
+        assert "_CHECKPOINT_METADATA: is not JSON; checkpoint 0 is passed over" in capsys.readouterr().out
+        assert (checkpointer.latest_step(), checkpointer.best_step()) == (2, 1)
+        assert int(checkpointer.restore(make_state(0)).count) == 2
+        checkpointer.save(3, make_state(3), {"cost": 4.0})
+        assert checkpointer.all_steps() == [1, 2, 3]
+
+
+def test_a_damaged_newest_checkpoint_is_refused_with_what_there_is_instead(tmp_path):
+    with Checkpointer(tmp_path) as checkpointer:
+        for step in (1, 2):
+            checkpointer.save(step, make_state(step))
+    metadata_of(tmp_path, 2).unlink()
+    with (
+        Checkpointer(tmp_path) as checkpointer,
+        pytest.raises(BadInput, match="without it the run goes on from update 1"),
+    ):
+        checkpointer.restore(make_state(0))
+
+
+def test_arrays_that_are_not_those_that_were_saved_are_found(tmp_path):
+    """As after a flipped bit that still decodes: here the hash is another's."""
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, make_state(1))
+        checkpointer.save(2, make_state(2))
+    record, other = (json.loads(metadata_of(tmp_path, step).read_text()) for step in (2, 1))
+    record["custom_metadata"]["amarl_jax"]["arrays"] = other["custom_metadata"]["amarl_jax"]["arrays"]
+    metadata_of(tmp_path, 2).write_text(json.dumps(record))
+    with Checkpointer(tmp_path) as checkpointer:
+        with pytest.raises(BadInput, match="its arrays are not those that were saved"):
+            checkpointer.restore(make_state(0))
+        assert int(checkpointer.restore(make_state(0), step=1).count) == 1
+
+
+def test_the_hash_sees_every_bit_and_every_name():
+    state = {"a": np.zeros(3, np.float32), "b": np.zeros(0, np.int8), "c": np.float32(1.0)}
+    others = [
+        state | {"a": np.array([0.0, 0.0, -0.0], np.float32)},
+        state | {"a": np.zeros(3, np.int32)},
+        state | {"a": np.zeros((3, 1), np.float32)},
+        {"d" if name == "a" else name: leaf for name, leaf in state.items()},
+    ]
+    hashes = {checkpoint_record.hash_of(one) for one in (state, *others)}
+    assert len(hashes) == 5
+    assert checkpoint_record.hash_of(jax.tree.map(jnp.asarray, state)) == checkpoint_record.hash_of(state)
+
+
+@pytest.mark.parametrize("name", ["manifest.ocdbt", "_sharding", "_METADATA", "_CHECKPOINT_METADATA"])
+def test_a_sparse_file_is_not_read_whole(name, tmp_path):
+    """Of a tebibyte; Orbax would abort the process."""
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, make_state(1))
+    files = list(tmp_path.rglob(name))
+    assert files
+    for file in files:
+        os.truncate(file, 1 << 40)
+    with Checkpointer(tmp_path) as checkpointer, pytest.raises(BadInput, match="is larger than"):
+        checkpointer.restore(make_state(0))

@@ -1,5 +1,6 @@
 """Every foreseeable mistake is exactly one line on stderr and exit code 2, and nothing is written."""
 
+import io
 import os
 import re
 import shutil
@@ -51,6 +52,9 @@ MISTAKES = [  # class of mistake, command, arguments, what the line says
     ("out of range", "train", [f"{DEBUG}:huge"], "unknown variant 'huge'"),
     ("out of range", "sweep", [GRID, "--lambda_min=-1"], "sweep.lambda_min = -1.0: must be a finite number >= 0"),
     ("out of range", "sweep", [GRID, "--seeds=0"], "sweep.n_seeds = 0: must be an integer >= 1"),
+    ("out of range", "train", [DEBUG, "--config.networks.mine.hidden_dims=(" + "9" * 31 + ",)"], "<= 16384"),
+    ("out of range", "train", [DEBUG, "--config.agents.execution.is_unit_ticks=1e-60"], ">= 0.001"),
+    ("out of range", "sweep", [GRID, "--seeds=8", f"--config.seed={2**31 - 1}"], "the last of 8 seeds"),
     ("out of range", "evaluate", [HERE, "--n_episodes=7"], "n_episodes"),
     ("out of range", "evaluate", [HERE, "--seed=-1"], "seed"),
     ("nan", "train", [DEBUG, "--config.training.lr_actor=nan"], "finite number > 0"),
@@ -65,6 +69,8 @@ MISTAKES = [  # class of mistake, command, arguments, what the line says
         "other name",
     ),
     ("inconsistent pair", "train", ["--config.seed=1"], "give --config=PATH first"),
+    ("inconsistent pair", "sweep", [GRID, "--n_lambdas=5", "--config.sweep.n_lambdas=6"], "must be 5, which its own"),
+    ("inconsistent pair", "sweep", [GRID, "--config.logging.use_wandb"], "must be False in a sweep: W&B"),
     ("inconsistent pair", "sweep", [GRID, "--lambda_min=5"], "sweep.lambda_min = 5.0: must be below lambda_max"),
     (
         "inconsistent pair",
@@ -83,23 +89,39 @@ MISTAKES = [  # class of mistake, command, arguments, what the line says
     ("missing file", "train", [], "--config is required"),
     ("missing file", "sweep", ["--config=configs/absent.py"], "configs/absent.py"),
     ("missing file", "evaluate", [], "--workdir is required"),
+    ("missing file", "train", ["--flagfile=absent"], "Unable to open flagfile"),
+    ("unreadable file", "train", ["--config=ends.py"], "a configuration that loads (line 2, SystemExit"),
     ("unreadable file", "train", ["--config=first"], "a readable Python file"),
     ("unreadable file", "train", ["--config=torn/config.json"], "torn/config.json"),
     ("unreadable file", "sweep", ["--config=torn/config.json"], "torn/config.json"),
     ("unreadable file", "evaluate", ["--workdir=torn"], "must be a configuration that a run saved"),
     ("wrong workdir", "train", [DEBUG, "--workdir=file"], "not a folder"),
+    ("wrong workdir", "train", [DEBUG, "--workdir="], "--workdir=: is empty, must be a path"),
+    ("wrong workdir", "train", [DEBUG, "--workdir=$SCRATCH_OF_NOBODY/run"], "holds a variable that is not set"),
+    ("wrong workdir", "train", [DEBUG, "--workdir=~nobody-here/run"], "begins with the home of nobody known here"),
+    ("wrong workdir", "train", [DEBUG, "--workdir=blocked"], "blocked/evaluation.json: is a folder"),
+    ("wrong workdir", "train", ["--resume", "--workdir=lanes"], "was made by sweep"),
+    ("wrong workdir", "train", ["--resume", "--workdir=unknown"], "has no run.json"),
+    ("wrong workdir", "train", [DEBUG, "--resume", HERE, f"--init_from={HERE}"], "has its own networks"),
+    ("wrong workdir", "train", [DEBUG, "--init_from="], "--init_from=: is empty, must be a path"),
+    ("wrong workdir", "train", [DEBUG, "--workdir=" + "x" * 300], "must be names of at most 255 bytes"),
+    ("wrong workdir", "train", [DEBUG, "--workdir=not_utf8_\udcff"], "must be text in UTF-8"),
     ("wrong workdir", "train", [DEBUG, HERE], "already holds a run (config.json)"),
     ("wrong workdir", "train", [DEBUG, HERE, "--config.seed=5"], "already holds a run"),
     ("wrong workdir", "train", [DEBUG, "--resume", "--workdir=empty"], "no run to resume"),
     ("wrong workdir", "train", [DEBUG, HERE, "--resume", "--config.seed=6"], "seed = 6: must be 5 to resume"),
+    ("wrong workdir", "sweep", ["--resume", HERE], "was made by train"),
+    ("wrong workdir", "sweep", [GRID, "--workdir=${RUNS}"], "holds a variable that is not set"),
     ("wrong workdir", "sweep", [GRID, "--workdir=lanes"], "already holds a run"),
     ("wrong workdir", "sweep", ["--resume", "--workdir=lanes", "--seeds=3"], "sweep.n_seeds = 3: must be 8 to resume"),
     ("wrong workdir", "evaluate", ["--workdir=nowhere"], "holds no run"),
+    ("wrong workdir", "evaluate", ["--workdir= "], "must be a path"),
     ("wrong workdir", "evaluate", ["--workdir=file"], "holds no run"),
     ("wrong workdir", "evaluate", [HERE], "holds no checkpoint"),
     ("wrong lane", "evaluate", ["--workdir=lanes"], "--lane is needed"),
     ("wrong lane", "evaluate", ["--workdir=lanes", "--lane=2"], "--lane=2 does not exist"),
     ("wrong lane", "evaluate", ["--workdir=lanes", "--lane=-1"], "--lane=-1 does not exist"),
+    ("wrong lane", "train", [DEBUG, "--init_lane=0"], "is of the sweep that --init_from names"),
     ("wrong lane", "train", [DEBUG, "--lane=0"], "Unknown command line flag 'lane'"),
     ("device count", "train", [DEBUG, "--config.device=tpu"], "device = 'tpu': must be present on this machine"),
     ("device count", "sweep", [GRID, "--config.device=gpu"], "device = 'gpu': must be present on this machine"),
@@ -111,6 +133,8 @@ OF_THE_PROCESS = [  # command, arguments, environment, what the line says
     ("train", [DEBUG, "--config.sed=1"], {}, "sed: no such setting"),
     ("train", [DEBUG, HERE], {}, "already holds a run"),
     ("train", [DEBUG], {"JAX_PLATFORMS": "cuda"}, "device = 'auto': must be present on this machine"),
+    ("train", [DEBUG], {"JAX_NUM_CPU_DEVICES": "x"}, 'JAX does not start: Invalid value "x"'),
+    ("sweep", [GRID, "--distributed"], {}, "no launcher says which processes there are"),
     ("sweep", [GRID, "--n_devices=3"], {"JAX_NUM_CPU_DEVICES": "2"}, "--n_devices=3: must be from 1 to 2"),
     ("evaluate", ["--workdir=lanes", "--lane=9"], {}, "--lane=9 does not exist"),
 ]
@@ -140,9 +164,13 @@ def furnished(tmp_path_factory):
     """A run and a sweep as they are before their first checkpoint, a file, and a workdir that is not one."""
     folder = tmp_path_factory.mktemp("furnished")
     open_run(configuration.load("configs/fast_debug.py", {"seed": 5}), folder / "first")
-    open_run(configuration.load("configs/lambda_sweep.py"), folder / "lanes")
+    open_run(configuration.load("configs/lambda_sweep.py"), folder / "lanes", command="sweep")
     (folder / "lanes" / "lanes.json").write_text('[{"seed": 0}, {"seed": 1}]')
     (folder / "file").write_text("")
+    (folder / "blocked" / "evaluation.json").mkdir(parents=True)
+    shutil.copytree(folder / "first", folder / "unknown")
+    (folder / "unknown" / "run.json").unlink()
+    (folder / "ends.py").write_text("import sys\nsys.exit(0)")
     (folder / "torn").mkdir()
     (folder / "torn" / "config.json").write_text('{"seed": ')
     return folder
@@ -186,13 +214,47 @@ def test_resume_takes_the_saved_configuration(arguments, here):
 
 def test_the_default_workdir_is_named_by_the_experiment(folder):
     assert invoke([DEBUG, "--config.exp_name=mine"]) == 0
-    assert list(tree(folder)) == [Path("runs"), Path("runs/mine"), Path("runs/mine/config.json")]
+    assert {path.as_posix() for path in tree(folder)} == {
+        "runs",
+        "runs/mine",
+        "runs/mine/config.json",
+        "runs/mine/run.json",
+    }
 
 
 def test_a_sweep_takes_as_many_devices_as_it_was_told_to(folder):
     config = configuration.load("configs/lambda_sweep.py:fast")
     assert lane_program.devices_of(open_run(config, "two", n_devices=2)) == tuple(jax.devices()[:2])
     assert lane_program.devices_of(open_run(config, "all")) == tuple(jax.devices())
+
+
+def test_a_home_folder_is_expanded(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    assert invoke([DEBUG, "--workdir=~/runs"]) == 0
+    assert (folder / "home" / "runs" / "config.json").exists()
+    assert cli.user_path("--output", "~") == folder / "home"
+
+
+def test_whole_numbers_and_flags_from_a_file(folder):
+    (folder / "flags").write_text(f"{DEBUG}\n--config.training.total_timesteps=2.56e4\n")
+    runs = []
+    assert invoke(["--flagfile=flags"], main=lambda values: runs.append(cli.open_from_flags(values))) == 0
+    assert runs[0].experiment.total_timesteps == 25_600
+    assert runs[0].experiment.n_updates == 2
+
+
+def test_a_link_that_leads_nowhere_is_the_users(folder, capsys):
+    (folder / "dangling").symlink_to("nowhere")
+    assert invoke([DEBUG, "--workdir=dangling"]) == 2
+    assert "not a folder" in capsys.readouterr().err
+    assert os.readlink(folder / "dangling") == "nowhere"
+
+
+def test_a_terminal_that_lacks_a_letter_gets_its_number(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert invoke([DEBUG], main=lambda values: print("run \u00fc")) == 0
+    assert terminal.buffer.getvalue() == b"run \\xfc\n"
 
 
 def test_a_dry_run_writes_nothing(folder):
@@ -240,6 +302,9 @@ def test_console_scripts_are_the_commands():
         (Diverged("x"), 3),
         (Preempted("x"), 75),
         (OSError(28, "No space left on device"), 1),
+        (OSError(36, "File name too long"), 2),
+        (OSError(40, "Too many levels of symbolic links"), 2),
+        (RuntimeError("can't start new thread"), 1),
         (PermissionError(13, "Permission denied"), 1),
         (MemoryError(), 1),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte"), 1),
@@ -264,9 +329,10 @@ def test_a_defect_keeps_its_traceback(folder):
 def test_a_stop_request_is_noticed_and_handlers_are_put_back():
     before = signal.getsignal(signal.SIGTERM)
     with StopRequest() as stop:
+        stop.hold()
         assert not stop.requested
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.requested
+        assert stop.requested == "SIGTERM"
     assert signal.getsignal(signal.SIGTERM) is before
 
 

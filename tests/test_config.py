@@ -5,13 +5,16 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from amarl_jax import config as configuration
 from amarl_jax.config import ConfigError
 from amarl_jax.consistency import size_beta, smallest_noise_bound
+from amarl_jax.evaluation.grid import check_grid, lanes_of
 from amarl_jax.learn.hypers import Hypers, LearnSpec
+from amarl_jax.market.noise import size_distribution
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 from amarl_jax.settings import FOREIGN, SETTINGS
@@ -83,6 +86,7 @@ OTHER_VALUES = {  # where the next number up is not a valid change
     "training.lr_schedule": "constant",
     "sweep.lambda_min": 0.5,
     "device": "cpu",
+    "prng_impl": "rbg",
     "precision": "default",
     "networks.mine.estimator": "nwj",
     "agents.execution.leakage_source": "belief",
@@ -209,7 +213,7 @@ def test_noise_sizes_have_the_asked_mean_and_deviation(default):
     assert (a, b) == pytest.approx((4.4375, 13.3125), rel=1e-12)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.5, 5.0, 10.0, 80.0])
+@pytest.mark.parametrize("rate", [0.0, 0.5, 5.0, 10.0, 80.0, 740.0, 950.0])
 def test_noise_bound_is_the_poisson_quantile(rate):
     assert smallest_noise_bound(rate) == (stats.poisson(rate).ppf(0.99) if rate else 0)
 
@@ -230,6 +234,21 @@ def test_noise_bound_is_the_poisson_quantile(rate):
         ("environment.informed_probability", 0.001, "both classes"),
         ("environment.max_noise_orders", 17, "at least 18"),
         ("environment.noise_order_size_std", 9.0, "below 8.66"),
+        ("environment.noise_order_size_std", 1e-19, "at least 0.0866"),  # sizes that are no numbers in float32
+        ("environment.noise_order_size_std", 0.01, "at least 0.0866"),
+        ("agents.execution.is_unit_ticks", 1e-60, ">= 0.001"),
+        ("agents.execution.lambda_leakage", 1e-60, "in float32, it is 0"),
+        ("agents.execution.lambda_leakage", 2.0**31, "<= 1000000"),
+        ("training.lr_actor", 1e-60, "in float32, it is 0"),
+        ("environment.informed_probability", 1 - 1e-9, "in float32, it is 1"),
+        ("environment.latency_ms.market_maker", 59_999.9999, "in float32, it is 60000"),
+        ("networks.belief_transformer.n_layers", 10**30, "<= 128"),
+        ("networks.belief_transformer.d_model", 10**30, "<= 16384"),
+        ("networks.mine.hidden_dims", (10**30,), "<= 16384"),
+        ("networks.mine.hidden_dims", (64,) * 200_000, "1 to 32 integers"),
+        pytest.param("training.n_envs", 10**5000, "<= 1048576", id="thousands of digits"),
+        ("agents.market_maker.max_quote_size_lots", 1025, "<= 1024"),  # the book takes no larger order
+        ("sweep.axis_values", (1.0,) * 2000, "1 to 1000"),
         ("environment.initial_sizes", (5, 0), ">= 1"),
         ("environment.initial_sizes", (5, "3"), "integers"),
         ("environment.book_capacity", 10, "above the 10"),
@@ -237,14 +256,14 @@ def test_noise_bound_is_the_poisson_quantile(rate):
         ("training.n_minibatches", 3, "n_envs = 128"),
         ("training.belief_microbatch", 24, "n_envs = 128"),
         ("training.replay_batch", 12, "multiple"),
-        ("training.replay_capacity", 64, "at least 128"),
+        ("training.replay_capacity", 4, "at least replay_batch = 8"),
         ("training.gamma", (1.0, 0.99), "3 finite"),
         ("training.gamma", (1.0, 0.99, math.nan), "finite"),
         ("training.total_timesteps", 299_519, "at least 299520"),
         ("training.lr_schedule", "cosine", "linear, constant"),
         ("networks.belief_transformer.n_heads", 3, "d_model = 128"),
         ("networks.mine.estimator", "infonce", "barber_agakov"),
-        ("agents.execution.leakage_source", "oracle", "mine, belief"),
+        ("agents.execution.leakage_source", "oracle", "mine, belief, exact"),
         ("agents.execution.leakage_credit", "terminal", "increment, level"),
         ("logging.log_interval", 2, "multiple of logging.log_interval"),
         ("exact.n_episodes", 19, ">= 20"),
@@ -259,8 +278,79 @@ def test_a_bad_value_is_one_line_that_names_field_and_remedy(name, value, says):
     message = str(error.value)
     assert says in message
     assert "\n" not in message
+    assert len(message) < 400
     if name != "logging.log_interval":  # reported at the interval that must be its multiple
         assert message.startswith(name)
+
+
+NUMBERS = {name: setting for name, setting in SETTINGS.items() if setting.kind in ("int", "float", "ints", "floats")}
+
+
+@pytest.mark.parametrize("name", NUMBERS.keys() - {"sweep.axis_values"})  # those are bounded by the setting they are of
+def test_every_number_has_a_least_and_a_greatest_value(name):
+    setting = NUMBERS[name]
+    least, greatest = max(setting.low, setting.above), min(setting.high, setting.below)
+    assert math.isfinite(least)
+    assert math.isfinite(greatest)
+    scalar = dataclasses.replace(setting, kind=setting.kind.removesuffix("s"))
+    inclusive = [x for x in (setting.low, setting.high) if math.isfinite(x)]
+    for bound in inclusive:
+        assert scalar.admits(int(bound) if scalar.kind == "int" else float(bound)), "a bound that is allowed is seen so"
+    beyond = [math.nextafter(least, -math.inf), math.nextafter(greatest, math.inf), -1e300, 1e300]
+    beyond += [math.nextafter(setting.above, math.inf), math.nextafter(setting.below, -math.inf)]  # to float32 no less
+    assert not any(scalar.admits(value) for value in beyond)
+
+
+def test_whole_numbers_of_an_integer_setting_may_be_written_as_floats():
+    given = {"training.total_timesteps": 1e7, "networks.mine.hidden_dims": [32.0, 16.0]}
+    config = configuration.load("configs/default.py", given)
+    assert type(config.training.total_timesteps) is int
+    assert configuration.resolve(config).total_timesteps == 10_000_000
+    assert configuration.resolve(config).network_spec.statistics_hidden == (32, 16)
+    for value in (1e7 + 0.5, math.inf, math.nan):
+        with pytest.raises(ConfigError, match="must be an integer"):
+            configuration.load("configs/default.py", {"training.total_timesteps": value})
+
+
+def test_more_environments_than_the_replay_holds_are_allowed():
+    assert configuration.resolve(configuration.load("configs/default.py", {"training.n_envs": 4096})).n_updates == 2
+
+
+@pytest.mark.parametrize("std", [0.1, 0.5, 8.0, 8.65])
+def test_float32_has_the_law_of_sizes_to_a_percent_wherever_it_is_allowed(std):
+    config = configuration.load("configs/default.py", {"environment.noise_order_size_std": std})
+    params = configuration.resolve(config).env_params
+    exact = stats.beta(params.size_beta_a, params.size_beta_b).cdf((np.arange(1, 20) + 0.5) / 20)
+    np.testing.assert_allclose(size_distribution(params, 20)[:-1], exact, atol=0.01)
+
+
+AXIS = {"sweep.axis": "environment.slot_rate"}
+
+
+def test_arms_of_a_sweep_have_names_of_their_own():
+    config = configuration.load("configs/lambda_sweep.py", AXIS | {"sweep.axis_values": (0.1, 0.10000001, 0.2)})
+    arms = dict.fromkeys(lane.arm for lane in lanes_of(configuration.resolve(config)))
+    assert list(arms) == ["slot_rate=0.1", "slot_rate=0.10000001", "slot_rate=0.2"]
+
+
+@pytest.mark.parametrize("values", [(0.1, 0.1), (0.1, 0.3, 0.1 + 1e-12)])
+def test_values_of_an_axis_that_are_one_number_are_refused(values):
+    with pytest.raises(ConfigError, match=r"sweep.axis_values = 0\.1.*: must be another number"):
+        configuration.load("configs/lambda_sweep.py", AXIS | {"sweep.axis_values": values})
+
+
+def test_penalties_that_are_one_number_are_refused():
+    crowded = {"sweep.n_lambdas": 300, "sweep.points_per_octave": 1}
+    with pytest.raises(ConfigError, match=r"sweep.n_lambdas = 300: must be fewer"):
+        configuration.load("configs/lambda_sweep.py", crowded)
+
+
+def test_what_a_sweep_cannot_have_is_refused_with_the_reason():
+    for name, value in (("seed", 2**31 - 3), ("logging.use_wandb", True)):
+        experiment = configuration.resolve(configuration.load("configs/lambda_sweep.py", {name: value}))
+        with pytest.raises(ConfigError, match=f"{name} = .*sweep|{name} = .*last of 8 seeds"):
+            check_grid(experiment)
+    check_grid(configuration.resolve(configuration.load("configs/lambda_sweep.py", {"seed": 2**31 - 8})))
 
 
 def test_an_unknown_name_gets_the_nearest_one():

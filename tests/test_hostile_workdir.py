@@ -1,7 +1,6 @@
 """Workdirs from strangers: whatever is wrong with one gives one line and exit code 2, and runs nothing.
 
-Every class has random instances, seeded by its number; a flipped bit may also leave a checkpoint that still decodes,
-as arrays carry no checksum, and then loads as the numbers it now holds.
+Every class has random instances, seeded by its number; a flipped bit may also hit what is not read.
 """
 
 import builtins
@@ -12,7 +11,6 @@ import shutil
 from types import SimpleNamespace
 
 import chex
-import jax
 import numpy as np
 import pytest
 
@@ -23,7 +21,7 @@ from amarl_jax.errors import BadInput, ConfigError
 from amarl_jax.evaluation import runs
 from amarl_jax.untrusted import MAX_JSON_BYTES
 from amarl_jax.workdir import open_run
-from tests.tiny_runs import jax_settings, tree
+from tests.tiny_runs import edit_config, jax_settings, tree
 
 __all__ = ["jax_settings"]
 
@@ -90,15 +88,12 @@ def test_truncated_files(seed, copied, workdirs, capsys):
 
 @pytest.mark.parametrize("name", ["_METADATA", "manifest.ocdbt", "_CHECKPOINT_METADATA", "d"])
 def test_files_that_are_read_may_not_be_short(name, copied, capsys):
-    """Each kind at the head of the checkpoint, cut in half; Orbax does without what it notes about itself."""
+    """Each kind at the head of the checkpoint, cut in half."""
     where = [p for p in files_of(copied) if "ocdbt.process" not in str(p) and name in (p.name, p.parent.name)]
     assert where
     for path in where:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    if name == "_CHECKPOINT_METADATA":
-        assert load_command(copied) in (0, 2)
-    else:
-        refused(copied, capsys)
+    refused(copied, capsys)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -110,9 +105,7 @@ def test_flipped_bits(seed, copied, workdirs, capsys):
             content[place] ^= 1 << rng.integers(8)
         path.write_bytes(content)
     if load_command(copied) == 0:
-        state = runs.load(copied).state
-        same = jax.tree.map(lambda a, b: a.shape == b.shape and a.dtype == b.dtype, state, workdirs["states"][0])
-        assert all(jax.tree.leaves(same))
+        chex.assert_trees_all_equal(runs.load(copied).state.agents, workdirs["states"][0].agents)
     else:
         capsys.readouterr()
         refused(copied, capsys)
@@ -122,10 +115,10 @@ def test_flipped_bits(seed, copied, workdirs, capsys):
 def test_wrong_shapes(seed, copied, capsys):
     """One network of other widths, or of another depth, than the arrays that were saved."""
     rng = np.random.default_rng(200 + seed)
-    config = json.loads((copied / "config.json").read_text())
-    name = rng.choice(sorted(name for name, network in config["networks"].items() if "hidden_dims" in network))
-    config["networks"][name]["hidden_dims"] = rng.integers(9, 40, size=rng.integers(1, 4)).tolist()  # it has (8,)
-    (copied / "config.json").write_text(json.dumps(config))
+    networks = json.loads((copied / "config.json").read_text())["networks"]
+    name = rng.choice(sorted(name for name, network in networks.items() if "hidden_dims" in network))
+    widths = {"hidden_dims": rng.integers(9, 40, size=rng.integers(1, 4)).tolist()}  # it has (8,)
+    edit_config(copied, lambda config: config["networks"][name].update(widths))
     assert "does not fit" in refused(copied, capsys)
 
 
@@ -230,6 +223,8 @@ def test_the_curves_of_a_sweep_are_of_its_lanes(row, copied_sweep):
         '{"seed": ' + "9" * 400 + "}",
         '{"seed": ' + "9" * 5_000 + "}",
         '{"seed": NaN}',
+        '{"networks": {"belief_transformer": {"n_layers": 1000000000}}}',
+        '{"networks": {"mine": {"hidden_dims": [' + "8," * 200_000 + "8]}}}",
         "[1, 2]",
         "null",
         "",
@@ -277,6 +272,16 @@ def test_a_configuration_with_one_hostile_value_or_too_much_of_it(seed, copied, 
         [{"env_params": {"noise_rate": float("nan")}}],
         [{"env_params": {"__class__": 1}}],
         [{"seed": "1"}],
+        [{"seed": 10**30}],
+        [{"seed": -1}],
+        [{"seed": True}],
+        [{"hypers": {"lr_final_fraction": 0.0}}],  # no number of a setting
+        [{"hypers": {"leakage_weight": 2.0**31}}],
+        [{"env_params": {"informed_probability": 0}}],
+        [{"env_params": {"informed_probability": 0.01}}],  # none of 8 episodes
+        [{"env_params": {"is_unit_ticks": 0}}],
+        [{"env_params": {"parent_lots": 1.5}}],
+        [{"env_params": {"noise_rate": 5.0}}],  # more than max_noise_orders lets through
         [{}] * 5,
     ],
     ids=str,

@@ -1,6 +1,9 @@
 """Imports point down, and no module hides behind the name utils."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,12 +23,12 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"settings", "consistency"},
     {"config_files"},
     {"config", "untrusted"},
-    {"machine", "preemption", "hosts"},
+    {"machine", "preemption", "output", "hosts", "claim", "saved_config", "checkpoint_record", "tensorboard"},
     {"workdir"},
     {"checkpoint", "runlog", "cli"},
-    {"postmortem", "cost"},
+    {"postmortem", "cost", "continuation"},
     {"evaluation", "adapters"},
-    {"lane_program"},
+    {"lane_program", "warm_start"},
     {"train", "evaluate", "sweep", "random_play", "replay_lobster", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
@@ -86,3 +89,16 @@ def test_no_module_is_called_utils():
 def test_distrax_is_imported_in_one_module_only():
     users = [module_name(path) for path in FILES if "import distrax" in path.read_text()]
     assert users == ["nets.heads"]
+
+
+def test_no_module_computes_when_it_is_imported():
+    """A backend that starts at import is chosen before a command says which, and too early to join other processes.
+
+    The adapters are left out: gymnax computes when it is imported, and jaxmarl imports gymnax.
+    """
+    modules = [name for name in map(module_name, FILES) if not name.startswith("adapters.")]
+    lines = ["import importlib", *(f"importlib.import_module('amarl_jax.{name}')" for name in modules)]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "JAX_PLATFORMS": "none_of_these"}
+    line = [sys.executable, "-c", "\n".join(lines)]
+    done = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr

@@ -52,6 +52,23 @@ def test_the_cache_can_be_off(settings, tmp_path):
     assert not (tmp_path / "user").exists()
 
 
+def test_a_user_without_a_home_computes_without_a_cache(settings, monkeypatch):
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError(uid)))
+    assert "compilation cache off (" in machine.prepare(settings)
+
+
+def test_random_keys_of_another_kind_are_named_and_not_mixed(settings):
+    assert "random keys" not in machine.prepare(settings)
+    run_with_rbg = dataclasses.replace(settings, prng_impl="rbg")
+    with pytest.raises(ConfigError, match="prng_impl = 'rbg': must be threefry2x32 here; JAX_DEFAULT_PRNG_IMPL=rbg"):
+        machine.check_keys(run_with_rbg)
+    with jax.default_prng_impl("rbg"):
+        machine.check_keys(run_with_rbg)
+        assert "| random keys rbg |" in machine.prepare(settings)
+
+
 def test_a_folder_that_cannot_be_made_is_said_and_survived(settings, tmp_path):
     (tmp_path / "file").write_text("")
     line = machine.prepare(dataclasses.replace(settings, compilation_cache_dir=str(tmp_path / "file" / "cache")))

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import math
@@ -13,6 +14,7 @@ from amarl_jax import config as configuration
 from amarl_jax import runlog
 from amarl_jax.errors import BadInput
 from amarl_jax.runlog import Progress, RunLog, closing_table, duration, read_metrics
+from amarl_jax.tensorboard import MOST_LANES
 from amarl_jax.workdir import open_run
 
 
@@ -78,12 +80,71 @@ def test_rows_beyond_the_update_that_a_run_continues_from_are_cut(run):
     assert read_metrics(run.path / "metrics.jsonl") == [{"update": 1, "loss": 1.0}, {"update": 2, "loss": 20.0}]
 
 
+OUT_OF_ORDER = {
+    "twice": ([1, 1, 2], "line 2 is not update 2"),
+    "exchanged": ([2, 1, 3], "line 1 is not update 1"),
+    "missing": ([1, 3], "line 2 is not update 2"),
+    "too few": ([1], "holds 1 rows; the checkpoint of update 2 has 2"),
+}
+
+
+@pytest.mark.parametrize("case", OUT_OF_ORDER)
+def test_rows_out_of_order_are_named_and_nothing_is_cut(case, run):
+    """Two processes that wrote into one folder left such a file; a cut by counting rows would fall anywhere."""
+    updates, says = OUT_OF_ORDER[case]
+    text = "".join(f'{{"update": {update}, "loss": 1.0}}\n' for update in updates)
+    (run.path / "metrics.jsonl").write_text(text)
+    with pytest.raises(BadInput, match=says):
+        RunLog(run, done=2)
+    assert (run.path / "metrics.jsonl").read_text() == text
+
+
+def test_the_rows_of_a_sweep_are_of_every_lane_in_order(run):
+    lines = [f'{{"update": {update}, "lane": {lane}}}\n' for update in (1, 2) for lane in (0, 1)]
+    file = run.path / "metrics.jsonl"
+    file.write_text("".join(lines))
+    RunLog(run, done=1, n_lanes=2).close()
+    assert file.read_text() == "".join(lines[:2])
+    file.write_text("".join([lines[0], lines[2], lines[3]]))
+    with pytest.raises(BadInput, match="line 2 is not update 1 of lane 1"):
+        RunLog(run, done=2, n_lanes=2)
+
+
+def test_what_a_checkpoint_is_told_of_the_rows_is_what_stands_there(run):
+    with RunLog(run) as log:
+        log.write(1, {"loss": 1.0})
+    with RunLog(run, done=1) as log:
+        log.write(2, {"loss": 2.0})
+        training = log.training("abc")
+    assert (training.rows, training.rows_hash) == (2, hashlib.sha256(log.path.read_bytes()).hexdigest())
+
+
+def test_a_line_without_an_end_is_not_read_whole(run):
+    with (run.path / "metrics.jsonl").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(BadInput, match="line 1 is not the metrics of an update"):
+        read_metrics(run.path / "metrics.jsonl")
+
+
 def test_tensorboard_events_are_written(tmp_path):
     run = open_run(configuration.load("configs/fast_debug.py"), tmp_path / "run")
     with RunLog(run) as log:
         log.write(1, {"loss": 1.0, "mi": math.nan})
     (events,) = (run.path / "tensorboard").iterdir()
     assert b"loss" in events.read_bytes()
+
+
+def test_each_lane_of_a_sweep_is_a_run_of_tensorboard(tmp_path):
+    run = open_run(configuration.load("configs/fast_debug.py"), tmp_path / "run")
+    with RunLog(run) as log:
+        for lane in (0, 1, MOST_LANES):
+            log.write(1, {"lane": lane, "loss": 1.0})
+    folders = sorted((run.path / "tensorboard").iterdir())
+    assert [folder.name for folder in folders] == ["lane_0", "lane_1"]
+    for folder in folders:
+        (events,) = folder.iterdir()
+        assert b"loss" in events.read_bytes()
+        assert b"lane" not in events.read_bytes()
 
 
 WANDB = {"logging.use_wandb": True, "logging.use_tensorboard": False, "logging.wandb_project": "hiding"}

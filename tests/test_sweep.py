@@ -30,7 +30,7 @@ from amarl_jax.errors import ConfigError
 from amarl_jax.evaluation import metrics, runs
 from amarl_jax.evaluation.grid import keys_of, lanes_of, numbers_of
 from amarl_jax.evaluation.lanes import read_lanes
-from amarl_jax.information.crossfit import DetectorSpec
+from amarl_jax.information.tape_detector import TapeDetectorSpec
 from amarl_jax.learn import lanes as lanes_module
 from amarl_jax.learn.lanes import Layout, begin_lanes, lay_out
 from amarl_jax.learn.program import advance, begin
@@ -74,7 +74,7 @@ def one_device():
 @pytest.fixture(scope="module", autouse=True)
 def small_detectors():
     """What a detector finds is tested elsewhere; here it is trained three times for every lane."""
-    small = DetectorSpec(hidden=(4,), n_folds=2, n_steps=4, n_checks=2, ridges=(0.1,))
+    small = TapeDetectorSpec(hidden=(4,), n_folds=2, n_epochs=1, min_steps=4, n_checks=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "DETECTOR", small)
         yield
@@ -124,7 +124,9 @@ def test_a_sweep_leaves_its_lanes_curves_table_answer_and_figure(finished):
         "lanes.csv",
         "lanes.json",
         "metrics.jsonl",
+        "run.json",
         "sweep.json",
+        "tensorboard",
         "transition.json",
         "transition.pdf",
         "transition.png",
@@ -304,7 +306,7 @@ def test_a_sweep_stopped_by_a_signal_and_resumed_equals_one_that_was_not(finishe
     with monkeypatch.context() as patch:
         terminate_after(1, patch)
         assert command(*flags_of(GRID), f"--workdir={workdir}") == 75
-    assert "stopped at update 1 of 2" in capsys.readouterr().err
+    assert "stopped and saved at update 1 of 2" in capsys.readouterr().err
     assert command("--resume", f"--workdir={workdir}") == 0
     assert curves(workdir) == curves(finished.swept.workdir)
     assert (workdir / "lanes.csv").read_bytes() == (finished.swept.workdir / "lanes.csv").read_bytes()

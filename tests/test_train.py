@@ -26,16 +26,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amarl_jax import cli, train
+from amarl_jax import cli, train, warm_start
 from amarl_jax import config as configuration
 from amarl_jax.checkpoint import Checkpointer, load_agent, save_agent
 from amarl_jax.errors import BadInput, CheckpointMismatch
 from amarl_jax.learn.phases import metrics_measured
 from amarl_jax.learn.update import finite_networks, networks
 from amarl_jax.runlog import read_metrics
+from amarl_jax.settings import SETTINGS
 from amarl_jax.trees import count_parameters
 from amarl_jax.types import Agent
-from tests.tiny_runs import STEPS_PER_UPDATE, TINY, jax_settings, numbers, terminate_after, tree
+from tests.tiny_runs import STEPS_PER_UPDATE, TINY, edit_config, jax_settings, numbers, terminate_after, tree
 
 __all__ = ["jax_settings"]
 
@@ -63,7 +64,7 @@ def finished(tmp_path_factory):
 
 
 def command(*arguments):
-    return cli.run(train.main, "Usage.", argv=["train", *arguments])
+    return cli.run(train.main, "Usage.", train.define_flags, argv=["train", *arguments])
 
 
 def saved_state(workdir: Path, like):
@@ -97,6 +98,7 @@ def test_a_run_leaves_its_configuration_metrics_events_and_checkpoints(finished)
         "config.json",
         "evaluation.json",
         "metrics.jsonl",
+        "run.json",
         "tensorboard",
         "training.pdf",
         "training.png",
@@ -232,7 +234,7 @@ def test_a_run_stopped_by_a_signal_and_resumed_equals_one_that_was_not(finished,
         assert command(*COMMAND, f"--workdir={workdir}") == 75
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert f"stopped at update 1 of 3; continue with --resume --workdir={workdir}" in error
+    assert error == f"stopped and saved at update 1 of 3; continue with --resume --workdir={workdir}\n"
     assert [row["update"] for row in numbers(workdir)] == [1]
     compiled = train.advance._cache_size()
     assert command("--resume", f"--workdir={workdir}") == 0
@@ -246,10 +248,10 @@ def test_a_run_that_died_between_row_and_checkpoint_repeats_the_update(finished,
     workdir = tmp_path / "run"
     save = Checkpointer.save
 
-    def read_only(checkpoints, step, state, metrics=None):
+    def read_only(checkpoints, step, *arguments):
         if step == 3:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(workdir))
-        save(checkpoints, step, state, metrics)
+        save(checkpoints, step, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(Checkpointer, "save", read_only)
@@ -294,9 +296,7 @@ def test_a_killed_run_is_continued_by_another_process_as_if_nothing_had_been(fin
 def test_a_workdir_of_other_shapes_is_refused_with_the_differing_arrays_named(finished, tmp_path, capsys):
     workdir = tmp_path / "run"
     shutil.copytree(finished.trained.workdir, workdir)
-    saved = json.loads((workdir / "config.json").read_text())
-    saved["networks"]["execution_actor"]["hidden_dims"] = [9]
-    (workdir / "config.json").write_text(json.dumps(saved))
+    edit_config(workdir, lambda config: config["networks"]["execution_actor"].update(hidden_dims=[9]))
     before = tree(workdir)
     assert command("--resume", f"--workdir={workdir}") == 2
     error = capsys.readouterr().err
@@ -328,8 +328,11 @@ def test_resuming_a_finished_run_repeats_the_table_and_changes_no_metric(finishe
         ({"lr_mine": 1e38}, "phase_a/mine/loss", ["critic", "predictor", "statistics"]),
     ],
 )
-def test_what_is_not_finite_stops_the_run_by_name(rates, term, broken, finished, tmp_path, capsys):
+def test_what_is_not_finite_stops_the_run_by_name(rates, term, broken, finished, tmp_path, capsys, monkeypatch):
     """Learning rates that take parameters beyond float32 in the first update, those of the belief in its last step."""
+    for name in rates:  # which no configuration may have
+        unbounded = dataclasses.replace(SETTINGS[f"training.{name}"], high=math.inf)
+        monkeypatch.setitem(SETTINGS, f"training.{name}", unbounded)
     workdir = tmp_path / "run"
     overrides = [f"--config.training.{name}={value}" for name, value in rates.items()]
     assert command(*COMMAND, f"--workdir={workdir}", "--config.checkpoint_interval=1", *overrides) == 3
@@ -402,3 +405,36 @@ def test_training_moved_every_agent_away_from_its_start(finished):
         left, right = (jax.tree.leaves(state.agents[agent].params) for state in (start, trained.state))
         moved = max(float(jnp.max(jnp.abs(a - b))) for a, b in zip(left, right, strict=True))
         assert 0 < moved < 1, agent.name
+
+
+def test_a_run_begins_with_the_networks_of_another(finished, tmp_path, monkeypatch, capsys):
+    """They are its checkpoint 0: stopped before anything else is saved, it goes on with them."""
+    workdir, begun = tmp_path / "run", []
+    monkeypatch.setattr(train, "advance", lambda state, *_: begun.append(state) or os.kill(os.getpid(), signal.SIGTERM))
+    flags = [f"--init_from={finished.trained.workdir}", "--config.seed=4"]
+    assert command(*COMMAND, f"--workdir={workdir}", *flags) == 75
+    assert command("--resume", f"--workdir={workdir}") == 75
+    source, key_run = finished.trained.state, jax.random.split(jax.random.key(4))[0]
+    fresh = train.begin(key_run, finished.trained.hypers, finished.trained.params, finished.trained.game)
+    assert len(begun) == 2
+    for state in begun:
+        assert int(state.update) == 0
+        chex.assert_trees_all_equal(warm_start.networks_of(state), warm_start.networks_of(source))
+        chex.assert_trees_all_equal(state.belief.opt_state, fresh.belief.opt_state)
+        chex.assert_trees_all_equal(state.replay, fresh.replay)
+    shutil.rmtree(workdir / "checkpoints")
+    capsys.readouterr()
+    assert command("--resume", f"--workdir={workdir}") == 2
+    assert "began with another run's networks and holds no checkpoint" in capsys.readouterr().err
+
+
+def test_networks_of_other_shapes_are_named_and_no_folder_is_left(finished, tmp_path, capsys):
+    widths = "--config.networks.execution_actor.hidden_dims=(9,)"
+    arguments = [*COMMAND, f"--workdir={tmp_path / 'run'}", f"--init_from={finished.trained.workdir}"]
+    assert command(*arguments, widths) == 2
+    assert (
+        "execution/params/MLP_0/Dense_0/kernel (float32[24, 8] saved, float32[24, 9] here)" in capsys.readouterr().err
+    )
+    assert command(*arguments, "--init_lane=0") == 2
+    assert "holds a single run, which has no lanes" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

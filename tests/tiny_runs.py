@@ -3,6 +3,7 @@
 What the test files of several commands make, read and stop.
 """
 
+import dataclasses
 import json
 import os
 import signal
@@ -14,13 +15,16 @@ import pytest
 
 from amarl_jax import config as configuration
 from amarl_jax.checkpoint import Checkpointer
+from amarl_jax.continuation import hash_of_lanes
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.learn.program import begin
 from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.runlog import RunLog, read_metrics
+from amarl_jax.saved_config import fingerprint
 from amarl_jax.workdir import open_run
 
 TINY = "configs/fast_debug.py:tiny"  # three updates
+N_UPDATES = 3
 STEPS_PER_UPDATE = 2 * 12 * 8  # two phases of one 12-step episode in 8 environments
 TOUCHED = (  # by machine.prepare
     "jax_default_matmul_precision",
@@ -75,15 +79,39 @@ def new_state(run, key):
     return begin(key, hypers, params, configuration.game_of(experiment))
 
 
+def save_trained(run, state, n_lanes=0):
+    """The learning curves and the last checkpoint of a run that has trained."""
+    bare = dataclasses.replace(run.experiment.run, use_tensorboard=False)
+    run = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, run=bare))
+    with RunLog(run) as log, Checkpointer(run.checkpoints, best="objective", maximise=True) as checkpoints:
+        for update in range(1, N_UPDATES + 1):
+            for lane in [{}] if n_lanes == 0 else [{"lane": i} for i in range(n_lanes)]:
+                log.write(update, lane | {"env_steps": update * STEPS_PER_UPDATE, "objective": -float(update)})
+        training = log.training(run.fingerprint, hash_of_lanes(run.path))
+        checkpoints.save(N_UPDATES, state, {"objective": -float(N_UPDATES)}, training)
+
+
+def edit_config(workdir: Path, change):
+    """Change a saved configuration, and its hash in the records of the checkpoints: what is wrong is found later."""
+    document = json.loads((workdir / "config.json").read_text())
+    change(document)
+    (workdir / "config.json").write_text(json.dumps(document))
+    for file in workdir.glob("checkpoints/*/_CHECKPOINT_METADATA"):
+        metadata = json.loads(file.read_text())
+        training = metadata["custom_metadata"]["amarl_jax"]["training"]
+        training["configuration"] = fingerprint((workdir / "config.json").read_text())
+        file.write_text(json.dumps(metadata))
+
+
 def make_workdirs(folder):
     """Paths of a run and of a sweep of two lanes, and the states that their checkpoints hold."""
     config = configuration.load(TINY)
-    run, sweep = (open_run(config, folder / name) for name in ("run", "sweep"))
-    states = [new_state(run, jax.random.key(seed)) for seed in (0, 1)]
-    with Checkpointer(run.checkpoints) as checkpoints:
-        checkpoints.save(3, states[0])
-    with Checkpointer(sweep.checkpoints) as checkpoints:
-        checkpoints.save(3, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
-    lanes = [{"seed": 4, "hypers": {"leakage_weight": 0.25}}, {"seed": 5, "env_params": {"noise_rate": 3.0}}]
+    run, sweep = (
+        open_run(config, folder / name, command=made) for name, made in (("run", "train"), ("sweep", "sweep"))
+    )
+    states = [new_state(run, jax.random.key(seed)).replace(update=jnp.int32(N_UPDATES)) for seed in (0, 1)]
+    lanes = [{"seed": 4, "hypers": {"leakage_weight": 0.25}}, {"seed": 5, "env_params": {"noise_rate": 1.5}}]
     (sweep.path / "lanes.json").write_text(json.dumps(lanes))
+    save_trained(run, states[0])
+    save_trained(sweep, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), len(lanes))
     return {"run": run.path, "sweep": sweep.path, "states": states, "network": run.experiment.network_spec}

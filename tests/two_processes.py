@@ -13,6 +13,7 @@ from amarl_jax import hosts, lane_program, sweep
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.cli import parse
 from amarl_jax.evaluation.grid import lanes_of
+from amarl_jax.preemption import StopRequest
 
 
 def main(workdir, port, index, flags):
@@ -27,7 +28,7 @@ def main(workdir, port, index, flags):
     program = lane_program.compile_lanes(run, lanes)
     with Checkpointer(run.checkpoints) as checkpoints:
         state = sweep._first_state(run, checkpoints, program)
-        sweep._train_lanes(run, checkpoints, program, state)
+        sweep._train_lanes(run, checkpoints, program, state, StopRequest())
     if hosts.is_chief():
         (run.path / "program.txt").write_text(program.advance.as_text())
 

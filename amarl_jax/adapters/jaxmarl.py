@@ -47,8 +47,8 @@ class Box(_Box):
     def sample(self, rng: Array) -> Array:
         """Uniform in a bounded box, standard normal in one without bounds."""
         if math.isinf(self.high):
-            return jax.random.normal(rng, self.shape, jnp.float32)
-        return jax.random.uniform(rng, self.shape, jnp.float32, minval=self.low, maxval=self.high)
+            return jax.random.normal(rng, self.shape, self.dtype)
+        return jax.random.uniform(rng, self.shape, self.dtype, minval=self.low, maxval=self.high)
 
     def contains(self, x: Array) -> Array:
         """Whether every entry is inside. [] bool."""
@@ -139,7 +139,7 @@ class MarketEnv:
             return seen
         width = max(self.playable.observation_sizes)
         return {
-            name: jnp.concatenate([jnp.pad(x, (0, width - x.shape[0])), jax.nn.one_hot(i, N_AGENTS)])
+            name: jnp.concatenate([jnp.pad(x, (0, width - x.shape[0])), jax.nn.one_hot(i, N_AGENTS, dtype=jnp.float32)])
             for i, (name, x) in enumerate(seen.items())
         }
 

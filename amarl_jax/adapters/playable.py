@@ -82,7 +82,7 @@ def step_rewards(
         belief_entropy_weight=hypers.belief_entropy_weight * share,
         belief_accuracy_weight=hypers.belief_accuracy_weight * share,
     )
-    paid = rewards.compose(terms, window, before.market.z, beliefs, leakage, jnp.zeros(2), hypers)[-1]
+    paid = rewards.compose(terms, window, before.market.z, beliefs, leakage, jnp.zeros(2, jnp.float32), hypers)[-1]
     return paid.at[Agent.EXECUTION].multiply(before.market.z)
 
 

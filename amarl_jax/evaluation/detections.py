@@ -5,27 +5,26 @@ A set is a lane's episodes with its labels, or with shuffled ones. Each detector
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from amarl_jax.evaluation import metrics
 from amarl_jax.evaluation.episodes import EpisodeSummary
-from amarl_jax.information.crossfit import DetectorSpec, Plan, cross_fit, plan
-from amarl_jax.information.detector import Detection, check_below_entropy, prepare, summarise
+from amarl_jax.information.detector import Detection, check_below_entropy, summarise
+from amarl_jax.information.tape_detector import TapeDetectorSpec, TapePlan, cross_fit_tapes, plan_tapes
 from amarl_jax.learn.lanes import Layout, over_lanes
-from amarl_jax.types import Array
+from amarl_jax.types import Array, Tape
 
 TOGETHER = 8  # detectors that an accelerator trains at once; on a processor one after the other is faster
 
 
-def detect_all(
+def detect_each(
     keys: Sequence[Array], summaries: Sequence[EpisodeSummary], priors: Sequence[float], devices: Sequence[jax.Device]
-) -> list[Detection]:
-    """A detection per set, host arrays.
+) -> Iterator[Detection]:
+    """A detection per set, host arrays, one after the other as their groups are done.
 
     Args:
         keys: typed keys, one for each set.
@@ -38,11 +37,9 @@ def detect_all(
     rounds = max(1, -(-len(summaries) // (len(own) * at_once)))
     own = own[: max(1, -(-len(summaries) // (rounds * at_once)))]  # as many rounds on fewer devices fill up with less
     group = Layout(len(own) * at_once, tuple(own), at_once)
-    found = []
     for start in range(0, len(summaries), group.n_lanes):
         part = slice(start, start + group.n_lanes)
-        found += _detect_group(keys[part], summaries[part], priors[part], group)
-    return found
+        yield from _detect_group(keys[part], summaries[part], priors[part], group)
 
 
 def _detect_group(
@@ -60,18 +57,18 @@ def _detect_group(
     return detections
 
 
-def _one_set(key: Array, rows: EpisodeSummary, prior: float, spec: DetectorSpec) -> tuple[Any, ...]:
+def _one_set(key: Array, rows: EpisodeSummary, prior: float, spec: TapeDetectorSpec) -> tuple[Any, ...]:
     """What a detector is trained with, drawn on the host."""
-    features, timed = metrics.detector_inputs(rows)
-    x, z = prepare(features, rows.z, spec)
-    return plan(key, z, x.shape[1], spec), x, z, np.float32(prior), timed
+    z = np.asarray(rows.z, np.int32)
+    horizon, n_rows = rows.tape.side.shape[1:]
+    return plan_tapes(key, z, horizon, n_rows, spec), rows.tape, z, np.float32(prior)
 
 
 @functools.partial(jax.jit, static_argnames=("group", "spec"))
-def _cross_fit_sets(sets: tuple[Any, ...], group: Layout, spec: DetectorSpec) -> Detection:
+def _cross_fit_sets(sets: tuple[Any, ...], group: Layout, spec: TapeDetectorSpec) -> Detection:
     """Cross-fitted and summarised, [n_padded]."""
 
-    def one(design: Plan, x: Array, z: Array, prior: Array, timed: Array) -> Detection:
-        return summarise(cross_fit(design, x, z, prior, spec, timed.astype(jnp.float32)), z, prior)
+    def one(design: TapePlan, tapes: Tape, z: Array, prior: Array) -> Detection:
+        return summarise(cross_fit_tapes(design, tapes, z, prior, spec), z, prior)
 
     return over_lanes(one, group)(*sets)

@@ -8,14 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.information.flow_features import flow_features
-from amarl_jax.information.flow_windows import value_side
 from amarl_jax.learn.rollout import Belief, Players, Trajectory, rollouts, stratified_labels
 from amarl_jax.market import rewards
 from amarl_jax.market.env import Market
 from amarl_jax.market.params import EnvParams
-from amarl_jax.marks import kind_counts
-from amarl_jax.types import Array, Owner, PyTree
+from amarl_jax.types import Array, Owner, PyTree, Tape
 
 
 @struct.dataclass
@@ -36,9 +33,7 @@ class EpisodeSummary:
     traded_lots: Array  # []
     belief: Array  # [] the maker's posterior at the horizon
     belief_accuracy: Array  # [] mean over steps of b z + (1 - b)(1 - z)
-    flow: Array  # [D] features of the whole tape
-    kinds: Array  # [T, side, K] int8, orders of each step by kind, buys first
-    value_side: Array  # [] on which side value turned out to lie, in (-1, 1)
+    tape: Tape  # [T] what a detector reads
     messages: Array  # [] largest number in a step
     resting: Array  # [] largest number of orders at rest on a side
     noise_cut: Array  # [] noise orders lost to the bound
@@ -54,20 +49,18 @@ def summarise(trajectory: Trajectory, params: EnvParams) -> EpisodeSummary:
         z=z,
         shortfall_ticks=jnp.sum(rewards.shortfall_ticks(out, trajectory.direction, params)),
         completion=trajectory.direction * out.inventory[-1, Owner.SLOT] / params.parent_lots,
-        child_orders=jnp.sum(out.slot.acts),
+        child_orders=jnp.sum(out.slot.acts, dtype=jnp.int32),
         maker_pnl=jnp.sum(rewards.maker_pnl(out)),
         adverse_selection=jnp.sum(rewards.adverse_selection(out)),
         maker_markout=jnp.sum(rewards.maker_markout(out)),
         arbitrageur_pnl=jnp.sum(rewards.arbitrageur_pnl(out)),
-        snipe_lots=jnp.sum(out.snipe_lots),
+        snipe_lots=jnp.sum(out.snipe_lots, dtype=jnp.int32),
         spread_ticks=jnp.mean(out.tape.spread_ticks.astype(jnp.float32)),
         quoted_spread_ticks=jnp.mean((out.quotes.price[:, 1] - out.quotes.price[:, 0]).astype(jnp.float32)),
-        traded_lots=jnp.sum(out.traded_lots),
+        traded_lots=jnp.sum(out.traded_lots, dtype=jnp.int32),
         belief=belief[-1],
         belief_accuracy=jnp.mean(jnp.where(z == 1, belief, 1.0 - belief)),
-        flow=flow_features(out.tape)[-1],
-        kinds=kind_counts(out.tape),
-        value_side=value_side(out.tape)[-1],
+        tape=out.tape,
         messages=jnp.max(out.n_messages),
         resting=jnp.max(out.resting_orders),
         noise_cut=trajectory.final.noise_cut,

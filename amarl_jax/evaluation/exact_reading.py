@@ -9,8 +9,8 @@ from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.market.env import Market
 from amarl_jax.market.params import EnvParams
 from amarl_jax.policies.protocol import Policy
-from amarl_jax.posterior.exact import ExactRow, ExactSpec, nothing_read, read_episodes, reader_of
-from amarl_jax.posterior.filter import Reader, what_happened
+from amarl_jax.posterior.exact import ExactRow, ExactSpec, nothing_read, read_episodes
+from amarl_jax.posterior.filter import Reader, reader_of, what_happened
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +40,12 @@ class ExactReading:
         happened = jax.vmap(what_happened)(
             trajectories.output, trajectories.z, trajectories.direction, trajectories.final.private
         )
+        record = trajectories.output.record
+        assert record is not None, "a reader's market keeps records"
         n_episodes, horizon = trajectories.belief.shape
         return jax.lax.cond(
             batch.number < self.n_batches,
-            lambda: read_episodes(batch.key, trajectories.output.record, happened, reader, params),
+            lambda: read_episodes(batch.key, record, happened, reader, params),
             lambda: nothing_read(n_episodes, horizon),
         )
 

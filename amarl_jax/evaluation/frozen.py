@@ -18,7 +18,7 @@ from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.policies.baselines import Choice, make_baselines
 from amarl_jax.posterior.exact import ExactRow, ExactSpec
-from amarl_jax.types import GAP_UNITS, Array, Owner
+from amarl_jax.types import GAP_UNITS, HALF_TICK, Array, Owner
 
 
 @struct.dataclass
@@ -82,7 +82,7 @@ def trace(trajectory: Trajectory, params: EnvParams) -> Trace:
     """One episode, step by step."""
     out = trajectory.output
     return Trace(
-        mid=0.5 * out.mid2,
+        mid=HALF_TICK * out.mid2,
         value=out.value,
         news_gap=out.tape.value_gap_16 / GAP_UNITS,
         quote_price=out.quotes.price,
@@ -97,7 +97,7 @@ def trace(trajectory: Trajectory, params: EnvParams) -> Trace:
 def read_episodes(trajectories: Trajectory, params: EnvParams) -> FrozenEpisodes:
     """Rows of a batch of episodes [E, T], and the trace of its first informed one."""
     first_informed = jax.tree.map(lambda x: x[jnp.argmax(trajectories.z)], trajectories)
-    moves = 0.5 * (trajectories.output.mid2_next - trajectories.output.mid2)
+    moves = HALF_TICK * (trajectories.output.mid2_next - trajectories.output.mid2)
     return FrozenEpisodes(
         summary=jax.vmap(lambda one: summarise(one, params))(trajectories),
         orders=jax.vmap(lambda one: child_orders(one, params))(trajectories),

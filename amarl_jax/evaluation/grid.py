@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax.config import Experiment
-from amarl_jax.evaluation.runs import LANES_FILE, MAIN
+from amarl_jax.continuation import LANES_FILE
+from amarl_jax.errors import ConfigError
+from amarl_jax.evaluation.runs import MAIN
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.market.params import EnvParams
@@ -41,6 +43,18 @@ class Lane:
         return f"{arm}lambda {self.penalty:g}, seed {self.seed}"
 
 
+def check_grid(experiment: Experiment) -> None:
+    """Raise :class:`ConfigError` where a setting that single runs may have means nothing to a sweep."""
+    first, n_seeds = experiment.run.seed, experiment.sweep.n_seeds
+    if not SETTINGS["seed"].admits(first + n_seeds - 1):
+        raise ConfigError("seed", first, f"such that the last of {n_seeds} seeds is {SETTINGS['seed'].allowed}")
+    if experiment.run.use_wandb:
+        reason = (
+            "False in a sweep: W&B takes one value per update and name, and a sweep has many; TensorBoard shows lanes"
+        )
+        raise ConfigError("logging.use_wandb", True, reason)
+
+
 def lanes_of(experiment: Experiment) -> list[Lane]:
     """Every lane: arms outermost, then penalties ascending, then seeds from ``config.seed`` on."""
     sweep, first = experiment.sweep, experiment.run.seed
@@ -58,7 +72,7 @@ def _arms(experiment: Experiment) -> list[tuple[str, dict[str, dict[str, Any]]]]
     if sweep.axis == "none":
         return [(MAIN, {})]
     bag, _, leaf = SETTINGS[sweep.axis].target.partition(".")
-    return [(f"{leaf}={value:g}", {bag: {leaf: value}}) for value in sweep.axis_values]
+    return [(f"{leaf}={value:.9g}", {bag: {leaf: value}}) for value in sweep.axis_values]
 
 
 def numbers_of(lanes: Sequence[Lane], experiment: Experiment) -> tuple[Hypers, EnvParams]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from amarl_jax.evaluation.episodes import EpisodeSummary
 from amarl_jax.information import mine
-from amarl_jax.information.crossfit import DetectorSpec
-from amarl_jax.information.detector import Detection, detect
+from amarl_jax.information.detector import Detection
+from amarl_jax.information.tape_detector import TapeDetectorSpec, detect_tapes
 from amarl_jax.posterior.exact import ExactRow, exact_information
 from amarl_jax.types import Array
 
@@ -84,20 +84,12 @@ def claimed_information(belief: np.ndarray, z: np.ndarray, prior: float) -> Esti
     return mean_and_error(np.log(np.clip(right, 1e-6, 1.0)) - np.log(base))
 
 
-DETECTOR = DetectorSpec()  # what every fresh detector is trained with
+DETECTOR = TapeDetectorSpec()  # what every fresh detector is trained with
 
 
 def fresh_detection(key: Array, summaries: EpisodeSummary, prior: float) -> Detection:
-    """A detector trained from scratch, cross-fitted, on the flow of these episodes and its orders step by step."""
-    features, timed = detector_inputs(summaries)
-    return detect(key, features, np.asarray(summaries.z), prior=prior, timed=timed, spec=DETECTOR)
-
-
-def detector_inputs(summaries: EpisodeSummary) -> tuple[np.ndarray, np.ndarray]:
-    """What a detector reads: features of the whole tape [n, D]; orders by step and kind, all, and signed by value."""
-    buys, sells = np.moveaxis(np.asarray(summaries.kinds, np.float32), 2, 0)
-    towards = np.asarray(summaries.value_side)[:, None, None]
-    return np.asarray(summaries.flow), np.stack([buys + sells, towards * (buys - sells)], axis=1)
+    """A detector trained from scratch, cross-fitted, on the tapes of these episodes."""
+    return detect_tapes(key, summaries.tape, np.asarray(summaries.z), prior=prior, spec=DETECTOR)
 
 
 LEAST_EXACT_NATS = 0.01  # below it a detector has no efficiency: both it and the exact value are noise

@@ -81,8 +81,16 @@ def hardware() -> dict[str, Any]:
         "cores_used": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(memory / 2**30, 1),
         "devices": [device.device_kind for device in jax.devices()],
-        "load": [round(x, 2) for x in os.getloadavg()],
+        "load": _load(),
     }
+
+
+def _load() -> list[float] | None:
+    """Processes that wanted to compute, over 1, 5 and 15 minutes; None where the system keeps no account of it."""
+    try:
+        return [round(x, 2) for x in os.getloadavg()]
+    except (OSError, AttributeError):
+        return None
 
 
 def _processor() -> str:

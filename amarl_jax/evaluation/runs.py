@@ -13,11 +13,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from amarl_jax import claim, machine, saved_config, untrusted
 from amarl_jax import config as configuration
-from amarl_jax import untrusted
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.config import Experiment, game_of
-from amarl_jax.errors import BadInput
+from amarl_jax.consistency import check_consistency
+from amarl_jax.continuation import LANES_FILE, require_checkpoint_of
+from amarl_jax.errors import BadInput, ConfigError
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
@@ -25,11 +27,12 @@ from amarl_jax.learn.program import begin
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.saved_config import CONFIG_FILE, Saved
+from amarl_jax.settings import SETTINGS, whole
 from amarl_jax.types import PyTree
 
-LANES_FILE = "lanes.json"
 MAIN = "main"  # the arm of a sweep without a second axis
-MAX_NUMBER = 2.0**31  # of a leaf: it must fit into 32 bits
+TRIES = 5  # at a run that saves one checkpoint after the other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,37 +53,41 @@ class FrozenRun:
 
 
 def read_experiment(workdir: str | Path) -> tuple[ConfigDict, Experiment]:
-    """The configuration of the run or sweep in ``workdir``; raises :class:`BadInput` if there is none."""
-    path = Path(workdir)
-    if not (path / "config.json").is_file():
-        raise BadInput(f"--workdir {path}: holds no run (no config.json)")
-    config = configuration.load_json(untrusted.read_text(path / "config.json"))
-    experiment = configuration.resolve(config)
-    if experiment.run.compilation_cache_dir != "off":  # it holds machine code: never from where a workdir says
-        experiment = dataclasses.replace(
-            experiment, run=dataclasses.replace(experiment.run, compilation_cache_dir="auto")
-        )
-    return config, experiment
+    """The configuration of the run or sweep in ``workdir``; raises :class:`BadInput` if there is none.
+
+    Its device, its cache and its loggers are nobody's here: what acts on this machine, no folder says.
+    """
+    saved = _read_saved(Path(workdir))
+    return saved.config, saved.experiment
+
+
+def _read_saved(path: Path) -> Saved:
+    if not (path / CONFIG_FILE).is_file():
+        raise BadInput(f"--workdir {path}: holds no run (no {CONFIG_FILE})")
+    return saved_config.read(path)
 
 
 def load(workdir: str | Path, lane: int | None = None) -> FrozenRun:
     """The run in ``workdir``, or lane ``lane`` of the sweep in it.
 
     Raises:
-        BadInput: there is no run, no checkpoint, no such lane, or a lane is asked of a single run.
+        BadInput: there is no run, no checkpoint, no such lane, a lane is asked of a single run, or what is there is not
+            all of one run.
         CheckpointMismatch: the checkpoint does not fit the saved configuration.
     """
     path = Path(workdir)
-    config, experiment = read_experiment(path)
+    saved = _read_saved(path)
+    config, experiment = saved.config, saved.experiment
+    machine.check_keys(experiment.run)
     game = game_of(experiment)
     hypers, params = experiment.hypers, experiment.env_params
-    lanes = _read_lanes(path)
+    lanes = _read_lanes(path, config)
     chosen = _choose_lane(path, lanes, lane)
     if chosen is not None:
         hypers = dataclasses.replace(hypers, **chosen.get("hypers", {}))
         params = dataclasses.replace(params, **chosen.get("env_params", {}))
     hypers, params = hypers_as_arrays(hypers), params_as_arrays(params)
-    state = _restore(path, game, hypers, params, len(lanes) if lanes else None)
+    state = _restore(path, saved.fingerprint, game, hypers, params, len(lanes))
     if lanes:
         state = jax.tree.map(lambda leaf: leaf[lane], state)
     seed = experiment.run.seed if chosen is None else int(chosen.get("seed", experiment.run.seed))
@@ -88,32 +95,45 @@ def load(workdir: str | Path, lane: int | None = None) -> FrozenRun:
     return FrozenRun(experiment, config, game, hypers, params, state, path, int(state.update), lane, seed, arm)
 
 
-def _read_lanes(path: Path) -> list[dict[str, Any]]:
-    """The lanes of the sweep in a workdir; none if it holds a single run."""
+def _read_lanes(path: Path, config: ConfigDict) -> list[dict[str, Any]]:
+    """The lanes of the sweep in a workdir, checked as settings are; none if it holds a single run."""
     file = path / LANES_FILE
-    if not file.exists() and not file.is_symlink():
+    if claim.read_maker(path)["command"] != "sweep":
         return []
+    if not file.exists() and not file.is_symlink():
+        raise BadInput(f"--workdir {path}: is of a sweep that has not begun")
     lanes = untrusted.parse_json(untrusted.read_text(file), file)
-    if not isinstance(lanes, list) or not all(isinstance(lane, dict) for lane in lanes):
+    if not isinstance(lanes, list) or not lanes or not all(isinstance(lane, dict) for lane in lanes):
         raise BadInput(f"{file}: must be a list of lanes")
-    for lane in lanes:
-        for bag, kind in (("hypers", Hypers), ("env_params", EnvParams)):
-            _check_leaves(file, bag, lane.get(bag, {}), kind)
-        if type(lane.get("seed", 0)) is not int:
-            raise BadInput(f"{file}: seed = {lane['seed']!r}: must be an integer")
+    settings = configuration.flatten(config)
+    for number, lane in enumerate(lanes):
+        changes = {"seed": lane.get("seed", 0)}
+        for bag in ("hypers", "env_params"):
+            changes |= _changed_settings(file, bag, lane.get(bag, {}))
+        try:
+            _check(settings, changes)
+        except ConfigError as error:
+            raise BadInput(f"{file}: lane {number}: {error}") from None
     return lanes
 
 
-def _check_leaves(file: Path, bag: str, leaves: Any, kind: type) -> None:
-    """What a lane changes has names that exist and numbers as values."""
+def _changed_settings(file: Path, bag: str, leaves: Any) -> dict[str, Any]:
+    """What a lane changes, by the names of the settings that feed those leaves."""
     if not isinstance(leaves, dict):
         raise BadInput(f"{file}: {bag} must be an object of names and numbers")
-    for name, value in leaves.items():
-        if name not in kind.__dataclass_fields__:  # type: ignore[attr-defined]
-            raise BadInput(f"{file}: {bag} has no {name!r}")
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not abs(value) < MAX_NUMBER:
-            raise BadInput(f"{file}: {bag}.{name} = {value!r}: must be a number")
+    names = configuration.varied_by_lanes()
+    for leaf in leaves:
+        if f"{bag}.{leaf}" not in names:
+            raise BadInput(f"{file}: {bag} has no {leaf!r} that lanes differ in")
+    return {names[f"{bag}.{leaf}"]: value for leaf, value in leaves.items()}
+
+
+def _check(settings: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Raise :class:`ConfigError` unless the changes are values of settings, and fit the others."""
+    for name, value in changes.items():
+        if not SETTINGS[name].admits(whole(value, SETTINGS[name].kind)):
+            raise ConfigError(name, value, SETTINGS[name].refusal(value))
+    check_consistency(settings | changes)
 
 
 def _choose_lane(path: Path, lanes: list[dict[str, Any]], lane: int | None) -> dict[str, Any] | None:
@@ -127,16 +147,30 @@ def _choose_lane(path: Path, lanes: list[dict[str, Any]], lane: int | None) -> d
     return lanes[lane]
 
 
-def _restore(path: Path, game: Game, hypers: Hypers, params: EnvParams, n_lanes: int | None) -> PyTree:
-    """The latest checkpoint, with its leading lane axis where there are lanes."""
+def _restore(path: Path, fingerprint: str, game: Game, hypers: Hypers, params: EnvParams, n_lanes: int) -> PyTree:
+    """The latest checkpoint, with its leading lane axis where there are lanes.
+
+    A run that is being trained may save another one and delete this one meanwhile: then that other one.
+    """
     make = functools.partial(begin, game=game)
     like = jax.eval_shape(make, jax.random.key(0), hypers, params)
-    if n_lanes is not None:
+    if n_lanes:
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((n_lanes, *leaf.shape), leaf.dtype), like)
-    if not (path / "checkpoints").is_dir():
+    folder = path / "checkpoints"
+    if not folder.is_dir():
         raise BadInput(f"--workdir {path}: holds no checkpoint yet")
-    untrusted.refuse_links(path / "checkpoints")
-    with Checkpointer(path / "checkpoints") as checkpoints:
-        if checkpoints.latest_step() is None:
-            raise BadInput(f"--workdir {path}: holds no checkpoint yet")
-        return checkpoints.restore(like)
+    for tries_left in reversed(range(TRIES)):
+        tried = None
+        try:
+            untrusted.refuse_links(folder)
+            with Checkpointer(folder) as checkpoints:
+                tried = checkpoints.latest_step()
+                if tried is None:
+                    raise BadInput(f"--workdir {path}: holds no checkpoint yet")
+                require_checkpoint_of(checkpoints, tried, path, fingerprint, n_lanes, needs_curves=False)
+                return checkpoints.restore(like)
+        except (BadInput, FileNotFoundError):
+            newest = max((int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()), default=None)
+            if newest == tried or not tries_left:
+                raise
+    raise AssertionError("not reached")

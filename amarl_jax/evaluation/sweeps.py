@@ -14,11 +14,12 @@ import numpy as np
 from amarl_jax.config import Experiment
 from amarl_jax.evaluation import baselines
 from amarl_jax.evaluation.conduct import conduct, shuffled
-from amarl_jax.evaluation.detections import detect_all
+from amarl_jax.evaluation.detections import detect_each
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
 from amarl_jax.evaluation.grid import Lane, keys_of, numbers_of
 from amarl_jax.evaluation.lane_fills_figure import draw_lane_fills
 from amarl_jax.evaluation.lanes import FAILED, OK, LaneTable, lane_row, read_lanes, write_lanes
+from amarl_jax.evaluation.measured import Measured
 from amarl_jax.evaluation.metrics import evaluate_detected
 from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.evaluation.shapes import penalty_at, penalty_axis
@@ -64,9 +65,15 @@ def play_lanes(
 
 
 def measure_lanes(
-    lanes: Sequence[Lane], failures: Mapping[int, str], state: TrainState, game: Game, layout: Layout, run: Experiment
+    lanes: Sequence[Lane],
+    failures: Mapping[int, str],
+    state: TrainState,
+    game: Game,
+    layout: Layout,
+    run: Experiment,
+    measured: Measured,
 ) -> list[dict[str, Any] | None]:
-    """One row of measures per lane, None for a lane that failed.
+    """One row of measures per lane, None for a lane that failed; each is kept in ``measured`` as soon as it is there.
 
     A lane plays the episodes, and trains the detector, of the closing table of a single run with its seed.
 
@@ -77,30 +84,45 @@ def measure_lanes(
         game: static bundle.
         layout: of the lanes on the devices.
         run: the experiment.
+        measured: those that are done already.
     """
+    whole = [i for i in range(len(lanes)) if i not in failures and i not in measured.rows]
+    if whole:
+        _measure_rest(whole, lanes, state, game, layout, run, measured)
+    return [None if i in failures else measured.rows[i] for i in range(len(lanes))]
+
+
+def _measure_rest(
+    whole: Sequence[int],
+    lanes: Sequence[Lane],
+    state: TrainState,
+    game: Game,
+    layout: Layout,
+    run: Experiment,
+    measured: Measured,
+) -> None:
+    """Measure the lanes ``whole``: all of them play, then each has its detectors trained."""
     pairs = [jax.random.split(key) for key in keys_of(lanes)[1]]
     hypers, params = numbers_of(lanes, run)
     placed = (layout.place(jax.numpy.stack([play for play, _ in pairs])), state, layout.place(hypers))
     how = {"game": game, "layout": layout, "n_episodes": run.run.eval_episodes, "exact": run.run.exact}
     episodes = layout.take_back(play_lanes(*placed, layout.place(params), **how))
-    whole = [i for i in range(len(lanes)) if i not in failures]
     mine = {i: jax.tree.map(lambda x, i=i: x[i], episodes) for i in whole}
     prior, unit = (np.asarray(leaf, np.float64) for leaf in (params.informed_probability, params.is_unit_ticks))
     keys = {i: _keys_of_measures(lanes[i]) for i in whole}
     controls = {i: shuffled(keys[i].shuffle, mine[i].summary) for i in whole}
-    found = detect_all(
-        [pairs[i][1] for i in whole] + [keys[i].control for i in whole],
-        [mine[i].summary for i in whole] + [controls[i] for i in whole],
-        2 * [float(prior[i]) for i in whole],
+    found = detect_each(
+        [key for i in whole for key in (pairs[i][1], keys[i].control)],
+        [rows for i in whole for rows in (mine[i].summary, controls[i])],
+        [float(prior[i]) for i in whole for _ in range(2)],
         layout.devices,
     )
-    rows: list[dict[str, Any] | None] = [None] * len(lanes)
-    for i, detection, control in zip(whole, found, found[len(whole) :], strict=False):
+    for i, detection in zip(whole, found, strict=False):  # of the same iterator, two at a time
+        control = next(found)
         scale = (float(prior[i]), float(unit[i]), game.market_spec.tick_bps)
         evaluation = evaluate_detected(detection, mine[i].summary, *scale, mine[i].exact)
         row = baselines.row(keys[i].bootstrap, mine[i].summary, evaluation)
-        rows[i] = row | conduct(mine[i], control, np.asarray(controls[i].z))
-    return rows
+        measured.keep(i, row | conduct(mine[i], control, np.asarray(controls[i].z)))
 
 
 class _Keys(NamedTuple):

@@ -5,6 +5,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+from amarl_jax.information.arrays import count, numbers
+from amarl_jax.information.arrays import probability as checked_probability
 from amarl_jax.information.divergence import Interval
 from amarl_jax.types import Array
 
@@ -21,6 +23,7 @@ def expected_calibration_error(probability: Array | np.ndarray, labels: Array | 
     Its expectation for perfect probabilities is not 0 but about ``0.8 sqrt(n_bins p (1 - p) / n)``.
     """
     probability, labels = _checked(probability, labels)
+    n_bins = count("n_bins", n_bins, 1)
     order = np.argsort(probability, kind="stable")
     parts = [part for part in np.array_split(order, n_bins) if part.size]
     return float(sum(part.size * abs(probability[part].mean() - labels[part].mean()) for part in parts) / order.size)
@@ -31,14 +34,14 @@ def accuracy(probability: Array | np.ndarray, labels: Array | np.ndarray, confid
     probability, labels = _checked(probability, labels)
     right = np.where(probability == 0.5, 0.5, (probability > 0.5) == (labels == 1))
     n, share = right.size, float(right.mean())
-    quantile = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
+    quantile = NormalDist().inv_cdf((1.0 + checked_probability("confidence", confidence)) / 2.0)
     centre = (share + quantile**2 / (2 * n)) / (1 + quantile**2 / n)
     half = quantile / (1 + quantile**2 / n) * math.sqrt(share * (1 - share) / n + quantile**2 / (4 * n**2))
     return Interval(share, centre - half, centre + half)
 
 
 def _checked(probability: Array | np.ndarray, labels: Array | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    probability, labels = np.asarray(probability, np.float64), np.asarray(labels)
+    probability, labels = numbers("probability", probability).astype(np.float64), numbers("labels", labels)
     if probability.ndim != 1 or probability.shape != labels.shape or probability.size == 0:
         raise ValueError(f"expected probabilities [n] and labels [n], got {probability.shape} and {labels.shape}")
     if not ((probability >= 0) & (probability <= 1)).all() or not np.isin(labels, (0, 1)).all():

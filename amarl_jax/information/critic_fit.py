@@ -10,6 +10,7 @@ from flax import struct
 
 from amarl_jax.information.critics import LabelCritic, PairCritic, is_linear
 from amarl_jax.information.estimators import MIEstimator
+from amarl_jax.information.ranges import check_counts, check_numbers, check_schedule, check_widths
 from amarl_jax.trees import select
 from amarl_jax.types import Array, PyTree
 
@@ -18,7 +19,7 @@ Critic = LabelCritic | PairCritic
 
 @dataclasses.dataclass(frozen=True)
 class EstimateSpec:
-    """Static settings of an estimate."""
+    """Static settings of an estimate; one out of its range is a ValueError."""
 
     n_folds: int = 5  # critics; each episode is held out by one of them
     validation_fraction: float = 0.2  # of the episodes that are not held out
@@ -33,6 +34,13 @@ class EstimateSpec:
     learning_rate: float = 4e-3  # of everything afterwards; decays to 0 on a cosine
     weight_decay: float = 1e-3
     ema_decay: float = 0.99  # of MINE's partition
+
+    def __post_init__(self) -> None:
+        check_counts(self, n_folds=2, n_embedding=1, window=1, n_steps=1, n_checks=1, batch_size=2)
+        check_widths(self, "hidden")
+        check_schedule(self.n_steps, self.n_checks)
+        check_numbers(self, validation_fraction="(0, 1)", linear_fraction="[0, 1]", ema_decay="[0, 1)")
+        check_numbers(self, linear_learning_rate="(0, 1]", learning_rate="(0, 1]", weight_decay="[0, 1]")
 
 
 @struct.dataclass
@@ -133,7 +141,7 @@ def fit(
 def _optimiser(spec: EstimateSpec) -> optax.GradientTransformation:
     """Clipped Adam with decoupled weight decay: the linear part alone at its own rate, then everything; both decay."""
     n_linear = int(spec.linear_fraction * spec.n_steps)
-    rest = optax.cosine_decay_schedule(spec.learning_rate, spec.n_steps - n_linear)
+    rest = optax.cosine_decay_schedule(spec.learning_rate, max(spec.n_steps - n_linear, 1))
     alone = optax.cosine_decay_schedule(spec.linear_learning_rate, max(n_linear, 1))
     rates = {
         "linear": optax.join_schedules([alone, rest], [n_linear]),

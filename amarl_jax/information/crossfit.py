@@ -1,9 +1,8 @@
 """Cross-fitting a detector: every episode is scored by a model that it had no part in training.
 
-Each model is a ridge-penalised log-ratio, linear in the columns, and in their squares or in what the clock gives away
-(:mod:`timetable`), plus a small network trained on what is left; a validation part of the model's own training episodes
-chooses penalty and stopping time. A network alone overfits: of the 0.111 nats in one of 60 columns, 2,000 episodes gave
-it 0.045 and this model 0.08.
+Each model is a ridge-penalised log-ratio, linear in the columns and their squares, plus a small network trained on what
+is left; a validation part of the model's own training episodes chooses penalty and stopping time. A network alone
+overfits: of the 0.111 nats in one of 60 columns, 2,000 episodes gave it 0.045 and this model 0.08.
 """
 
 import dataclasses
@@ -17,8 +16,9 @@ import numpy as np
 import optax
 from flax import struct
 
+from amarl_jax.information.groups import deal, generator
+from amarl_jax.information.ranges import check_counts, check_numbers, check_schedule, check_widths
 from amarl_jax.information.ridge import cross_entropy, ridge_fit
-from amarl_jax.information.timetable import timed_columns
 from amarl_jax.trees import select
 from amarl_jax.types import Array, PyTree
 
@@ -29,7 +29,7 @@ ABSENT = 1e4  # penalty of columns that are practically not there, relative to t
 
 @dataclasses.dataclass(frozen=True)
 class DetectorSpec:
-    """Static settings of the detector's training."""
+    """Static settings of the detector's training; one out of its range is a ValueError."""
 
     n_folds: int = 5
     hidden: tuple[int, ...] = (64, 64)
@@ -41,6 +41,16 @@ class DetectorSpec:
     weight_decay: float = 1e-3
     training_share: float = 1.0  # of the episodes outside a fold that its model sees at all
     ridges: tuple[float, ...] = RIDGES  # penalties to choose from; infinity is no linear part at all
+
+    def __post_init__(self) -> None:
+        check_counts(self, n_folds=2, n_steps=0, n_checks=1, batch_size=2)
+        check_widths(self, "hidden")
+        if self.n_steps:
+            check_schedule(self.n_steps, self.n_checks)
+        check_numbers(self, validation_fraction="(0, 1)", training_share="(0, 1]")
+        check_numbers(self, learning_rate="(0, 1]", weight_decay="[0, 1]")
+        if not isinstance(self.ridges, tuple) or not self.ridges or not all(ridge > 0 for ridge in self.ridges):
+            raise ValueError(f"ridges must be a tuple of positive penalties, got {self.ridges!r}")
 
 
 @struct.dataclass
@@ -63,9 +73,32 @@ class _Best:
     loss: Array  # [] validation loss
 
 
-def plan(key: Array, labels: np.ndarray, n_features: int, spec: DetectorSpec) -> Plan:
-    """Draw folds, stratified by label, and everything random of the training, on the host."""
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+def plan(key: Array, labels: np.ndarray, n_features: int, spec: DetectorSpec, groups: np.ndarray | None = None) -> Plan:
+    """Draw folds, stratified by label, and everything random of the training, on the host.
+
+    With ``groups`` [n], codes, no group is in two of fold, validation and fitting; the latter two then lose a few rows,
+    to be equally long in all folds. ValueError where there are too few groups of a label.
+    """
+    rng = generator(key)
+    if groups is None:
+        fold, validation, fitting = _rows_dealt(rng, labels, spec)
+    else:
+        fold, validation, fitting = _groups_dealt(rng, labels, groups, spec)
+    if fitting.shape[1] < 2:
+        raise ValueError(f"{labels.size} episodes are too few for {spec}")
+    batches = (spec.n_checks, spec.n_steps // spec.n_checks, min(spec.batch_size, fitting.shape[1]))
+    rows = np.stack([rng.choice(part, batches) for part in fitting])
+    return Plan(
+        fold=jnp.asarray(fold, jnp.int32),
+        validation=jnp.asarray(validation),
+        fitting=jnp.asarray(fitting),
+        rows=jnp.asarray(rows),
+        network=_init_networks(rng, n_features, spec),
+    )
+
+
+def _rows_dealt(rng: np.random.Generator, labels: np.ndarray, spec: DetectorSpec) -> tuple[np.ndarray, ...]:
+    """Fold [n], and for each fold rows of validation and fitting, every row by itself."""
     n = labels.shape[0]
     dealt = np.concatenate([rng.permutation(np.flatnonzero(labels == label)) for label in (0, 1)])
     fold = np.zeros(n, np.int32)
@@ -73,22 +106,36 @@ def plan(key: Array, labels: np.ndarray, n_features: int, spec: DetectorSpec) ->
     n_training = int(spec.training_share * (n - -(-n // spec.n_folds)))
     training = np.stack([rng.permutation(np.flatnonzero(fold != i))[:n_training] for i in range(spec.n_folds)])
     n_validation = max(int(spec.validation_fraction * n_training), 2)
-    fitting = training[:, n_validation:]
-    batches = (spec.n_checks, spec.n_steps // spec.n_checks, min(spec.batch_size, fitting.shape[1]))
-    rows = np.stack([rng.choice(part, batches) for part in fitting])
-    return Plan(
-        fold=jnp.asarray(fold),
-        validation=jnp.asarray(training[:, :n_validation]),
-        fitting=jnp.asarray(fitting),
-        rows=jnp.asarray(rows),
-        network=_init_networks(rng, n_features, spec),
-    )
+    return fold, training[:, :n_validation], training[:, n_validation:]
+
+
+def _groups_dealt(
+    rng: np.random.Generator, labels: np.ndarray, groups: np.ndarray, spec: DetectorSpec
+) -> tuple[np.ndarray, ...]:
+    """As :func:`_rows_dealt`, whole groups together."""
+    fold = deal(rng, groups, labels, np.ones(spec.n_folds))
+    held_out = [np.flatnonzero(fold == i) for i in range(spec.n_folds)]
+    validation, fitting = [], []
+    for i in range(spec.n_folds):
+        rows = np.flatnonzero(fold != i)
+        if spec.training_share < 1.0:
+            shares = (spec.training_share, 1.0 - spec.training_share)
+            rows = rows[deal(rng, groups[rows], labels[rows], shares) == 0]
+        stops = deal(rng, groups[rows], labels[rows], (spec.validation_fraction, 1.0 - spec.validation_fraction)) == 0
+        validation.append(rng.permutation(rows[stops]))
+        fitting.append(rng.permutation(rows[~stops]))
+    kept = [np.stack([rows[: min(map(len, parts))] for rows in parts]) for parts in (validation, fitting)]
+    n_labels = np.unique(labels).size
+    if any(np.unique(labels[rows]).size < n_labels for rows in (*held_out, *kept[0], *kept[1])):
+        raise ValueError(
+            f"{np.unique(groups).size} groups are too few, or too uneven: each of {spec.n_folds} folds, and what "
+            "trains and stops its detector, needs groups of each label"
+        )
+    return fold, *kept
 
 
 @functools.partial(jax.jit, static_argnames="spec")
-def cross_fit(
-    design: Plan, features: Array, labels: Array, prior: Array, spec: DetectorSpec, timed: Array | None = None
-) -> Array:
+def cross_fit(design: Plan, features: Array, labels: Array, prior: Array, spec: DetectorSpec) -> Array:
     """Held-out log-ratio of every episode, [n].
 
     Args:
@@ -97,12 +144,11 @@ def cross_fit(
       labels: [n], 0 or 1.
       prior: p_z.
       spec: settings.
-      timed: [n, G, T, K] counts by time and kind, read as :mod:`timetable` does; None: there are none.
     """
     x = jax.vmap(_standardised, in_axes=(None, 0))(features, design.fitting)
 
     def fit(x: Array, validation: Array, fitting: Array, rows: Array, network: PyTree) -> Array:
-        linear = _linear(x, timed, labels, prior, fitting, validation, spec.ridges)
+        linear = _linear(x, labels, prior, fitting, validation, spec.ridges)
         return linear + _network(_train_network(network, linear, x, labels, prior, rows, validation, spec), x)
 
     log_ratio = jax.vmap(fit)(x, design.validation, design.fitting, design.rows, design.network)
@@ -111,35 +157,26 @@ def cross_fit(
 
 def _standardised(features: Array, rows: Array) -> Array:
     """Columns shifted and scaled by the given rows' mean and deviation, tails compressed; constant columns become 0."""
-    mean, std = jnp.mean(features[rows], axis=0), jnp.std(features[rows], axis=0)
-    scaled = (features - mean[None, :]) / jnp.where(std > 0, std, 1.0)[None, :]
-    return jnp.where((std > 0)[None, :], TAIL * jnp.asinh(scaled / TAIL), 0.0)
+    sample = features[rows]
+    mean, std = jnp.mean(sample, axis=0), jnp.std(sample, axis=0)
+    varies = (jnp.min(sample, axis=0) < jnp.max(sample, axis=0)) & (std > 0)  # rounded, a constant's deviation is not 0
+    scaled = (features - mean[None, :]) / jnp.where(varies, std, 1.0)[None, :]
+    return jnp.where(varies[None, :], TAIL * jnp.asinh(scaled / TAIL), 0.0)
 
 
 def _linear(
-    x: Array,
-    timed: Array | None,
-    labels: Array,
-    prior: Array,
-    fitting: Array,
-    validation: Array,
-    ridges: tuple[float, ...],
+    x: Array, labels: Array, prior: Array, fitting: Array, validation: Array, ridges: tuple[float, ...]
 ) -> Array:
-    """Log-ratio of all episodes, [n], linear in the columns; what else it reads is chosen on validation.
+    """Log-ratio of all episodes, [n], linear in the columns; what it reads is chosen on validation.
 
-    Ridge-penalised: no term at all, the columns alone, their squares as well, or the orders by time as well, at every
-    penalty of ``ridges``.
+    Ridge-penalised: no term at all, the columns alone, or their squares as well, at every penalty of ``ridges``.
     """
     n, n_columns = x.shape
     if not _finite(ridges):
         return jnp.zeros(n)
-    inputs, extra = [x, x**2 - 1.0], [n_columns]
-    if timed is not None:
-        inputs.append(timed_columns(timed, labels, prior, fitting, validation, _finite(ridges)))
-        extra.append(inputs[-1].shape[1])
-    columns = jnp.concatenate(inputs, axis=1)
-    choices = itertools.product(_finite(ridges), (None, *range(len(extra))))
-    penalties = jnp.stack([_penalties(ridge, n_columns, extra, used) for ridge, used in choices])
+    columns = jnp.concatenate([x, x**2 - 1.0], axis=1)
+    choices = itertools.product(_finite(ridges), (ABSENT, 1.0))
+    penalties = jnp.stack([ridge * jnp.repeat(jnp.array([1.0, squares]), n_columns) for ridge, squares in choices])
     found = ridge_fit(columns, labels, prior, fitting, validation, penalties)
     log_ratio = columns @ found[:-1] + found[-1]
     if math.inf not in ridges:
@@ -150,12 +187,6 @@ def _linear(
 
 def _finite(ridges: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(filter(math.isfinite, ridges))
-
-
-def _penalties(ridge: float, n_columns: int, extra: list[int], used: int | None) -> np.ndarray:
-    """Of the columns and of each extra group, only the ``used`` one of which is practically there. [P] float32."""
-    groups = [np.full(size, 1.0 if i == used else ABSENT) for i, size in enumerate(extra)]
-    return np.float32(ridge) * np.concatenate([np.ones(n_columns), *groups]).astype(np.float32)
 
 
 def _train_network(

@@ -14,9 +14,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import special
 
+from amarl_jax.information.arrays import count, labels_of_two_classes, numbers, probability, typed_key
 from amarl_jax.information.crossfit import RIDGES, DetectorSpec
 from amarl_jax.information.detector import detect, summarise
+from amarl_jax.information.groups import constant_in_groups, generator, group_codes
 from amarl_jax.types import Array
 
 LIGHT = DetectorSpec(ridges=tuple(ridge for ridge in RIDGES if ridge <= 0.1))  # shrinkage would hide its own loss
@@ -29,6 +32,9 @@ class Interval(NamedTuple):
     lower: float
     upper: float
 
+    def __str__(self) -> str:
+        return f"{self.value:.4f} [{self.lower:.4f}, {self.upper:.4f}]"
+
 
 class TrajectoryDivergence(NamedTuple):
     """What a cross-fitted detector measures between two classes of episodes; bounds of the truth up to noise."""
@@ -38,6 +44,11 @@ class TrajectoryDivergence(NamedTuple):
     jensen_shannon_nats: Interval  # Barber-Agakov at equal priors, a lower bound; at most ln 2
     total_variation: Interval  # 2 x accuracy at equal priors - 1, a lower bound
     log_ratio: np.ndarray  # [n] held out
+
+    def __repr__(self) -> str:
+        names = {"KL": self.kl_nats, "plug-in": self.kl_plug_in_nats, "JS": self.jensen_shannon_nats}
+        nats = ", ".join(f"{name} {each}" for name, each in names.items())
+        return f"TrajectoryDivergence({nats} nats, TV {self.total_variation}, n {len(self.log_ratio)})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +73,7 @@ def trajectory_divergence(
     confidence: float = 0.95,
     n_bootstrap: int = 1000,
     prior: float = 0.5,
+    groups: Sequence | np.ndarray | None = None,
     spec: DetectorSpec | None = None,
 ) -> TrajectoryDivergence:
     """Cross-fit a detector on episodes of two classes and read the divergences from its held-out log-ratios.
@@ -77,15 +89,22 @@ def trajectory_divergence(
       confidence: of the intervals.
       n_bootstrap: resamples of the episodes.
       prior: P(z = 1) at which the detector trains.
+      groups: [n] which rows belong together: they share a fold, and are drawn again together.
       spec: the detector's settings; by default lightly penalised, as what shrinkage loses would not show.
+
+    Raises:
+      ValueError: as :func:`amarl_jax.information.detector.detect`, from which the warnings are too.
     """
-    key_detect, key_bootstrap = jax.random.split(key)
+    key_detect, key_bootstrap = jax.random.split(typed_key(key))
+    _check_resampling(confidence, n_bootstrap)
     full = spec or LIGHT
     half = dataclasses.replace(full, training_share=full.training_share / 2)
     log_ratio, on_half = (
-        detect(key_detect, features, labels, prior=prior, spec=each).log_ratio for each in (full, half)
+        detect(key_detect, features, labels, prior=prior, groups=groups, spec=each).log_ratio for each in (full, half)
     )
-    return bootstrap(key_bootstrap, log_ratio, labels, on_half, confidence=confidence, n_bootstrap=n_bootstrap)
+    return bootstrap(
+        key_bootstrap, log_ratio, labels, on_half, confidence=confidence, n_bootstrap=n_bootstrap, groups=groups
+    )
 
 
 def bootstrap(
@@ -96,6 +115,7 @@ def bootstrap(
     *,
     confidence: float = 0.95,
     n_bootstrap: int = 1000,
+    groups: Sequence | np.ndarray | None = None,
 ) -> TrajectoryDivergence:
     """Divergences from held-out log-ratios [n], with intervals over the episodes of both classes.
 
@@ -105,16 +125,26 @@ def bootstrap(
     extrapolation). Given the latter's log-ratios ``on_half``, the upper limit rises by ``d`` and by the uncertainty of
     ``d``, taken to be of its own size: ``upper = value + d + sqrt((percentile - value)^2 + (1.96 d)^2)`` at 95%. It is
     never below 0, which no divergence is. The value stays the detector's own, a lower bound up to noise.
+
+    With ``groups`` [n] whole groups are drawn, as many as there are of each kind: those of either class, those of both.
+
+    Raises:
+      ValueError: log-ratios that are not finite, misshapen input, a single class, settings out of their range.
     """
-    log_ratio, labels = jnp.asarray(log_ratio, jnp.float32), np.asarray(labels)
-    if log_ratio.ndim != 1 or labels.shape != log_ratio.shape or set(np.unique(labels)) != {0, 1}:
-        raise ValueError(f"expected log-ratios and labels [n] of both classes, got {log_ratio.shape}, {labels.shape}")
+    _check_resampling(confidence, n_bootstrap)
+    log_ratio, labels = _log_ratios(log_ratio, np.shape(labels)), labels_of_two_classes(labels, np.size(labels))
+    if np.unique(labels).size < 2:
+        raise ValueError("expected log-ratios and labels [n] of both classes, got one class")
+    together = group_codes(groups, labels.size)
     zeros, ones = log_ratio[labels == 0], log_ratio[labels == 1]
     values = np.asarray(_measures(zeros, ones))
-    samples = _resampled_measures(jax.random.split(key, n_bootstrap), zeros, ones)
+    if together is None:
+        samples = _resampled_measures(jax.random.split(typed_key(key), n_bootstrap), zeros, ones)
+    else:
+        samples = _resampled_by_group(generator(typed_key(key)), np.asarray(log_ratio), labels, together, n_bootstrap)
     lower, upper = np.quantile(np.asarray(samples), ((1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0), axis=0)
     if on_half is not None:
-        halved = jnp.asarray(on_half, jnp.float32)
+        halved = _log_ratios(on_half, labels.shape)
         loss = np.maximum(values - np.asarray(_measures(halved[labels == 0], halved[labels == 1])), 0.0)
         quantile = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
         upper = values + loss + np.hypot(upper - values, quantile * loss)
@@ -144,13 +174,57 @@ def _resampled_measures(keys: Array, zeros: Array, ones: Array) -> Array:
     return jax.vmap(resampled)(keys)
 
 
+def _check_resampling(confidence: float, n_bootstrap: int) -> None:
+    probability("confidence", confidence)
+    count("n_bootstrap", n_bootstrap, 1)
+
+
+def _log_ratios(log_ratio: Array | np.ndarray, shape: tuple[int, ...]) -> Array:
+    """As float32 [n], or a ValueError."""
+    array = numbers("log_ratio", log_ratio)
+    if array.ndim != 1 or array.shape != shape:
+        raise ValueError(f"expected log-ratios and labels [n] of both classes, got {array.shape}, {shape}")
+    return jnp.asarray(array, jnp.float32)
+
+
+def _resampled_by_group(
+    rng: np.random.Generator, log_ratio: np.ndarray, labels: np.ndarray, groups: np.ndarray, n_bootstrap: int
+) -> np.ndarray:
+    """The measures of as many resamples of groups, [n_bootstrap, 4]."""
+    of_group = np.zeros(groups.max() + 1, int)
+    of_group[groups] = labels
+    kind = np.where(constant_in_groups(labels, groups), of_group, 2)
+    strata = [np.flatnonzero(kind == each) for each in np.unique(kind)]
+    samples = []
+    for _ in range(n_bootstrap):
+        drawn = np.concatenate([rng.choice(stratum, stratum.size) for stratum in strata])
+        copies = np.bincount(drawn, minlength=kind.size)[groups]
+        samples.append(_weighted_measures(log_ratio.astype(np.float64), labels, copies))
+    return np.array(samples)
+
+
+def _weighted_measures(log_ratio: np.ndarray, labels: np.ndarray, copies: np.ndarray) -> np.ndarray:
+    """What :func:`_measures` gives for as many copies [n] of each row: on the host, for copies are of any number."""
+    zero, one = (copies * (labels == label) / max(np.sum(copies * (labels == label)), 1) for label in (0, 1))
+    plug_in = np.sum(one * log_ratio)
+    jensen_shannon_nats = (
+        math.log(2.0) - (one @ np.logaddexp(0.0, -log_ratio) + zero @ np.logaddexp(0.0, log_ratio)) / 2
+    )
+    variation = one @ np.sign(log_ratio) / 2 - zero @ np.sign(log_ratio) / 2
+    return np.array([plug_in - special.logsumexp(log_ratio, b=zero), plug_in, jensen_shannon_nats, variation])
+
+
 def histogram(orders: np.ndarray, edges: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
-    """Counts of orders [n, k] over the joint bins of k columns, flat; ``edges[j]`` are column j's inner edges."""
-    orders = np.asarray(orders)
+    """Counts of orders [n, k] over the joint bins of k columns, flat; ``edges[j]`` are column j's inner edges.
+
+    ValueError where orders are misshapen or not finite, or edges do not rise.
+    """
+    orders = numbers("orders", orders)
     if orders.ndim != 2 or orders.shape[1] != len(edges) or orders.shape[0] == 0:
         raise ValueError(f"expected orders [n, {len(edges)}] and edges for each column, got {orders.shape}")
-    if not np.isfinite(orders).all():
-        raise ValueError("orders must be finite")
+    for j, edge in enumerate(edges):
+        if np.ndim(edge) != 1 or np.any(np.diff(numbers(f"edges[{j}]", edge)) <= 0):
+            raise ValueError(f"edges[{j}] must be a vector that rises, got {edge}")
     codes = [np.searchsorted(edge, column, side="right") for edge, column in zip(edges, orders.T, strict=True)]
     shape = tuple(len(edge) + 1 for edge in edges)
     return np.bincount(np.ravel_multi_index(codes, shape), minlength=math.prod(shape))
@@ -210,7 +284,7 @@ def total_variation(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def _law(p: np.ndarray) -> np.ndarray:
-    p = np.asarray(p, np.float64)
+    p = numbers("a discrete law", p).astype(np.float64)
     if p.ndim != 1 or not (p >= 0).all() or abs(p.sum() - 1.0) > 1e-6:
         raise ValueError("a discrete law is a vector of probabilities that sum to 1")
     return p

@@ -6,6 +6,7 @@ objectives and bounds are those of :mod:`amarl_jax.information.estimators`, the 
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,16 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from amarl_jax.information import mine
-from amarl_jax.information.critic_fit import Critic, Data, EstimateSpec, Parts, bound, fit, jackknife
+from amarl_jax.information.arrays import check_varies, deviations, numbers, typed_key
+from amarl_jax.information.critic_fit import Critic, Data, EstimateSpec, bound, fit, jackknife
 from amarl_jax.information.critics import LabelCritic, PairCritic
 from amarl_jax.information.detector import check_below_entropy
 from amarl_jax.information.estimators import MIEstimator, get
+from amarl_jax.information.groups import group_codes, warn_of_repeats
+from amarl_jax.information.parts import divide
 from amarl_jax.information.scaling import robustly_standardised
 from amarl_jax.types import Array
 
 MAX_LABELS = 64  # more integer values than this are no labels
-MAX_PAIRED = 2048  # episodes at most of a part of which all pairs are formed
-N_GROUPS = 40  # of the jackknife, per fold
 
 
 class LearningCurve(NamedTuple):
@@ -33,17 +35,23 @@ class LearningCurve(NamedTuple):
     validation: np.ndarray  # on those that stop it
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Estimate:
     """Mutual information read from episodes that neither trained nor stopped the critic that scores them, in nats."""
 
     value: float
-    stderr: float  # over held-out episodes, by a grouped jackknife
+    stderr: float  # over held-out episodes, or groups of them, by a jackknife of blocks
     training_gap: float  # the critics' value on their training episodes minus ``value``: what overfitting claims
     curve: LearningCurve
     estimator: str
     n_held_out: int  # episodes, over all folds
     ceiling: float  # H(x) of a discrete x, else log of a fold's held-out episodes: no bound can exceed it
+
+    def __repr__(self) -> str:
+        return (
+            f"Estimate({self.value:.4f} +- {self.stderr:.4f} nats, ceiling {self.ceiling:.4f}, n {self.n_held_out}, "
+            f"{self.estimator})"
+        )
 
 
 def estimate(
@@ -53,6 +61,7 @@ def estimate(
     estimator: str | MIEstimator = "mine",
     key: Array,
     prior: float | np.ndarray | None = None,
+    groups: Sequence | np.ndarray | None = None,
     spec: EstimateSpec | None = None,
     **settings: Any,
 ) -> Estimate:
@@ -60,36 +69,54 @@ def estimate(
 
     Labels are enumerated: the marginal ``E_y sum_x p(x) exp T(x, y)`` is exact in x. Continuous x is paired with the y
     of every other episode of its batch or part, itself included, so a value cannot exceed ``ceiling`` and errs low.
-    Columns are scaled by median and interquartile range, with logarithmic tails.
+    Columns are scaled by median and interquartile range, with logarithmic tails; before that offset and unit are
+    removed in double precision, those of a sequence at each step, so neither matters (:mod:`arrays` has the limit).
 
     The value is the mean of the folds' held-out bounds, each a bound by itself. The standard error takes the critics as
     given; it leaves out that folds share training episodes.
 
+    Rows of one of the ``groups`` stay in one part, so that no critic is read on what it has half seen, and the
+    jackknife leaves out whole groups. Parts are cut to equal sizes, which costs a few episodes where groups are uneven.
+    Continuous x is paired with the y of its own group too, so a value errs low with groups that are few.
+
     Args:
       x: [n] or [n, dx]; one column of integers, booleans, or nothing but 0 and 1 is a label, all else is continuous.
-      y: [n, D], or sequences [n, T, D], one row per independent episode.
+      y: [n, D], or sequences [n, T, D], one row per independent episode, or per row of an independent group.
       estimator: a registered name, or an object of one's own.
       key: typed key; splits and training follow from it.
       prior: of labels, P(x = 1) or p(x) [C] of the estimand, whatever the sample's frequencies; those by default.
+      groups: [n] integers or strings, which rows belong together; None: each row is by itself.
       spec: settings; single ones may be given by keyword instead (``n_steps=500``, ``hidden=(32,)``, ...).
 
     Raises:
-      ValueError: not finite, misshapen or too little data, or an estimate above H(x) by 3 standard errors.
+      ValueError: data that is not finite, not numbers, misshapen, all alike or too little, a setting out of its range,
+        training that diverged, or an estimate above H(x) by 3 standard errors.
+
+    Warns:
+      UserWarning: rows that occur again in another group, or columns rounded before they arrived.
     """
     spec = dataclasses.replace(spec or EstimateSpec(), **settings)
-    chosen = get(estimator) if isinstance(estimator, str) else estimator
+    key, chosen = typed_key(key), _chosen(estimator)
     x, y = _checked(x, y)
+    together = group_codes(groups, x.shape[0])
     is_label = _is_label(x)
+    warn_of_repeats(x, y, together)
+    x, y = x if is_label else deviations("x", x), deviations("y", y)
+    for name, values in (("x", x), ("y", y)):
+        check_varies(name, values)
     key_split, *keys_fit = jax.random.split(key, spec.n_folds + 1)
-    folds = []
-    for key_fit, parts in zip(keys_fit, _split(key_split, x if is_label else None, x.shape[0], spec), strict=True):
+    folds, labels = [], x[:, 0] if is_label else None
+    divided, n_blocks = divide(key_split, labels, x.shape[0], spec, together)
+    for key_fit, parts in zip(keys_fit, divided, strict=True):
         data = _prepared(x, y, is_label, prior, np.asarray(parts.fitting))
         critic = _critic(data, spec)
         parameters, curve = fit(key_fit, data, parts, critic, chosen, spec)
-        reading = jackknife(parameters, data, parts.held_out, critic, chosen, N_GROUPS)
+        reading = jackknife(parameters, data, parts.held_out, critic, chosen, n_blocks)
         claimed = bound(parameters, data, parts.training, critic, chosen)
         folds.append((np.asarray(curve), float(reading[0]), float(reading[1]), float(claimed)))
     curves, values, stderrs, claims = (np.array(column) for column in zip(*folds, strict=True))
+    if np.isnan(curves).any() or not np.isfinite([values, stderrs]).all():
+        raise ValueError("training diverged, a bound is not a number: lower learning_rate and linear_learning_rate")
     value, stderr = float(values.mean()), float(np.sqrt(np.sum(stderrs**2)) / spec.n_folds)
     if is_label:
         check_below_entropy(value, stderr, data.prior)
@@ -105,14 +132,25 @@ def estimate(
     )
 
 
+def _chosen(estimator: str | MIEstimator) -> MIEstimator:
+    """The estimator of that name, or the object itself if it is one."""
+    if isinstance(estimator, str):
+        return get(estimator)
+    if any(not hasattr(estimator, name) for name in ("name", "init", "loss", "bound")):
+        raise ValueError(f"estimator must be a name or an MIEstimator, got {estimator!r}")
+    if type(estimator).__hash__ is None:
+        raise ValueError(f"estimator must have a hash, as a frozen dataclass does, got {estimator!r}")
+    return estimator
+
+
 def _checked(x: Array | np.ndarray, y: Array | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as numpy arrays, x of rank 2."""
-    x, y = np.asarray(x), np.asarray(y, np.float32)
+    """Both as numpy arrays of numbers, x of rank 2; dates in x become floats, lest they are labels."""
+    is_date = getattr(x, "dtype", np.dtype(float)).kind in "mM"
+    x, y = numbers("x", x), numbers("y", y)
     if x.ndim not in (1, 2) or y.ndim not in (2, 3) or x.shape[0] != y.shape[0] or 0 in (*x.shape, *y.shape):
         raise ValueError(f"expected x [n] or [n, dx] and y [n, D] or [n, T, D], got {x.shape} and {y.shape}")
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ValueError("x and y must be finite")
-    return x.reshape(x.shape[0], -1), y
+    x = x.reshape(x.shape[0], -1)
+    return (deviations("x", x) if is_date else x), y
 
 
 def _is_label(x: np.ndarray) -> bool:
@@ -121,39 +159,11 @@ def _is_label(x: np.ndarray) -> bool:
         return False
     n_labels = np.unique(x).size
     if n_labels > MAX_LABELS:
-        raise ValueError(f"x has {n_labels} integer values, more than {MAX_LABELS} labels: pass floats if it is a size")
-    if n_labels < 2:
-        raise ValueError("x takes one value only, so it has no information to share")
-    return True
-
-
-def _split(key: Array, labels: np.ndarray | None, n: int, spec: EstimateSpec) -> list[Parts]:
-    """Random parts for each fold, stratified by label; sizes of held-out parts a multiple of the jackknife's groups."""
-    if spec.n_folds < 2:
-        raise ValueError(f"n_folds must be at least 2, got {spec.n_folds}")
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    order = rng.permutation(n)
-    if labels is not None:  # spread every label evenly, so that any contiguous part holds its share of each
-        position = np.zeros(n)
-        for label in np.unique(labels):
-            members = order[labels[order, 0] == label]
-            position[members] = (np.arange(members.size) + rng.random()) / members.size
-        order = np.argsort(position, kind="stable")
-    limit = n if labels is not None else MAX_PAIRED
-    n_held_out = min(n // spec.n_folds, limit) // N_GROUPS * N_GROUPS
-    n_validation = min(int(spec.validation_fraction * (n - n_held_out)), limit)
-    if n_held_out < N_GROUPS or min(n_validation, n - n_held_out - n_validation) < 10:
-        raise ValueError(f"{n} episodes are too few: each of {spec.n_folds} folds must hold out at least {N_GROUPS}")
-    folds = []
-    for fold in range(spec.n_folds):
-        held_out, validation, fitting = np.split(
-            np.roll(order, -fold * n_held_out), [n_held_out, n_held_out + n_validation]
+        raise ValueError(
+            f"x has {n_labels} integer values, more than {MAX_LABELS} labels: "
+            "pass floats if it is a size, (x - x.min()).astype(float)"
         )
-        parts = (fitting, fitting[:n_held_out], validation, held_out)
-        if labels is not None and any(np.unique(labels[p]).size < np.unique(labels).size for p in parts):
-            raise ValueError("every label needs episodes in each part, training, validation and held out")
-        folds.append(Parts(*(jnp.asarray(rng.permutation(part), jnp.int32) for part in parts)))
-    return folds
+    return True
 
 
 def _prepared(
@@ -166,7 +176,8 @@ def _prepared(
             raise ValueError("a prior can only be given for labels")
         return Data(x=jnp.asarray(robustly_standardised(x, fitting)), y=jnp.asarray(y), prior=jnp.zeros(0))
     _, codes, counts = np.unique(x[:, 0], return_inverse=True, return_counts=True)
-    law = np.exp(np.asarray(mine.log_prior(jnp.asarray(counts / counts.sum() if prior is None else prior))))
+    given = counts / counts.sum() if prior is None else numbers("the prior", prior).astype(np.float32)
+    law = np.exp(np.asarray(mine.log_prior(jnp.asarray(given))))
     if law.shape != counts.shape or not (law > 0).all() or abs(law.sum() - 1.0) > 1e-4:
         raise ValueError(f"the prior of {counts.size} labels must be as many positive probabilities that sum to 1")
     return Data(x=jnp.asarray(codes, jnp.int32), y=jnp.asarray(y), prior=jnp.asarray(law, jnp.float32))

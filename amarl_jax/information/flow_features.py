@@ -27,7 +27,7 @@ def flow_features(tape: Tape) -> Array:
     Whole-past sums of the statistics of :func:`step_statistics`; for the main ones exponential averages over
     ``WINDOWS``, their running extremes, and sums weighted towards the opening; signed flow read along the side that the
     public value gap points to; t / T; then :func:`window_features`. Sums are divided by the square root of their
-    length, then asinh. MINE reads every row of it while it trains; a fresh detector reads the last.
+    length, then asinh. MINE reads every row of it while it trains.
 
     Args:
       tape: leaves with a leading [T].
@@ -89,5 +89,5 @@ def _exponential_sums(x: Array) -> Array:
         state = (1.0 - 1.0 / window) * state + x_t[None, :] / jnp.sqrt(window)
         return state, state
 
-    _, sums = jax.lax.scan(step, jnp.zeros((len(WINDOWS), x.shape[1])), x)
+    _, sums = jax.lax.scan(step, jnp.zeros((len(WINDOWS), x.shape[1]), jnp.float32), x)
     return sums

@@ -38,7 +38,7 @@ def window_features(tape: Tape) -> Array:
     both, net = buys + sells, buys - sells
     each = jnp.concatenate([both, buys, sells], axis=-1)
     parts = [towards * net[1:] / math.sqrt(horizon)]
-    so_far = jnp.arange(1, horizon + 1)
+    so_far = jnp.arange(1, horizon + 1, dtype=jnp.int32)
     lengths = sorted({max(1, round(share * horizon)) for share in WINDOWS})
     windows = [each[1:] - each[jnp.maximum(so_far - n, 0)] for n in lengths]
     for n, densest in zip(lengths, jnp.split(running_max(jnp.concatenate(windows, -1)), len(lengths), -1), strict=True):
@@ -53,7 +53,7 @@ def value_side(tape: Tape) -> Array:
     """On which side value turned out to lie, by the public value gap of the morning so far: [T] in (-1, 1)."""
     horizon = tape.side.shape[0]
     news = max(1, round(NEWS * horizon))
-    gap = jnp.where(jnp.arange(horizon) < news, tape.value_gap_16.astype(jnp.float32) / GAP_SCALE, 0.0)
+    gap = jnp.where(jnp.arange(horizon, dtype=jnp.int32) < news, tape.value_gap_16.astype(jnp.float32) / GAP_SCALE, 0.0)
     return jnp.tanh(sums_so_far(gap[:, None])[:, 0] / math.sqrt(news))
 
 

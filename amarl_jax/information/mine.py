@@ -28,7 +28,7 @@ class MineState:
 
 def init_mine(shape: tuple[int, ...] = ()) -> MineState:
     """State before the first update, for partitions of the given shape S (``(T,)`` keeps one per step)."""
-    return MineState(log_partition_ema=jnp.zeros(shape), n_updates=jnp.zeros(shape, jnp.int32))
+    return MineState(log_partition_ema=jnp.zeros(shape, jnp.float32), n_updates=jnp.zeros(shape, jnp.int32))
 
 
 def log_prior(prior: Array | float) -> Array:
@@ -50,7 +50,7 @@ def episode_weights(labels: Array, prior: Array | float) -> Array:
     """
     chex.assert_rank(labels, 1)
     log_p = log_prior(prior)
-    member = jax.nn.one_hot(labels, log_p.shape[0])
+    member = jax.nn.one_hot(labels, log_p.shape[0], dtype=jnp.float32)
     weights = member @ (jnp.exp(log_p) / jnp.maximum(jnp.sum(member, axis=0), 1.0))
     return weights / jnp.sum(weights)
 
@@ -169,7 +169,7 @@ def _update_partition(state: MineState, log_z: Array, decay: Array | float) -> M
 
 def _label_mask(scores: Array, labels: Array) -> Array:
     """[B, 1 ..., C] bool, true where the last axis is the episode's own z; broadcast to the scores' shape."""
-    own = labels[:, None] == jnp.arange(scores.shape[-1])[None, :]
+    own = labels[:, None] == jnp.arange(scores.shape[-1], dtype=jnp.int32)[None, :]
     shape = (scores.shape[0], *(1,) * (scores.ndim - 2), scores.shape[-1])
     return jnp.broadcast_to(own.reshape(shape), scores.shape)
 

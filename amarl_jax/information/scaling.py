@@ -12,6 +12,7 @@ from amarl_jax.types import Array
 
 IQR_OF_NORMAL = 1.349  # interquartile range of N(0, 1)
 TAIL = 3.0  # robust standard deviations beyond which tails are logarithmic
+OUTLYING = 5.0  # the same for features that are standardised by mean and deviation afterwards
 VARIANCE_FLOOR = 1e-6  # features that do not vary map to 0
 
 
@@ -26,7 +27,9 @@ class FeatureScale:
 
 def init_scale(shape: tuple[int, ...]) -> FeatureScale:
     """State before the first update."""
-    return FeatureScale(mean=jnp.zeros(shape), variance=jnp.ones(shape), n_updates=jnp.zeros((), jnp.int32))
+    return FeatureScale(
+        mean=jnp.zeros(shape, jnp.float32), variance=jnp.ones(shape, jnp.float32), n_updates=jnp.zeros((), jnp.int32)
+    )
 
 
 def update_scale(scale: FeatureScale, features: Array, decay: Array | float) -> FeatureScale:
@@ -36,7 +39,7 @@ def update_scale(scale: FeatureScale, features: Array, decay: Array | float) -> 
     move of the mean before blending and ``r = max(1 / n, 1 - decay)``.
     """
     chex.assert_equal_shape([features[0], scale.mean])
-    rate = jnp.maximum(1.0 / (scale.n_updates + 1), 1.0 - decay)
+    rate = jnp.maximum(1.0 / (scale.n_updates + 1).astype(jnp.float32), 1.0 - decay)
     batch_mean = jnp.mean(features, axis=0)
     move = batch_mean - scale.mean
     batch_variance = jnp.mean((features - batch_mean[None]) ** 2, axis=0)
@@ -58,21 +61,38 @@ def robustly_standardised(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
     A function of the data can only lose information, so a bound stays a bound; what lies outside the range of the
     given rows would meet a critic that extrapolates. The bulk stays as it is: a quadratic log-ratio stays quadratic.
-    Constant columns become 0.
+    Columns that are constant over the given rows, the smallest value the largest, become 0. Values are float64, of
+    about unit size (see :func:`amarl_jax.information.arrays.deviations`).
     """
-    sample = values[rows].reshape(-1, values.shape[-1]).astype(np.float64)
+    sample = values[rows].reshape(-1, values.shape[-1])
+    varies = sample.min(axis=0) < sample.max(axis=0)
     low, median, high = np.quantile(sample, (0.25, 0.5, 0.75), axis=0)
     scale = np.where(high > low, (high - low) / IQR_OF_NORMAL, sample.std(axis=0))
-    scale = np.where(scale > 0, scale, 1.0)
+    scale = np.where(varies, scale, 1.0)
     compressed = _logarithmic_tails((sample - median) / scale)
-    mean, std = compressed.mean(axis=0), compressed.std(axis=0)
+    mean, std = compressed.mean(axis=0), np.where(varies, compressed.std(axis=0), 1.0)
     clipped = np.clip(_logarithmic_tails((values - median) / scale), compressed.min(axis=0), compressed.max(axis=0))
-    return np.where(std > 0, (clipped - mean) / np.where(std > 0, std, 1.0), 0.0).astype(np.float32)
+    return np.where(varies, (clipped - mean) / std, 0.0).astype(np.float32)
 
 
-def _logarithmic_tails(deviations: np.ndarray) -> np.ndarray:
-    """The identity up to ``TAIL``, ``TAIL (1 + log(|u| / TAIL))`` with the sign of u beyond."""
+def without_outliers(values: np.ndarray) -> np.ndarray:
+    """Columns [n, D] in units of their middle half, with logarithmic tails beyond ``OUTLYING`` of them, float64.
+
+    One row of 1e6 would make the deviation of 2,000 others a ten-thousandth of the column's, too little to be learned
+    from. Where most rows are alike the unit is the median size of what the others differ by.
+
+    Args:
+      values: less a typical row (see :func:`amarl_jax.information.arrays.deviations`).
+    """
+    low, high = np.quantile(values, (0.25, 0.75), axis=0)
+    others = np.array([np.median(column[column > 0]) if column.any() else 0.0 for column in np.abs(values).T])
+    unit = np.where(high > low, (high - low) / IQR_OF_NORMAL, others)
+    return _logarithmic_tails(values / np.where(unit > 0, unit, 1.0), OUTLYING)
+
+
+def _logarithmic_tails(deviations: np.ndarray, tail: float = TAIL) -> np.ndarray:
+    """The identity up to ``tail``, ``tail (1 + log(|u| / tail))`` with the sign of u beyond."""
     size = np.abs(deviations)
     return np.where(
-        size <= TAIL, deviations, np.sign(deviations) * TAIL * (1.0 + np.log(np.maximum(size, TAIL) / TAIL))
+        size <= tail, deviations, np.sign(deviations) * tail * (1.0 + np.log(np.maximum(size, tail) / tail))
     )

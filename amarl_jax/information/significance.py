@@ -1,28 +1,32 @@
 """Whether a detector tells two classes of episodes apart, and whether its silence means anything.
 
-Labels are permuted by episode. Steps inside an episode are dependent, so a test that permutes steps rejects true
-nulls. Failing to reject is not equivalence: :func:`compare` also bounds the information and asks the same detector, on
-the same episodes, for a signal that was planted in them.
+Labels are permuted by episode, or by group of episodes. Steps inside an episode are dependent, so a test that permutes
+steps rejects true nulls; so does one that permutes the episodes of a day which share what the day was like. Failing to
+reject is not equivalence: :func:`compare` also bounds the information and asks the same detector, on the same episodes,
+for a signal that was planted in them (:mod:`planting`).
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import optimize, special
 
+from amarl_jax.information.arrays import check_varies, count, numbers, probability, typed_key
 from amarl_jax.information.crossfit import DetectorSpec, Plan, cross_fit, plan
 from amarl_jax.information.detector import Detection, prepare, summarise
+from amarl_jax.information.groups import generator, group_codes, permuted_labels, warn_of_repeats
+from amarl_jax.information.planting import planted_labels, planted_order
 from amarl_jax.types import Array
 
 ONE_SIDED_95 = 1.645  # standard errors
 ROWS_AT_ONCE = 8  # permutations that are fitted side by side
+ROUNDED = 1e-3  # of a column's range, more than which must not be lost to float32
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Verdict:
     """The three parts of "indistinguishable to this detector", and what they were measured to be."""
 
@@ -66,6 +70,17 @@ class Verdict:
             f"{self.recovered_nats:.4f} of {self.planted_nats:.4f} planted nats recovered"
         )
 
+    def __repr__(self) -> str:
+        return f"Verdict({self})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrangements:
+    """Ways to pair episodes with labels, the real one first."""
+
+    orders: np.ndarray  # [R, n] of the episodes past the places of the plan
+    labels: np.ndarray  # [R, n] at these places
+
 
 def permutation_test(
     key: Array,
@@ -75,6 +90,7 @@ def permutation_test(
     statistic: Callable[[Array, Array], Array] | None = None,
     n_permutations: int = 199,
     prior: float = 0.5,
+    groups: Sequence | np.ndarray | None = None,
     spec: DetectorSpec | None = None,
 ) -> float:
     """p-value of "features and labels are independent", episodes exchangeable: ``(1 + #{perm >= real}) / (1 + R)``.
@@ -83,22 +99,28 @@ def permutation_test(
       key: typed key.
       features: [n, D], one row per episode.
       labels: [n], 0 or 1.
-      statistic: large where the classes differ, from features [n, D] and labels [n]; traced, and compiled once per
-        function. By default the cross-fitted detector's held-out information, trained again for each permutation.
+      statistic: large where the classes differ, from features [n, D] float32 and labels [n]; traced, and compiled once
+        per function. By default the cross-fitted detector's held-out information, trained again for each permutation.
       n_permutations: R; the smallest p-value is ``1 / (R + 1)``.
       prior: P(z = 1) of the information.
+      groups: [n] which rows belong together. Groups are exchangeable then: they trade labels where a group has one,
+        and where it has both they are permuted within; the default statistic cross-fits by group.
       spec: settings of the detector.
+
+    Raises:
+      ValueError: as :func:`amarl_jax.information.detector.detect`; features of a user's own statistic that float32
+        cannot carry, which the detector's own scaling would.
     """
-    key_plan, key_orders = jax.random.split(key)
     spec = spec or DetectorSpec()
-    x, z = prepare(features, labels, spec)
-    rng = _generator(key_orders)
-    orders = jnp.asarray(np.stack([np.arange(z.size), *(rng.permutation(z.size) for _ in range(n_permutations))]))
-    if statistic is None:
-        statistics = _detections(plan(key_plan, z, x.shape[1], spec), x, z, orders, jnp.float32(prior), spec).mi
-    else:
-        statistics = _statistics(x, z, orders, statistic)
-    return _p_value(np.asarray(statistics))
+    key_plan, key_orders, x, z, together = _opened(key, features, labels, groups, spec)
+    prior, n_permutations = probability("prior", prior), count("n_permutations", n_permutations, 1)
+    real = _permutations(generator(key_orders), z, together, n_permutations)
+    if statistic is not None:
+        statistics = _statistics(_as_given(features), jnp.asarray(real.orders), jnp.asarray(real.labels), statistic)
+        return _p_value(np.asarray(statistics))
+    check_varies("features", x)
+    design = _plan(key_plan, z, x.shape[1], spec, together)
+    return _p_value(np.asarray(_detected(design, x, real, together, prior, spec).mi))
 
 
 def compare(
@@ -110,25 +132,38 @@ def compare(
     n_planted: int = 32,
     planted_nats: float = 0.02,
     prior: float = 0.5,
+    groups: Sequence | np.ndarray | None = None,
     spec: DetectorSpec | None = None,
 ) -> Verdict:
     """The verdict of one detector on two classes of episodes.
 
     A planted signal pairs the same episodes with labels again, as many of each, tilted by one column chosen at random
-    (see :func:`planted_order`); each of the ``n_planted`` has its own column and draw. Arguments otherwise as in
-    :func:`permutation_test`.
+    (see :func:`amarl_jax.information.planting.planted_order`); each of the ``n_planted`` has its own column and draw.
+    Where every group has one label, whole groups are paired, for a group tells no more than its one label. Arguments
+    and errors otherwise as in :func:`permutation_test`; the information's limit is over groups.
     """
-    key_plan, key_orders = jax.random.split(key)
     spec = spec or DetectorSpec()
-    x, z = prepare(features, labels, spec)
-    rng = _generator(key_orders)
-    varying = np.flatnonzero(x.std(axis=0) > 0)
+    key_plan, key_orders, x, z, together = _opened(key, features, labels, groups, spec)
+    prior, n_planted = probability("prior", prior), count("n_planted", n_planted, 2)
+    n_permutations = count("n_permutations", n_permutations, 1)
+    if np.ndim(planted_nats) or not (planted_nats := float(numbers("planted_nats", planted_nats))) > 0:
+        raise ValueError(f"planted_nats must be positive, got {planted_nats}")
+    varying = np.flatnonzero((x != x[0]).any(axis=0))
     if varying.size == 0:
         raise ValueError("no column of the features varies, so no signal can be planted in them")
-    null = [rng.permutation(z.size) for _ in range(n_permutations)]
-    planted = [planted_order(rng, x[:, rng.choice(varying)], z, planted_nats, prior) for _ in range(n_planted)]
-    orders = jnp.asarray(np.stack([np.arange(z.size), *null, *planted]))
-    detections = _detections(plan(key_plan, z, x.shape[1], spec), x, z, orders, jnp.float32(prior), spec)
+    rng = generator(key_orders)
+    real = _permutations(rng, z, together, n_permutations)
+    columns = (x[:, rng.choice(varying)] for _ in range(n_planted))
+    if together is None:
+        moved = [planted_order(rng, column, z, planted_nats, prior) for column in columns]
+        planted = Arrangements(np.stack(moved), np.broadcast_to(z, (n_planted, z.size)))
+    else:
+        moved = [planted_labels(rng, column, z, together, planted_nats, prior) for column in columns]
+        planted = Arrangements(np.broadcast_to(np.arange(z.size), (n_planted, z.size)), np.stack(moved))
+    both = Arrangements(
+        *(np.concatenate(parts) for parts in ((real.orders, planted.orders), (real.labels, planted.labels)))
+    )
+    detections = _detected(_plan(key_plan, z, x.shape[1], spec, together), x, both, together, prior, spec)
     mi, recovered = np.asarray(detections.mi), np.asarray(detections.mi[n_permutations + 1 :])
     return Verdict(
         p_value=_p_value(mi[: n_permutations + 1]),
@@ -140,78 +175,97 @@ def compare(
     )
 
 
-def planted_order(
-    rng: np.random.Generator, column: np.ndarray, labels: np.ndarray, nats: float, prior: float
-) -> np.ndarray:
-    """Rows of the episodes in an order that gives the labels [n] a known information about a column [n].
-
-    An episode with normal score ``s`` of the column goes to a place with label 1 with probability
-    ``sigmoid(a s + b)``: ``b`` keeps the class counts, ``a`` makes I exactly ``nats`` over these episodes at the given
-    prior. Systematic sampling meets both counts and probabilities.
-    """
-    score = special.ndtri((_midrank(column) - 0.5) / column.size)
-    share = labels.mean()
-
-    def inclusion(slope: float) -> np.ndarray:
-        shift = optimize.brentq(lambda b: special.expit(slope * score + b).mean() - share, -50.0, 50.0)
-        return special.expit(slope * score + shift)
-
-    def excess(slope: float) -> float:
-        return _information(inclusion(slope), prior) - nats
-
-    if excess(10.0) < 0:
-        raise ValueError(f"{nats} nats cannot be planted in a column of {np.unique(column).size} values")
-    p = inclusion(optimize.brentq(excess, 0.0, 10.0))
-    shuffled = rng.permutation(column.size)
-    total = np.cumsum(p[shuffled]) * (labels.sum() / p.sum())
-    chosen = np.zeros(column.size, bool)
-    chosen[shuffled] = np.diff(np.floor(total + rng.random()), prepend=0.0) > 0
-    ones, zeros = rng.permutation(np.flatnonzero(chosen)), rng.permutation(np.flatnonzero(~chosen))
-    order = np.empty(column.size, int)
-    order[labels == 1], order[labels == 0] = ones, zeros
-    return order
+def _opened(
+    key: Array,
+    features: Array | np.ndarray,
+    labels: Array | np.ndarray,
+    groups: Sequence | np.ndarray | None,
+    spec: DetectorSpec,
+) -> tuple[Array, Array, np.ndarray, np.ndarray, np.ndarray | None]:
+    """What both tests begin with: two keys, features, labels and codes of groups, all checked."""
+    key_plan, key_orders = jax.random.split(typed_key(key))
+    x, z = prepare(features, labels, spec)
+    together = group_codes(groups, z.size)
+    warn_of_repeats(z, x, together, "label")
+    return key_plan, key_orders, x, z, together
 
 
-def _information(p: np.ndarray, prior: float) -> float:
-    """I(z; episode) in nats where episode i has ``P(z = 1 | i) = p_i`` in the sample, read at a prior."""
-    laws = np.stack([(1.0 - p) / (1.0 - p).sum(), p / p.sum()])
-    weights = np.array([1.0 - prior, prior])
-    mixture = weights @ laws
-    return float(np.sum(weights @ special.rel_entr(laws, mixture[None])))
+def _as_given(features: Array | np.ndarray) -> Array:
+    """Features as float32, for a statistic that has its own use of offset and unit; ValueError if that loses them."""
+    exact = numbers("features", features).astype(np.longdouble)
+    with np.errstate(over="ignore"):
+        rounded = exact.astype(np.float32)
+    lost = np.abs(rounded - exact).max(axis=0) > ROUNDED * np.ptp(exact, axis=0)
+    if lost.any():
+        column = int(np.argmax(lost))
+        raise ValueError(
+            f"column {column} of features varies by too little around {float(exact[0, column]):.6g} for a statistic in "
+            "float32: subtract its offset first"
+        )
+    return jnp.asarray(rounded)
+
+
+def _plan(key: Array, labels: np.ndarray, n_features: int, spec: DetectorSpec, groups: np.ndarray | None) -> Plan:
+    """Folds stratified by label if places keep their labels; by groups alone if labels change places."""
+    return plan(key, labels if groups is None else np.zeros_like(labels), n_features, spec, groups)
+
+
+def _permutations(
+    rng: np.random.Generator, labels: np.ndarray, groups: np.ndarray | None, n_permutations: int
+) -> Arrangements:
+    """The real arrangement and permuted ones; without groups episodes move past labels, with groups labels move."""
+    n, rows = labels.size, n_permutations + 1
+    if groups is None:
+        orders = np.stack([np.arange(n), *(rng.permutation(n) for _ in range(n_permutations))])
+        return Arrangements(orders, np.broadcast_to(labels, (rows, n)))
+    moved = np.stack([labels, *(permuted_labels(rng, labels, groups) for _ in range(n_permutations))])
+    return Arrangements(np.broadcast_to(np.arange(n), (rows, n)), moved)
+
+
+def _detected(
+    design: Plan,
+    features: np.ndarray,
+    arrangements: Arrangements,
+    groups: np.ndarray | None,
+    prior: float,
+    spec: DetectorSpec,
+) -> Detection:
+    """What the detector finds in each of the arrangements, leaves [R, ...]."""
+    pairs = jnp.asarray(arrangements.orders), jnp.asarray(arrangements.labels)
+    together = None if groups is None else jnp.asarray(groups)
+    return _detections(design, jnp.asarray(features), *pairs, together, jnp.float32(prior), spec)
 
 
 @functools.partial(jax.jit, static_argnames="spec")
 def _detections(
-    design: Plan, features: Array, labels: Array, orders: Array, prior: Array, spec: DetectorSpec
+    design: Plan,
+    features: Array,
+    orders: Array,
+    labels: Array,
+    groups: Array | None,
+    prior: Array,
+    spec: DetectorSpec,
 ) -> Detection:
-    """What the detector finds with the episodes in each of the orders [R, n] while labels and plan stay in place.
+    """What the detector finds with the episodes in each of the orders [R, n], and labels [R, n] there, plan in place.
 
     To move episodes past labels is to permute labels, but keeps folds stratified: what is permuted and what is real
-    are then treated alike, as an exact test asks.
+    are then treated alike, as an exact test asks. Groups are of different sizes, so there labels move, past folds that
+    were drawn without them.
     """
 
-    def detection(order: Array) -> Detection:
-        return summarise(cross_fit(design, features[order], labels, prior, spec), labels, prior)
+    def detection(pair: tuple[Array, Array]) -> Detection:
+        order, z = pair
+        return summarise(cross_fit(design, features[order], z, prior, spec), z, prior, groups)
 
-    return jax.lax.map(detection, orders, batch_size=ROWS_AT_ONCE)
+    return jax.lax.map(detection, (orders, labels), batch_size=ROWS_AT_ONCE)
 
 
 @functools.partial(jax.jit, static_argnames="statistic")
-def _statistics(features: Array, labels: Array, orders: Array, statistic: Callable[[Array, Array], Array]) -> Array:
-    """A statistic with the episodes in each of the orders [R, n], [R]."""
-    return jax.lax.map(lambda order: statistic(features[order], labels), orders, batch_size=ROWS_AT_ONCE)
+def _statistics(features: Array, orders: Array, labels: Array, statistic: Callable[[Array, Array], Array]) -> Array:
+    """A statistic with the episodes in each of the orders [R, n] and labels [R, n], [R]."""
+    return jax.lax.map(lambda pair: statistic(features[pair[0]], pair[1]), (orders, labels), batch_size=ROWS_AT_ONCE)
 
 
 def _p_value(statistics: np.ndarray) -> float:
     """The first is real, the rest are permuted; ties count against rejection."""
     return float(np.mean(statistics >= statistics[0]))
-
-
-def _generator(key: Array) -> np.random.Generator:
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
-
-
-def _midrank(column: np.ndarray) -> np.ndarray:
-    """Ranks 1 .. n of a column [n], ties at their mean."""
-    _, code, counts = np.unique(column, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2.0)[code]

@@ -16,6 +16,7 @@ from flax import struct
 
 from amarl_jax.information import estimators, mine
 from amarl_jax.information.estimators import MIEstimator
+from amarl_jax.learn.exact_source import EXACT
 from amarl_jax.learn.experience import Experience
 from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.learn.optimiser import Agents, Trained, fresh, scheduled
@@ -27,6 +28,7 @@ from amarl_jax.market.covert_game import CovertGame, CovertParams, leverage, pri
 from amarl_jax.nets.actors import FixedNoiseActor
 from amarl_jax.nets.critic import Critic
 from amarl_jax.nets.statistics import StatisticsNetwork
+from amarl_jax.posterior.filter import log_posterior as log_posterior_of
 from amarl_jax.types import N_AGENTS, Agent, Array, PyTree
 
 N_QUANTILES = 64  # values of the private number at which a policy is read
@@ -101,14 +103,16 @@ class _Episodes(NamedTuple):
 def init_learner(key: Array, log_std: Array, training: CovertTraining, hypers: Hypers) -> CovertLearner:
     """A fresh learner; ``log_std`` [] is the exploration noise of a decision, which stays as it is."""
     key_trader, key_critic, key_statistics, key_run = jax.random.split(key, 4)
-    network = training.actor(Agent.EXECUTION).init(key_trader, jnp.zeros(1))
+    network = training.actor(Agent.EXECUTION).init(key_trader, jnp.zeros(1, jnp.float32))
     network["params"]["log_std"] = log_std[None]
     return CovertLearner(
         key=key_run,
         update=jnp.int32(0),
         agents=Agents(fresh(network, hypers), Trained((), ()), Trained((), ())),
-        critic=fresh(training.critic.init(key_critic, jnp.zeros(4), (jnp.zeros(1),) * N_AGENTS), hypers),
-        statistics=fresh(training.statistics.init(key_statistics, jnp.zeros(2)), hypers),
+        critic=fresh(
+            training.critic.init(key_critic, jnp.zeros(4, jnp.float32), (jnp.zeros(1, jnp.float32),) * N_AGENTS), hypers
+        ),
+        statistics=fresh(training.statistics.init(key_statistics, jnp.zeros(2, jnp.float32)), hypers),
         estimator=training.estimator.init((training.game.horizon,)),
     )
 
@@ -125,16 +129,38 @@ def leverage_law(trader: PyTree, private: Array, training: CovertTraining, param
     return mean, jnp.sqrt((shown - mean[:, None]) ** 2 @ weights / training.game.horizon)
 
 
+def exact_log_posterior(trader: PyTree, flow: Array, training: CovertTraining, params: CovertParams) -> Array:
+    """``log P(z = 1 | S_t)`` of the running sums [E, T] to whoever knows the policy. [E, T].
+
+    Given the private number ``S_t`` is normal: mean ``D t / T``, variance ``(t / T) (1 + v)``, where v is the variance
+    of D that exploration adds; its law over private numbers is that over ``N_QUANTILES`` of them.
+    """
+    share = (jnp.arange(training.game.horizon, dtype=jnp.float32) + 1.0) / training.game.horizon
+    mean, noise = leverage_law(trader, _private_quantiles(), training, params)
+    center = share[None, :, None] * mean[None, None, :]
+    variance = share[None, :, None] * (1.0 + noise**2)[None, None, :]
+    informed = jax.nn.logsumexp(_log_normal(flow[..., None], center, variance), axis=-1) - jnp.log(float(N_QUANTILES))
+    return log_posterior_of(informed - _log_normal(flow, 0.0, share[None, :]), params.informed_probability)
+
+
+def _log_normal(x: Array, mean: Array | float, variance: Array) -> Array:
+    """Log-density of a normal law but for its constant, nats."""
+    return -0.5 * ((x - mean) ** 2 / variance + jnp.log(variance))
+
+
 def update(
     state: CovertLearner, hypers: Hypers, params: CovertParams, training: CovertTraining
 ) -> tuple[CovertLearner, CovertMetrics]:
-    """Play, score with the MI critic as it stands, fit the MI critic, improve the trader."""
+    """Play, score with the MI critic as it stands or exactly, fit the MI critic, improve the trader."""
     key, key_play, key_mine, key_improve = jax.random.split(state.key, 4)
     trader = state.agents.execution.params
     episodes = _play(key_play, trader, training, params)
     prior = params.informed_probability
     scores = statistics_scores(state.statistics.params, episodes.evidence, training)
-    log_posterior = mine.log_posterior(scores, prior)[..., 1]
+    if training.learn.leakage_source == EXACT:
+        log_posterior = exact_log_posterior(trader, episodes.evidence[..., 0], training, params)
+    else:
+        log_posterior = mine.log_posterior(scores, prior)[..., 1]
     leakage = jax.vmap(lambda row: mine.leakage_increments(row, prior))(log_posterior)
     reward = episodes.haste - hypers.leakage_weight * leakage
     informed = episodes.z.astype(jnp.float32)
@@ -172,7 +198,7 @@ def train(
 
 def _private_quantiles() -> Array:
     """Midpoints of ``N_QUANTILES`` equally likely ranges of the private number."""
-    return jax.scipy.stats.norm.ppf((jnp.arange(N_QUANTILES) + 0.5) / N_QUANTILES)
+    return jax.scipy.special.ndtri((jnp.arange(N_QUANTILES, dtype=jnp.float32) + 0.5) / N_QUANTILES)
 
 
 def _play(key: Array, trader: PyTree, training: CovertTraining, params: CovertParams) -> _Episodes:
@@ -196,7 +222,9 @@ def _episode(key: Array, z: Array, trader: PyTree, training: CovertTraining, par
         return state, (seen, latents, head.log_prob(latents), global_seen, output)
 
     start = game.reset(key_reset, params, z)
-    _, (seen, latents, log_prob, global_seen, output) = jax.lax.scan(step, start, jnp.arange(game.horizon))
+    _, (seen, latents, log_prob, global_seen, output) = jax.lax.scan(
+        step, start, jnp.arange(game.horizon, dtype=jnp.int32)
+    )
     return _Episodes(seen, latents, log_prob, global_seen, game.evidence(output, params), output.haste, z)
 
 

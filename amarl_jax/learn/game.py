@@ -69,7 +69,7 @@ class Game:
     @functools.cached_property
     def market(self) -> Market:
         """The environment."""
-        return Market(self.market_spec, self.noise_law)
+        return Market(self.market_spec, self.noise_law, keeps_records=self.learn.leakage_source == "exact")
 
     @functools.cached_property
     def belief(self) -> BeliefTransformer:

@@ -23,7 +23,9 @@ class LearnSpec:
     belief_microbatch: int = 8  # episodes per backward pass of the belief
     replay_capacity: int = 256  # packed episodes
     replay_batch: int = 8  # replayed episodes per belief step, beside the fresh ones
-    leakage_source: str = "mine"  # or "belief"
+    leakage_source: str = "mine"  # or "belief", or "exact"
+    exact_particles: int = 16  # K of the exact source's filters
+    exact_private: int = 4  # private numbers that stand for their law in them
     leakage_credit: str = "increment"  # or "level"
     shortfall_credit: str = "marked"  # or "horizon"
     mi_estimator: str = "mine"  # a name in information.estimators.REGISTRY

@@ -23,7 +23,7 @@ class Metrics(Mapping[str, Array]):
         """Pack scalars, none if there are none, or arrays of one shape [...]."""
         names = tuple(sorted(scalars))
         columns = [jnp.asarray(scalars[name], jnp.float32) for name in names]
-        return cls(jnp.stack(columns, axis=-1) if columns else jnp.zeros(0), names)
+        return cls(jnp.stack(columns, axis=-1) if columns else jnp.zeros(0, jnp.float32), names)
 
     def __or__(self, other: "Metrics") -> "Metrics":
         """Both; no name may be in both."""

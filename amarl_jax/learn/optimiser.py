@@ -48,7 +48,7 @@ def fresh(params: PyTree, hypers: Hypers) -> Trained:
 
 def scheduled(learning_rate: Array | float, update: Array, hypers: Hypers) -> Array:
     """Linear schedule from ``learning_rate`` to ``lr_final_fraction`` of it over ``n_updates`` updates. []."""
-    progress = jnp.clip(update / hypers.n_updates, 0.0, 1.0)
+    progress = jnp.clip(update.astype(jnp.float32) / hypers.n_updates, 0.0, 1.0)
     return learning_rate * (1.0 - (1.0 - hypers.lr_final_fraction) * progress)
 
 

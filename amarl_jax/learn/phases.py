@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from amarl_jax.information.mine import claimed_information
 from amarl_jax.learn import sources
+from amarl_jax.learn.exact_source import EXACT, exact_log_posterior
 from amarl_jax.learn.experience import market_experience
 from amarl_jax.learn.game import AGENT_NAMES, Game
 from amarl_jax.learn.hypers import Hypers
@@ -86,12 +87,15 @@ def play_and_learn(
     Returns:
         The learner, and scalar metrics; those of whatever did not learn are 0.
     """
-    key, key_play, key_mine, key_belief, key_rows = jax.random.split(state.key, 5)
+    is_exact = game.learn.leakage_source == EXACT
+    key, key_play, key_mine, key_belief, key_rows, *key_exact = jax.random.split(state.key, 5 + is_exact)
     state = state.replace(key=key)
     with jax.named_scope("play"):
         trajectory = play(key_play, state, game, hypers, params)
+    with jax.named_scope("exact"):
+        trajectory, exact = _read_exactly(key_exact, state, trajectory, game, params)
     with jax.named_scope("score"):
-        scores = score(state, trajectory, game, hypers, params)
+        scores = score(state, trajectory, game, hypers, params, exact)
     with jax.named_scope("advantages"):
         experience = market_experience(trajectory, scores.reward, game, params)
         batch = make_batch(state.critic.params, experience, game, hypers)
@@ -105,6 +109,16 @@ def play_and_learn(
     state, learned = jax.lax.switch(phase, branches, *operands) if len(branches) > 1 else branches[0](*operands)
     always = rollout_metrics(trajectory, scores, params) | Metrics.of(of_critic)
     return state.replace(critic=critic), always | learned
+
+
+def _read_exactly(
+    keys: list[Array], state: TrainState, trajectory: Trajectory, game: Game, params: EnvParams
+) -> tuple[Trajectory, Array | None]:
+    """The episodes without their records, and the exact log-posterior [E, T] where a key says that it is wanted."""
+    if not keys:
+        return trajectory, None
+    exact = exact_log_posterior(keys[0], players(state, game).execution, trajectory, game, params)
+    return trajectory.replace(output=trajectory.output.replace(record=None, slot_row=None)), exact  # type: ignore[attr-defined]
 
 
 def _learn(

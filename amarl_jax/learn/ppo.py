@@ -133,7 +133,7 @@ def critic_loss(parameters: PyTree, batch: CriticBatch, game: Learnable, hypers:
 
 def minibatches(key: Array, game: Learnable) -> Array:
     """Environments of every minibatch of every epoch, each once an epoch, [epoch, minibatch, n]."""
-    orders = jnp.argsort(jax.random.bits(key, (game.learn.n_epochs, game.learn.n_envs)))
+    orders = jnp.argsort(jax.random.bits(key, (game.learn.n_epochs, game.learn.n_envs), jnp.uint32))
     return orders.reshape(game.learn.n_epochs, game.learn.n_minibatches, -1)
 
 

@@ -70,7 +70,7 @@ def add(state: ReplayState, items: PyTree, priority: Array | None = None) -> Rep
 
 def probabilities(state: ReplayState, alpha: Array | float) -> Array:
     """``P(i) = p_i^alpha / sum_j p_j^alpha`` over live slots, [capacity]; all 0 while the ring is empty."""
-    live = jnp.arange(state.priority.shape[0]) < state.size
+    live = jnp.arange(state.priority.shape[0], dtype=jnp.int32) < state.size
     powered = jnp.where(live, jnp.maximum(state.priority, PRIORITY_MIN) ** alpha, 0.0)
     return powered / jnp.where(state.size > 0, jnp.sum(powered), 1.0)
 
@@ -92,7 +92,7 @@ def sample(uniform: Array, state: ReplayState, alpha: Array | float, beta: Array
     probability = probabilities(state, alpha)
     cumulative = jnp.cumsum(probability)
     n = uniform.shape[0]
-    point = (jnp.arange(n) + uniform) / n * cumulative[-1]
+    point = (jnp.arange(n, dtype=jnp.int32) + uniform) / n * cumulative[-1]
     indices = jnp.sum(point[:, None] >= cumulative[None, :], axis=1, dtype=jnp.int32)
     indices = jnp.clip(indices, 0, jnp.maximum(state.size - 1, 0))
     smallest = jnp.min(jnp.where(probability > 0, probability, jnp.inf))

@@ -45,7 +45,7 @@ class PriorBelief:
 
     def read(self, memory: tuple[()], tape: Tape, time: Array, params: EnvParams) -> tuple[tuple[()], Array, Array]:
         """The prior, whatever the tape says."""
-        return memory, jnp.asarray(params.informed_probability, jnp.float32), jnp.zeros(0)
+        return memory, jnp.asarray(params.informed_probability, jnp.float32), jnp.zeros(0, jnp.float32)
 
 
 @struct.dataclass
@@ -108,7 +108,7 @@ def rollouts(keys: Array, market: Market, players: Players, belief: Belief, z: A
 
         return jax.vmap(one)(keys_steps, carry)  # in the loop: a loop that is mapped is traced again for the batch
 
-    last, steps = jax.lax.scan(play, first, jnp.arange(market.spec.horizon))
+    last, steps = jax.lax.scan(play, first, jnp.arange(market.spec.horizon, dtype=jnp.int32))
     steps = unpack(jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps))
     return Trajectory(**steps, z=first.state.z, direction=first.state.direction, final=last.state)
 
@@ -159,6 +159,6 @@ def _play_step(
 
 def stratified_labels(key: Array, n_envs: int, probability: Array | float) -> Array:
     """``z`` with ``P(z = 1)`` met to within one environment in every batch, in random order. [E] int32."""
-    uniform = jax.random.uniform(key, (1 + n_envs,))
-    position = (jnp.argsort(uniform[1:]) + uniform[0]) / n_envs
+    uniform = jax.random.uniform(key, (1 + n_envs,), jnp.float32)
+    position = (jnp.argsort(uniform[1:]).astype(jnp.int32) + uniform[0]) / n_envs
     return (position < probability).astype(jnp.int32)

@@ -52,7 +52,7 @@ def evidence(scale: FeatureScale, flow: Array, hidden: Array) -> Array:
     """
     flow = jax.vmap(lambda episode: standardise(scale, episode))(flow)
     n_envs, horizon = flow.shape[:2]
-    time = jnp.broadcast_to(jnp.linspace(-1.0, 1.0, horizon)[None, :, None], (n_envs, horizon, 1))
+    time = jnp.broadcast_to(jnp.linspace(-1.0, 1.0, horizon, dtype=jnp.float32)[None, :, None], (n_envs, horizon, 1))
     return jnp.concatenate([flow, jax.lax.stop_gradient(hidden), time], axis=-1)
 
 
@@ -80,7 +80,7 @@ def predictability_gain(params: PyTree, series: Array, game: Game) -> Array:
     """Log-likelihood the predictor gains over the unconditional law, of one standardised episode [T, D]. [T] nats."""
     mean, log_std = game.predictor.apply(params, series)
     n_features = series.shape[1]
-    return predictability(series, mean, log_std, jnp.zeros(n_features), jnp.ones(n_features))
+    return predictability(series, mean, log_std, jnp.zeros(n_features, jnp.float32), jnp.ones(n_features, jnp.float32))
 
 
 def added_rewards(trajectory: Trajectory, terms: tuple[rewards.RewardTerm, ...], params: EnvParams) -> Array | float:
@@ -89,10 +89,22 @@ def added_rewards(trajectory: Trajectory, terms: tuple[rewards.RewardTerm, ...],
     return sum(jax.vmap(lambda out, z, b, term=term: term(out, z, b, params))(*episodes) for term in terms)
 
 
-def score(state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers, params: EnvParams) -> Scores:
-    """Rewards of new episodes, by the sources as they stand: nothing is trained on an episode before it is scored."""
+def score(
+    state: TrainState,
+    trajectory: Trajectory,
+    game: Game,
+    hypers: Hypers,
+    params: EnvParams,
+    exact: Array | None = None,
+) -> Scores:
+    """Rewards of new episodes, by the sources as they stand: nothing is trained on an episode before it is scored.
+
+    ``exact`` is the exact log-posterior [E, T] where that is the leakage source.
+    """
     flow = raw_evidence(trajectory)
-    if game.learn.leakage_source == "belief":
+    if exact is not None:
+        log_posterior = exact
+    elif game.learn.leakage_source == "belief":
         log_posterior = jnp.log(jnp.maximum(trajectory.belief, 1e-8))
     else:
         log_posterior = mine_log_posterior_one(state, flow, trajectory.hidden, game, params)

@@ -67,7 +67,9 @@ def fit_statistics(
     """
     n_steps, horizon = game.learn.n_mine_steps, features.shape[1]
     share = -(-horizon // n_steps)
-    times = jnp.argsort(jax.random.bits(key, (horizon,)))[jnp.arange(n_steps * share) % horizon].reshape(n_steps, share)
+    times = jnp.argsort(jax.random.bits(key, (horizon,), jnp.uint32))[
+        jnp.arange(n_steps * share, dtype=jnp.int32) % horizon
+    ].reshape(n_steps, share)
 
     def step(carry: tuple, at: Array) -> tuple[tuple, Array]:
         statistics, estimator = carry
@@ -92,11 +94,11 @@ def fit_predictor(state: TrainState, series: Array, game: Game, hypers: Hypers) 
     """
     n_envs = series.shape[0]
     share = max(1, n_envs // game.learn.n_mine_steps)
-    starts = (jnp.arange(game.learn.n_mine_steps) * share) % n_envs
+    starts = (jnp.arange(game.learn.n_mine_steps, dtype=jnp.int32) * share) % n_envs
     learning_rate = scheduled(hypers.lr_mine, state.update, hypers)
 
     def step(predictor: Trained, start: Array) -> tuple[Trained, Array]:
-        rows = (start + jnp.arange(share)) % n_envs
+        rows = (start + jnp.arange(share, dtype=jnp.int32)) % n_envs
 
         def loss(network: PyTree) -> Array:
             return -jnp.mean(jax.vmap(lambda row: predictability_gain(network, row, game))(series[rows]))
@@ -119,7 +121,7 @@ def fit_belief(
     stored = pack(state.replay.storage, n_lead=1)
     n_envs, n_steps = trajectory.z.shape[0], game.learn.n_belief_steps
     share = -(-n_envs // n_steps)
-    rows = (jnp.arange(n_steps * share) % n_envs).reshape(n_steps, share)
+    rows = (jnp.arange(n_steps * share, dtype=jnp.int32) % n_envs).reshape(n_steps, share)
     learning_rate = scheduled(hypers.lr_belief, state.update, hypers)
 
     def step(carry: tuple, inputs: tuple[Array, Array]) -> tuple[tuple, tuple[Array, Array]]:
@@ -129,17 +131,17 @@ def fit_belief(
         drawn = replay.sample(uniform, memory, hypers.replay_alpha, hypers.replay_beta)
         new = jax.tree.map(lambda x: x[at], fresh)
         episodes = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), new, drawn.items)
-        weights = jnp.concatenate([jnp.ones(share), drawn.weights])
+        weights = jnp.concatenate([jnp.ones(share, jnp.float32), drawn.weights])
         gradient, losses = _belief_gradient(belief.params, episodes, weights, game, hypers)
         priorities = jnp.where(drawn.weights > 0, losses[share:], memory.priority[drawn.indices])
         memory = replay.update_priorities(memory, drawn.indices, priorities)
         return (descend(belief, gradient, learning_rate, hypers), memory.priority), (losses[:share], at)
 
-    uniform = jax.random.uniform(key, (n_steps, game.learn.replay_batch))
+    uniform = jax.random.uniform(key, (n_steps, game.learn.replay_batch), jnp.float32)
     start = (state.belief, state.replay.priority)
     (belief, priority), (losses, order) = jax.lax.scan(step, start, (uniform, rows))
     memory = state.replay.replace(priority=priority)
-    priorities = jnp.zeros(n_envs).at[order.reshape(-1)].set(losses.reshape(-1))
+    priorities = jnp.zeros(n_envs, jnp.float32).at[order.reshape(-1)].set(losses.reshape(-1))
     kept = min(n_envs, game.learn.replay_capacity)
     memory = replay.add(memory, unpack(jax.tree.map(lambda x: x[:kept], fresh)), priorities[:kept])
     return state.replace(belief=belief, replay=memory), {"belief/loss": jnp.mean(losses)}
@@ -154,7 +156,7 @@ def _belief_gradient(
     """
     n_episodes = weights.shape[0]
     n_parts = -(-n_episodes // game.learn.belief_microbatch)
-    at = jnp.arange(n_parts * game.learn.belief_microbatch)
+    at = jnp.arange(n_parts * game.learn.belief_microbatch, dtype=jnp.int32)
     padded = jnp.where(at < n_episodes, weights[at % n_episodes], 0.0) / jnp.sum(weights)
 
     def loss(params: PyTree, part: Array) -> tuple[Array, Array]:

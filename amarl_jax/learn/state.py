@@ -82,15 +82,15 @@ def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> Tra
         key=key_run,
         update=jnp.int32(0),
         agents=agents._replace(execution=execution),
-        critic=fresh(game.critic.init(key_critic, jnp.zeros(everything.shape), _zero_actions()), hypers),
+        critic=fresh(game.critic.init(key_critic, jnp.zeros(everything.shape, jnp.float32), _zero_actions()), hypers),
         belief=fresh(game.belief.init(key_belief, episode.tape), hypers),
-        statistics=fresh(game.statistics.init(key_statistics, jnp.zeros(n_mine)), hypers),
+        statistics=fresh(game.statistics.init(key_statistics, jnp.zeros(n_mine, jnp.float32)), hypers),
         estimator=game.estimator.init((spec.horizon,)),
         evidence_scale=init_scale(features.shape),
-        predictor=fresh(game.predictor.init(key_predictor, jnp.zeros(series.shape)), hypers),
+        predictor=fresh(game.predictor.init(key_predictor, jnp.zeros(series.shape, jnp.float32)), hypers),
         replay=replay.init(episode, game.learn.replay_capacity),
     )
 
 
 def _zero_actions() -> tuple[Array, Array, Array]:
-    return jnp.zeros(3), jnp.zeros(4), jnp.zeros(1)
+    return jnp.zeros(3, jnp.float32), jnp.zeros(4, jnp.float32), jnp.zeros(1, jnp.float32)

@@ -96,7 +96,7 @@ def owner_depth(book: Book, owner: Array | int) -> tuple[Array, Array]:
     own = live(book) & (book.owner == owner)
     key = jnp.min(jnp.where(own, book.key, NEVER), axis=-1)
     price = jnp.where(jnp.any(own, axis=-1), key * jnp.array([-1, 1], jnp.int32), 0)
-    return price, jnp.sum(jnp.where(own, sizes(book), 0), axis=-1)
+    return price, jnp.sum(jnp.where(own, sizes(book), 0), axis=-1, dtype=jnp.int32)
 
 
 def vwap(execution: Execution) -> Array:
@@ -175,7 +175,7 @@ def remove(book: Book, mask: Array) -> tuple[Book, Array, Array]:
     alive = live(book)
     leaving = mask & alive
     staying = alive & ~mask
-    lots = jnp.cumsum(jnp.where(leaving, sizes(book), 0), axis=-1)
+    lots = jnp.cumsum(jnp.where(leaving, sizes(book), 0), axis=-1, dtype=jnp.int32)
     rank = jnp.cumsum(staying, axis=-1, dtype=jnp.int32)
     nth = jnp.arange(1, book.key.shape[-1] + 1, dtype=jnp.int32)
     source = jax.vmap(lambda r: jnp.searchsorted(r, nth, method="scan_unrolled"))(rank)
@@ -208,10 +208,10 @@ def _report(opposite: Row, match: Match, message: Message, spec: BookSpec) -> Ex
         price=price,
         order_id=opposite.order_id,
         owner=opposite.owner,
-        owner_quantity=jnp.sum(jnp.where(of_owner, match.quantity[None, :], 0), axis=-1),
-        owner_notional=jnp.sum(jnp.where(of_owner, notional[None, :], 0), axis=-1),
+        owner_quantity=jnp.sum(jnp.where(of_owner, match.quantity[None, :], 0), axis=-1, dtype=jnp.int32),
+        owner_notional=jnp.sum(jnp.where(of_owner, notional[None, :], 0), axis=-1, dtype=jnp.int32),
         filled=match.filled,
-        notional=jnp.sum(notional),
+        notional=jnp.sum(notional, dtype=jnp.int32),
         rested=zero,
         refused=zero,
         cancelled=zero,

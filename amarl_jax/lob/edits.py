@@ -26,7 +26,7 @@ def plan_entry(book: Book, own_row: Array, rank: Array, lots: Array) -> Edit:
 
     In a full row the last order makes room; where the newcomer would be behind even that one, nothing happens.
     """
-    first = jnp.sum(jnp.where(own_row, book.first, 0))
+    first = jnp.sum(jnp.where(own_row, book.first, 0), dtype=jnp.int32)
     enters = (lots > 0) & (rank < book.key.shape[-1])
     forwards = first > 0
     return Edit(
@@ -42,11 +42,11 @@ def plan_entry(book: Book, own_row: Array, rank: Array, lots: Array) -> Edit:
 def plan_cancel(hit: Array, size: Array, quantity: Array) -> Edit:
     """The one order under ``hit`` (bool ``[2, N]``) shrinks by ``quantity`` lots or leaves; 0 and too many mean all."""
     slot = jnp.arange(hit.shape[-1], dtype=jnp.int32)[None, :]
-    resting = jnp.sum(jnp.where(hit, size, 0))
+    resting = jnp.sum(jnp.where(hit, size, 0), dtype=jnp.int32)
     cancelled = jnp.where(quantity == 0, resting, jnp.minimum(quantity, resting))
     return Edit(
         row=jnp.any(hit, axis=-1),
-        slot=jnp.sum(jnp.where(hit, slot, 0)),
+        slot=jnp.sum(jnp.where(hit, slot, 0), dtype=jnp.int32),
         lots=-cancelled,
         enters=jnp.zeros((), bool),
         leaves=cancelled == resting,

@@ -129,7 +129,7 @@ def compact(book: Book, messages: Message, entries: Entries, running: Array, at_
     counters = replace(
         book.counters,
         evicted=book.counters.evicted + jnp.sum(evicted, dtype=jnp.int32),
-        evicted_lots=book.counters.evicted_lots + jnp.sum(jnp.where(evicted, at_rest, 0)),
+        evicted_lots=book.counters.evicted_lots + jnp.sum(jnp.where(evicted, at_rest, 0), dtype=jnp.int32),
     )
     return Book(
         key=key,

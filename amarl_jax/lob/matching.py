@@ -97,7 +97,7 @@ def match_order(row: Row, crossing: Array, wanted: Array, owner: Array, policy: 
     cumulative, before = row.cumulative, row.before
     available = jnp.max(jnp.where(crossing, cumulative, 0))
     if policy is SelfTrade.CANCEL_RESTING:  # lots of other owners alone can trade
-        cumulative = jnp.cumsum(jnp.where(same, 0, cumulative - before))
+        cumulative = jnp.cumsum(jnp.where(same, 0, cumulative - before), dtype=jnp.int32)
         before = lots_before(cumulative)
         available = jnp.max(jnp.where(crossing, cumulative, 0))
     if policy is SelfTrade.CANCEL_INCOMING:  # nothing behind the first own order can trade
@@ -107,7 +107,7 @@ def match_order(row: Row, crossing: Array, wanted: Array, owner: Array, policy: 
     match = Match(quantity, filled, filled, zero, zero, jnp.zeros((), bool))
     if policy is SelfTrade.CANCEL_RESTING:
         reached = same & (before < wanted)
-        lots = jnp.sum(jnp.where(reached, row.cumulative - row.before, 0))
+        lots = jnp.sum(jnp.where(reached, row.cumulative - row.before, 0), dtype=jnp.int32)
         n_orders = jnp.sum(reached, dtype=jnp.int32)
         return replace(match, removed=filled + lots, self_cancelled=lots, n_self_cancelled=n_orders)
     if policy is SelfTrade.CANCEL_INCOMING:

@@ -226,7 +226,7 @@ def _pass(
     outcome = Outcome(
         quantity=allowed,
         filled=filled,
-        notional=row.message.side * jnp.sum(jnp.minimum(running, removed) * key_drop),
+        notional=row.message.side * jnp.sum(jnp.minimum(running, removed) * key_drop, dtype=jnp.int32),
         rested=rested,
         cancelled=cancelled,
         target_filled=jnp.where(row.target_lots > 0, row.target_lots - here, 0),
@@ -241,8 +241,8 @@ def _by_owner(owner: Array, traded: Array, key: Array, n_owners: int) -> tuple[A
     """Lots and tick-lots ``[2, O]`` of the entries that ``traded`` [2, L] lots."""
     of_owner = owner[:, None, :] == jnp.arange(n_owners, dtype=jnp.int32)[None, :, None]
     price = key * jnp.array([[-1], [1]], jnp.int32)
-    quantity = jnp.sum(jnp.where(of_owner, traded[:, None, :], 0), axis=-1)
-    return quantity, jnp.sum(jnp.where(of_owner, (traded * price)[:, None, :], 0), axis=-1)
+    quantity = jnp.sum(jnp.where(of_owner, traded[:, None, :], 0), axis=-1, dtype=jnp.int32)
+    return quantity, jnp.sum(jnp.where(of_owner, (traded * price)[:, None, :], 0), axis=-1, dtype=jnp.int32)
 
 
 def _count(book: Book, messages: Message, outcome: Outcome, spec: BookSpec) -> Book:

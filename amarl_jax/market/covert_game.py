@@ -87,7 +87,9 @@ class CovertGame:
     def reset(self, key: Array, params: CovertParams, z: Array) -> CovertState:
         """The start of an episode of class z, [] int32."""
         zero = jnp.float32(0.0)
-        return CovertState(time=jnp.int32(0), z=z, private=jax.random.normal(key), shown=zero, flow=zero)
+        return CovertState(
+            time=jnp.int32(0), z=z, private=jax.random.normal(key, (), jnp.float32), shown=zero, flow=zero
+        )
 
     def observe(self, state: CovertState, params: CovertParams) -> Array:
         """What the trader sees. [1]."""
@@ -104,7 +106,7 @@ class CovertGame:
         For steps that are alike given the private number the sum is all there is to know, but for what exploration adds
         to the variance of single steps; the game is defined by the sum.
         """
-        time = jnp.linspace(-1.0, 1.0, self.horizon)
+        time = jnp.linspace(-1.0, 1.0, self.horizon, dtype=jnp.float32)
         return jnp.stack([output.flow, time], axis=-1)
 
     def step(
@@ -112,7 +114,7 @@ class CovertGame:
     ) -> tuple[CovertState, CovertOutput]:
         """One step; ``action`` [] is the trader's decision, see :func:`leverage`. At z = 0 it changes nothing."""
         shown_now = leverage(action, params) * state.z
-        noise = jax.random.normal(key)
+        noise = jax.random.normal(key, (), jnp.float32)
         after = CovertState(
             time=state.time + 1,
             z=state.z,

@@ -22,7 +22,7 @@ from amarl_jax.market.record import StepRecord, record_step
 from amarl_jax.market.slot import SlotDecision, as_sent, decode_action, noise_decision
 from amarl_jax.market.state import Accounts, EnvState, TapeEvents
 from amarl_jax.trees import pack, select, unpack
-from amarl_jax.types import N_OWNERS, Array, Owner, Tape
+from amarl_jax.types import HALF_TICK, N_OWNERS, Array, Owner, Tape
 
 MAX_PRICE_TICKS = 1 << 13  # with it, an episode's cash stays inside int32: see tests/market/test_accounts.py
 MAX_LOTS = 1 << 10
@@ -78,7 +78,7 @@ def decode_quotes(action: Array, mid2: Array, params: EnvParams) -> events.Maker
 def _append_events(recent: TapeEvents, tape: Tape) -> TapeEvents:
     """Shift the step's events into the window of recent ones."""
     n_new = jnp.sum(tape.side != 0, dtype=jnp.int32)
-    rows = n_new + jnp.arange(recent.side.shape[0])
+    rows = n_new + jnp.arange(recent.side.shape[0], dtype=jnp.int32)
     new = TapeEvents(**{name: getattr(tape, name) for name in TapeEvents.__dataclass_fields__})
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), pack(recent, n_lead=1), pack(new, n_lead=1))
     return unpack(jax.tree.map(lambda x: x[rows], both))
@@ -139,7 +139,7 @@ class Market:
             z: [] int32, 0 or 1; the learner assigns it, stratified over environments.
         """
         chex.assert_rank(z, 0)
-        uniform = jax.random.uniform(key, (3,))
+        uniform = jax.random.uniform(key, (3,), jnp.float32)
         window = jnp.zeros(self.spec.n_tape_events, jnp.int8)
         return EnvState(
             time=jnp.int32(0),
@@ -189,7 +189,7 @@ class Market:
         )
         decision = as_sent(decision)
         n_columns = 1 + self.spec.max_noise_orders
-        uniform = jax.random.uniform(key_rest, (2 + 6 * n_columns,))  # every draw compiles anew
+        uniform = jax.random.uniform(key_rest, (2 + 6 * n_columns,), jnp.float32)  # every draw compiles anew
         flow = uniform[2:].reshape(6, n_columns)
         intentions, time_ms, cut = self._decide(flow, state, actions, decision, p_buy, params)
         table = events.build_table(state, self.quotes(state.book), intentions, time_ms, params, self.spec)
@@ -260,10 +260,10 @@ class Market:
         spread: Array,
     ) -> tuple[EnvState, StepOutput]:
         """The tape and the market terms of a step that has been played."""
-        tape = events.record_tape(log, before.mid2, removals, after.news - 0.5 * after.mid2, spread, self.spec)
+        tape = events.record_tape(log, before.mid2, removals, after.news - HALF_TICK * after.mid2, spread, self.spec)
         by_arbitrageur = log.message.owner == Owner.ARBITRAGEUR
         arbitrageur_traded = jnp.any(by_arbitrageur & (log.filled > 0))
-        move = 0.5 * (after.mid2 - before.mid2)
+        move = HALF_TICK * (after.mid2 - before.mid2)
         record, slot_row = record_step(before, log, self.spec) if self.keeps_records else (None, None)
         after = after.replace(
             variance=VARIANCE_DECAY * before.variance + (1 - VARIANCE_DECAY) * move**2,

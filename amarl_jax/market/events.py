@@ -21,6 +21,7 @@ from amarl_jax.types import GAP_UNITS, N_OWNERS, TIME_UNITS, Array, Owner, Tape
 NO_LIMIT = 1 << 29  # lots, for owners without a position limit
 _NODES, _NODE_WEIGHTS = (half * 0.5 for half in np.polynomial.legendre.leggauss(12))
 _NODES = _NODES + 0.5  # on (0, 1)
+_LONGEST = 17.0  # jitter in units of its mean, beyond which lies less than one in 2^24
 MAKER_CANCELS, MAKER_QUOTES = slice(1, 3), slice(3, 5)  # rows of the event table
 
 
@@ -99,25 +100,25 @@ def _kind(present: Array, kind: Array | MessageKind) -> Array:
 def _arbitrageur_row(quotes: tuple[Array, Array], signal: Array, params: EnvParams) -> dict[str, Array]:
     """Immediate-or-cancel at the best opposite price seen: above 1/3 lifts the ask, below -1/3 hits the bid."""
     best, exists = quotes
-    side = jnp.where(signal > 0, 1, -1)
-    target = jnp.where(side > 0, 1, 0)
+    side = jnp.where(signal > 0, 1, -1).astype(jnp.int32)
+    target = jnp.where(side > 0, 1, 0).astype(jnp.int32)
     sends = (jnp.abs(signal) > 1.0 / 3.0) & exists[target]
     return {
         "kind": _kind(sends, MessageKind.IMMEDIATE_OR_CANCEL)[None],
         "side": side[None],
         "price": best[target][None],
-        "quantity": jnp.asarray(params.arbitrageur_order_lots)[None],
+        "quantity": jnp.asarray(params.arbitrageur_order_lots, jnp.int32)[None],
     }
 
 
 def _maker_rows(quotes: MakerQuotes) -> dict[str, Array]:
     """Two cancels of the working quotes, then two new quotes."""
-    cancel = jnp.full(2, MessageKind.CANCEL)
+    cancel = jnp.full(2, MessageKind.CANCEL, jnp.int32)
     post = _kind(quotes.lots > 0, MessageKind.LIMIT)
     none = jnp.zeros(2, jnp.int32)
     return {
         "kind": jnp.concatenate([cancel, post]),
-        "side": jnp.array([1, -1, 1, -1]),
+        "side": jnp.array([1, -1, 1, -1], jnp.int32),
         "price": jnp.concatenate([none, quotes.price]),
         "quantity": jnp.concatenate([none, quotes.lots]),
     }
@@ -151,7 +152,7 @@ def build_table(
         params: market constants.
         spec: market sizes.
     """
-    sent = jnp.arange(spec.max_noise_orders) < intentions.noise_count
+    sent = jnp.arange(spec.max_noise_orders, dtype=jnp.int32) < intentions.noise_count
     slot = jax.tree.map(lambda x: x[None], intentions.slot)
     blocks = [
         _arbitrageur_row(quotes, intentions.signal, params),
@@ -164,9 +165,9 @@ def build_table(
     owners = [Owner.ARBITRAGEUR] + [Owner.MAKER] * 4 + [Owner.SLOT] + [Owner.NOISE] * spec.max_noise_orders
     messages = Message(
         **columns,
-        order_id=(new_ids + jnp.arange(spec.n_messages)).at[MAKER_CANCELS].set(state.quote_ids),
+        order_id=(new_ids + jnp.arange(spec.n_messages, dtype=jnp.int32)).at[MAKER_CANCELS].set(state.quote_ids),
         owner=jnp.array(owners, jnp.int32),
-        expiry=jnp.concatenate([jnp.full(5, NEVER), state.time + intentions.lifetimes]).astype(jnp.int32),
+        expiry=jnp.concatenate([jnp.full(5, NEVER, jnp.int32), state.time + intentions.lifetimes]).astype(jnp.int32),
     )
     return EventTable(messages=messages, time_ms=time_ms)
 
@@ -196,19 +197,21 @@ def slot_arrival_ratio(time_ms: Array, params: EnvParams) -> Array:
     """Density of the slot's arrival time over that of a noise order, which is uniform on the step.
 
     Given its delay d the slot arrives uniformly on [d, STEP], so the ratio is ``E STEP / (STEP - d) 1[d <= t]`` over
-    ``d = latency + jitter x`` with x standard exponential, by Gauss and Legendre's quadrature in ``y = 1 - e^-x``. What
-    arrives at the very end, where delays longer than the step are cut, counts as the slot's.
+    ``d = latency + jitter x`` with x standard exponential, by Gauss and Legendre's quadrature in x. What arrives at the
+    very end, where delays longer than the step are cut, counts as the slot's.
 
     Args:
         time_ms: [...] within the step.
         params: market constants.
     """
     latency, jitter = params.latency_execution_ms, params.jitter_ms
-    longest = (time_ms - latency) / jnp.maximum(jitter, 1e-6)
-    mass = jnp.where(time_ms >= latency, jnp.where(jitter > 0, -jnp.expm1(-longest), 1.0), 0.0)
-    delay = latency - jitter * jnp.log1p(-mass[..., None] * jnp.asarray(_NODES, jnp.float32))
+    within = jnp.where(jitter > 0, (time_ms - latency) / jnp.maximum(jitter, 1e-6), _LONGEST)
+    reach = jnp.where(time_ms >= latency, jnp.minimum(within, _LONGEST), 0.0)[..., None]
+    along_nodes = (1,) * jnp.ndim(time_ms) + (-1,)
+    nodes, weights = (jnp.asarray(x, jnp.float32).reshape(along_nodes) for x in (_NODES, _NODE_WEIGHTS))
+    delay = latency + jitter * (reach * nodes)
     room = jnp.maximum(STEP_MS - delay, 1e-3 * STEP_MS)
-    return mass * jnp.sum(jnp.asarray(_NODE_WEIGHTS, jnp.float32) * (STEP_MS / room), axis=-1)
+    return jnp.sum(reach * weights * jnp.exp(-reach * nodes) * (STEP_MS / room), axis=-1)
 
 
 def arrival_order(time_ms: Array) -> Array:
@@ -223,8 +226,8 @@ def arrival_order(time_ms: Array) -> Array:
 def _settle(accounts: Accounts, log: EventLog, notional: Array, report: TableReport) -> Accounts:
     """Book every fill to both owners: the takers by side, the resting owners the other way."""
     taker = log.message.owner[:, None] == jnp.arange(N_OWNERS, dtype=jnp.int32)[None, :]
-    lots = jnp.sum(jnp.where(taker, (log.message.side * log.filled)[:, None], 0), axis=0)
-    money = jnp.sum(jnp.where(taker, (log.message.side * notional)[:, None], 0), axis=0)
+    lots = jnp.sum(jnp.where(taker, (log.message.side * log.filled)[:, None], 0), axis=0, dtype=jnp.int32)
+    money = jnp.sum(jnp.where(taker, (log.message.side * notional)[:, None], 0), axis=0, dtype=jnp.int32)
     bids, asks = Side.BID, Side.ASK
     return Accounts(
         cash=accounts.cash - money - report.owner_notional[bids] + report.owner_notional[asks],

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from amarl_jax.market.params import EnvParams, MarketSpec
-from amarl_jax.types import Array
+from amarl_jax.types import HALF_TICK, Array
 
 
 @struct.dataclass
@@ -52,14 +52,14 @@ def size_distribution(params: EnvParams, max_order_size: int) -> Array:
     Returns:
         [max_order_size] float32, the last entry exactly 1.
     """
-    edges = (jnp.arange(1, max_order_size) + 0.5) / max_order_size
+    edges = (jnp.arange(1, max_order_size, dtype=jnp.float32) + 0.5) / max_order_size
     below = jax.scipy.special.betainc(params.size_beta_a, params.size_beta_b, edges)
-    return jnp.append(below, 1.0)
+    return jnp.append(below, jnp.float32(1.0))
 
 
 def buy_probability(news: Array, mid2: Array, params: EnvParams) -> Array:
     """``1/2 + clip(psi (W - mid), -psi_max, psi_max)``: the tilt by which trading discovers the price."""
-    tilt = params.tilt_per_tick * (news - 0.5 * mid2)
+    tilt = params.tilt_per_tick * (news - HALF_TICK * mid2)
     return 0.5 + jnp.clip(tilt, -params.tilt_max, params.tilt_max)
 
 
@@ -89,7 +89,9 @@ def bounded_count(uniform: Array, rate: Array | float, max_count: int) -> tuple[
 def count_mass(rate: Array | float, max_count: int) -> Array:
     """``P(n)`` of :func:`bounded_count` for n = 0 .. max_count + 1, the last of which cannot be. [max_count + 2]."""
     mass = _poisson_mass(rate, max_count)
-    return jnp.concatenate([mass[:max_count], jnp.sum(mass[max_count:])[None], jnp.zeros(1)])
+    below, beyond = jnp.sum(mass[:max_count]), jnp.sum(mass[max_count:])
+    at_bound = jnp.where(rate > max_count, 1.0 - below, beyond)  # the support ends; small tails must not cancel
+    return jnp.concatenate([mass[:max_count], at_bound[None], jnp.zeros(1)])
 
 
 @dataclasses.dataclass(frozen=True)

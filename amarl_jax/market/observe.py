@@ -5,16 +5,17 @@ arbitrageur's view looks at ``V``; the maker's view has no owner, no side of the
 """
 
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from amarl_jax.lob.book import best_quotes, live, prices, sizes
 from amarl_jax.lob.snapshot import normalised_depth
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.state import EnvState, TapeEvents
-from amarl_jax.types import TIME_UNITS, Array, Owner
+from amarl_jax.types import HALF_TICK, TIME_UNITS, Array, Owner
 
-PRICE_SCALE = 10.0  # ticks that count as one unit in features
-SIZE_SCALE = 10.0  # lots that count as one unit in features
+PRICE_SCALE = np.float32(10.0)  # ticks that count as one unit in features
+SIZE_SCALE = np.float32(10.0)  # lots that count as one unit in features
 
 
 @struct.dataclass
@@ -74,8 +75,8 @@ class Views:
 
 def public_view(state: EnvState, spec: MarketSpec) -> PublicView:
     """What everyone sees of a state."""
-    depth = normalised_depth(state.book, state.mid2, spec.n_levels, SIZE_SCALE)
-    mid = 0.5 * state.mid2
+    depth = normalised_depth(state.book, state.mid2, spec.n_levels, float(SIZE_SCALE))
+    mid = HALF_TICK * state.mid2
     best, exists = best_quotes(state.book)
     return PublicView(
         depth=depth,
@@ -89,9 +90,9 @@ def public_view(state: EnvState, spec: MarketSpec) -> PublicView:
 def _working_child(state: EnvState) -> tuple[Array, Array, Array]:
     """Side, lots and price of the slot's resting order; zeros if it has none. [] int32 each."""
     is_child = live(state.book) & (state.book.owner == Owner.SLOT)
-    lots = jnp.sum(jnp.where(is_child, sizes(state.book), 0), axis=1)  # [2]
-    price = jnp.sum(jnp.where(is_child, prices(state.book), 0))
-    return jnp.sign(lots[0] - lots[1]), jnp.sum(lots), price
+    lots = jnp.sum(jnp.where(is_child, sizes(state.book), 0), axis=1, dtype=jnp.int32)  # [2]
+    price = jnp.sum(jnp.where(is_child, prices(state.book), 0), dtype=jnp.int32)
+    return jnp.sign(lots[0] - lots[1]), jnp.sum(lots, dtype=jnp.int32), price
 
 
 def execution_view(
@@ -120,7 +121,7 @@ def execution_view(
         public=public,
         direction=direction,
         remaining=params.parent_lots - done,
-        completion=done / params.parent_lots,
+        completion=(done / params.parent_lots).astype(jnp.float32),
         volatility=volatility,
         child_lots=lots,
         child_along=(side * direction).astype(jnp.float32),
@@ -154,7 +155,7 @@ def views(state: EnvState, belief: Array, params: EnvParams, spec: MarketSpec) -
     arbitrageur = ArbitrageurView(
         public=public,
         value_gap=state.value - public.mid,
-        staleness=0.5 * (state.mid2 - state.quote_mid2),
+        staleness=HALF_TICK * (state.mid2 - state.quote_mid2),
         position=state.accounts.inventory[Owner.ARBITRAGEUR],
     )
     return Views(execution=execution, maker=maker, arbitrageur=arbitrageur)

@@ -13,7 +13,7 @@ from flax import struct
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.market.env import StepOutput
 from amarl_jax.market.params import EnvParams
-from amarl_jax.types import Array, Owner
+from amarl_jax.types import HALF_TICK, Array, Owner
 
 
 class RewardTerm(Protocol):
@@ -77,13 +77,13 @@ def shortfall_ticks(output: StepOutput, direction: Array, params: EnvParams, cre
 def maker_pnl(output: StepOutput) -> Array:
     """``sum q D (p - mid) + inventory (V[t+1] - V[t])``: spread captured plus revaluation. [T] tick-lots."""
     cash, lots = output.cash_change[:, Owner.MAKER], output.inventory_change[:, Owner.MAKER]
-    spread = cash + 0.5 * output.mid2 * lots
+    spread = cash + HALF_TICK * output.mid2 * lots
     return spread + output.inventory[:, Owner.MAKER] * (output.value_next - output.value)
 
 
 def adverse_selection(output: StepOutput) -> Array:
     """``sum q D (V - mid)`` over the maker's fills, ``D`` = +1 when it sells. [T] tick-lots."""
-    return -output.inventory_change[:, Owner.MAKER] * (output.value - 0.5 * output.mid2)
+    return -output.inventory_change[:, Owner.MAKER] * (output.value - HALF_TICK * output.mid2)
 
 
 def maker_markout(output: StepOutput, steps: int = 5) -> Array:
@@ -91,7 +91,7 @@ def maker_markout(output: StepOutput, steps: int = 5) -> Array:
 
     Positive is adverse. Mids are those at the end of a step, the last one beyond the horizon; a metric, not a reward.
     """
-    mid = 0.5 * output.mid2_next
+    mid = HALF_TICK * output.mid2_next
     later = jnp.concatenate([mid[steps:], jnp.broadcast_to(mid[-1:], (min(steps, mid.shape[0]),))])
     return -output.inventory_change[:, Owner.MAKER] * (later - mid)
 
@@ -106,7 +106,7 @@ def arbitrageur_pnl(output: StepOutput) -> Array:
 def belief_lag(output: StepOutput, belief: Array) -> Array:
     """``BeliefLag[t+1] = traded[t] |b[t+1] - b[t]|``: acting before the maker's belief has moved. [T], paid late."""
     moved = output.arbitrageur_traded[:-1] * jnp.abs(jnp.diff(belief))
-    return jnp.concatenate([jnp.zeros(1), moved])
+    return jnp.concatenate([jnp.zeros(1, jnp.float32), moved])
 
 
 def binary_entropy(probability: Array) -> Array:

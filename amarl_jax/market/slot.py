@@ -66,7 +66,7 @@ def noise_decision(
     key: Array, p_buy: Array, size_cdf: Array, params: EnvParams, spec: MarketSpec, law: NoiseLaw = orders
 ) -> SlotDecision:
     """The slot at ``z = 0``: fires with probability ``slot_rate`` and then draws the noise law."""
-    uniform = jax.random.uniform(key, (5,))
+    uniform = jax.random.uniform(key, (5,), jnp.float32)
     order = law(uniform[1:], p_buy, size_cdf, params, spec)
     return SlotDecision(
         acts=uniform[0] < params.slot_rate,

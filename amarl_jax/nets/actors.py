@@ -74,7 +74,7 @@ class MakerActor(nn.Module):
     def __call__(self, observation: Array) -> NormalHead:
         """Observation [D] to the head of one decision, [4]."""
         chex.assert_rank(observation, 1)
-        log_std = self.param("log_std", nn.initializers.constant(self.log_std_init), (4,))
+        log_std = self.param("log_std", nn.initializers.constant(self.log_std_init), (4,), jnp.float32)
         return NormalHead(MLP(self.hidden, 4, nn.tanh, OUTPUT_SCALE)(observation), bounded_log_std(log_std))
 
 
@@ -88,7 +88,7 @@ class ArbitrageurActor(nn.Module):
     def __call__(self, observation: Array) -> TanhNormalHead:
         """Observation [D] to the head of one decision, []."""
         chex.assert_rank(observation, 1)
-        log_std = self.param("log_std", nn.initializers.constant(self.log_std_init), ())
+        log_std = self.param("log_std", nn.initializers.constant(self.log_std_init), (), jnp.float32)
         (mean,) = MLP(self.hidden, 1, nn.tanh, OUTPUT_SCALE)(observation)
         return TanhNormalHead(mean, bounded_log_std(log_std))
 

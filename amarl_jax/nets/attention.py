@@ -1,5 +1,7 @@
 """Causal attention banded to a window, over a whole sequence and from a ring: the same sums in two orders."""
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -24,7 +26,7 @@ def banded_attention(query_key_value: Array, window: int) -> Array:
     if n_blocks > 1:
         keys_values = _with_previous_block(keys_values)
     key, value = keys_values
-    scores = jnp.einsum("hbqd,hbkd->hbqk", query, key) / np.sqrt(d_head)
+    scores = jnp.einsum("hbqd,hbkd->hbqk", query, key) / math.sqrt(d_head)
     scores = jnp.where(_band(n_blocks, key.shape[2], window)[None], scores, _MASKED)
     mixed = jnp.einsum("hbqk,hbkd->hbqd", jax.nn.softmax(scores), value)
     return mixed.transpose(1, 2, 0, 3).reshape(-1, n_heads, d_head)[:n_steps]
@@ -36,8 +38,8 @@ def ring_attention(query: Array, keys: Array, values: Array, t: Array) -> Array:
     Step s lies at ``s % W``; before the ring is full, slots above t are empty. Order does not matter to a sum.
     """
     chex.assert_rank([query, keys, values], [2, 3, 3])
-    scores = jnp.einsum("hd,hwd->hw", query, keys) / np.sqrt(query.shape[-1])
-    written = jnp.arange(keys.shape[1]) <= t
+    scores = jnp.einsum("hd,hwd->hw", query, keys) / math.sqrt(query.shape[-1])
+    written = jnp.arange(keys.shape[1], dtype=jnp.int32) <= t
     scores = jnp.where(written[None], scores, _MASKED)
     return jnp.einsum("hw,hwd->hd", jax.nn.softmax(scores), values)
 

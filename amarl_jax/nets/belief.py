@@ -5,6 +5,8 @@ the same numbers one step at a time from a ring of keys and values. Both attend 
 both know what the orders since the opening add up to.
 """
 
+import math
+
 import chex
 import flax.linen as nn
 import jax
@@ -41,8 +43,8 @@ def window(spec: BeliefSpec, horizon: int) -> int:
 def init_memory(spec: BeliefSpec, horizon: int) -> BeliefMemory:
     """The memory before the first step of an episode."""
     shape = (spec.n_heads, window(spec, horizon), spec.d_model // spec.n_heads)
-    layers = tuple(jnp.zeros(shape) for _ in range(spec.n_layers))
-    totals = jnp.zeros(jax.eval_shape(step_sums, jax.eval_shape(lambda: empty_tape(1))).shape)
+    layers = tuple(jnp.zeros(shape, jnp.float32) for _ in range(spec.n_layers))
+    totals = jnp.zeros(jax.eval_shape(step_sums, jax.eval_shape(lambda: empty_tape(1))).shape, jnp.float32)
     return BeliefMemory(key=layers, value=tuple(jnp.zeros_like(layer) for layer in layers), totals=totals)
 
 
@@ -68,7 +70,7 @@ class EncoderLayer(nn.Module):
     def decode(self, x: Array, keys: Array, values: Array, t: Array) -> tuple[Array, Array, Array]:
         """Token [d_model] of step t; returns the output and the layer's rings [head, W, d_head] with t written."""
         query, key, value = self.query_key_value(self.norm_attention(x))
-        start = (0, t % self.window, 0)
+        start = (jnp.int32(0), t % self.window, jnp.int32(0))
         keys = jax.lax.dynamic_update_slice(keys, key[:, None], start)
         values = jax.lax.dynamic_update_slice(values, value[:, None], start)
         mixed = ring_attention(query, keys, values, t)
@@ -104,7 +106,9 @@ class BeliefTransformer(nn.Module):
         """An episode, leaves [T, ...] with any T up to the horizon: logit [T] and hidden state [T, d_model]."""
         chex.assert_rank([tape.side, tape.value_gap_16], [2, 1])
         sums = step_sums(tape)
-        return self.encode(self.tokens(tape, sums, sums_so_far(sums), jnp.arange(1, sums.shape[0] + 1)))
+        return self.encode(
+            self.tokens(tape, sums, sums_so_far(sums), jnp.arange(1, sums.shape[0] + 1, dtype=jnp.int32))
+        )
 
     def encode(self, tokens: Array) -> tuple[Array, Array]:
         """Tokens [T, d_model], without positions, to logit [T] and hidden state [T, d_model]."""
@@ -147,7 +151,7 @@ class BeliefTransformer(nn.Module):
         """
         events, live = event_features(tape, self.scales)
         hidden = jnp.where(live[..., None], nn.relu(self.event_hidden(events)), 0.0)
-        total = jnp.sum(hidden, axis=-2) / np.sqrt(events.shape[-2])
+        total = jnp.sum(hidden, axis=-2) / math.sqrt(events.shape[-2])
         state = (public_features(tape, self.scales), sum_features(sums), total_features(totals, n_steps))
         return self.event_output(total) + self.public_state(jnp.concatenate(state, axis=-1))
 

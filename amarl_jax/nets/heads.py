@@ -148,7 +148,7 @@ class ExecutionHead:
     def sample(self, key: Array) -> ExecutionLatents:
         """All five latents, whether or not the gate executes them."""
         chex.assert_shape(self.switch_logits, (3,))
-        uniform = jax.random.uniform(key, (3 + 4 * UNIFORMS_PER_GAMMA,))
+        uniform = jax.random.uniform(key, (3 + 4 * UNIFORMS_PER_GAMMA,), jnp.float32)
         draws = (uniform[:3] < jax.nn.sigmoid(self.switch_logits)).astype(jnp.float32)
         # Beta(a, b) is G_a / (G_a + G_b)
         log_a, log_b = log_gamma(uniform[3:].reshape(-1, 2, 2), jnp.stack([self.beta_a, self.beta_b]))
@@ -206,7 +206,7 @@ class NormalHead:
     def sample(self, key: Array) -> Array:
         """A draw, [D]."""
         n_pairs = -(-self.mean.shape[0] // 2)
-        normal = standard_normal(jax.random.uniform(key, (2 * n_pairs,)))
+        normal = standard_normal(jax.random.uniform(key, (2 * n_pairs,), jnp.float32))
         return self.mean + jnp.exp(self.log_std) * normal[: self.mean.shape[0]]
 
     def log_prob(self, latents: Array) -> Array:
@@ -232,7 +232,7 @@ class TanhNormalHead:
 
     def sample(self, key: Array) -> Array:
         """A pre-tanh draw ``u``, []."""
-        return self.mean + jnp.exp(self.log_std) * standard_normal(jax.random.uniform(key, (2,)))[0]
+        return self.mean + jnp.exp(self.log_std) * standard_normal(jax.random.uniform(key, (2,), jnp.float32))[0]
 
     def log_prob(self, latents: Array) -> Array:
         """Log-density of the action ``tanh u``: ``log N(u) - log(1 - tanh^2 u)``, nats, []."""

@@ -23,8 +23,8 @@ class GRUPredictor(nn.Module):
         chex.assert_rank(series, 2)
         past = jnp.concatenate([jnp.zeros_like(series[:1]), series[:-1]])
         gates_in = nn.Dense(3 * self.hidden)(past)
-        recurrent = self.param("recurrent", nn.initializers.orthogonal(), (self.hidden, 3 * self.hidden))
-        candidate_bias = self.param("candidate_bias", nn.initializers.zeros, (self.hidden,))
+        recurrent = self.param("recurrent", nn.initializers.orthogonal(), (self.hidden, 3 * self.hidden), jnp.float32)
+        candidate_bias = self.param("candidate_bias", nn.initializers.zeros, (self.hidden,), jnp.float32)
 
         def step(state: Array, gate_in: Array) -> tuple[Array, Array]:
             reset_in, update_in, candidate_in = jnp.split(gate_in, 3)
@@ -34,7 +34,7 @@ class GRUPredictor(nn.Module):
             state = update * state + (1.0 - update) * candidate
             return state, state
 
-        _, states = jax.lax.scan(step, jnp.zeros(self.hidden), gates_in)
+        _, states = jax.lax.scan(step, jnp.zeros(self.hidden, jnp.float32), gates_in)
         output = nn.Dense(2 * series.shape[1], kernel_init=nn.initializers.orthogonal(0.01))(states)
         mean, raw_log_std = jnp.split(output, 2, axis=1)
         return mean, bounded_log_std(raw_log_std)

@@ -21,4 +21,6 @@ class StatisticsNetwork(nn.Module):
         """Features [D], heavy tails already compressed, to scores [2]: ``T(0, f)``, ``T(1, f)``, nats."""
         chex.assert_rank(features, 1)
         rows = jnp.broadcast_to(features[None], (2, features.shape[0]))
-        return MLP(self.hidden, 1, nn.relu, output_scale=0.01)(jnp.concatenate([jnp.eye(2), rows], axis=1))[:, 0]
+        return MLP(self.hidden, 1, nn.relu, output_scale=0.01)(
+            jnp.concatenate([jnp.eye(2, dtype=jnp.float32), rows], axis=1)
+        )[:, 0]

@@ -43,7 +43,7 @@ class Camouflage:
         self, key: Array, carry: tuple[PyTree, Array], view: ExecutionView, params: EnvParams
     ) -> tuple[tuple[PyTree, Array], Decision]:
         """One of the two decisions; the mimic draws from the step's own key, as the slot does at ``z = 0``."""
-        hides = jax.random.uniform(jax.random.fold_in(key, 1)) < self.rate
+        hides = jax.random.uniform(jax.random.fold_in(key, 1), (), jnp.float32) < self.rate
         base_carry, scheduled = self.base.act(jax.random.fold_in(key, 2), carry[0], view, params)
         mimic_carry, drawn = self.mimic.act(key, carry[1], view, params)
         action = jnp.where(hides, drawn.action, scheduled.action)

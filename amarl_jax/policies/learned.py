@@ -132,4 +132,4 @@ def learned_policy(
 def init_parameters(key: Array, agent: Agent, view: Any, network: NetworkSpec, params: EnvParams) -> PyTree:
     """Fresh network parameters for one agent; ``view`` gives the shapes only."""
     width = jax.eval_shape(lambda v: features(agent, v, params), view).shape
-    return actor(agent, network).init(key, jnp.zeros(width))
+    return actor(agent, network).init(key, jnp.zeros(width, jnp.float32))

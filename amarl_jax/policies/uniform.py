@@ -28,7 +28,7 @@ class Uniform:
 
     def act(self, key: Array, carry: tuple[()], view: object, params: EnvParams) -> tuple[tuple[()], Decision]:
         """One action, whatever the view."""
-        draws = jax.random.uniform(key, (4,))
+        draws = jax.random.uniform(key, (4,), jnp.float32)
         return carry, Decision(self._scale(draws, params), (), jnp.float32(0.0))
 
     def _scale(self, draws: Array, params: EnvParams) -> Array:

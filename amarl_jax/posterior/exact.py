@@ -16,10 +16,10 @@ import numpy as np
 from flax import struct
 
 from amarl_jax.market.noise import NoiseLaw
-from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.params import EnvParams
 from amarl_jax.market.record import StepRecord
 from amarl_jax.policies.protocol import Policy
-from amarl_jax.posterior.filter import Reader, Truth, log_ratio
+from amarl_jax.posterior.filter import Reader, Truth, has_law, log_ratio
 from amarl_jax.types import Array
 
 AT_ONCE = 16  # episodes that are read side by side: their particles stay in a processor's cache
@@ -55,12 +55,6 @@ class ExactInformation(NamedTuple):
     accuracy_stderr: float
 
 
-def has_law(policy: Policy) -> bool:
-    """Whether the policy, and every policy it is made of, says by which law it decides."""
-    parts = [getattr(policy, "base", None), *getattr(policy, "policies", ())]
-    return hasattr(policy, "law") and all(has_law(part) for part in parts if part is not None)
-
-
 def why_unread(policy: Policy, noise_law: NoiseLaw) -> str:
     """Why there is no exact information for this policy, naming what states no law; empty where there is."""
     if not hasattr(noise_law, "marks"):
@@ -73,22 +67,6 @@ def why_unread(policy: Policy, noise_law: NoiseLaw) -> str:
     if lacking is not None:
         return why_unread(lacking, noise_law)
     return f"no exact value: {type(policy).__name__} states no law"
-
-
-def reader_of(policy: Policy, noise_law: NoiseLaw, spec: MarketSpec, n_particles: int, n_private: int) -> Reader | None:
-    """The reader that knows this policy, None if the policy or the noise law says nothing of its probabilities.
-
-    Args:
-        policy: the execution policy that plays.
-        noise_law: of the market.
-        spec: market sizes.
-        n_particles: K.
-        n_private: private numbers that stand for their law, where the policy reads one; a divisor of K is best.
-    """
-    if not has_law(policy) or not hasattr(noise_law, "marks"):
-        return None
-    reads = spec.private_randomiser and getattr(policy, "reads_private", True)
-    return Reader(policy, noise_law, spec, n_particles, min(n_private, n_particles) if reads else 1)  # type: ignore[arg-type]
 
 
 def read_episode(key: Array, record: StepRecord, truth: Truth, reader: Reader, params: EnvParams) -> ExactRow:
@@ -118,11 +96,6 @@ def nothing_read(n_episodes: int, horizon: int) -> ExactRow:
     """Rows of episodes that nobody read: ratios of 0."""
     zero = jnp.zeros((n_episodes, horizon))
     return ExactRow(zero, zero[:, 0], jnp.full(n_episodes, -1, jnp.int32))
-
-
-def log_posterior(log_ratio: Array, prior: Array | float) -> Array:
-    """``log P(z = 1 | G)`` of log-ratios [...], which may be infinite."""
-    return jax.nn.log_sigmoid(log_ratio + jax.scipy.special.logit(jnp.asarray(prior, jnp.float32)))
 
 
 def exact_information(rows: ExactRow, labels: np.ndarray, prior: float) -> ExactInformation:

@@ -9,6 +9,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from amarl_jax.market.env import StepOutput
@@ -17,7 +18,7 @@ from amarl_jax.market.observe import execution_view
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.record import StepRecord
 from amarl_jax.market.slot import SlotLaw, one_way, widened
-from amarl_jax.policies.protocol import PolicyWithLaw
+from amarl_jax.policies.protocol import Policy, PolicyWithLaw
 from amarl_jax.posterior.assignments import (
     CUT,
     FIRST_ROW,
@@ -34,7 +35,7 @@ from amarl_jax.types import Array, PyTree
 
 BUYS, SELLS, NOISE = 0, 1, 2  # hypotheses, in this order
 N_HYPOTHESES = 3
-SIDES = jnp.array([1, -1], jnp.int32)
+SIDES = np.array([1, -1], np.int32)
 
 
 @struct.dataclass
@@ -183,7 +184,7 @@ class Reader:
             return self.policy.law(memory, seen, params)
 
         traders = jax.tree.map(lambda x: x[:NOISE], (particles.hidden, particles.node))
-        of_traders = jax.vmap(jax.vmap(informed, in_axes=(None, 0, 0)))(SIDES, *traders)
+        of_traders = jax.vmap(jax.vmap(informed, in_axes=(None, 0, 0)))(jnp.asarray(SIDES), *traders)
         of_noise = widened(one_way(params.slot_rate, evidence.noise), of_traders.gate.shape[2])
         return jax.tree.map(
             lambda x, y: jnp.concatenate([x, jnp.broadcast_to(y, (1, self.n_particles, *y.shape))]),
@@ -197,3 +198,30 @@ def log_ratio(found: Likelihoods) -> Array:
     informed = jax.nn.logsumexp(found.of_side + found.of_orders[:, :NOISE], axis=-1)
     noise = found.of_orders[:, NOISE]
     return jnp.where(jnp.isneginf(informed) & jnp.isneginf(noise), 0.0, informed - noise)
+
+
+def log_posterior(log_ratio: Array, prior: Array | float) -> Array:
+    """``log P(z = 1 | G)`` of log-ratios [...], which may be infinite."""
+    return jax.nn.log_sigmoid(log_ratio + jax.scipy.special.logit(jnp.asarray(prior, jnp.float32)))
+
+
+def has_law(policy: Policy) -> bool:
+    """Whether the policy, and every policy it is made of, says by which law it decides."""
+    parts = [getattr(policy, "base", None), *getattr(policy, "policies", ())]
+    return hasattr(policy, "law") and all(has_law(part) for part in parts if part is not None)
+
+
+def reader_of(policy: Policy, noise_law: NoiseLaw, spec: MarketSpec, n_particles: int, n_private: int) -> Reader | None:
+    """The reader that knows this policy, None if the policy or the noise law says nothing of its probabilities.
+
+    Args:
+        policy: the execution policy that plays.
+        noise_law: of the market.
+        spec: market sizes.
+        n_particles: K.
+        n_private: private numbers that stand for their law, where the policy reads one; a divisor of K is best.
+    """
+    if not has_law(policy) or not hasattr(noise_law, "marks"):
+        return None
+    reads = spec.private_randomiser and getattr(policy, "reads_private", True)
+    return Reader(policy, noise_law, spec, n_particles, min(n_private, n_particles) if reads else 1)  # type: ignore[arg-type]

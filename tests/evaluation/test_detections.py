@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from amarl_jax.evaluation import metrics
-from amarl_jax.evaluation.detections import detect_all
+from amarl_jax.evaluation.detections import detect_each
 from amarl_jax.evaluation.metrics import fresh_detection
-from amarl_jax.information.crossfit import DetectorSpec
+from amarl_jax.information.tape_detector import TapeDetectorSpec
 
 
 @pytest.fixture
 def sets(summaries, monkeypatch):
     """Five sets of 240 episodes of either policy, one with labels that say nothing, and a detector that is small."""
-    monkeypatch.setattr(metrics, "DETECTOR", DetectorSpec(hidden=(4,), n_folds=2, n_steps=8, n_checks=2, ridges=(0.1,)))
+    monkeypatch.setattr(
+        metrics, "DETECTOR", TapeDetectorSpec(hidden=(4,), n_folds=2, n_epochs=1, min_steps=60, n_checks=2)
+    )
     parts = []
     for i in range(5):
         rows = jax.tree.map(lambda x, i=i: np.asarray(x)[240 * i : 240 * (i + 1)], summaries[("twap", "mimic")[i % 2]])
@@ -28,7 +30,7 @@ def sets(summaries, monkeypatch):
 @pytest.mark.parametrize("n_devices", [1, 3])
 def test_many_detectors_are_those_trained_one_by_one(sets, n_devices, monkeypatch):
     keys, priors = list(jax.random.split(jax.random.key(3), 5)), [0.5, 0.5, 0.3, 0.5, 0.5]
-    found = detect_all(keys, sets, priors, jax.devices()[:n_devices])
+    found = list(detect_each(keys, sets, priors, jax.devices()[:n_devices]))
     assert len(found) == 5
     for key, rows, prior, one in zip(keys, sets, priors, found, strict=True):
         alone = fresh_detection(jax.random.clone(key), rows, prior)

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -59,13 +60,15 @@ def test_a_lane_has_its_own_state_and_what_it_changes(workdirs):
     assert_same_parameters(first.state, workdirs["states"][0])
     assert_same_parameters(second.state, workdirs["states"][1])
     assert (first.seed, float(first.hypers.leakage_weight), float(first.params.noise_rate)) == (4, 0.25, 2.0)
-    assert (second.seed, float(second.hypers.leakage_weight), float(second.params.noise_rate)) == (5, 0.5, 3.0)
+    assert (second.seed, float(second.hypers.leakage_weight), float(second.params.noise_rate)) == (5, 0.5, 1.5)
 
 
 def test_a_workdir_without_a_checkpoint_or_with_foreign_lanes_is_bad_input(workdirs, tmp_path):
-    (tmp_path / "config.json").write_text((workdirs["run"] / "config.json").read_text())
+    for name in ("config.json", "run.json"):
+        shutil.copy(workdirs["run"] / name, tmp_path)
     with pytest.raises(BadInput, match="holds no checkpoint"):
         runs.load(tmp_path)
+    shutil.copy(workdirs["sweep"] / "run.json", tmp_path)
     (tmp_path / "lanes.json").write_text('[{"hypers": {"lambda": 1.0}}]')
     with pytest.raises(BadInput, match="hypers has no 'lambda'"):
         runs.load(tmp_path, 0)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from amarl_jax.evaluation import metrics
 from amarl_jax.evaluation.metrics import (
     Estimate,
     claimed_information,
@@ -14,6 +15,7 @@ from amarl_jax.evaluation.metrics import (
     exact_metrics,
     mean_and_error,
 )
+from amarl_jax.information.tape_detector import TapeDetectorSpec
 from amarl_jax.posterior.exact import ExactRow
 
 LN2 = math.log(2.0)
@@ -91,11 +93,13 @@ def test_without_a_reading_there_is_no_exact_metric_and_no_share(evaluations):
 
 @pytest.fixture(scope="module")
 def evaluations(summaries):
-    """Everything reported of both sets of episodes, detectors of their own included."""
-    return {
-        name: evaluate_summaries(jax.random.key(9), rows, prior=0.5, unit_ticks=17.0, tick_bps=2.0)
-        for name, rows in summaries.items()
-    }
+    """Everything reported of both sets of episodes, detectors of their own, half as long trained, included."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "DETECTOR", TapeDetectorSpec(n_folds=2, min_steps=250))
+        return {
+            name: evaluate_summaries(jax.random.key(9), rows, prior=0.5, unit_ticks=17.0, tick_bps=2.0)
+            for name, rows in summaries.items()
+        }
 
 
 def test_a_fresh_detector_reads_nothing_off_a_mimic(evaluations):

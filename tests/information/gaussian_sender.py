@@ -10,7 +10,6 @@ the tape, :mod:`amarl_jax.learn.sources` fits, :func:`amarl_jax.learn.scoring.sc
 ``clipped_surrogate`` make the gradient.
 """
 
-import dataclasses
 import functools
 
 import jax
@@ -119,8 +118,7 @@ def paid_gradients(key, state, theta, game, hypers, params, n_episodes):
     trajectory, orders = trajectories(key, state, theta, z, game, hypers, params)
     learned = score(state, trajectory, game, hypers, params).leakage
     exact = exact_log_posterior(orders, theta, params.informed_probability)
-    bayes_game = dataclasses.replace(game, learn=dataclasses.replace(game.learn, leakage_source="belief"))
-    bayes = score(state, trajectory.replace(belief=jnp.exp(exact)), bayes_game, hypers, params).leakage
+    bayes = score(state, trajectory, game, hypers, params, exact).leakage
     return tuple(_per_episode_gradient(theta, orders, leakage) for leakage in (learned, bayes))
 
 

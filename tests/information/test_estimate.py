@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from amarl_jax.information import EstimateSpec, estimate, estimators
-from amarl_jax.information.estimate import _split
+from amarl_jax.information.parts import divide
 from tests.information.laws import TRUTH, sample
 
 SMALL = EstimateSpec(n_folds=2, hidden=(32,), n_embedding=16, n_steps=300, n_checks=10, learning_rate=5e-3)
@@ -51,8 +51,9 @@ def test_continuous_pairs(name, key):
 
 
 def test_no_episode_is_scored_by_a_critic_that_it_trained_or_stopped(key):
-    labels = (np.arange(1003) % 3 == 0)[:, None]
-    folds = _split(key, labels, 1003, dataclasses.replace(SMALL, n_folds=5))
+    labels = np.arange(1003) % 3 == 0
+    folds, n_blocks = divide(key, labels, 1003, dataclasses.replace(SMALL, n_folds=5))
+    assert n_blocks == 40
     for parts in folds:
         used = np.concatenate([parts.fitting, parts.validation, parts.held_out])
         assert np.array_equal(np.sort(used), np.arange(1003))  # each episode has one use in a fold

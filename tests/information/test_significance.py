@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amarl_jax.information import significance
+from amarl_jax.information import planting, significance
 from amarl_jax.information.crossfit import DetectorSpec
 
 SMALL = DetectorSpec(n_folds=2, hidden=(4,), n_steps=20, n_checks=2, batch_size=32)
@@ -86,7 +86,7 @@ def test_what_is_planted_is_what_it_says(share, prior):
     n = 400_000
     labels = (np.arange(n) < share * n).astype(int)
     column = rng.exponential(size=n)
-    order = significance.planted_order(rng, column, labels, 0.02, prior)
+    order = planting.planted_order(rng, column, labels, 0.02, prior)
     assert np.array_equal(np.sort(order), np.arange(n))
     bins = np.searchsorted(np.quantile(column, np.arange(1, 40) / 40), column[order])
     laws = np.stack([np.bincount(bins[labels == z], minlength=40) / np.sum(labels == z) for z in (0, 1)])
@@ -102,4 +102,4 @@ def test_what_cannot_be_planted_is_an_error(key):
     column = np.zeros(60)
     column[0] = 1.0
     with pytest.raises(ValueError, match="cannot be planted"):
-        significance.planted_order(np.random.default_rng(1), column, labels, 0.3, 0.5)
+        planting.planted_order(np.random.default_rng(1), column, labels, 0.3, 0.5)

@@ -54,6 +54,7 @@ LEARN_CHANGES = {
     "shortfall_credit": "horizon",
     "mi_estimator": "nwj",
 }
+EXACT_CHANGES = {"exact_particles": 8, "exact_private": 2}  # read where the leakage source is exact
 
 
 def _program(function, game, hypers, params):
@@ -86,7 +87,7 @@ def test_every_static_field_is_listed_here():
     assert set(MARKET_CHANGES) | set(REPORTS_ONLY) == {field.name for field in dataclasses.fields(MARKET)}
     assert set(NETWORK_CHANGES) | {"belief"} == {field.name for field in dataclasses.fields(NETWORK)}
     assert set(BELIEF_CHANGES) == {field.name for field in dataclasses.fields(NETWORK.belief)}
-    assert set(LEARN_CHANGES) == {field.name for field in dataclasses.fields(LEARN)}
+    assert set(LEARN_CHANGES) | set(EXACT_CHANGES) == {field.name for field in dataclasses.fields(LEARN)}
 
 
 def test_the_same_game_builds_the_same_program(base_play, hypers, params):
@@ -129,6 +130,14 @@ def test_network_sizes_change_the_learner_or_the_rollout(base_play, hypers, para
 def test_learner_settings_change_the_update(base_update, hypers, params, name):
     game = Game(MARKET, NETWORK, dataclasses.replace(LEARN, **{name: LEARN_CHANGES[name]}))
     assert _differs(base_update, _program(update, game, hypers, params))
+
+
+@pytest.mark.slow
+def test_settings_of_the_exact_source_change_the_update_that_it_pays(hypers, params):
+    base = dataclasses.replace(LEARN, leakage_source="exact")
+    changed = [base, *(dataclasses.replace(base, **{name: value}) for name, value in EXACT_CHANGES.items())]
+    programs = [_program(update, Game(MARKET, NETWORK, learn), hypers, params) for learn in changed]
+    assert all(_differs(programs[0], program) for program in programs[1:])
 
 
 def test_tick_and_opening_mid_give_the_report_its_basis_points():

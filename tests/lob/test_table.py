@@ -48,20 +48,24 @@ def streams(seed):
     return {name: np.concatenate([part[name] for part in parts]).astype(np.int64) for name in FIELDS}
 
 
+def is_sound(row):
+    """Whether a message [name -> number] is an order that the book does not hold invalid."""
+    orders = (MessageKind.LIMIT, MessageKind.MARKET, MessageKind.IMMEDIATE_OR_CANCEL)
+    priced = row["kind"] == MessageKind.MARKET or abs(row["price"]) <= SPEC.max_price
+    fits = row["side"] in (1, -1) and 0 < row["quantity"] <= SPEC.max_quantity
+    return row["kind"] in orders and fits and priced and 0 <= row["owner"] < N_OWNERS
+
+
 def without_repeats(columns, at_rest):
     """The rule on ids, in plain Python: an order whose id rests at the start or came before in the table is dropped."""
     kind, n_dropped = columns["kind"].copy(), np.zeros(N_BOOKS, int)
-    orders = (MessageKind.LIMIT, MessageKind.MARKET, MessageKind.IMMEDIATE_OR_CANCEL)
     for lane in range(N_BOOKS):
         seen = set(at_rest[lane])
         for i in range(N_ROWS):
             row = {name: int(columns[name][lane, i]) for name in FIELDS}
-            sound = row["kind"] in orders and row["side"] in (1, -1) and 0 < row["quantity"] <= SPEC.max_quantity
-            sound &= 0 <= row["owner"] < N_OWNERS
-            sound &= row["kind"] == MessageKind.MARKET or abs(row["price"]) <= SPEC.max_price
-            if sound and row["order_id"] in seen:
+            if is_sound(row) and row["order_id"] in seen:
                 kind[lane, i], n_dropped[lane] = MessageKind.NONE, n_dropped[lane] + 1
-            if sound:
+            if is_sound(row):
                 seen.add(row["order_id"])
     return columns | {"kind": kind}, n_dropped
 
@@ -91,7 +95,31 @@ def check_table(before, columns):
         expected["evicted_lots"] += sum(order[1] for order in evicted)
         assert counters(book) == expected, lane
         assert (book.first == 0).all()
+        check_fates(
+            before, lane, {name: column[lane] for name, column in plain.items()}, wide, lane_of(report.fate, lane)
+        )
     return books, executions
+
+
+def check_fates(before, lane, columns, wide, fate):
+    """Every order at rest before and every limit order of the table is found by its id where its fate says."""
+    found = {order[2]: (order[1], i) for orders in resting(wide) for i, order in enumerate(orders)}
+    side_of = {order[2]: side for side, orders in enumerate(resting(wide)) for order in orders}
+
+    def expected(order_id):
+        lots, rank = found.get(order_id, (0, 0))
+        return lots, side_of[order_id] * CAPACITY + rank if lots and rank < CAPACITY else -1
+
+    ids = [None] * (2 * CAPACITY + N_ROWS)
+    for side, orders in enumerate(resting(lane_of(before, lane))):
+        for i, order in enumerate(orders):
+            ids[side * CAPACITY + i] = order[2]
+    for i in range(N_ROWS):
+        row = {name: int(column[i]) for name, column in columns.items()}
+        comes = row["kind"] == MessageKind.LIMIT and is_sound(row)
+        ids[2 * CAPACITY + i] = row["order_id"] if comes else None
+    wanted = [(0, -1) if order_id is None else expected(order_id) for order_id in ids]
+    assert list(zip(fate.lots.tolist(), fate.slot.tolist(), strict=True)) == wanted, lane
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -34,12 +34,12 @@ def played():
     def play(market):
         return jax.jit(lambda keys, z, params: rollouts(keys, market, EVERYONE, PriorBelief(), z, params))
 
-    return play(Market(SPEC)), play(SequentialMarket(SPEC))
+    return play(Market(SPEC, keeps_records=True)), play(SequentialMarket(SPEC, keeps_records=True))
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_table_cleared_at_once_is_its_messages_one_by_one(played, setting):
-    """Every output, every account and the tape are equal to the last bit, with crossing orders all along."""
+    """Every output, account, the tape and the record are equal to the last bit, with crossing orders all along."""
     params = as_arrays(SETTINGS[setting])
     fast, slow = (
         play(jax.random.split(jax.random.key(5), N_EPISODES), jnp.arange(N_EPISODES) % 2, params) for play in played

@@ -112,4 +112,5 @@ class PeerMarket(Market):
 
         book, removals = module.remove(state.book, leaves)
         (book, accounts), (sent, marketable, filled, stale) = jax.lax.scan(step, (book, state.accounts), messages)
-        return book, accounts, events.EventLog(sent, table.time_ms[order], marketable, filled, stale), removals
+        log = events.EventLog(sent, table.time_ms[order], marketable, filled, stale, leaving=None, fate=None)
+        return book, accounts, log, removals  # no records are kept here, the only readers of what is None

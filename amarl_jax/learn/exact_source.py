@@ -1,0 +1,29 @@
+"""The leakage source that knows the policy: every prefix's exact posterior, for the rewards of a rollout."""
+
+import jax
+
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.rollout import Trajectory
+from amarl_jax.market.params import EnvParams
+from amarl_jax.policies.protocol import Policy
+from amarl_jax.posterior.filter import log_posterior, log_ratio, reader_of
+from amarl_jax.types import Array
+
+EXACT = "exact"  # the name of this leakage source
+
+
+def exact_log_posterior(key: Array, policy: Policy, trajectory: Trajectory, game: Game, params: EnvParams) -> Array:
+    """``log P(z = 1 | G_<=t)`` of episodes that the policy has just played in a market that keeps records. [E, T].
+
+    Raises:
+        ValueError: while tracing, if the policy or the noise law says nothing of its probabilities.
+    """
+    reader = reader_of(policy, game.noise_law, game.market_spec, game.learn.exact_particles, game.learn.exact_private)
+    if reader is None:
+        raise ValueError(
+            f"agents.execution.leakage_source = {EXACT!r} needs an execution policy with a law() and a noise law with"
+            f" marks(): {type(policy).__name__}, {type(game.noise_law).__name__}"
+        )
+    keys = jax.random.split(key, trajectory.z.shape[0])
+    found = jax.vmap(lambda key, record: reader.likelihoods(key, record, params))(keys, trajectory.output.record)
+    return log_posterior(jax.vmap(log_ratio)(found), params.informed_probability)

@@ -1,0 +1,261 @@
+"""The log-ratio of a tape as that of a marked point process: orders enter as orders, the side is a mixture.
+
+    l[t] = log sum_u P(u | gaps) prod_{s <= t} (1 - g_u + sum_j r_u(m_j)) - sum_{s <= t} log(1 - g_0 + n_s g_0 / nu)
+
+``u`` is the side of the parent order, ``g_u`` the chance that it sends an order in a step and ``r_u(m_j)`` that chance
+times the density of the order's marks over their density among all others. Both are read off a context by one small
+network with the same weights for both sides: marks and context are always relative to the hypothesised side. What each
+hypothesis has attributed to the slot so far (the responsibilities ``r_u(m_j) / (1 - g_u + sum r_u)``) is part of its
+context, a filter with the expected state instead of its law. Nothing but a step and a memory is needed, so an episode
+and its steps one by one give the same numbers.
+"""
+
+import math
+from dataclasses import replace
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from amarl_jax.types import GAP_UNITS, Array, Tape
+
+MAX_LOTS = 20  # sizes above count as this
+DEPTHS_TICKS = (-3, 6)  # behind mid; what is beyond counts as the last
+N_KINDS = 2 + DEPTHS_TICKS[1] - DEPTHS_TICKS[0]  # a market order, or a limit order at a depth
+N_MARKS = MAX_LOTS + N_KINDS + 2
+N_BASIS = 8  # numbers that describe an order's marks, beside 1
+N_SUMS = 6  # of what is attributed
+N_FILTER = 3 * N_SUMS + 2
+N_VALUE = 4
+N_PUBLIC = 13
+DECAY = 0.9  # per step, of what is attributed lately: orders rest for ten steps
+RESTING_DECAY = 0.88  # per step, of a passive order's chance to be at rest still
+GAIN = 4.0  # of the network's output: log-ratios of several nats are common
+RATE_START = 0.2  # chance per step that a slot acts, before training
+COUNT_START = 5.5  # nu, orders per step, before training
+
+
+@struct.dataclass
+class FlowMemory:
+    """What a step needs of the steps before; both hypotheses, ``u = +1`` first, on an axis of 2."""
+
+    gap: Array  # [] W - mid, ticks, after the last step
+    spread: Array  # [] ticks, after the last step
+    gaps: Array  # [N_VALUE] sums of what speaks for the side of value
+    volume: Array  # [] signed lots so far
+    resting: Array  # [2] passive orders thought to be at rest, bids first
+    attributed: Array  # [2, N_FILTER] what each hypothesis has attributed to the slot, see _attribute
+    log_ratio: Array  # [2] of each hypothesis so far, nats
+    log_noise: Array  # [] of z = 0, nats
+
+
+def init_memory() -> FlowMemory:
+    """Before the first step of an episode."""
+    zero = jnp.float32(0.0)
+    return FlowMemory(
+        gap=zero,
+        spread=jnp.float32(2.0),
+        gaps=jnp.zeros(N_VALUE),
+        volume=zero,
+        resting=jnp.zeros(2),
+        attributed=jnp.zeros((2, N_FILTER)),
+        log_ratio=jnp.zeros(2),
+        log_noise=zero,
+    )
+
+
+@struct.dataclass
+class _Orders:
+    """The rows of one step, or with a leading axis of many."""
+
+    side: Array  # [K] +1, -1, 0 for none
+    lots: Array  # [K]
+    taking: Array  # [K] 1 if marketable
+    marks: Array  # [K, 1 + N_BASIS] what describes size and kind, both sides alike
+
+
+def _orders(tape: Tape, spread: Array, basis: Array) -> _Orders:
+    """Rows with the same marks for mirrored orders: half-tick mids round a buy's price down, and the spread tells them.
+
+    ``2 mid`` is the sum of the quotes and so odd where the spread before the step is. Any leading axes.
+    """
+    side, price, lots = (x.astype(jnp.float32) for x in (tape.side, tape.price_ticks, tape.size_lots))
+    taking = tape.marketable.astype(jnp.float32)
+    depth = jnp.clip(jnp.where(side > 0, -price - spread[..., None] % 2, price), *DEPTHS_TICKS)
+    kind = jnp.where((taking > 0) & (price == 0), 0.0, 1.0 + depth - DEPTHS_TICKS[0])
+    indicators = (
+        jnp.clip(lots, 1, MAX_LOTS)[..., None] == _row(np.arange(1, MAX_LOTS + 1), side.ndim),
+        kind[..., None] == _row(np.arange(N_KINDS), side.ndim),
+        ((taking > 0) & (kind > 0))[..., None],
+        (tape.time_256 == 0)[..., None],
+    )
+    marks = jnp.concatenate(indicators, axis=-1).astype(jnp.float32) @ basis
+    return _Orders(
+        side=side,
+        lots=lots * jnp.abs(side),
+        taking=taking * jnp.abs(side),
+        marks=jnp.concatenate([jnp.ones_like(side)[..., None], marks], axis=-1),
+    )
+
+
+def _row(x: np.ndarray, n_lead: int) -> np.ndarray:
+    return x.reshape(*(1,) * n_lead, -1)
+
+
+def _basis() -> np.ndarray:
+    """Where the description of marks starts, [N_MARKS, N_BASIS]: the statistics of a Beta law of size and of depth."""
+    size = np.clip((np.arange(1, MAX_LOTS + 1) - 0.5) / MAX_LOTS, 0.01, 0.99)
+    depth = np.clip((np.arange(N_KINDS - 1) + 0.5) / (N_KINDS - 1), 0.02, 0.98)
+    table = np.zeros((N_MARKS, N_BASIS), np.float32)
+    table[:MAX_LOTS, 0] = np.log(size) + 1.45
+    table[:MAX_LOTS, 1] = 3 * (np.log1p(-size) + 0.29)
+    limits = slice(MAX_LOTS + 1, MAX_LOTS + N_KINDS)
+    table[limits, 2], table[limits, 3], table[limits, 4] = 1.0, np.log(depth) + 1.0, np.log1p(-depth) + 1.0
+    table[-2, 5] = table[-1, 6] = 1.0
+    table[:MAX_LOTS, 7] = 0.3 * np.cos(np.pi * np.arange(MAX_LOTS))
+    return table
+
+
+class OrderFlow(nn.Module):
+    """Log-ratio ``log p(F_<=t | z = 1) / p(F_<=t | z = 0)`` of a tape, 0 before it is trained."""
+
+    horizon: int  # T, steps
+    hidden: tuple[int, ...] = (32, 32)
+
+    def setup(self) -> None:
+        """The network's last layer starts at almost nothing: both sides, and z, look alike."""
+        widths = (N_PUBLIC + N_FILTER, *self.hidden, 1 + 2 * (1 + N_BASIS))
+        scales = (*(math.sqrt(1.5 / width) for width in widths[:-2]), 1e-2)
+        self.layers = [
+            (
+                self.param(f"kernel_{i}", nn.initializers.normal(scale), (m, n)),
+                self.param(f"bias_{i}", nn.initializers.zeros, (n,)),
+            )
+            for i, (scale, m, n) in enumerate(zip(scales, widths, widths[1:], strict=False))
+        ]
+        self.basis = self.param("basis", lambda key: jnp.asarray(_basis()))
+        self.value = self.param("value", lambda key: jnp.array([1.0, 0.0, 0.0, 0.0]))
+        self.rate = self.param("rate", nn.initializers.zeros, (2,))  # logs of g_0 and nu over where they start
+
+    def __call__(self, tape: Tape) -> Array:
+        """An episode, leaves [T, ...], to the log-ratio at every prefix, [T] nats."""
+        chex.assert_rank([tape.side, tape.value_gap_16], [2, 1])
+
+        start = init_memory()
+        spread = tape.spread_ticks.astype(jnp.float32)
+        orders = _orders(tape, jnp.concatenate([start.spread[None], spread[:-1]]), self.basis)
+
+        def step(memory: FlowMemory, inputs: tuple[Tape, _Orders, Array]) -> tuple[FlowMemory, Array]:
+            return self._step(memory, *inputs)
+
+        return jax.lax.scan(step, start, (tape, orders, jnp.arange(spread.shape[0])))[1]
+
+    def decode(self, memory: FlowMemory, tape: Tape, t: Array) -> tuple[FlowMemory, Array]:
+        """One step of the tape at time t: the memory after it, and the log-ratio so far, [] nats."""
+        return self._step(memory, tape, _orders(tape, memory.spread, self.basis), t)
+
+    def _step(self, memory: FlowMemory, tape: Tape, orders: _Orders, t: Array) -> tuple[FlowMemory, Array]:
+        removals = tape.removals.astype(jnp.float32)
+        gate, log_density = self._law(memory, orders, removals, t)
+        log_gate, log_rate = jax.nn.log_sigmoid(gate), math.log(RATE_START) + self.rate[0]
+        log_count = math.log(COUNT_START) + self.rate[1]
+        log_acted = log_gate[:, None] + log_density - log_count
+        log_acted = jnp.where((orders.side != 0)[None], log_acted, -1e9)
+        log_step = jax.nn.logsumexp(jnp.concatenate([log_acted, jax.nn.log_sigmoid(-gate)[:, None]], axis=1), axis=1)
+        shares = jnp.exp(log_acted - log_step[:, None])
+        n_orders = jnp.sum(jnp.abs(orders.side))
+        noise = jnp.log1p(jnp.exp(log_rate) * (n_orders * jnp.exp(-log_count) - 1.0))
+        after = replace(
+            _observe(memory, tape, orders, removals, t),
+            attributed=_attribute(memory.attributed, shares, orders, log_step),
+            log_ratio=memory.log_ratio + log_step,
+            log_noise=memory.log_noise + noise,
+        )
+        value = jnp.dot(after.gaps, self.value)
+        side = jax.nn.log_sigmoid(jnp.stack([value, -value]))
+        return after, jax.nn.logsumexp(side + after.log_ratio) - after.log_noise
+
+    def _law(self, memory: FlowMemory, orders: _Orders, removals: Array, t: Array) -> tuple[Array, Array]:
+        """Of each hypothesis the log-odds of acting, [2], and log densities of the orders relative to noise, [2, K]."""
+        public = _public(memory, orders, removals, t, self.horizon)
+        x = jnp.concatenate([public, jnp.tanh(0.5 * memory.attributed)], axis=1)
+        for kernel, bias in self.layers[:-1]:
+            x = nn.silu(x @ kernel + bias[None])
+        kernel, bias = self.layers[-1]
+        out = GAIN * (x @ kernel + bias[None])
+        weights = out[:, 1:].reshape(2, 2, 1 + N_BASIS)
+        both = jnp.einsum("kb,ucb->uck", orders.marks, weights)
+        along = orders.side[None] * _SIDES[:, None] > 0
+        start = math.log(RATE_START / (1.0 - RATE_START))
+        return start + out[:, 0], jnp.where(along, both[:, 0], both[:, 1])
+
+
+_SIDES = np.array([1.0, -1.0], np.float32)
+
+
+def _public(memory: FlowMemory, orders: _Orders, removals: Array, t: Array, horizon: int) -> Array:
+    """What everyone knows when the step's orders arrive, relative to each side, [2, N_PUBLIC]."""
+    gap, time = memory.gap * _SIDES, t / horizon
+    mean_gap = memory.gaps[1] * 4.0 / (1.0 + t)
+    left = jnp.log((removals + 0.3) / (0.1 * memory.resting + 0.6))
+    left = jnp.stack([left, left[::-1]])
+    one = jnp.ones(2)
+    columns = (
+        one,
+        one * (2.0 * time - 1.0),
+        one * jnp.exp(-10.0 * time),
+        one * jnp.exp(-10.0 * (1.0 - time)),
+        jnp.asinh(gap),
+        jnp.tanh(gap),
+        jnp.tanh(0.5 * jnp.abs(gap)),
+        one * (memory.spread / 3.0 - 1.0),
+        jnp.asinh(memory.volume * _SIDES / 20.0),
+        jnp.asinh(mean_gap * _SIDES),
+        left[:, 0],
+        left[:, 1],
+        one * (jnp.log1p(jnp.sum(jnp.abs(orders.side))) - 1.8),
+    )
+    return jnp.stack(columns, axis=1)
+
+
+def _attribute(before: Array, shares: Array, orders: _Orders, log_step: Array) -> Array:
+    """What each hypothesis has attributed after the step, [2, N_FILTER].
+
+    Orders, signed lots taken and offered, signed orders and orders at rest on either side, each since the opening,
+    lately, and at the last order; time since it; and the log-ratio so far.
+    """
+    along = orders.side[None] * _SIDES[:, None]
+    passive = (1.0 - orders.taking)[None]
+    lots = along * orders.lots[None] / 10.0
+    marks = (
+        jnp.abs(along),
+        lots * orders.taking[None],
+        lots * passive,
+        along,
+        jnp.where(along > 0, passive, 0.0),
+        jnp.where(along < 0, passive, 0.0),
+    )
+    new = jnp.stack([jnp.sum(shares * mark, axis=1) for mark in marks], axis=1)
+    acted = new[:, :1]
+    total, lately, last, age, ratio = jnp.split(before, np.cumsum([N_SUMS, N_SUMS, N_SUMS, 1]), axis=1)
+    parts = (total + new, DECAY * lately + new, last * (1.0 - acted) + new, (age + 0.1) * (1.0 - acted))
+    return jnp.concatenate([*parts, ratio + log_step[:, None]], axis=1)
+
+
+def _observe(memory: FlowMemory, tape: Tape, orders: _Orders, removals: Array, t: Array) -> FlowMemory:
+    """The memory with what everyone saw of the step."""
+    gap = tape.value_gap_16.astype(jnp.float32) / GAP_UNITS
+    early = jnp.tanh(0.25 * gap) * jnp.exp(-t / 8.0)
+    passive = (1.0 - orders.taking) * jnp.abs(orders.side)
+    offered = jnp.stack([jnp.sum(passive * (orders.side > 0)), jnp.sum(passive * (orders.side < 0))])
+    return replace(
+        memory,
+        gap=gap,
+        spread=tape.spread_ticks.astype(jnp.float32),
+        gaps=memory.gaps + jnp.stack([jnp.tanh(0.25 * gap), 0.25 * gap, jnp.tanh(gap), early]),
+        volume=memory.volume + jnp.sum(orders.side * orders.lots),
+        resting=RESTING_DECAY * memory.resting + offered,
+    )

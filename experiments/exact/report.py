@@ -1,0 +1,96 @@
+"""Write ``README.md`` and ``posterior.png`` of this folder from ``rows.jsonl``.
+
+python experiments/exact/report.py
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+HERE = Path(__file__).parent
+HEAD = """# What the order flow gives away
+
+Exact information `I(z; G)` of the debug market's order-level record, in nats (certainty is 0.693), beside what learned
+detectors find on the tape `F` of episodes they did not train on. The bracket is the two bounds of the particle filters;
+± is one standard error over episodes. Efficiency is a detector's nats over the exact ones. MINE and the maker's belief
+are those of the run as it ended; a fresh detector is trained from scratch on the number of episodes said.
+"""
+
+
+def numbers(row: dict[str, Any], name: str) -> str:
+    """Value and standard error."""
+    return f"{row[name]['value']:.3f} ± {row[name]['stderr']:.3f}"
+
+
+def share(value: float, row: dict[str, Any]) -> str:
+    """A detector's nats and its efficiency."""
+    exact = row["information/exact_nats"]["value"]
+    return f"{value:.3f}" + (f" ({100 * value / exact:.0f}%)" if exact > 0.01 else "")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """One line per row."""
+    sizes = sorted({int(size) for row in rows for size in row["fresh"]})
+    head = ["policy", "shortfall, units", "completion", "exact", "bracket", "exact accuracy"]
+    head += [f"fresh, {size:,} episodes" for size in sizes] + ["MINE", "belief"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in rows:
+        low, high = (row[f"information/exact_nats_{side}"]["value"] for side in ("lower", "upper"))
+        cells = [row["row"], numbers(row, "execution/shortfall_units"), numbers(row, "execution/completion")]
+        cells += [numbers(row, "information/exact_nats"), f"{low:.3f} to {high:.3f}"]
+        cells += [numbers(row, "information/exact_accuracy")]
+        cells += [share(row["fresh"][str(size)]["nats"], row) if str(size) in row["fresh"] else "" for size in sizes]
+        cells += [share(row[name]["value"], row) if name in row else "" for name in ("mine", "belief")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Exact posterior and belief over the first informed episode of each lane of seed 0."""
+    lanes = [row for row in rows if "episode" in row and row["seed"] == 0]
+    sources = list(dict.fromkeys(row["source"] for row in lanes))
+    figure, axes = plt.subplots(
+        len(sources), 4, figsize=(11, 2.4 * len(sources)), sharex=True, sharey=True, squeeze=False
+    )
+    for i, source in enumerate(sources):
+        for axis, row in zip(axes[i], [row for row in lanes if row["source"] == source], strict=False):
+            exact = 1.0 / (1.0 + np.exp(-np.array(row["episode"]["log_ratio"])))
+            steps = np.arange(1, exact.size + 1)
+            axis.plot(steps, exact, color="black", label="exact")
+            axis.plot(steps, row["episode"]["belief"], color="tab:orange", linestyle="--", label="maker's belief")
+            axis.axhline(0.5, color="0.8", linewidth=0.8, zorder=0)
+            axis.set_title(f"paid by {source}, lambda {row['lambda']:g}", fontsize=9)
+            axis.set_ylim(0, 1)
+        axes[i][0].set_ylabel("P(z = 1)")
+    for axis in axes[-1]:
+        axis.set_xlabel("step")
+    axes[0][0].legend(fontsize=8, loc="lower right", frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=140)
+
+
+def main() -> None:
+    rows = [json.loads(line) for line in (HERE / "rows.jsonl").read_text().splitlines()]
+    about = rows[0]["provenance"]
+    commits = sorted({row["provenance"]["commit"] for row in rows})
+    k, private, n = rows[0]["n_particles"], rows[0]["n_private"], rows[0]["exact_episodes"]
+    where = f"Commit {', '.join(f'`{c}`' for c in commits)}; {about['hardware']}."
+    how = f"Read exactly: {n} episodes a row, K = {k} particles a filter, {private} private numbers. {where}"
+    commands = (HERE / "measure.py").read_text().split('"""')[1].splitlines()
+    shown = "\n".join(line.strip() for line in commands if line.strip().startswith("python"))
+    lanes = "python experiments/exact/lanes.py --source exact mine --workdir=runs/exact"
+    parts = [HEAD, table(rows), how, f"```bash\n{lanes}\n{shown}\n```"]
+    if any("episode" in row for row in rows):
+        draw(rows, HERE / "posterior.png")
+        parts.append("![The exact posterior beside the maker's belief](posterior.png)")
+    (HERE / "README.md").write_text("\n\n".join(parts) + "\n")
+
+
+if __name__ == "__main__":
+    main()
