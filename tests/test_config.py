@@ -266,6 +266,9 @@ def test_noise_bound_is_the_poisson_quantile(rate):
         ("agents.execution.leakage_source", "oracle", "mine, belief, exact"),
         ("agents.execution.leakage_credit", "terminal", "increment, level"),
         ("logging.log_interval", 2, "multiple of logging.log_interval"),
+        ("exact.n_episodes", 19, ">= 20"),
+        ("exact.n_particles", 4097, "<= 4096"),
+        ("exact.n_private", 129, "n_particles = 128"),
         ("exp_name", " ", "non-empty"),
     ],
 )

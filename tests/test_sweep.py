@@ -137,6 +137,9 @@ def test_a_sweep_leaves_its_lanes_curves_table_answer_and_figure(finished):
     np.testing.assert_array_equal(table.columns["lambda"], np.repeat([0.0, 0.5, 1.0, 2.0, 4.0], N_SEEDS))
     np.testing.assert_array_equal(table.columns["seed"], [0, 1] * N_LAMBDAS)
     assert np.isfinite(table.grid("information_nats")[1]).all()
+    assert table.is_exact
+    assert np.isfinite(table.grid("exact_nats")[1]).all()
+    np.testing.assert_array_equal(table.curves().information, table.grid("exact_nats")[1])
     document = json.loads((workdir / "sweep.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert document["located"]["main"]["verdict"] == "not determined: 2 seeds, 8 are needed"
     assert document["lanes"][LOUD]["measures"]["completion"]["value"] == table.columns["completion"][LOUD]
@@ -324,6 +327,8 @@ def test_the_measures_of_a_lane_are_those_of_the_closing_table(finished):
     row = finished.swept.rows[LOUD]
     for column, name in (("shortfall_ticks", "execution/shortfall_ticks"), ("completion", "execution/completion")):
         assert row[column]["value"] == pytest.approx(evaluation.metrics[name].value, abs=1e-5)
+    for column in ("exact_nats", "exact_accuracy"):
+        assert row[column]["value"] == pytest.approx(evaluation.metrics[f"information/{column}"].value, abs=1e-3)
     assert row["information_nats"]["value"] == pytest.approx(
         evaluation.metrics["information/fresh_nats"].value, abs=1e-3
     )

@@ -171,8 +171,10 @@ def test_the_closing_table_reports_the_evaluation(finished):
     wanted = {
         "implementation shortfall": "execution/shortfall_ticks",
         "completion": "execution/completion",
-        "information, fresh detector": "information/fresh_nats",
-        "accuracy, maker's belief": "information/belief_accuracy",
+        "information ": "information/exact_nats",
+        "accuracy ": "information/exact_accuracy",
+        "fresh detector": "information/fresh_nats",
+        "maker's belief": "information/belief_nats",
         "spread": "market/spread_ticks",
         "maker PnL": "maker/pnl_tick_lots",
         "arbitrageur PnL": "arbitrageur/pnl_tick_lots",
@@ -181,6 +183,18 @@ def test_the_closing_table_reports_the_evaluation(finished):
         estimate = finished.trained.evaluation.metrics[metric]
         (line,) = [line for line in table.splitlines() if line.startswith(name)]
         assert f"{estimate.value:.3f} +- {estimate.stderr:.3f}" in line
+    metrics = finished.trained.evaluation.metrics
+    bounds = [metrics[f"information/exact_nats_{end}"].value for end in ("lower", "upper")]
+    assert "exact, between {:.3f} and {:.3f}".format(*bounds) in table
+
+
+def test_a_closing_table_without_an_exact_value_says_why(finished):
+    evaluation = finished.trained.evaluation
+    others = {name: x for name, x in evaluation.metrics.items() if "exact" not in name and "efficiency" not in name}
+    unread = evaluation._replace(metrics=others, unread="no exact value: Silent states no law")
+    rows = train.closing_rows(unread)[1]
+    assert ("information", "-", "no exact value: Silent states no law") in rows
+    assert not [row for row in rows if "of the information" in row[2]]
 
 
 def test_the_same_seed_gives_the_same_run(finished, tmp_path):

@@ -96,6 +96,11 @@ def test_the_references_keys_are_there_with_units_and_better_ones(written):
     ticks, bps = (numbers[f"eval/execution/shortfall_{unit}"] for unit in ("ticks", "bps"))
     assert 0 < numbers["eval/execution/sent_orders"] <= numbers["eval/execution/child_orders"]
     assert bps == pytest.approx(ticks), "a tick of 0.01 at 100 is one basis point"
+    low, nats, high = (numbers[f"eval/information/exact_nats{part}"] for part in ("_lower", "", "_upper"))
+    assert low < nats < high
+    assert 0 <= numbers["eval/information/exact_accuracy"] <= 1
+    assert 0 < numbers["eval/information/belief_brier"] < 1
+    assert 0 < numbers["eval/information/belief_calibration_error"] < 1
     where = json.loads((written / "provenance.json").read_text())["provenance"]
     assert where["config"]["training"]["n_envs"] == 8
 
@@ -105,7 +110,10 @@ def test_every_baseline_and_the_learned_policy_have_a_row_and_figures_are_drawn(
     spec = runs.load(workdirs["run"]).game.market_spec
     assert list(rows) == ["learned", *make_baselines(spec)]
     assert rows["sweep"]["completion"]["value"] > rows["mimic"]["completion"]["value"]
+    assert rows["mimic"]["exact_nats"]["value"] == pytest.approx(0.0, abs=1e-5), "its law is the noise law"
+    assert rows["sweep"]["exact_nats"]["value"] > 0.05
     for row in rows.values():
+        assert row["exact_nats"]["value"] is not None
         assert row["n_episodes"] == N_EPISODES
         assert {"shortfall_ticks", "completion", "information_nats", "accuracy", "kl_nats"} <= set(row)
     for name in ("episode", "flow", "fills", "baselines"):

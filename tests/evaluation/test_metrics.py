@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 
 from amarl_jax.evaluation import metrics
-from amarl_jax.evaluation.metrics import claimed_information, evaluate_summaries, mean_and_error
+from amarl_jax.evaluation.metrics import (
+    Estimate,
+    claimed_information,
+    efficiency,
+    evaluate_summaries,
+    exact_metrics,
+    mean_and_error,
+)
 from amarl_jax.information.tape_detector import TapeDetectorSpec
+from amarl_jax.posterior.exact import ExactRow
 
 LN2 = math.log(2.0)
 
@@ -55,6 +63,32 @@ def test_a_calibrated_belief_claims_the_mutual_information_of_its_channel():
 def test_a_belief_that_is_certain_and_wrong_costs_a_finite_amount():
     estimate = claimed_information(np.array([0.0, 1.0]), np.array([1, 0]), 0.5)
     assert estimate.value == pytest.approx(math.log(1e-6) + LN2)
+
+
+def test_an_efficiency_is_a_share_with_the_errors_of_both():
+    """0.3 of 0.4 nats: (0.02, 0.75 x 0.03) over 0.4 in quadrature; of next to nothing there is no share."""
+    share = efficiency(Estimate(0.3, 0.02), Estimate(0.4, 0.03))
+    assert share.value == pytest.approx(0.75)
+    assert share.stderr == pytest.approx(math.sqrt(0.02**2 + 0.0225**2) / 0.4)
+    assert math.isnan(efficiency(Estimate(0.3, 0.02), Estimate(0.0099, 0.001)).value)
+    assert math.isnan(efficiency(Estimate(0.3, 0.02), Estimate(math.nan, math.nan)).value)
+
+
+def test_the_exact_information_is_of_the_episodes_that_were_read():
+    """Four of six episodes, posteriors 0.8 below and 0.9 above for the truth: ln 1.6 and ln 1.8 beside 1/2."""
+    z = np.array([1, 0, 1, 0, 1, 1])
+    sign = 2.0 * z[:4] - 1.0
+    below, above = (sign * math.log(odds) for odds in (4.0, 9.0))
+    rows = ExactRow(below[:, None].astype(np.float32), above.astype(np.float32), np.full(4, -1, np.int32))
+    found = exact_metrics(rows, z, 0.5)
+    assert found["information/exact_nats_lower"].value == pytest.approx(math.log(1.6), abs=1e-3)
+    assert found["information/exact_nats_upper"].value == pytest.approx(math.log(1.8), abs=1e-3)
+    assert found["information/exact_nats"].value == pytest.approx(0.5 * math.log(1.6 * 1.8), abs=1e-3)
+    assert found["information/exact_accuracy"].value == 1.0
+
+
+def test_without_a_reading_there_is_no_exact_metric_and_no_share(evaluations):
+    assert not [name for name in evaluations["twap"].metrics if "exact" in name or "efficiency" in name]
 
 
 @pytest.fixture(scope="module")

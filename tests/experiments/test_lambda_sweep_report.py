@@ -54,7 +54,8 @@ def write_arm(code, folder, name, n_seeds, power=0.5, failed=(), noise=0.004):
             row = {column: {"value": float(rng.normal(1.0, 0.05)), "stderr": 0.1} for column in (*COLUMNS, *CONDUCT)}
             row["kl_nats"] = {"value": 0.1}
             nats = leaked(config, penalty, power) + noise * rng.normal()
-            row["information_nats"]["value"], row["accuracy"]["value"] = nats, 0.5 + nats / 1.4
+            for exact, right in (("information_nats", "accuracy"), ("exact_nats", "exact_accuracy")):
+                row[exact]["value"], row[right]["value"] = nats, 0.5 + nats / 1.4
             row["control_information_nats"]["value"] = 0.01 * seed
             row["completion"]["value"] = 0.9
         lines.append(lane_row(i, penalty, seed, row))
