@@ -131,14 +131,16 @@ class OrderFlow(nn.Module):
         scales = (*(math.sqrt(1.5 / width) for width in widths[:-2]), 1e-2)
         self.layers = [
             (
-                self.param(f"kernel_{i}", nn.initializers.normal(scale), (m, n)),
-                self.param(f"bias_{i}", nn.initializers.zeros, (n,)),
+                self.param(f"kernel_{i}", nn.initializers.normal(scale), (m, n), jnp.float32),
+                self.param(f"bias_{i}", nn.initializers.zeros, (n,), jnp.float32),
             )
             for i, (scale, m, n) in enumerate(zip(scales, widths, widths[1:], strict=False))
         ]
         self.basis = self.param("basis", lambda key: jnp.asarray(_basis()))
         self.value = self.param("value", lambda key: jnp.array([1.0, 0.0, 0.0, 0.0], jnp.float32))
-        self.rate = self.param("rate", nn.initializers.zeros, (2,))  # logs of g_0 and nu over where they start
+        self.rate = self.param(
+            "rate", nn.initializers.zeros, (2,), jnp.float32
+        )  # logs of g_0 and nu over where they start
 
     def __call__(self, tape: Tape) -> Array:
         """An episode, leaves [T, ...], to the log-ratio at every prefix, [T] nats."""
@@ -158,7 +160,7 @@ class OrderFlow(nn.Module):
         return self._step(memory, tape, _orders(tape, memory.spread, self.basis), t)
 
     def _step(self, memory: FlowMemory, tape: Tape, orders: _Orders, t: Array) -> tuple[FlowMemory, Array]:
-        removals = tape.removals.astype(jnp.float32)
+        removals, t = tape.removals.astype(jnp.float32), t.astype(jnp.float32)
         gate, log_density = self._law(memory, orders, removals, t)
         log_gate, log_rate = jax.nn.log_sigmoid(gate), math.log(RATE_START) + self.rate[0]
         log_count = math.log(COUNT_START) + self.rate[1]
