@@ -106,7 +106,7 @@ def test_a_fresh_detector_reads_nothing_off_a_mimic(evaluations):
     information = evaluations["mimic"].metrics["information/fresh_nats"]
     accuracy = evaluations["mimic"].metrics["information/fresh_accuracy"]
     assert abs(information.value) < 3 * information.stderr + 0.005  # and a detector's own noise on 2048 episodes
-    assert abs(accuracy.value - 0.5) < 4 * accuracy.stderr
+    assert abs(accuracy.value - 0.5) <= 4 * accuracy.stderr  # both 0 of a detector that says nothing
     assert information.stderr < 0.02, "an error this small could tell"
 
 
