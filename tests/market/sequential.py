@@ -84,5 +84,7 @@ def _fate(book, ids, pushed_out):
     known = ids >= 0
     here = live(book).reshape(-1)[None, :] & (book.order_id.reshape(-1)[None, :] == ids[:, None]) & known[:, None]
     gone = (pushed_out[None, :, 0] == ids[:, None]) & known[:, None]
-    lots = jnp.sum(jnp.where(here, sizes(book).reshape(-1), 0), 1) + jnp.sum(jnp.where(gone, pushed_out[:, 1], 0), 1)
+    lots = jnp.sum(jnp.where(here, sizes(book).reshape(1, -1), 0), 1) + jnp.sum(
+        jnp.where(gone, pushed_out[None, :, 1], 0), 1
+    )
     return Fate(lots=lots, slot=jnp.where(jnp.any(here, axis=1), jnp.argmax(here, axis=1), -1).astype(jnp.int32))

@@ -71,8 +71,8 @@ def drawn_paths(rng, episode, hypothesis):
         tilt = np.clip(params.tilt_per_tick * float(view.public.news_gap), -params.tilt_max, params.tilt_max)
         return {**noise_law(params, SPEC), "gate": params.slot_rate, "p_buy": 0.5 + tilt}
 
-    law, privates = (at_z0, ((0.0, 1.0),)) if hypothesis == NOISE else (REACTIVE, SIGNS)
-    paths = [(weight, (), None, 0, private) for private, weight in privates]
+    law = at_z0 if hypothesis == NOISE else REACTIVE
+    paths = [(weight, (), None, 0, private) for private, weight in SIGNS]
     for t, step in enumerate(episode.steps):
         numbers = [row.number for row in step.rows]
         paths = [

