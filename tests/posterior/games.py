@@ -135,16 +135,16 @@ def enumerated(name, n_episodes, changes=()):
     return episodes, [log_likelihoods(episode, law, params, SPEC, privates, merge=True) for episode in episodes]
 
 
-def reader(n_particles):
-    return Reader(TRADER, orders, SPEC, n_particles, N_NODES)
+def reader(n_particles, n_nodes):
+    return Reader(TRADER, orders, SPEC, n_particles, n_nodes)
 
 
 @functools.cache
-def likelihoods(n_particles):
-    """Filters over [E] records; keys [E], records, params."""
+def likelihoods(n_particles, n_nodes=N_NODES):
+    """Filters over [E] records; keys [E], records, params. One node is for traders that read no private number."""
 
     def find(key, record, params):
-        return reader(n_particles).likelihoods(key, record, params)
+        return reader(n_particles, n_nodes).likelihoods(key, record, params)
 
     find.__name__ = f"likelihoods_{n_particles}"
     return jax.jit(jax.vmap(chex.assert_max_traces(find, n=1), (0, 0, None)))
@@ -155,18 +155,18 @@ def likelihoods_given(n_particles):
     """The same with a path that is kept; keys [E], records, params, truths."""
 
     def find(key, record, params, truth):
-        return reader(n_particles).likelihoods(key, record, params, truth)
+        return reader(n_particles, N_NODES).likelihoods(key, record, params, truth)
 
     find.__name__ = f"likelihoods_given_{n_particles}"
     return jax.jit(jax.vmap(chex.assert_max_traces(find, n=1), (0, 0, None, 0)))
 
 
 @functools.cache
-def brackets(n_particles):
+def brackets(n_particles, n_nodes=N_NODES):
     """:func:`amarl_jax.posterior.exact.read_episodes` of key, records, truths, params."""
 
     def read(key, record, truth, params):
-        return read_episodes(key, record, truth, reader(n_particles), params)
+        return read_episodes(key, record, truth, reader(n_particles, n_nodes), params)
 
     read.__name__ = f"brackets_{n_particles}"
     return jax.jit(chex.assert_max_traces(read, n=1))

@@ -152,7 +152,7 @@ def test_the_mimic_gives_nothing_away(n_particles):
     """At no prefix of any episode, however few the particles; the arbitrageur, who knows V, trades."""
     record, _, _ = games.played("mimic")
     keys = jax.random.split(jax.random.key(4), len(games.labels()))
-    found = games.likelihoods(n_particles)(keys, record, games.settings("mimic"))
+    found = games.likelihoods(n_particles, 1)(keys, record, games.settings("mimic"))
     ratios = np.asarray(jax.vmap(log_ratio)(found))
     np.testing.assert_allclose(ratios, 0.0, atol=1e-6)
     assert np.ptp(np.asarray(found.of_orders)[:, -1, NOISE]) > 1.0

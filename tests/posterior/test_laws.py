@@ -89,8 +89,10 @@ def assert_drawn_from(counts, law):
 def program(kind):
     """(index, view) -> counts [n] of what is sent and the law: one program for all scripted ones, one per learned."""
 
+    network = None if kind == "scripted" else learned(kind == "mode")
+
     def run(index, seen):
-        policy = choice(POLICIES, index) if kind == "scripted" else learned(kind == "mode")
+        policy = choice(POLICIES, index) if network is None else network
         carry = policy.init(CONSTANTS)
 
         def one(key):
