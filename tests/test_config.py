@@ -286,7 +286,7 @@ def test_a_bad_value_is_one_line_that_names_field_and_remedy(name, value, says):
 NUMBERS = {name: setting for name, setting in SETTINGS.items() if setting.kind in ("int", "float", "ints", "floats")}
 
 
-@pytest.mark.parametrize("name", NUMBERS.keys() - {"sweep.axis_values"})  # those are bounded by the setting they are of
+@pytest.mark.parametrize("name", sorted(NUMBERS.keys() - {"sweep.axis_values"}))  # bounded by the setting they are of
 def test_every_number_has_a_least_and_a_greatest_value(name):
     setting = NUMBERS[name]
     least, greatest = max(setting.low, setting.above), min(setting.high, setting.below)
