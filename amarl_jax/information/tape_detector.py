@@ -31,8 +31,8 @@ class TapeDetectorSpec:
     n_folds: int = 4
     hidden: tuple[int, ...] = (32, 32)
     n_epochs: float = 5.0  # Adam sees each fitting episode so often,
-    min_steps: int = 500  # or in so many steps, whichever is longer
-    n_checks: int = 10  # times the validation loss is looked at, evenly spaced
+    min_steps: int = 150  # or in so many steps, whichever is longer
+    n_checks: int = 5  # times the validation loss is looked at, evenly spaced
     batch_size: int = 64  # episodes per Adam step
     validation_fraction: float = 0.15  # of each fold's training episodes
     learning_rate: float = 1e-2  # at its peak, after 15% of the steps
