@@ -353,7 +353,7 @@ def test_what_is_not_finite_stops_the_run_by_name(rates, term, broken, finished,
     with Checkpointer(workdir / "postmortem" / "state") as checkpoints:
         state = checkpoints.restore(finished.trained.state)
     assert {name for name, ok in finite_networks(state).items() if not ok} == {f"finite/{name}" for name in broken}
-    assert not list((workdir / "checkpoints").iterdir()), "nothing of it is where a resume would look"
+    assert not list((workdir / "checkpoints").glob("*")), "nothing of it is where a resume would look"
 
 
 def test_a_workdir_that_holds_a_run_is_refused_and_stays_as_it_is(finished, capsys):

@@ -76,6 +76,11 @@ class Choice:
         """Whether one of them reads the private number."""
         return any(getattr(policy, "reads_private", True) for policy in self.policies)
 
+    @property
+    def chosen_reads_private(self) -> Array:
+        """Whether the chosen one does. [] bool."""
+        return jnp.array([getattr(policy, "reads_private", True) for policy in self.policies])[self.index]
+
     def init(self, params: EnvParams) -> tuple[PyTree, ...]:
         """What each of them remembers."""
         return tuple(policy.init(params) for policy in self.policies)

@@ -43,7 +43,7 @@ class Mimic:
         """The noise law at the slot's rate, all of it along the parent side if one-sided."""
         marks = self.noise_law.marks(_buys(view, params), carry, params, self.spec)  # type: ignore[attr-defined]
         if self.one_sided:
-            marks = dataclasses.replace(marks, buy=jnp.where(view.direction > 0, 1.0, 0.0))
+            marks = dataclasses.replace(marks, buy=(view.direction > 0).astype(jnp.float32))
         return one_way(params.slot_rate, marks)
 
 

@@ -95,18 +95,20 @@ def private_numbers(uniform: Array, n_nodes: int, truth: Truth | None) -> tuple[
     return (numbers if truth is None else jnp.where(own, truth.private, numbers)), kept
 
 
-def opening(n_particles: int, n_nodes: int, kept_node: Array) -> Particles:
+def opening(n_particles: int, n_nodes: int, kept_node: Array, reads: Array | bool = True) -> Particles:
     """All hypotheses as the episode opens, [hypothesis, K]: no child, no position, any of the private numbers.
 
-    The noise law reads no private number: it has one node.
+    Whoever ``reads`` no private number has one node, as the noise law has.
     """
     shape = (N_HYPOTHESES, n_particles)
     index = jnp.arange(n_particles, dtype=jnp.int32)
-    of_traders = jnp.where(index < n_nodes, jnp.float32(1.0 / n_nodes), 0.0)
     of_noise = (index == 0).astype(jnp.float32)
+    of_traders = jnp.where(reads, jnp.where(index < n_nodes, jnp.float32(1.0 / n_nodes), 0.0), of_noise)
+    node = jnp.where(reads, jnp.minimum(index, n_nodes - 1), 0)
+    kept_node = jnp.where(reads, kept_node, 0)
     return Particles(
         hidden=Hidden(child=jnp.full(shape, -1, jnp.int32), position=jnp.zeros(shape, jnp.int32)),
-        node=jnp.stack([jnp.minimum(index, n_nodes - 1)] * NOISE + [jnp.zeros_like(index)]),
+        node=jnp.stack([node] * NOISE + [jnp.zeros_like(index)]),
         share=jnp.stack([of_traders] * NOISE + [of_noise]),
         log_likelihood=jnp.zeros(N_HYPOTHESES, jnp.float32),
         kept=jnp.stack([kept_node] * NOISE + [jnp.zeros_like(kept_node)]),
@@ -166,7 +168,8 @@ class Reader:
             hidden = jax.vmap(jax.vmap(functools.partial(after, now.record)))(particles.hidden, chosen)
             return dataclasses.replace(particles, hidden=hidden), (particles.log_likelihood, kept_weight)
 
-        first = opening(self.n_particles, self.n_nodes, kept_node)
+        reads = getattr(self.policy, "chosen_reads_private", True)  # of several policies by number
+        first = opening(self.n_particles, self.n_nodes, kept_node, reads)
         option = None if truth is None else truth.option
         _, (of_orders, kept_weight) = jax.lax.scan(step, first, (evidence, uniform, option))
         return Likelihoods(of_orders, side_posterior(record.value, params), kept_weight)

@@ -19,8 +19,7 @@ HEAD = """# What the order flow gives away
 Exact information `I(z; G)` of the debug market's order-level record, in nats (certainty is 0.693), beside what learned
 detectors find on the tape `F` of episodes they did not train on. The bracket is the two bounds of the particle filters;
 ± is one standard error over episodes. Efficiency is a detector's nats over the exact ones. MINE and the maker's belief
-are those of the run as it ended; a fresh detector is trained from scratch on the number of episodes said.
-"""
+are those of the run as it ended; a fresh detector is trained from scratch on the number of episodes said."""
 
 
 def numbers(row: dict[str, Any], name: str) -> str:
@@ -80,7 +79,8 @@ def main() -> None:
     about = rows[0]["provenance"]
     commits = sorted({row["provenance"]["commit"] for row in rows})
     k, private, n = rows[0]["n_particles"], rows[0]["n_private"], rows[0]["exact_episodes"]
-    where = f"Commit {', '.join(f'`{c}`' for c in commits)}; {about['hardware']}."
+    machine = about["hardware"]
+    where = f"Commit {', '.join(f'`{c[:10]}`' for c in commits)}; {machine['processor']}, {machine['cores']} cores."
     how = f"Read exactly: {n} episodes a row, K = {k} particles a filter, {private} private numbers. {where}"
     commands = (HERE / "measure.py").read_text().split('"""')[1].splitlines()
     shown = "\n".join(line.strip() for line in commands if line.strip().startswith("python"))
