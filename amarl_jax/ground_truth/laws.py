@@ -26,15 +26,15 @@ def sample(case: Case, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np
         y: [n, D], of a sequence [n, T, 1].
     """
     if case["family"] == "corr_gaussian":
-        x: np.ndarray = rng.normal(size=(n, case["dim"]))
-        return x, case["rho"] * x + np.sqrt(1 - case["rho"] ** 2) * rng.normal(size=x.shape)
+        x = rng.normal(size=(n, case["dim"]))
+        return x, np.asarray(case["rho"] * x + np.sqrt(1 - case["rho"] ** 2) * rng.normal(size=x.shape))
     z = rng.permutation((np.arange(n) < round(case["pi"] * n)).astype(int))
     y = np.asarray(_SAMPLERS[case["family"]](case, rng, z))
     return z, (y.astype(float).reshape(n, 1) if y.ndim == 1 else y)
 
 
 def _by_class(case: Case, name: str, z: np.ndarray) -> np.ndarray:
-    return np.where(z == 1, case[f"{name}1"], case[f"{name}0"])
+    return np.asarray(np.where(z == 1, case[f"{name}1"], case[f"{name}0"]))
 
 
 def _product(case: Case, rng: np.random.Generator, z: np.ndarray) -> np.ndarray:
