@@ -159,7 +159,7 @@ class Checkpointer:
         return max(known)[1] if known else None
 
     def _kept(self, steps: list[int]) -> set[int]:
-        """Of ascending steps the latest two and the best."""
+        """Select the latest two and the best of ascending steps."""
         best = self._best_of(steps)
         return {*steps[-2:], *([] if best is None else [best])}
 

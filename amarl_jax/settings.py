@@ -44,7 +44,7 @@ class Setting:
         return (self.target,) if self.target else self.converted
 
     def admits(self, value: object) -> bool:
-        """Whether ``value`` has the type and lies in the range."""
+        """True if ``value`` has the type and lies in the range."""
         if self.kind in ("ints", "floats"):
             if not isinstance(value, tuple) or not value or len(value) > (self.most or len(value)):
                 return False
@@ -68,7 +68,7 @@ class Setting:
         return self.low <= number <= self.high and self.above < number < self.below
 
     def _seen_in_range(self, number: float) -> bool:
-        """Whether what a program makes of a number in range is: not on a bound it must keep from, 0 only if it is."""
+        """True if float32 keeps a number in range: off the bounds that it must not reach, and 0 only if it is 0."""
         seen = float32(number)
         return self.above < seen < self.below and (seen == 0.0) == (number == 0.0)
 

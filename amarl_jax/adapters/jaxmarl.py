@@ -51,7 +51,7 @@ class Box(_Box):
         return jax.random.uniform(rng, self.shape, self.dtype, minval=self.low, maxval=self.high)
 
     def contains(self, x: Array) -> Array:
-        """Whether every entry is inside. [] bool."""
+        """True if every entry is inside. [] bool."""
         return jnp.all((x >= self.low) & (x <= self.high))
 
 

@@ -167,7 +167,7 @@ def improve_critic(
 ) -> tuple[Trained, dict[str, Array]]:
     """One gradient step of the critic on each of :func:`minibatches`, and its loss averaged over the last epoch.
 
-    Apart from the actors, whose steps do not read it: so the program holds it once, whoever trains.
+    Separate from the actors' steps, which do not use it, so that it is compiled once for all phases.
     """
     learning_rate = scheduled(hypers.lr_critic, state.update, hypers)
     packed = pack(batch.critic, n_lead=2)

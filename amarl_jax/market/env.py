@@ -238,7 +238,7 @@ class Market:
     def clear(
         self, state: EnvState, slot_acts: Array, table: events.EventTable, params: EnvParams
     ) -> tuple[lob.Book, Accounts, events.EventLog, Array]:
-        """Expiries and a replaced child leave in bulk, how many [2] is all anyone learns; then the table is played."""
+        """Remove expired orders and a replaced child in bulk, then play the table; the tape has the number removed, [2]."""
         due = state.book.expiry <= state.time
         replaced = (state.book.owner == Owner.SLOT) & slot_acts
         leaving = lob.live(state.book) & (due | replaced)
