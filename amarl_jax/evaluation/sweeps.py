@@ -130,7 +130,7 @@ def _measure_rest(
 
 
 class _Keys(NamedTuple):
-    """Of a lane's measures, beside those of its episodes and of its detector."""
+    """Random keys of one lane's measurements, apart from its episodes and detector."""
 
     bootstrap: Array
     shuffle: Array
