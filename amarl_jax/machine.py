@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 
 import amarl_jax
+from amarl_jax import node
 from amarl_jax.config import RunSettings
 from amarl_jax.errors import BadInput, ConfigError
 
@@ -24,10 +25,16 @@ def prepare(settings: RunSettings, n_devices: int | None = None) -> str:
     if devices[0].platform != jax.devices()[0].platform:
         jax.config.update("jax_default_device", devices[0])
     cache = _open_cache(settings.compilation_cache_dir)
-    count = f"{len(devices)} x {devices[0].device_kind}"
+    count = f"{len(devices)} x {devices[0].device_kind}{unused(devices[0].platform, jax.local_device_count())}"
     keys = "" if prng_impl() == _USUAL_KEYS else f" | random keys {prng_impl()}"
     version = f"amarl_jax {amarl_jax.__version__}"
     return f"{version} | {count} | matmul {settings.precision}{keys} | compilation cache {cache}"
+
+
+def unused(platform: str, n_seen: int) -> str:
+    """How many GPUs the processes of this node use, where each sees ``n_seen`` and that leaves some; else nothing."""
+    used, present = n_seen * node.n_processes_here(), node.n_gpus()
+    return f" ({used} of the {present} GPUs of this node)" if platform == "gpu" and used < present else ""
 
 
 def check_keys(settings: RunSettings) -> None:
