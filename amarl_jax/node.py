@@ -1,7 +1,7 @@
 """The GPUs of this node, and which of them are this process's where several processes share it.
 
-Only the environment and ``/dev`` are read: JAX has to be told before it starts, and what it is told are places among the
-GPUs that the process sees.
+Only the environment and ``/dev`` are read: JAX has to be told before it starts, and what it is told are places among
+the GPUs that the process sees.
 """
 
 import os
@@ -24,11 +24,11 @@ def n_gpus() -> int:
 
 
 def own_gpus() -> list[int] | None:
-    """Places of this process's GPUs among those it sees; None where there are none, or nothing says how they are shared.
+    """Places of this process's GPUs among those it sees; None where there are none, or no launcher.
 
-    A process alone on its node takes all. Of several, each takes those it was given where a launcher gave it fewer than
-    the node has (``--gpus-per-task``), else its share of what all of them see (``--gpus-per-node``). JAX by itself takes
-    one GPU per process, the one whose place is the process's: of four GPUs three idle, or there is no such place.
+    A process alone on its node takes all. Of several, each takes those it was given where a launcher gave it fewer
+    than the node has (``--gpus-per-task``), else its share of what all of them see (``--gpus-per-node``). JAX by itself
+    takes one GPU per process, the one whose place is the process's: of four three idle, or there is no such place.
 
     Raises :class:`BadInput` where more processes see the same GPUs than there are.
     """

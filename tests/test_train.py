@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import errno
 import io
+import itertools
 import json
 import math
 import os
@@ -379,11 +380,22 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(finished, tmp_path
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(state.replace(key=jax.random.key_data(jax.random.key(0)))))
     assert float(state_mib) * 2**20 == pytest.approx(held, rel=0.1), "XLA's arguments are the learner"
     assert re.search(r"scratch +[\d.]+ MiB +per environment", text)
-    assert re.search(r"environments that fit +[\d,]+ +in 90% of the [\d.]+ GiB that are free, in one lane", text)
+    assert "a lane of other sizes, by those of 8 and of 16,384 environments; 8 x cpu" not in text, "one is used"
+    takes = [float(mib.replace(",", "")) for mib in re.findall(r"^ *[\d,]+ environments +([\d,.]+) MiB", text, re.M)]
+    assert len(takes) == 8
+    assert all(1.8 < more / less < 2.2 for less, more in itertools.pairwise(takes)), (
+        "nearly all of it is by environment"
+    )
+    assert re.search(r"environments that fit +[\d,]+ +in one lane", text)
     assert re.search(r"lanes that fit +[\d,]+ +in 90% of the [\d.]+ GiB that are free, of 8 environments", text)
     parts = {name: float(flops) for name, flops in re.findall(r"(.+?)  +([\d.]+) +MFLOP per environment step", text)}
     assert parts.pop("all") == pytest.approx(sum(parts.values()), abs=0.005)
-    assert {"belief, one token per step", "PPO, actors and critic", "training the belief"} <= parts.keys()
+    assert {
+        "belief, one token per step",
+        "PPO, the actors",
+        "training the critic",
+        "training the belief",
+    } <= parts.keys()
 
 
 def test_one_agent_is_counted_saved_and_loaded(finished, tmp_path):
