@@ -1,4 +1,4 @@
-"""The extras for accelerators: each asks jax for one that it has, and the index has what the pinned jax wants for it."""
+"""The extras for accelerators: jax has what each asks for, and the index has what the pinned jax wants for it."""
 
 import importlib.metadata
 import re
