@@ -8,8 +8,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from amarl_jax import config as configuration
+from amarl_jax import cost as cost_module
 from amarl_jax import learn
 from amarl_jax.cost import PARTS, Cost, batch_rows, count_flops, flops_rows, free_bytes, memory_rows, tree_bytes
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.market.params import EnvParams
 
 LEARN = Path(*learn.__path__)
 
@@ -87,6 +91,21 @@ def test_scratch_that_does_not_grow_with_the_environments_is_told_from_what_does
     assert said[:4] == ("40 lanes fit", "24 lanes fit", "12 lanes fit", "4 lanes fit")  # of 1700, 2980, 5540 and 10660
     assert said[4] == "does not fit"
     assert (mib[-1], said[-1]) == (f"{(18_000 - 420) // 10:,}", "in one lane")
+
+
+@pytest.mark.parametrize(("n_envs", "more"), [(128, 16_384), (96, 16_320), (12_288, 24_576)])
+def test_the_larger_size_is_a_multiple_of_the_runs_own_so_that_batches_divide_it(n_envs, more, monkeypatch):
+    def traced(hypers, params, game, n_updates):
+        memory = SimpleNamespace(temp_size_in_bytes=10 * game.learn.n_envs)
+        compiled = SimpleNamespace(memory_analysis=lambda: memory)
+        return SimpleNamespace(lower=lambda: SimpleNamespace(compile=lambda: compiled))
+
+    monkeypatch.setattr(cost_module, "_traced", traced)
+    game = configuration.game_of(configuration.resolve(configuration.load("configs/default.py")))
+    cost = Cost(flops={}, state_bytes=1, scratch_bytes=10 * n_envs, n_envs=n_envs)
+    cost = cost_module.measure_more(cost, Hypers(), EnvParams(), game)
+    assert (cost.more_envs, cost.more_scratch_bytes) == (more, 10 * more)
+    assert cost.scratch_of(0) == 0
 
 
 def test_every_part_of_an_update_has_a_name():

@@ -92,13 +92,14 @@ def _users(name, fused):
 
 
 def _read(parameter, fused):
-    users = list(_users(parameter.name, fused))
-    in_place = [user.operation == "dynamic-update-slice" and user.operands[0] == name for user, name in users]
-    if users and all(
-        there or user.operation in _READS_A_PART for there, (user, _) in zip(in_place, users, strict=True)
-    ):
-        return sum(size(user.shape) for there, (user, _) in zip(in_place, users, strict=True) if not there)
-    return size(parameter.shape)
+    total = 0
+    for user, name in _users(parameter.name, fused):
+        whole_is_first = user.operands[0] == name
+        if whole_is_first and user.operation in _READS_A_PART:
+            total += size(user.shape)
+        elif not (whole_is_first and user.operation == "dynamic-update-slice"):
+            return size(parameter.shape)
+    return total
 
 
 def _written(fused):
