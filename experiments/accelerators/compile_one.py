@@ -21,15 +21,14 @@ from amarl_jax.cost import count_flops
 
 def compiled(name, program):
     """Numbers of a program that hold on every target, the executable, and the shares of the phases of its update."""
+    shares, (per_run, total) = phases(program), programs.steps_of(program)
     clock = time.perf_counter(), time.process_time()
     traced = programs.trace(program, targets.devices(name, program.n_devices))
     seconds = {"trace": time.process_time() - clock[1]}
     executable = traced.lower(lowering_platforms=(targets.TARGETS[name].platform,)).compile()
     seconds |= {"cpu": time.process_time() - clock[1], "wall": time.perf_counter() - clock[0]}
-    shares = phases(program)
     memory = executable.memory_analysis()
     sizes = ("argument", "output", "alias", "temp")
-    per_run, total = programs.steps_of(program)
     return (
         {
             "steps_in_an_environment": per_run,
