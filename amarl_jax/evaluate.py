@@ -86,10 +86,11 @@ def evaluate(
         raise BadInput(f"n_episodes = {n_episodes}: must be at least {FEWEST}, for a detector to be trained on")
     run = run if isinstance(run, FrozenRun) else runs.load(run, lane)
     key_play, key_detector, key_bootstrap, _ = _keys(run, seed)
-    episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
     scale = _scale(run)
     units = (scale.prior, scale.unit_ticks, scale.tick_bps)
-    evaluation = evaluate_summaries(key_detector, episodes.summary, *units, episodes.exact)
+    with jax.default_matmul_precision(run.experiment.run.precision):
+        episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
+        evaluation = evaluate_summaries(key_detector, episodes.summary, *units, episodes.exact)
     evaluation = evaluation._replace(unread=why_unread(players(run.state, run.game).execution, run.game.noise_law))
     return Evaluated(report(key_bootstrap, episodes, evaluation), episodes, evaluation)
 
@@ -102,7 +103,8 @@ def compare_baselines(run: FrozenRun, n_episodes: int, deterministic: bool = Fal
         episodes = _play(run, key, i - 1, n_episodes, deterministic)
         return episodes.summary, episodes.exact
 
-    return baselines.rows(_keys(run, seed)[3], play, names, _scale(run))
+    with jax.default_matmul_precision(run.experiment.run.precision):
+        return baselines.rows(_keys(run, seed)[3], play, names, _scale(run))
 
 
 def _play(run: FrozenRun, key: Array, baseline: int, n_episodes: int, deterministic: bool) -> FrozenEpisodes:
@@ -128,7 +130,12 @@ def main(values: flags.FlagValues) -> None:
         raise BadInput("--workdir is required: the folder of a run, or of a sweep with --lane")
     workdir = cli.user_path("--workdir", values.workdir)
     settings = runs.read_experiment(workdir)[1].run
-    device = machine.prepare(dataclasses.replace(settings, device=values.device or settings.device))
+    with machine.prepared(dataclasses.replace(settings, device=values.device or settings.device)) as device:
+        _measure(values, workdir, device)
+
+
+def _measure(values: flags.FlagValues, workdir: Path, device: str) -> None:
+    """All of the command, on a machine that is prepared."""
     run = runs.load(workdir, values.lane)
     folder = _output(values.output, run)
     print(f"{device} | workdir {run.path}, update {run.update} of {run.experiment.n_updates} | output {folder}")
