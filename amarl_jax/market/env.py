@@ -66,7 +66,7 @@ class StepDraws(NamedTuple):
     """Uniform numbers of one step, from one draw: each further call of jax.random adds to compile time."""
 
     value: Array  # [2] of the move of V
-    count: Array  # [] of the number of noise orders
+    n_noise: Array  # [] of the number of noise orders
     marks: Array  # [4, M_max] of the noise orders' side, size, offset and type
     lifetimes: Array  # [1 + M_max] of the slot's order and the noise orders
     jitter: Array  # [3] of the agents' latencies
@@ -236,7 +236,7 @@ class Market:
         params: EnvParams,
     ) -> tuple[events.Intentions, Array, Array]:
         """Everyone's orders with their arrival times [M], and how many noise orders the bound cut off."""
-        count, cut = noise.bounded_count(draws.count, params.noise_rate, self.spec.max_noise_orders)
+        count, cut = noise.bounded_count(draws.n_noise, params.noise_rate, self.spec.max_noise_orders)
         intentions = events.Intentions(
             signal=actions.arbitrageur,
             quotes=decode_quotes(actions.maker, state.mid2, params),
