@@ -1,10 +1,64 @@
-"""Adversarial market microstructure as multi-agent reinforcement learning, end to end in JAX."""
+"""Adversarial market microstructure as multi-agent reinforcement learning, end to end in JAX.
 
+What a user needs is an attribute of this package, imported when it is first asked for: the modules of the commands
+(``train.train``, ``sweep.sweep``, ``evaluate.evaluate``, ``config.load``), and the names of ``__all__`` themselves. A
+command's function has its module's name, so the module is what the package offers, never a function in its place.
+"""
+
+import importlib
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amarl_jax import config, evaluate, sweep, train
+    from amarl_jax.evaluation.trained_policy import load_policy
+    from amarl_jax.information import EstimateSpec, estimate
+    from amarl_jax.information.detector import detect
+    from amarl_jax.learn.rollout import Players, rollouts
+    from amarl_jax.lob.replay import replay, replay_batch
+    from amarl_jax.market.env import Actions, Market
+    from amarl_jax.market.params import EnvParams, MarketSpec
+    from amarl_jax.types import Agent
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Actions",
+    "Agent",
+    "EnvParams",
+    "EstimateSpec",
+    "Market",
+    "MarketSpec",
+    "Players",
+    "config",
+    "detect",
+    "estimate",
+    "evaluate",
+    "load_policy",
+    "replay",
+    "replay_batch",
+    "rollouts",
+    "sweep",
+    "train",
+]
+
+_MODULES = ("config", "evaluate", "sweep", "train")
+_HOMES = {  # where the others are defined
+    "Actions": "market.env",
+    "Agent": "types",
+    "EnvParams": "market.params",
+    "EstimateSpec": "information",
+    "Market": "market.env",
+    "MarketSpec": "market.params",
+    "Players": "learn.rollout",
+    "detect": "information.detector",
+    "estimate": "information",
+    "load_policy": "evaluation.trained_policy",
+    "replay": "lob.replay",
+    "replay_batch": "lob.replay",
+    "rollouts": "learn.rollout",
+}
 
 
 def _start_jax() -> None:
@@ -25,9 +79,16 @@ if _started_as == "-m" or os.path.basename(_started_as).startswith("amarl-"):  #
 
 
 def __getattr__(name: str) -> Any:
-    """``load_policy``, when it is first asked for: importing the package stays light."""
-    if name == "load_policy":
-        from amarl_jax.evaluation.trained_policy import load_policy
-
-        return load_policy
+    """Import a name of ``__all__`` when it is first asked for (PEP 562): importing the package stays light."""
+    if name in _MODULES:
+        return importlib.import_module(f"amarl_jax.{name}")
+    if name in _HOMES:
+        found = getattr(importlib.import_module(f"amarl_jax.{_HOMES[name]}"), name)
+        globals()[name] = found
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Names of the package, those that are not imported yet included."""
+    return sorted({*globals(), *__all__})

@@ -7,6 +7,7 @@ news move. The horizon is fixed: an episode that ended with the parent order wou
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import chex
 import jax
@@ -59,6 +60,25 @@ class StepOutput:
     resting_orders: Array  # [2] int32, orders at rest after the step, bid and ask side
     record: StepRecord | None = None  # what an order-level feed shows, where the market keeps records
     slot_row: Array | None = None  # [] int32, row of the record that the slot sent, -1 for none
+
+
+class StepDraws(NamedTuple):
+    """Uniform numbers of one step, from one draw: each further call of jax.random adds to compile time."""
+
+    value: Array  # [2] of the move of V
+    n_noise: Array  # [] of the number of noise orders
+    marks: Array  # [4, M_max] of the noise orders' side, size, offset and type
+    lifetimes: Array  # [1 + M_max] of the slot's order and the noise orders
+    jitter: Array  # [3] of the agents' latencies
+    arrival: Array  # [1 + M_max] of the slot and the noise orders in the step
+
+
+def draw_step(key: Array, max_noise_orders: int) -> StepDraws:
+    """Draw the uniform numbers of a step other than the slot's."""
+    n_columns = 1 + max_noise_orders
+    uniform = jax.random.uniform(key, (2 + 6 * n_columns,), jnp.float32)
+    flow = uniform[2:].reshape(6, n_columns)
+    return StepDraws(uniform[:2], flow[0, 0], flow[:4, 1:], flow[4], flow[1:4, 0], flow[5])
 
 
 def streams(key: Array) -> Array:
@@ -188,10 +208,8 @@ class Market:
             noise_decision(key_slot, p_buy, state.size_cdf, params, self.spec, self.noise_law),
         )
         decision = as_sent(decision)
-        n_columns = 1 + self.spec.max_noise_orders
-        uniform = jax.random.uniform(key_rest, (2 + 6 * n_columns,), jnp.float32)  # every draw compiles anew
-        flow = uniform[2:].reshape(6, n_columns)
-        intentions, time_ms, cut = self._decide(flow, state, actions, decision, p_buy, params)
+        draws = draw_step(key_rest, self.spec.max_noise_orders)
+        intentions, time_ms, cut = self._decide(draws, state, actions, decision, p_buy, params)
         table = events.build_table(state, self.quotes(state.book), intentions, time_ms, params, self.spec)
         book, accounts, log, removals = self.clear(state, decision.acts, table, params)
         mid2, spread = self._mid2_and_spread(book, state.mid2)
@@ -199,7 +217,7 @@ class Market:
             time=state.time + 1,
             book=book,
             accounts=accounts,
-            value=fundamental.step_value(standard_normal(uniform[:2])[0], state.value, state.direction, params),
+            value=fundamental.step_value(standard_normal(draws.value)[0], state.value, state.direction, params),
             news=fundamental.step_news(state.news, state.value, params),
             mid2=mid2,
             quote_mid2=state.mid2,
@@ -209,23 +227,26 @@ class Market:
         return self._observe_step(state, after, log, intentions, removals, spread)
 
     def _decide(
-        self, uniform: Array, state: EnvState, actions: Actions, decision: SlotDecision, p_buy: Array, params: EnvParams
+        self,
+        draws: StepDraws,
+        state: EnvState,
+        actions: Actions,
+        decision: SlotDecision,
+        p_buy: Array,
+        params: EnvParams,
     ) -> tuple[events.Intentions, Array, Array]:
-        """Everyone's orders with their arrival times [M], and how many noise orders the bound cut off.
-
-        Column 0 of ``uniform`` [6, 1 + M_max] is the slot's, and where one number is needed.
-        """
-        count, cut = noise.bounded_count(uniform[0, 0], params.noise_rate, self.spec.max_noise_orders)
+        """Everyone's orders with their arrival times [M], and how many noise orders the bound cut off."""
+        count, cut = noise.bounded_count(draws.n_noise, params.noise_rate, self.spec.max_noise_orders)
         intentions = events.Intentions(
             signal=actions.arbitrageur,
             quotes=decode_quotes(actions.maker, state.mid2, params),
             slot=decision,
-            noise=self.noise_law(uniform[:4, 1:], p_buy, state.size_cdf, params, self.spec),
+            noise=self.noise_law(draws.marks, p_buy, state.size_cdf, params, self.spec),
             noise_count=count,
-            lifetimes=noise.lifetimes(uniform[4], params),
+            lifetimes=noise.lifetimes(draws.lifetimes, params),
         )
-        jitter = -jnp.log1p(-uniform[1:4, 0])
-        return intentions, events.arrival_times(uniform[5], jitter, params), cut
+        jitter = -jnp.log1p(-draws.jitter)
+        return intentions, events.arrival_times(draws.arrival, jitter, params), cut
 
     def quotes(self, book: lob.Book) -> tuple[Array, Array]:
         """Best bid and ask [2] ticks and whether they exist [2]; an engine is this, `resting` and `clear`."""
@@ -238,7 +259,7 @@ class Market:
     def clear(
         self, state: EnvState, slot_acts: Array, table: events.EventTable, params: EnvParams
     ) -> tuple[lob.Book, Accounts, events.EventLog, Array]:
-        """Remove expired orders and a replaced child in bulk, then play the table; last is the number removed, [2]."""
+        """Remove expired orders and a replaced child in bulk, how many [2] is on the tape; then play the table."""
         due = state.book.expiry <= state.time
         replaced = (state.book.owner == Owner.SLOT) & slot_acts
         leaving = lob.live(state.book) & (due | replaced)
