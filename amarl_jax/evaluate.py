@@ -31,11 +31,9 @@ from absl import flags
 from amarl_jax import cli, machine, untrusted
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import baselines, runs
-from amarl_jax.evaluation.episode_figures import draw_episode, draw_fills, draw_flow
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
 from amarl_jax.evaluation.lanes import read_lanes
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
-from amarl_jax.evaluation.plane_figure import draw_plane
 from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.evaluation.report import Measure, flat, report, save_episodes, units_table
 from amarl_jax.evaluation.runs import FrozenRun
@@ -160,6 +158,9 @@ def write(folder: Path, run: FrozenRun, evaluated: Evaluated, seed: int) -> None
 
 def plot(folder: Path, run: FrozenRun, table: Mapping[str, Any], seed: int) -> list[str]:
     """``baselines.json`` and the figures, each drawn from the files in the folder; returns the names written."""
+    from amarl_jax.evaluation.episode_figures import draw_episode, draw_fills, draw_flow  # matplotlib takes a second
+    from amarl_jax.evaluation.plane_figure import draw_plane
+
     write_atomically(folder / "baselines.json", _json({"provenance": _provenance(run, seed), "rows": table}))
     names = ["baselines.json"]
     drawings = {"episode": draw_episode, "flow": draw_flow, "fills": draw_fills}

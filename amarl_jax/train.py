@@ -31,7 +31,6 @@ from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.config import Experiment, game_of, steps_per_update
 from amarl_jax.continuation import require_checkpoint_of, require_nothing_lost, saved_at
 from amarl_jax.errors import BadInput, Diverged, Preempted
-from amarl_jax.evaluation.figures import draw_training
 from amarl_jax.evaluation.frozen import play_frozen
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
 from amarl_jax.evaluation.provenance import provenance
@@ -231,6 +230,8 @@ def evaluate_state(
 
 def _write_closing(run: Run, evaluation: Evaluation) -> None:
     """``evaluation.json``, with where it came from, and the learning curves."""
+    from amarl_jax.evaluation.figures import draw_training  # takes a second to import
+
     document = {
         "provenance": provenance(run.config.to_dict(), run.experiment.run.seed),
         "n_episodes": evaluation.n_episodes,

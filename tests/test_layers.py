@@ -91,6 +91,17 @@ def test_distrax_is_imported_in_one_module_only():
     assert users == ["nets.heads"]
 
 
+def test_commands_import_at_once_only_what_every_run_needs():
+    """``--help``, a typo and an interactive import wait for none of what is drawn, saved or fitted later."""
+    commands = ("train", "sweep", "evaluate", "random_play", "replay_lobster")
+    later = ("matplotlib", "orbax", "distrax", "tensorflow_probability", "scipy.stats", "wandb", "IPython")
+    code = f"import {', '.join(f'amarl_jax.{name}' for name in commands)}, sys\n"
+    code += f"print([name for name in {later} if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_no_module_computes_when_it_is_imported():
     """A backend that starts at import is chosen before a command says which, and too early to join other processes.
 

@@ -17,14 +17,12 @@ from amarl_jax.evaluation.conduct import conduct, shuffled
 from amarl_jax.evaluation.detections import detect_each
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
 from amarl_jax.evaluation.grid import Lane, keys_of, numbers_of
-from amarl_jax.evaluation.lane_fills_figure import draw_lane_fills
 from amarl_jax.evaluation.lanes import FAILED, OK, LaneTable, lane_row, read_lanes, write_lanes
 from amarl_jax.evaluation.measured import Measured
 from amarl_jax.evaluation.metrics import evaluate_detected
 from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.evaluation.shapes import penalty_at, penalty_axis
 from amarl_jax.evaluation.transition import NOT_DETERMINED
-from amarl_jax.evaluation.transition_figure import draw_transition
 from amarl_jax.evaluation.verdict import as_json, judge
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
@@ -149,6 +147,9 @@ def write_answer(
 
     ``spent`` is what the sweep took, kept beside where it came from.
     """
+    from amarl_jax.evaluation.lane_fills_figure import draw_lane_fills  # matplotlib takes a second to import
+    from amarl_jax.evaluation.transition_figure import draw_transition
+
     folder = run.path
     lines = [lane_row(i, lane.penalty, lane.seed, rows[i], lane.arm) for i, lane in enumerate(lanes)]
     write_lanes(folder / "lanes.csv", lines)
