@@ -67,11 +67,7 @@ def measure(hypers: Hypers, params: EnvParams, game: Game, n_updates: int = 1) -
     Memory is XLA's ``memory_analysis()``. Its ``cost_analysis()`` counts the body of a loop once, whatever the loop's
     length, and everything here is a loop; so the matrix products are counted in the traced program.
     """
-    (device,) = jax.numpy.zeros(()).devices()
-    place = jax.sharding.SingleDeviceSharding(device)
-    state = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), abstract_state(hypers, params, game)
-    )
+    state = placed_state(hypers, params, game)
     traced = advance.trace(state, hypers, params, game=game, n_updates=n_updates)
     steps = n_updates * game.steps_per_update()
     flops = count_flops(traced.jaxpr.jaxpr, [game.episodes_per_phase(agents) for agents in game.phases()])
@@ -88,6 +84,14 @@ def measure(hypers: Hypers, params: EnvParams, game: Game, n_updates: int = 1) -
 def abstract_state(hypers: Hypers, params: EnvParams, game: Game) -> TrainState:
     """Shapes of a learner."""
     return jax.eval_shape(lambda key: begin(key, hypers, params, game), jax.random.key(0))
+
+
+def placed_state(hypers: Hypers, params: EnvParams, game: Game) -> TrainState:
+    """The same, on the default device, where a run has it."""
+    (device,) = jax.numpy.zeros(()).devices()
+    place = jax.sharding.SingleDeviceSharding(device)
+    shapes = abstract_state(hypers, params, game)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes)
 
 
 def count_flops(jaxpr: Any, visits: list[int], scope: str = "other", times: float = 1.0) -> dict[str, float]:

@@ -41,6 +41,7 @@ from amarl_jax.learn.phases import players
 from amarl_jax.policies.baselines import make_baselines
 from amarl_jax.posterior.exact import why_unread
 from amarl_jax.runlog import closing_table
+from amarl_jax.stages import stage
 from amarl_jax.types import Array
 from amarl_jax.workdir import refuse_obstacles, write_atomically
 
@@ -67,6 +68,7 @@ def evaluate(
     lane: int | None = None,
     deterministic: bool = False,
     seed: int = 0,
+    verbose: bool = False,
 ) -> Evaluated:
     """Measure frozen policies on fresh episodes, as the command does; writes nothing.
 
@@ -76,6 +78,7 @@ def evaluate(
         lane: of a sweep, where ``run`` is a workdir.
         deterministic: policies play the mode of their heads instead of drawing.
         seed: other seeds play other episodes; none repeats those of training or of its closing table.
+        verbose: say what is being done.
 
     Raises:
         BadInput: too few episodes, or nothing to evaluate in the workdir.
@@ -84,15 +87,19 @@ def evaluate(
         raise BadInput(f"n_episodes = {n_episodes}: must be at least {FEWEST}, for a detector to be trained on")
     run = run if isinstance(run, FrozenRun) else runs.load(run, lane)
     key_play, key_detector, key_bootstrap, _ = _keys(run, seed)
-    episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
+    with stage(f"playing {n_episodes:,} fresh episodes", verbose=verbose):
+        episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
     scale = _scale(run)
     units = (scale.prior, scale.unit_ticks, scale.tick_bps)
-    evaluation = evaluate_summaries(key_detector, episodes.summary, *units, episodes.exact)
+    with stage("training a fresh detector on them", verbose=verbose):
+        evaluation = evaluate_summaries(key_detector, episodes.summary, *units, episodes.exact)
     evaluation = evaluation._replace(unread=why_unread(players(run.state, run.game).execution, run.game.noise_law))
     return Evaluated(report(key_bootstrap, episodes, evaluation), episodes, evaluation)
 
 
-def compare_baselines(run: FrozenRun, n_episodes: int, deterministic: bool = False, seed: int = 0) -> dict[str, Any]:
+def compare_baselines(
+    run: FrozenRun, n_episodes: int, deterministic: bool = False, seed: int = 0, verbose: bool = False
+) -> dict[str, Any]:
     """Rows of the learned execution policy and of every baseline in its place, against the same frozen others."""
     names = ("learned", *make_baselines(run.game.market_spec))
 
@@ -100,7 +107,8 @@ def compare_baselines(run: FrozenRun, n_episodes: int, deterministic: bool = Fal
         episodes = _play(run, key, i - 1, n_episodes, deterministic)
         return episodes.summary, episodes.exact
 
-    return baselines.rows(_keys(run, seed)[3], play, names, _scale(run))
+    with stage("playing the baselines, a detector for each", len(names), "policies", verbose=verbose) as under_way:
+        return baselines.rows(_keys(run, seed)[3], play, names, _scale(run), under_way.advance)
 
 
 def _play(run: FrozenRun, key: Array, baseline: int, n_episodes: int, deterministic: bool) -> FrozenEpisodes:
@@ -131,14 +139,15 @@ def main(values: flags.FlagValues) -> None:
     folder = _output(values.output, run)
     print(f"{device} | workdir {run.path}, update {run.update} of {run.experiment.n_updates} | output {folder}")
     started = time.perf_counter()
-    evaluated = evaluate(run, values.n_episodes, deterministic=values.deterministic, seed=values.seed)
+    evaluated = evaluate(run, values.n_episodes, deterministic=values.deterministic, seed=values.seed, verbose=True)
     seconds = time.perf_counter() - started
     folder.mkdir(parents=True, exist_ok=True)
     write(folder, run, evaluated, values.seed)
     names = ["eval_metrics.json", "eval_metrics.csv", "provenance.json", "episodes.npz"]
     if values.plot:
-        table = compare_baselines(run, values.n_episodes, values.deterministic, values.seed)
-        names += plot(folder, run, table, values.seed)
+        table = compare_baselines(run, values.n_episodes, values.deterministic, values.seed, verbose=True)
+        with stage("drawing"):
+            names += plot(folder, run, table, values.seed)
     kind = "deterministic" if values.deterministic else "stochastic"
     title = f"\n{evaluated.evaluation.n_episodes} fresh episodes, {kind} policies, in {seconds:.0f} s; 95% intervals"
     closing_table(title, list(_table_rows(evaluated.measures)))

@@ -28,9 +28,11 @@ from ml_collections import ConfigDict
 
 from amarl_jax import cli, cost, machine, postmortem
 from amarl_jax.checkpoint import Checkpointer
+from amarl_jax.compile_ahead import CompileAhead
 from amarl_jax.config import Experiment, game_of, steps_per_update
 from amarl_jax.continuation import require_checkpoint_of, require_nothing_lost, saved_at
 from amarl_jax.errors import BadInput, Diverged, Preempted
+from amarl_jax.evaluation.closing_programs import closing_programs
 from amarl_jax.evaluation.frozen import play_frozen
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
 from amarl_jax.evaluation.provenance import provenance
@@ -46,6 +48,7 @@ from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.posterior.exact import why_unread
 from amarl_jax.preemption import StopRequest
 from amarl_jax.runlog import Progress, RunLog, closing_table
+from amarl_jax.stages import stage
 from amarl_jax.types import Array
 from amarl_jax.warm_start import begin_with
 from amarl_jax.workdir import Run, at_work, open_run, write_atomically, write_extended
@@ -115,11 +118,21 @@ def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trai
     hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
     key_run, key_evaluation = jax.random.split(jax.random.key(experiment.run.seed))
     with open_checkpoints(run) as checkpoints:
+        updates = CompileAhead(_updates(run, checkpoints, hypers, params, game))
+        if not run.resume and init_from is None:  # nothing that is read can be refused
+            updates.start()
         state = _first_state(run, checkpoints, functools.partial(begin, key_run, hypers, params, game), init_from)
         write_extended(run)
         state = jax.device_put(state, *state.update.devices())  # as restored, so a resumed run finds its program cached
-        state = _train_loop(run, checkpoints, state, game, hypers, params, stop)
-    evaluation = evaluate_state(key_evaluation, state, game, hypers, params, experiment)
+        updates.start()
+        _wait(updates, "compiling the update", run)
+        closing = closing_programs(state, hypers, params, game, experiment.run.eval_episodes, experiment.run.exact)
+        with RunLog(run, int(state.update)) as log:
+            with CompileAhead(closing) as ahead:
+                state = _train_loop(run, checkpoints, log, state, game, hypers, params, stop, ahead)
+                _wait(ahead, "compiling what measures the run", run)
+            evaluation = evaluate_state(key_evaluation, state, game, hypers, params, experiment)
+            log.held_out(experiment.n_updates, {name: found.value for name, found in evaluation.metrics.items()})
     _write_closing(run, evaluation)
     closing_table(*closing_rows(evaluation))
     warn_if_sources_disagree(evaluation)
@@ -148,6 +161,27 @@ def _first_state(
     return state
 
 
+def _wait(ahead: CompileAhead, what: str, run: Run) -> None:
+    """Until it is compiled, with a line of what is, if it is not yet."""
+    if ahead.busy:
+        with stage(what, verbose=run.experiment.run.verbose, remember=run.fingerprint):
+            ahead.wait()
+
+
+def _updates(
+    run: Run, checkpoints: Checkpointer, hypers: Hypers, params: EnvParams, game: Game
+) -> list[Callable[[], Any]]:
+    """What compiles the update, in chunks of each length that are left."""
+    done = checkpoints.latest_step() if run.resume else None
+    interval, left = run.experiment.run.log_interval, run.experiment.n_updates - (done or 0)
+    state = cost.placed_state(hypers, params, game)
+    return [
+        functools.partial(lambda n: advance.lower(state, hypers, params, game, n).compile(), chunk)
+        for chunk in dict.fromkeys((min(interval, left), left % interval))
+        if chunk > 0
+    ]
+
+
 def open_checkpoints(run: Run) -> Checkpointer:
     """The checkpoints of a run: the latest two and the best."""
     return Checkpointer(run.checkpoints, best=OBJECTIVE, maximise=True)
@@ -156,23 +190,26 @@ def open_checkpoints(run: Run) -> Checkpointer:
 def _train_loop(
     run: Run,
     checkpoints: Checkpointer,
+    log: RunLog,
     state: TrainState,
     game: Game,
     hypers: Hypers,
     params: EnvParams,
     stop: StopRequest,
+    ahead: CompileAhead,
 ) -> TrainState:
-    """Compiled chunks; between them log, save, look for a signal."""
+    """Compiled chunks; between them log, save, look for a signal. ``ahead`` starts with the second."""
     experiment = run.experiment
     settings, total = experiment.run, experiment.n_updates
     done, steps = int(state.update), steps_per_update(experiment)
-    with RunLog(run, done) as log, Progress(total, steps, done, settings.verbose) as progress:
+    with Progress(total, steps, done, settings.verbose) as progress:
         while done < total:
             started = time.perf_counter()
             chunk = min(settings.log_interval, total - done)
             state, measured = advance(state, hypers, params, game, chunk)
             rows = list(_rows(jax.device_get(measured), chunk))
             stop.hold()  # until here there was nothing to save, and compiling takes longest
+            ahead.start()
             seconds = (time.perf_counter() - started) / chunk
             for row in rows:
                 done += 1
@@ -221,10 +258,12 @@ def evaluate_state(
     """Held-out metrics of a learner: new keys, a reader that knows its policy, and a detector trained from scratch."""
     key_play, key_detector = jax.random.split(key)
     settings = experiment.run
-    played = play_frozen(key_play, state, hypers, params, game, settings.eval_episodes, exact=settings.exact)
-    summaries, exact = jax.tree.map(np.asarray, (played.summary, played.exact))
+    with stage(f"playing {settings.eval_episodes:,} fresh episodes", verbose=settings.verbose):
+        played = play_frozen(key_play, state, hypers, params, game, settings.eval_episodes, exact=settings.exact)
+        summaries, exact = jax.tree.map(np.asarray, (played.summary, played.exact))
     scale = (float(params.informed_probability), float(params.is_unit_ticks), game.market_spec.tick_bps)
-    evaluation = evaluate_summaries(key_detector, summaries, *scale, exact=exact)
+    with stage("training a fresh detector on them", verbose=settings.verbose):
+        evaluation = evaluate_summaries(key_detector, summaries, *scale, exact=exact)
     return evaluation._replace(unread=why_unread(players(state, game).execution, game.noise_law))
 
 
@@ -243,7 +282,8 @@ def _write_closing(run: Run, evaluation: Evaluation) -> None:
     }
     text = json.dumps(document, indent=1, default=str, allow_nan=False)
     write_atomically(run.path / "evaluation.json", (text + "\n").encode())
-    draw_training(run.path / "metrics.jsonl", run.path / "training")
+    with stage("drawing the learning curves", verbose=run.experiment.run.verbose):
+        draw_training(run.path / "metrics.jsonl", run.path / "training")
 
 
 def closing_rows(evaluation: Evaluation) -> tuple[str, list[tuple[str, str, str]]]:

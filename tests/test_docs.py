@@ -32,12 +32,20 @@ CODE = re.compile(r"^ *```.*?^ *```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 
 
-@pytest.fixture(scope="module")
-def generator():
-    spec = importlib.util.spec_from_file_location("generate_settings", DOCS / "generate_settings.py")
+def generator_of(page):
+    spec = importlib.util.spec_from_file_location(f"generate_{page}", DOCS / f"generate_{page}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return generator_of("settings")
+
+
+def test_the_page_of_metrics_is_what_their_tables_say():
+    assert (DOCS / "metrics.md").read_text() == generator_of("metrics").page(), "python docs/generate_metrics.py"
 
 
 def test_the_page_of_settings_is_what_the_configurations_say(generator):

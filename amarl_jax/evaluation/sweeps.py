@@ -30,6 +30,7 @@ from amarl_jax.learn.lanes import Layout, over_lanes
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.posterior.exact import ExactSpec
+from amarl_jax.stages import stage
 from amarl_jax.theory.curves import calibrated_curves
 from amarl_jax.types import Array
 from amarl_jax.workdir import Run, write_atomically
@@ -104,7 +105,8 @@ def _measure_rest(
     hypers, params = numbers_of(lanes, run)
     placed = (layout.place(jax.numpy.stack([play for play, _ in pairs])), state, layout.place(hypers))
     how = {"game": game, "layout": layout, "n_episodes": run.run.eval_episodes, "exact": run.run.exact}
-    episodes = layout.take_back(play_lanes(*placed, layout.place(params), **how))
+    with stage(f"playing {run.run.eval_episodes:,} fresh episodes of each lane", verbose=run.run.verbose):
+        episodes = layout.take_back(play_lanes(*placed, layout.place(params), **how))
     mine = {i: jax.tree.map(lambda x, i=i: x[i], episodes) for i in whole}
     prior, unit = (np.asarray(leaf, np.float64) for leaf in (params.informed_probability, params.is_unit_ticks))
     keys = {i: _keys_of_measures(lanes[i]) for i in whole}
@@ -115,12 +117,14 @@ def _measure_rest(
         [float(prior[i]) for i in whole for _ in range(2)],
         layout.devices,
     )
-    for i, detection in zip(whole, found, strict=False):  # of the same iterator, two at a time
-        control = next(found)
-        scale = (float(prior[i]), float(unit[i]), game.market_spec.tick_bps)
-        evaluation = evaluate_detected(detection, mine[i].summary, *scale, mine[i].exact)
-        row = baselines.row(keys[i].bootstrap, mine[i].summary, evaluation)
-        measured.keep(i, row | conduct(mine[i], control, np.asarray(controls[i].z)))
+    with stage("training two detectors for each lane", len(whole), "lanes", verbose=run.run.verbose) as under_way:
+        for i, detection in zip(whole, found, strict=False):  # of the same iterator, two at a time
+            control = next(found)
+            scale = (float(prior[i]), float(unit[i]), game.market_spec.tick_bps)
+            evaluation = evaluate_detected(detection, mine[i].summary, *scale, mine[i].exact)
+            row = baselines.row(keys[i].bootstrap, mine[i].summary, evaluation)
+            measured.keep(i, row | conduct(mine[i], control, np.asarray(controls[i].z)))
+            under_way.advance()
 
 
 class _Keys(NamedTuple):
