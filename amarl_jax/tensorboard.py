@@ -14,7 +14,7 @@ _MOVED = {"belief": "information/belief", "objective": "execution/objective"}
 
 
 def grouped(name: str) -> str:
-    """The name of a metric of ``metrics.jsonl`` with its group first and its phase last, ``execution/shortfall/phase_a``.
+    """The name of a metric with its group first and its phase last, as ``execution/shortfall/phase_a``.
 
     Both tools draw one section per first part of a name.
     """

@@ -31,6 +31,7 @@ from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.compile_ahead import CompileAhead
 from amarl_jax.config import Experiment, game_of, steps_per_update
 from amarl_jax.continuation import require_checkpoint_of, require_nothing_lost, saved_at
+from amarl_jax.curves import read_curves
 from amarl_jax.errors import BadInput, Diverged, Preempted
 from amarl_jax.evaluation.closing_programs import closing_programs
 from amarl_jax.evaluation.frozen import play_frozen
@@ -134,6 +135,7 @@ def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trai
             evaluation = evaluate_state(key_evaluation, state, game, hypers, params, experiment)
             log.held_out(experiment.n_updates, {name: found.value for name, found in evaluation.metrics.items()})
     _write_closing(run, evaluation)
+    draw_learning(run)
     closing_table(*closing_rows(evaluation))
     warn_if_sources_disagree(evaluation)
     print(f"curves in {run.path / 'training.png'}")
@@ -174,12 +176,12 @@ def _updates(
     """What compiles the update, in chunks of each length that are left."""
     done = checkpoints.latest_step() if run.resume else None
     interval, left = run.experiment.run.log_interval, run.experiment.n_updates - (done or 0)
-    state = cost.placed_state(hypers, params, game)
-    return [
-        functools.partial(lambda n: advance.lower(state, hypers, params, game, n).compile(), chunk)
-        for chunk in dict.fromkeys((min(interval, left), left % interval))
-        if chunk > 0
-    ]
+
+    def compile_chunk(n_updates: int) -> None:
+        advance.lower(cost.placed_state(hypers, params, game), hypers, params, game, n_updates).compile()
+
+    lengths = dict.fromkeys((min(interval, left), left % interval))
+    return [functools.partial(compile_chunk, length) for length in lengths if length > 0]
 
 
 def open_checkpoints(run: Run) -> Checkpointer:
@@ -268,9 +270,7 @@ def evaluate_state(
 
 
 def _write_closing(run: Run, evaluation: Evaluation) -> None:
-    """``evaluation.json``, with where it came from, and the learning curves."""
-    from amarl_jax.evaluation.figures import draw_training  # takes a second to import
-
+    """``evaluation.json``, with where it came from."""
     document = {
         "provenance": provenance(run.config.to_dict(), run.experiment.run.seed),
         "n_episodes": evaluation.n_episodes,
@@ -282,8 +282,14 @@ def _write_closing(run: Run, evaluation: Evaluation) -> None:
     }
     text = json.dumps(document, indent=1, default=str, allow_nan=False)
     write_atomically(run.path / "evaluation.json", (text + "\n").encode())
+
+
+def draw_learning(run: Run) -> None:
+    """``training.png`` and ``.pdf``: the learning curves."""
+    from amarl_jax.evaluation.curves_figure import draw_curves  # matplotlib takes a second to import
+
     with stage("drawing the learning curves", verbose=run.experiment.run.verbose):
-        draw_training(run.path / "metrics.jsonl", run.path / "training")
+        draw_curves(read_curves(run.path), run.path / "training")
 
 
 def closing_rows(evaluation: Evaluation) -> tuple[str, list[tuple[str, str, str]]]:

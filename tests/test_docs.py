@@ -12,7 +12,7 @@ import yaml
 
 import amarl_jax
 from amarl_jax import __main__ as main_module
-from amarl_jax import cli, evaluate, random_play, replay_lobster, sweep, train
+from amarl_jax import cli, compare, evaluate, leakage, random_play, replay_lobster, sweep, train
 from amarl_jax import config as configuration
 from amarl_jax.adapters.playable import Playable
 from amarl_jax.settings import SETTINGS
@@ -25,6 +25,8 @@ COMMANDS = {
     "evaluate": evaluate,
     "random_play": random_play,
     "replay_lobster": replay_lobster,
+    "compare": compare,
+    "leakage": leakage,
 }
 PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
 REPORTS = sorted(ROOT.glob("experiments/**/*.md"))

@@ -37,9 +37,10 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"workdir"},
     {"checkpoint", "runlog", "cli"},
     {"postmortem", "cost", "continuation", "stages"},
+    {"curves"},
     {"evaluation", "adapters"},
     {"lane_program", "warm_start"},
-    {"train", "evaluate", "sweep", "random_play", "replay_lobster", "__main__"},
+    {"train", "evaluate", "sweep", "random_play", "replay_lobster", "compare", "leakage", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" and "configs" not in path.parts)
@@ -103,7 +104,7 @@ def test_distrax_is_imported_in_one_module_only():
 
 def test_commands_import_at_once_only_what_every_run_needs():
     """``--help``, a typo and an interactive import wait for none of what is drawn, saved or fitted later."""
-    commands = ("train", "sweep", "evaluate", "random_play", "replay_lobster")
+    commands = ("train", "sweep", "evaluate", "random_play", "replay_lobster", "compare", "leakage")
     later = ("matplotlib", "orbax", "distrax", "tensorflow_probability", "scipy.stats", "wandb", "IPython")
     code = f"import {', '.join(f'amarl_jax.{name}' for name in commands)}, sys\n"
     code += f"print([name for name in {later} if name in sys.modules])"

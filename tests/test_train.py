@@ -53,15 +53,23 @@ class Finished(NamedTuple):
     trained: train.Trained
     printed: str
     config: object
+    compiled: list[str]  # what was compiled, by its name
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Three updates by ``train.train``. Whatever else runs here reuses its compiled programs."""
-    config = configuration.load(TINY)
+    config, compiled = configuration.load(TINY), []
+
+    def heard(event, seconds, **about):
+        if event.endswith("backend_compile_duration"):
+            compiled.append(str(about.get("fun_name")))
+
+    jax.monitoring.register_event_duration_secs_listener(heard)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         trained = train.train(config, tmp_path_factory.mktemp("train") / "run")
-    return Finished(trained, printed.getvalue(), config)
+    jax.monitoring.unregister_event_duration_listener(heard)
+    return Finished(trained, printed.getvalue(), config, compiled)
 
 
 def command(*arguments):
@@ -132,6 +140,12 @@ def test_every_update_writes_one_finite_row_with_the_promised_names(finished):
         assert all(value is not None and np.isfinite(value) for value in row.values())
         assert row["wall_seconds"] > 0
         assert "phase_a/belief/loss" not in row, "what a phase does not measure is not reported"
+
+
+def test_what_is_compiled_ahead_is_not_compiled_again(finished):
+    """The update while the first learner is made, what measures the run while it trains."""
+    for name in ("advance", "play_frozen", "cross_fit_tapes", "summarise"):
+        assert sum(name in compiled for compiled in finished.compiled) == 1, finished.compiled
 
 
 def test_every_metric_of_an_update_is_on_the_page_of_metrics(finished):

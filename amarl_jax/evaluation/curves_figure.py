@@ -1,0 +1,64 @@
+"""Learning curves: of one run in a figure of its own, of several runs in one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from amarl_jax.curves import Curve
+from amarl_jax.evaluation.figures import save, style
+
+PANELS = (  # title, unit, metrics over the phases that have them
+    ("cost of the order", "reward units", {"execution/shortfall": "shortfall"}),
+    ("order done", "share of the parent order", {"execution/completion": "completion"}),
+    (
+        "information claimed of the flow",
+        "nats",
+        {"information/source_nats": "leakage source", "information/belief_nats": "maker's belief"},
+    ),
+    ("belief right at the horizon", "share of episodes", {"belief/final_accuracy": "belief"}),
+    ("earnings, marked to V", "reward units per episode", {"maker/pnl": "maker", "arbitrageur/pnl": "arbitrageur"}),
+    ("spread", "ticks", {"market/spread_ticks": "of the market", "maker/quoted_spread_ticks": "the maker quotes"}),
+)
+LEVELS = {"information claimed of the flow": float(np.log(2.0)), "belief right at the horizon": 0.5}
+MOST_NAMED = 12  # curves with a line in the legend
+
+
+def draw_curves(curves: Mapping[str, Curve], path: str | Path) -> list[str]:
+    """One line per run and metric: runs differ in colour, the metrics of a panel in line style.
+
+    Args:
+        curves: by what they are called in the legend; a single one is not named.
+        path: of the figure, without suffix.
+    """
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    axes = figure.subplots(2, 3, sharex=True)
+    for axis, (title, unit, metrics) in zip(axes.flat, PANELS, strict=True):
+        for i, (name, curve) in enumerate(curves.items()):
+            _draw(axis, curve, metrics, i, name, len(curves))
+        axis.set(title=title, ylabel=unit)
+        axis.ticklabel_format(useOffset=False)
+        axis.grid(alpha=0.3)
+        if title in LEVELS:
+            axis.axhline(LEVELS[title], color="0.6", linewidth=0.8)
+        if len(metrics) > 1:
+            axis.legend(fontsize="small", loc="best", framealpha=0.8)
+    for axis in axes[1]:
+        axis.set_xlabel("million environment steps")
+    if len(curves) > 1:
+        handles = [axes.flat[0].lines[i] for i in range(min(len(curves), MOST_NAMED))]
+        more = f", and {len(curves) - MOST_NAMED} more" if len(curves) > MOST_NAMED else None
+        names = [*curves][:MOST_NAMED]
+        figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize="small", title=more)
+    return save(figure, path)
+
+
+def _draw(axis: Axes, curve: Curve, metrics: Mapping[str, str], place: int, name: str, n_curves: int) -> None:
+    steps = curve.columns["env_steps"] / 1e6
+    for j, (metric, words) in enumerate(metrics.items()):
+        colour, line = style(j if n_curves == 1 else place)
+        dashes = line if n_curves == 1 else style(j)[1]
+        named = words if len(metrics) > 1 and place == 0 else None
+        axis.plot(steps, curve.over_phases(metric), dashes, color=colour, linewidth=1.4, label=named)
