@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from amarl_jax.curves import Curve
 from amarl_jax.evaluation.figures import save, style
@@ -23,7 +26,9 @@ PANELS = (  # title, unit, metrics over the phases that have them
     ("spread", "ticks", {"market/spread_ticks": "of the market", "maker/quoted_spread_ticks": "the maker quotes"}),
 )
 LEVELS = {"information claimed of the flow": float(np.log(2.0)), "belief right at the horizon": 0.5}
-MOST_NAMED = 12  # curves with a line in the legend
+# of several runs, Okabe and Ito's again; where there are more, shades from dark to light in the order given
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
+MOST_NAMED = 16  # curves with a line in the legend
 
 
 def draw_curves(curves: Mapping[str, Curve], path: str | Path) -> list[str]:
@@ -36,29 +41,44 @@ def draw_curves(curves: Mapping[str, Curve], path: str | Path) -> list[str]:
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     axes = figure.subplots(2, 3, sharex=True)
     for axis, (title, unit, metrics) in zip(axes.flat, PANELS, strict=True):
-        for i, (name, curve) in enumerate(curves.items()):
-            _draw(axis, curve, metrics, i, name, len(curves))
+        for curve, colour in zip(curves.values(), _colours(len(curves)), strict=True):
+            _draw(axis, curve, metrics, colour)
         axis.set(title=title, ylabel=unit)
         axis.ticklabel_format(useOffset=False)
         axis.grid(alpha=0.3)
         if title in LEVELS:
             axis.axhline(LEVELS[title], color="0.6", linewidth=0.8)
         if len(metrics) > 1:
-            axis.legend(fontsize="small", loc="best", framealpha=0.8)
+            _name_metrics(axis, metrics, len(curves) == 1)
     for axis in axes[1]:
         axis.set_xlabel("million environment steps")
     if len(curves) > 1:
-        handles = [axes.flat[0].lines[i] for i in range(min(len(curves), MOST_NAMED))]
+        handles = axes.flat[0].lines[: min(len(curves), MOST_NAMED)]
         more = f", and {len(curves) - MOST_NAMED} more" if len(curves) > MOST_NAMED else None
         names = [*curves][:MOST_NAMED]
         figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize="small", title=more)
     return save(figure, path)
 
 
-def _draw(axis: Axes, curve: Curve, metrics: Mapping[str, str], place: int, name: str, n_curves: int) -> None:
+def _colours(n_curves: int) -> list[Any]:
+    """One for each run; None for a single one, whose metrics have colours of their own."""
+    if n_curves == 1:
+        return [None]
+    if n_curves <= len(COLOURS):
+        return list(COLOURS[:n_curves])
+    return [colormaps["viridis"](x) for x in np.linspace(0.0, 0.95, n_curves)]
+
+
+def _draw(axis: Axes, curve: Curve, metrics: Mapping[str, str], colour: Any) -> None:
     steps = curve.columns["env_steps"] / 1e6
-    for j, (metric, words) in enumerate(metrics.items()):
-        colour, line = style(j if n_curves == 1 else place)
-        dashes = line if n_curves == 1 else style(j)[1]
-        named = words if len(metrics) > 1 and place == 0 else None
-        axis.plot(steps, curve.over_phases(metric), dashes, color=colour, linewidth=1.4, label=named)
+    for j, metric in enumerate(metrics):
+        own, line = style(j)
+        axis.plot(steps, curve.over_phases(metric), line, color=own if colour is None else colour, linewidth=1.4)
+
+
+def _name_metrics(axis: Axes, metrics: Mapping[str, str], coloured: bool) -> None:
+    """A legend of line styles, grey where colours tell runs apart."""
+    lines = [
+        Line2D([], [], linestyle=style(j)[1], color=style(j)[0] if coloured else "0.3") for j in range(len(metrics))
+    ]
+    axis.legend(lines, metrics.values(), fontsize="small", framealpha=0.8)
