@@ -20,6 +20,7 @@ from amarl_jax.learn.update import networks
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.runlog import closing_table, duration
+from amarl_jax.stages import say_if_short
 from amarl_jax.trees import count_parameters
 from amarl_jax.types import PyTree
 from amarl_jax.workdir import Run
@@ -184,6 +185,7 @@ def describe(run: Run) -> None:
         f"workdir {run.path}: {experiment.n_updates} updates of {steps_per_update(experiment):,} environment steps "
         f"({learn.n_envs} environments x {horizon} steps), nothing written"
     )
+    say_if_short(experiment)
     state = abstract_state(hypers, params, game)
     total = sum(count_parameters(network.params) for network in networks(state).values())
     closing_table("\nnetworks: parameters, and matrices with how many there are of each", network_rows(state))

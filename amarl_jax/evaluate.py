@@ -12,6 +12,7 @@ them. Writes to OUT (default DIR/evaluation):
                      sweep its lanes.csv too, whose learned frontier is drawn beside the baselines
 
   python -m amarl_jax.evaluate --workdir=runs/first --n_episodes=1024 --plot
+  python -m amarl_jax.evaluate --workdir=runs/first --best --output=runs/first/best
   python -m amarl_jax.evaluate --workdir=runs/sweep --lane=3 --deterministic
 """
 
@@ -49,6 +50,7 @@ _FILES = (  # that may be written
     *("eval_metrics.json", "eval_metrics.csv", "provenance.json", "episodes.npz", "baselines.json", "lanes.csv"),
     *(f"{figure}.{kind}" for figure in ("episode", "flow", "fills", "baselines") for kind in ("png", "pdf")),
 )
+_NOTHING = Measure(float("nan"), float("nan"), float("nan"), "", "")
 FEWEST = 20  # episodes that a detector can be cross-fitted on
 
 
@@ -66,6 +68,7 @@ def evaluate(
     n_episodes: int = 1024,
     *,
     lane: int | None = None,
+    best: bool = False,
     deterministic: bool = False,
     seed: int = 0,
     verbose: bool = False,
@@ -76,6 +79,7 @@ def evaluate(
         run: from :func:`amarl_jax.evaluation.runs.load`, or a workdir.
         n_episodes: both classes together; rounded up to whole batches of the run's ``n_envs``.
         lane: of a sweep, where ``run`` is a workdir.
+        best: of a run, likewise: the checkpoint with the largest objective instead of the latest.
         deterministic: policies play the mode of their heads instead of drawing.
         seed: other seeds play other episodes; none repeats those of training or of its closing table.
         verbose: say what is being done.
@@ -85,7 +89,7 @@ def evaluate(
     """
     if n_episodes < FEWEST:
         raise BadInput(f"n_episodes = {n_episodes}: must be at least {FEWEST}, for a detector to be trained on")
-    run = run if isinstance(run, FrozenRun) else runs.load(run, lane)
+    run = run if isinstance(run, FrozenRun) else runs.load(run, lane, best)
     key_play, key_detector, key_bootstrap, _ = _keys(run, seed)
     with stage(f"playing {n_episodes:,} fresh episodes", verbose=verbose):
         episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
@@ -135,7 +139,7 @@ def main(values: flags.FlagValues) -> None:
     workdir = cli.user_path("--workdir", values.workdir)
     settings = runs.read_experiment(workdir)[1].run
     device = machine.prepare(dataclasses.replace(settings, device=values.device or settings.device))
-    run = runs.load(workdir, values.lane)
+    run = runs.load(workdir, values.lane, values.best)
     folder = _output(values.output, run)
     print(f"{device} | workdir {run.path}, update {run.update} of {run.experiment.n_updates} | output {folder}")
     started = time.perf_counter()
@@ -151,6 +155,8 @@ def main(values: flags.FlagValues) -> None:
     kind = "deterministic" if values.deterministic else "stochastic"
     title = f"\n{evaluated.evaluation.n_episodes} fresh episodes, {kind} policies, in {seconds:.0f} s; 95% intervals"
     closing_table(title, list(_table_rows(evaluated.measures)))
+    if values.deterministic and evaluated.measures.get("eval/execution/sent_orders", _NOTHING).value == 0:
+        print("note: the mode of this execution policy sends no order: it trades by chance alone")
     if evaluated.evaluation.unread:
         print(evaluated.evaluation.unread)
     print(f"written to {folder}: {', '.join(names)}")
@@ -231,6 +237,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_integer("n_episodes", 1024, "Fresh episodes, both classes together.", FEWEST, flag_values=values)
     flags.DEFINE_string("output", None, "Folder to write; default WORKDIR/evaluation[_LANE].", values)
     flags.DEFINE_boolean("plot", False, "Play the baselines too, and draw the figures.", values)
+    flags.DEFINE_boolean("best", False, "The checkpoint with the largest objective; default the latest.", values)
     flags.DEFINE_boolean("deterministic", False, "Policies play the mode of their heads.", values)
     flags.DEFINE_integer("seed", 0, "Another seed plays other fresh episodes.", 0, flag_values=values)
 

@@ -169,7 +169,7 @@ def main(values: flags.FlagValues) -> None:
         if values[name].value is None:
             raise BadInput(f"--{name} is required: --csv=FILE --label=COLUMN --episode=COLUMN")
     columns = [name.strip() for name in (values.columns or "").split(",") if name.strip()]
-    flow = read_flow(cli.user_path("--csv", values["csv"].value), values.label, values.episode, columns)
+    flow = read_flow(cli.user_path("--csv", values.csv), values.label, values.episode, columns)
     found = measure(flow, values.n_permutations, values.seed, verbose=True)
     information, kl, variation = (found[name] for name in ("information_nats", "kl_nats", "total_variation"))
     limits = "[{lower:.3f}, {upper:.3f}]".format

@@ -11,11 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from amarl_jax import hosts
+from amarl_jax.config import Experiment, steps_per_update
 from amarl_jax.runlog import duration, standard_console
 from amarl_jax.workdir import write_atomically
 
 LINE_SECONDS = 10.0  # between two lines of a stage where there is no terminal
 LONG = 5.0  # seconds: a stage that took longer is worth a line of what it took
+FEWEST_UPDATES = 10  # with which agents begin to learn
 _FILE = "seconds.json"  # in the compilation cache: what stages took here
 _MOST = 200  # of them that are remembered
 
@@ -45,6 +47,16 @@ class Stage:
     def seconds(self) -> float:
         """Since it began."""
         return time.perf_counter() - self._began
+
+
+def say_if_short(experiment: Experiment) -> None:
+    """One line where a run makes so few updates that it shows that everything works, and learns nothing."""
+    n_updates, steps = experiment.n_updates, steps_per_update(experiment)
+    if n_updates < FEWEST_UPDATES:
+        hosts.say(
+            f"note: training.total_timesteps makes {n_updates} updates of {steps:,} steps, too few to learn anything: "
+            f"lambda changes nothing; {FEWEST_UPDATES * steps:,} steps make {FEWEST_UPDATES}"
+        )
 
 
 @contextlib.contextmanager

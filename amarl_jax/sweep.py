@@ -54,6 +54,7 @@ from amarl_jax.learn.lanes import Layout, begin_lanes
 from amarl_jax.learn.state import TrainState
 from amarl_jax.preemption import StopRequest
 from amarl_jax.runlog import Progress, RunLog, closing_table, read_metrics
+from amarl_jax.stages import say_if_short
 from amarl_jax.types import Array
 from amarl_jax.workdir import Run, at_work, open_run, write_extended
 
@@ -108,6 +109,7 @@ def run_sweep(run: Run) -> Swept:
 def _run_sweep(run: Run, stop: StopRequest) -> Swept:
     experiment, watch = run.experiment, Stopwatch()
     hosts.say(f"{machine.prepare(experiment.run, run.n_devices)} | workdir {run.path}")
+    say_if_short(experiment)
     lanes = lanes_of(experiment)
     with Checkpointer(run.checkpoints) as checkpoints:
         _check_before_compiling(run, checkpoints, lanes)

@@ -30,7 +30,7 @@ from amarl_jax import cli, cost, machine, postmortem
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.compile_ahead import CompileAhead
 from amarl_jax.config import Experiment, game_of, steps_per_update
-from amarl_jax.continuation import require_checkpoint_of, require_nothing_lost, saved_at
+from amarl_jax.continuation import OBJECTIVE, require_checkpoint_of, require_nothing_lost, saved_at
 from amarl_jax.curves import read_curves
 from amarl_jax.errors import BadInput, Diverged, Preempted
 from amarl_jax.evaluation.closing_programs import closing_programs
@@ -49,13 +49,12 @@ from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.posterior.exact import why_unread
 from amarl_jax.preemption import StopRequest
 from amarl_jax.runlog import Progress, RunLog, closing_table
-from amarl_jax.stages import stage
+from amarl_jax.stages import say_if_short, stage
 from amarl_jax.types import Array
 from amarl_jax.warm_start import begin_with
 from amarl_jax.workdir import Run, at_work, open_run, write_atomically, write_extended
 
 SOURCES_AGREE_NATS = 0.02  # MINE and the belief may differ by this much before a run says so
-OBJECTIVE = "objective"  # the metric that the best checkpoint is kept by; larger is better
 SHOWN = {
     "shortfall": (0, "execution/shortfall"),
     "completion": (0, "execution/completion"),
@@ -116,6 +115,7 @@ def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trai
     experiment = run.experiment
     print(f"{machine.prepare(experiment.run)} | workdir {run.path}")
     game = game_of(experiment)
+    say_if_short(experiment)
     hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
     key_run, key_evaluation = jax.random.split(jax.random.key(experiment.run.seed))
     with open_checkpoints(run) as checkpoints:

@@ -6,6 +6,7 @@ import jax
 import pytest
 from rich.console import Console
 
+from amarl_jax import config as configuration
 from amarl_jax import stages
 from amarl_jax.stages import stage
 
@@ -76,6 +77,19 @@ def test_a_file_of_seconds_that_nobody_wrote_is_no_news(content, tmp_path, monke
     with stage("compiling", remember="a run", console=console):
         pass
     assert lines(console) == ["compiling"]
+
+
+@pytest.mark.parametrize(("variant", "said"), [("", False), (":tiny", True)])
+def test_a_run_too_short_to_learn_says_so(variant, said, capsys):
+    experiment = configuration.resolve(configuration.load(f"configs/fast_debug.py{variant}"))
+    stages.say_if_short(experiment)
+    text = capsys.readouterr().out
+    assert text == (
+        "note: training.total_timesteps makes 3 updates of 192 steps, too few to learn anything: "
+        "lambda changes nothing; 1,920 steps make 10\n"
+        if said
+        else ""
+    )
 
 
 def test_seconds_are_kept_beside_compiled_programs_and_nowhere_else():

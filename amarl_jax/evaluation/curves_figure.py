@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from amarl_jax.curves import Curve
 from amarl_jax.evaluation.figures import save, style
@@ -78,7 +77,7 @@ def _draw(axis: Axes, curve: Curve, metrics: Mapping[str, str], colour: Any) -> 
 
 def _name_metrics(axis: Axes, metrics: Mapping[str, str], coloured: bool) -> None:
     """A legend of line styles, grey where colours tell runs apart."""
-    lines = [
-        Line2D([], [], linestyle=style(j)[1], color=style(j)[0] if coloured else "0.3") for j in range(len(metrics))
-    ]
-    axis.legend(lines, metrics.values(), fontsize="small", framealpha=0.8)
+    for j, words in enumerate(metrics.values()):
+        colour, line = style(j)
+        axis.plot([], [], line, color=colour if coloured else "0.3", label=words)
+    axis.legend(fontsize="small", framealpha=0.8)
