@@ -29,7 +29,7 @@ class CompileAhead:
 
     def __init__(self, jobs: Sequence[Callable[[], Any]]) -> None:
         self._jobs = jobs
-        self._dropped = threading.Event()
+        self._dropped, self._done = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -41,21 +41,26 @@ class CompileAhead:
     @property
     def busy(self) -> bool:
         """Whether there is something to wait for."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._thread is not None and not self._done.is_set()
 
     def wait(self) -> None:
-        """Until every job is done; at once if nobody began."""
+        """Until every job is done; at once if nobody began. A signal may interrupt it.
+
+        Not by joining: Python takes a thread whose join was interrupted for ended, and crashes when it ends itself.
+        """
         if self._thread is not None:
-            self._thread.join()
+            self._done.wait()
 
     def _work(self) -> None:
-        for job in self._jobs:
-            if self._dropped.is_set():
-                return
-            try:
+        try:
+            for job in self._jobs:
+                if self._dropped.is_set():
+                    return
                 job()
-            except Exception:
-                return
+        except Exception:
+            return
+        finally:
+            self._done.set()
 
     def __enter__(self) -> "CompileAhead":
         """Itself; nothing has begun."""

@@ -1,12 +1,13 @@
 """What is compiled ahead is what is called later; what goes wrong there is left to the caller."""
 
+import signal
 import threading
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from amarl_jax.compile_ahead import CompileAhead, like
+from amarl_jax.compile_ahead import CompileAhead, at_work, like
 
 
 @pytest.fixture
@@ -75,3 +76,26 @@ def test_nothing_begins_by_itself():
     with CompileAhead([lambda: done.append(1)]):
         pass
     assert not done
+
+
+def test_a_wait_that_a_signal_interrupts_leaves_a_thread_that_python_knows_of():
+    """Else the interpreter ends under it; joining in Python 3.11 does that."""
+    let_go = threading.Event()
+    ahead = CompileAhead([lambda: let_go.wait(10.0)])
+
+    def interrupt(number, frame):
+        raise KeyError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        ahead.start()
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyError):
+            ahead.wait()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert ahead.busy
+    assert at_work()
+    let_go.set()
+    ahead.wait()
+    assert not ahead.busy
