@@ -1,8 +1,6 @@
-"""Saving and restoring: whole training states through Orbax, one agent's parameters as a plain ``.npz`` file."""
+"""Saving and restoring whole training states, through Orbax."""
 
 import contextlib
-import functools
-import io
 import os
 import re
 import shutil
@@ -21,7 +19,6 @@ from amarl_jax.checkpoint_record import Record, Training
 from amarl_jax.errors import BadInput, CheckpointMismatch
 from amarl_jax.preemption import undisturbed
 from amarl_jax.types import PyTree
-from amarl_jax.workdir import write_atomically
 
 _UNFINISHED = "*.orbax-checkpoint-tmp*"  # what Orbax names a checkpoint until it is whole
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")  # in the text of a ValueError that tensorstore raises
@@ -164,7 +161,7 @@ class Checkpointer:
         return max(known)[1] if known else None
 
     def _kept(self, steps: list[int]) -> set[int]:
-        """Of ascending steps the latest two and the best."""
+        """Select the latest two and the best of ascending steps."""
         best = self._best_of(steps)
         return {*steps[-2:], *([] if best is None else [best])}
 
@@ -196,25 +193,6 @@ class Checkpointer:
         self.close()
 
 
-def save_agent(path: str | Path, params: PyTree) -> None:
-    """Write one agent's parameters as an ``.npz`` file, one array per leaf under its slash-separated name."""
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **{name: np.asarray(leaf) for name, leaf in _named_leaves(params)})
-    write_atomically(Path(path), content.getvalue())
-
-
-def load_agent(path: str | Path, like: PyTree) -> PyTree:
-    """Parameters written by :func:`save_agent`, in the structure of ``like`` (parameters or their ``eval_shape``).
-
-    Raises :class:`CheckpointMismatch`, naming every leaf that is missing, unexpected or of another shape or dtype.
-    """
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    _require_equal_shapes({name: _shape(x) for name, x in arrays.items()}, _shapes(like), str(path))
-    leaves = [jax.numpy.asarray(arrays[name]) for name, _ in _named_leaves(like)]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
-
-
 class _Preserved:
     """Which checkpoints Orbax keeps, by their steps alone."""
 
@@ -233,24 +211,33 @@ def _reason(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the tracebacks that Orbax logs, one per thread, of what it raises anyway; and without being interrupted.
-
-    After a failure writes that were under way report to an event loop that is closed by then: those are dropped too.
-    """
+    """Silence the tracebacks that Orbax logs, one per thread, of what it raises anyway; hold back signals meanwhile."""
     verbosity, hook = logging.get_verbosity(), sys.unraisablehook
     logging.set_verbosity(logging.FATAL)
-    sys.unraisablehook = functools.partial(_unless_loop_is_closed, hook)
+    _drop_orbax_reports()
     try:
         with undisturbed():
             yield
     finally:
         logging.set_verbosity(verbosity)
-    sys.unraisablehook = hook
+    sys.unraisablehook = hook  # after a failure it stays: pending writes report later, to a closed event loop
 
 
-def _unless_loop_is_closed(hook: Callable[[Any], Any], unraisable: Any) -> None:
-    if str(unraisable.exc_value) != "Event loop is closed":
-        hook(unraisable)
+def _drop_orbax_reports() -> None:
+    """Let ``sys.unraisablehook`` pass over pending writes that find their event loop closed; never twice."""
+    if not isinstance(sys.unraisablehook, _WithoutOrbaxReports):
+        sys.unraisablehook = _WithoutOrbaxReports(sys.unraisablehook)
+
+
+class _WithoutOrbaxReports:
+    """The hook before, called for everything but "Event loop is closed"."""
+
+    def __init__(self, hook: Callable[[Any], Any]) -> None:
+        self._hook = hook
+
+    def __call__(self, unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self._hook(unraisable)
 
 
 def _as_os_error(error: Exception, folder: Path) -> Exception:

@@ -34,11 +34,6 @@ __all__ = [
 ]
 
 LAMBDA = "agents.execution.lambda_leakage"  # the first axis of every sweep
-_NO_AXIS = (  # they feed a leaf together, or more than one
-    "environment.noise_order_size_mean",
-    "environment.noise_order_size_std",
-    "training.total_timesteps",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,30 +161,30 @@ def resolve(config: ConfigDict) -> Experiment:
     bags: dict[str, dict[str, Any]] = {}
     for name, setting in SETTINGS.items():
         bag, _, field = setting.target.partition(".")
-        bags.setdefault(bag, {})[field] = float(values[name]) if setting.kind == "float" else values[name]
+        if bag:
+            bags.setdefault(bag, {})[field] = float(values[name]) if setting.kind == "float" else values[name]
     network = bags["network_spec"]
     belief = {key.partition(".")[2]: network.pop(key) for key in list(network) if key.startswith("belief.")}
     a, b = size_beta(values)
-    bags["env_params"] |= {"size_beta_a": a, "size_beta_b": b}
+    market_spec = MarketSpec(**bags["market_spec"])
+    network_spec = NetworkSpec(belief=BeliefSpec(**belief), **network)
+    learn_spec = LearnSpec(**bags["learn_spec"])
+    total, needed = values["training.total_timesteps"], Game(market_spec, network_spec, learn_spec).steps_per_update()
+    if total < needed:
+        raise ConfigError("training.total_timesteps", total, f"at least {needed}, the steps of one update")
     final_fraction = 1.0 if values["training.lr_schedule"] == "constant" else 0.0
-    hypers = bags["hypers"] | {"lr_final_fraction": final_fraction}
-    experiment = Experiment(
-        market_spec=MarketSpec(**bags["market_spec"]),
-        network_spec=NetworkSpec(belief=BeliefSpec(**belief), **network),
-        learn_spec=LearnSpec(**bags["learn_spec"]),
-        env_params=EnvParams(**bags["env_params"]),
-        hypers=Hypers(**hypers),
+    sweep = SweepSettings(**bags["sweep"])
+    _check_ladder(sweep)
+    return Experiment(
+        market_spec=market_spec,
+        network_spec=network_spec,
+        learn_spec=learn_spec,
+        env_params=EnvParams(size_beta_a=a, size_beta_b=b, **bags["env_params"]),
+        hypers=Hypers(n_updates=float(-(-total // needed)), lr_final_fraction=final_fraction, **bags["hypers"]),
         run=RunSettings(**bags["run"]),
-        sweep=SweepSettings(**bags["sweep"]),
-        total_timesteps=values["training.total_timesteps"],
+        sweep=sweep,
+        total_timesteps=total,
     )
-    needed = steps_per_update(experiment)
-    if experiment.total_timesteps < needed:
-        reason = f"at least {needed}, the steps of one update"
-        raise ConfigError("training.total_timesteps", experiment.total_timesteps, reason)
-    _check_ladder(experiment.sweep)
-    scheduled = dataclasses.replace(experiment.hypers, n_updates=float(experiment.n_updates))
-    return dataclasses.replace(experiment, hypers=scheduled)
 
 
 def game_of(experiment: Experiment) -> Game:
@@ -241,7 +236,7 @@ def _checked_values(config: ConfigDict) -> dict[str, Any]:
 
 
 def _check_axis(values: dict[str, Any]) -> None:
-    """The second axis of a sweep is one number that feeds a traced leaf by itself, and every value of it is allowed."""
+    """The second axis of a sweep is one number that a traced leaf holds, and every value of it is allowed."""
     name = values["sweep.axis"]
     if name == "none":
         return
@@ -269,11 +264,11 @@ def _check_ladder(sweep: SweepSettings) -> None:
 
 
 def varied_by_lanes() -> dict[str, str]:
-    """Settings that the lanes of a sweep may differ in, by the leaf of ``Hypers`` or ``EnvParams`` that each feeds."""
+    """Settings that the lanes of a sweep may differ in, by the leaf of ``Hypers`` or ``EnvParams`` that holds each."""
     return {
         setting.target: name
         for name, setting in SETTINGS.items()
-        if setting.kind in ("int", "float") and name not in _NO_AXIS and setting.target.startswith(("hypers.", "env_"))
+        if setting.kind in ("int", "float") and setting.target.startswith(("hypers.", "env_"))
     }
 
 

@@ -24,23 +24,23 @@ def join() -> None:
 
 
 def several() -> bool:
-    """Whether there are other processes."""
+    """True if there are other processes."""
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def is_chief() -> bool:
-    """Whether this process writes the files and prints; exactly one does."""
+    """True if this process writes the files and prints; exactly one does."""
     return not several() or jax.process_index() == 0
 
 
 def wait(name: str) -> None:
-    """Until every process is here."""
+    """Block until every process reaches ``name``."""
     if several():
         multihost_utils.sync_global_devices(name)
 
 
 def any_of(flag: bool) -> bool:
-    """Whether any process says so."""
+    """True if ``flag`` is true in any process."""
     return bool(_gathered(flag).any())
 
 

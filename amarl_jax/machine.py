@@ -1,6 +1,5 @@
 """What a run computes on: device, precision of matrix products, persistent compilation cache."""
 
-import gc
 import os
 from pathlib import Path
 
@@ -12,9 +11,7 @@ from amarl_jax.errors import BadInput, ConfigError
 
 _PLATFORM_VARIABLES = ("JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "CUDA_VISIBLE_DEVICES", "XLA_FLAGS")
 _MIN_COMPILE_SECONDS = 0.5  # programs that compile faster are not worth a file
-_NEW_OBJECTS = 100_000  # after so many, Python looks for garbage among them
 _USUAL_KEYS = "threefry2x32"  # JAX's default
-_EFFORT = "--xla_backend_optimization_level"
 
 
 def prepare(settings: RunSettings, n_devices: int | None = None) -> str:
@@ -45,26 +42,13 @@ def prng_impl() -> str:
     return str(jax.config.jax_default_prng_impl)  # type: ignore[attr-defined]
 
 
-def compile_sooner() -> None:
-    """Ask XLA for the first of its levels of optimisation, unless ``XLA_FLAGS`` names one; seldom look for garbage.
-
-    The others do more and run no faster. XLA reads its flags once, when its first device starts.
-    Tracing a program makes a million small objects that stay: looking among them for garbage takes a tenth of its time.
-    """
-    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
-    flags = os.environ.get("XLA_FLAGS", "")
-    if _EFFORT not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {_EFFORT}=1".strip()
-
-
 def find_devices(name: str, n_devices: int | None = None) -> tuple[jax.Device, ...]:
     """Devices of the kind ``name``, the best that is present for "auto": all of them, or the first ``n_devices``.
 
-    The first look starts XLA, after :func:`compile_sooner`.
+    The first look starts XLA, which reads ``XLA_FLAGS`` then; nothing here sets them.
 
     Raises :class:`BadInput` where the machine has none of the kind, or fewer than asked for.
     """
-    compile_sooner()
     try:
         devices = jax.devices(None if name == "auto" else name)
     except (RuntimeError, AssertionError):  # JAX asserts where JAX_PLATFORMS names nothing that is present

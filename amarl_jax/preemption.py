@@ -94,7 +94,7 @@ class StopRequest:
 
     @property
     def may_end_anywhere(self) -> bool:
-        """Whether nothing is held."""
+        """True if nothing is held."""
         return not self._held
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Every setting of a configuration: its type, its range, and the one typed field it feeds.
+"""Every setting of a configuration: its type, its range, and the typed field it feeds, or the conversion that reads it.
 
 ``SETTINGS`` is the schema that ``config.py`` checks and resolves by. Meaning and unit of a setting stand beside its
 value in ``configs/default.py``. ``FOREIGN`` lists names of the reference system's configuration that mean nothing
@@ -7,6 +7,7 @@ here, with the reason.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Setting:
     """One leaf of the configuration."""
 
     kind: str  # "bool", "int", "float", "str", "ints" or "floats" (tuples)
-    target: str  # "bag.field" of the typed experiment
+    target: str  # "bag.field" of the typed experiment that holds the value itself; "" if a conversion reads it
     low: float = -math.inf  # smallest number allowed
     high: float = math.inf  # largest number allowed
     above: float = -math.inf  # numbers must exceed this
@@ -35,9 +36,15 @@ class Setting:
     choices: tuple[str, ...] = ()  # strings allowed; empty: any that is not blank
     length: int = 0  # exact length of a tuple; 0: any but empty
     most: int = 0  # longest tuple allowed; 0: any
+    converted: tuple[str, ...] = ()  # "bag.field" of what config.resolve makes of it; empty where there is a target
+
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        """Fields of the typed experiment that depend on it."""
+        return (self.target,) if self.target else self.converted
 
     def admits(self, value: object) -> bool:
-        """Whether ``value`` has the type and lies in the range."""
+        """True if ``value`` has the type and lies in the range."""
         if self.kind in ("ints", "floats"):
             if not isinstance(value, tuple) or not value or len(value) > (self.most or len(value)):
                 return False
@@ -61,7 +68,7 @@ class Setting:
         return self.low <= number <= self.high and self.above < number < self.below
 
     def _seen_in_range(self, number: float) -> bool:
-        """Whether what a program makes of a number in range is: not on a bound it must keep from, 0 only if it is."""
+        """True if float32 keeps a number in range: off the bounds that it must not reach, and 0 only if it is 0."""
         seen = float32(number)
         return self.above < seen < self.below and (seen == 0.0) == (number == 0.0)
 
@@ -125,6 +132,11 @@ def _choice(target: str, *choices: str) -> Setting:
     return Setting("str", target, choices=choices)
 
 
+def _converted(kind: str, *fields: str, **limits: Any) -> Setting:
+    """A setting that no field holds as it is: ``fields`` are computed from it, and maybe from others."""
+    return Setting(kind, "", converted=fields, **limits)
+
+
 def _widths(target: str) -> Setting:
     return Setting("ints", f"{NET}.{target}", low=1, high=_MAX_WIDTH, most=32)
 
@@ -135,6 +147,7 @@ _MAX_UPDATES = 1_000_000  # between two looks at a run
 _MAX_EPISODES = 1 << 20  # side by side, or kept
 _MAX_STEPS = 10_000  # of an optimiser, per rollout
 _MAX_TICKS = 1e6  # charged or paid per lot
+_SIZE_LAW = (f"{ENV}.size_beta_a", f"{ENV}.size_beta_b")
 
 SETTINGS: dict[str, Setting] = {
     "exp_name": Setting("str", f"{RUN}.exp_name"),
@@ -162,8 +175,8 @@ SETTINGS: dict[str, Setting] = {
     "environment.news_speed": _fraction(f"{ENV}.news_speed"),
     "environment.noise_trader_arrival_rate": _weight(f"{ENV}.noise_rate", high=1024),
     "environment.max_noise_orders": _int(f"{BOOK}.max_noise_orders", high=1024),
-    "environment.noise_order_size_mean": _positive(f"{ENV}.size_beta_a", low=1e-3, high=_INT8_MAX),
-    "environment.noise_order_size_std": _positive(f"{ENV}.size_beta_b", high=_INT8_MAX),
+    "environment.noise_order_size_mean": _converted("float", *_SIZE_LAW, low=1e-3, high=_INT8_MAX),
+    "environment.noise_order_size_std": _converted("float", *_SIZE_LAW, above=0.0, high=_INT8_MAX),
     "environment.market_order_probability": _fraction(f"{ENV}.market_order_probability"),
     "environment.order_lifetime_steps": Setting("float", f"{ENV}.lifetime_steps", low=1.0, high=1e6),
     "environment.offset_min_ticks": _int(f"{BOOK}.offset_min_ticks", low=-50, high=50),
@@ -219,7 +232,7 @@ SETTINGS: dict[str, Setting] = {
     "networks.mine.ema_decay": Setting("float", f"{HYPER}.mine_ema", low=0.0, below=1.0),
     "networks.mine.estimator": _choice(f"{LEARN}.mi_estimator", *sorted(REGISTRY)),
     "networks.predictor.hidden_dim": _int(f"{NET}.predictor_hidden", high=_MAX_WIDTH),
-    "training.total_timesteps": _int(f"{HYPER}.n_updates", high=10**15),
+    "training.total_timesteps": _converted("int", "total_timesteps", f"{HYPER}.n_updates", low=1, high=10**15),
     "training.n_envs": _int(f"{LEARN}.n_envs", low=2, high=_MAX_EPISODES),
     "training.n_epochs": _int(f"{LEARN}.n_epochs", high=_MAX_STEPS),
     "training.n_minibatches": _int(f"{LEARN}.n_minibatches", high=_MAX_EPISODES),
@@ -235,7 +248,7 @@ SETTINGS: dict[str, Setting] = {
     "training.lr_critic": _positive(f"{HYPER}.lr_critic", high=10),
     "training.lr_mine": _positive(f"{HYPER}.lr_mine", high=10),
     "training.lr_belief": _positive(f"{HYPER}.lr_belief", high=10),
-    "training.lr_schedule": _choice(f"{HYPER}.lr_final_fraction", "linear", "constant"),
+    "training.lr_schedule": _converted("str", f"{HYPER}.lr_final_fraction", choices=("linear", "constant")),
     "training.weight_decay": _weight(f"{HYPER}.weight_decay", high=1e3),
     "training.n_mine_steps": _int(f"{LEARN}.n_mine_steps", high=_MAX_STEPS),
     "training.n_belief_steps": _int(f"{LEARN}.n_belief_steps", high=_MAX_STEPS),

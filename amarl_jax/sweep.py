@@ -36,13 +36,14 @@ from typing import Any
 import jax
 from absl import flags
 from ml_collections import ConfigDict
+from ml_collections.config_flags import get_override_values
 
 import amarl_jax
 from amarl_jax import cli, cost, hosts, machine, postmortem
 from amarl_jax.checkpoint import Checkpointer
-from amarl_jax.config import resolve, steps_per_update
+from amarl_jax.config import LAMBDA, resolve, steps_per_update
 from amarl_jax.continuation import hash_of_lanes, require_checkpoint_of, require_nothing_lost, saved_at
-from amarl_jax.errors import BadInput, LanesFailed, Preempted
+from amarl_jax.errors import BadInput, ConfigError, LanesFailed, Preempted
 from amarl_jax.evaluation.baselines import COLUMNS
 from amarl_jax.evaluation.grid import Lane, check_grid, keys_of, lanes_of, write_grid
 from amarl_jax.evaluation.measured import Measured
@@ -84,7 +85,8 @@ def sweep(
     """Train and measure every lane of ``config.sweep``, as the command does.
 
     Args:
-        config: from ``amarl_jax.config.load``.
+        config: from ``amarl_jax.config.load``; the penalties are those of ``config.sweep``, and ``lambda_leakage``
+            means nothing here.
         workdir: folder to write; default ``runs/<exp_name>``.
         resume: continue the sweep that the workdir holds, on any number of devices.
         n_devices: devices to spread the lanes over; default all.
@@ -298,6 +300,14 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_integer("n_devices", None, "Devices to spread the lanes over; default all.", flag_values=values)
 
 
+def _refuse_own_penalty(values: flags.FlagValues) -> None:
+    """Raise :class:`ConfigError` where a single penalty is asked for, which no lane would have."""
+    given = {} if values.config is None else get_override_values(values["config"])
+    if LAMBDA in given:
+        allowed = "left out of a sweep, whose penalties go from --lambda_min to --lambda_max"
+        raise ConfigError(LAMBDA, given[LAMBDA], allowed)
+
+
 def _open(values: flags.FlagValues, grid: dict[str, Any]) -> Run:
     """The run; of several processes the chief opens the workdir and the others read what it holds."""
     if values.distributed:
@@ -314,6 +324,7 @@ def _open(values: flags.FlagValues, grid: dict[str, Any]) -> Run:
 def main(values: flags.FlagValues) -> None:
     """Open the sweep that the flags ask for, run it, and fail if a lane did."""
     grid = {setting: values[flag].value for flag, setting in _FLAGS.items() if values[flag].value is not None}
+    _refuse_own_penalty(values)
     run = _open(values, grid)
     if values.dry_run:
         print(machine.prepare(run.experiment.run, run.n_devices))

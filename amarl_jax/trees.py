@@ -18,7 +18,7 @@ class Packed:
     """A tree whose leaves lie side by side, in one array for each of their types.
 
     A program compiles in proportion to its kernels, and a loop reads and writes each array with kernels of its own.
-    Mapped, scanned or indexed along the axes that lead, it stays what it is.
+    vmap, scan and indexing over leading axes keep the packing.
     """
 
     columns: tuple[Array, ...]  # [..., n], one array for each of `dtypes`
@@ -59,7 +59,7 @@ def select(predicate: Array, on_true: PyTree, on_false: PyTree) -> PyTree:
 
 
 def all_finite(trees: Sequence[PyTree]) -> Array:
-    """Whether every floating leaf of each tree is finite, [n] bool of n trees; one comparison for all of them."""
+    """Flags [n] of trees whose floating leaves are all finite, in one comparison for n trees."""
     none = jnp.zeros(0, jnp.float32)
     leaves = [[x.reshape(-1) for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)] for tree in trees]
     rows = [jnp.concatenate([none, *of_tree]) for of_tree in leaves]

@@ -46,6 +46,7 @@ class Agent(IntEnum):
     ARBITRAGEUR = 2
 
 
+AGENT_NAMES = tuple(agent.name.lower() for agent in Agent)  # AGENT_NAMES[agent] is one's name
 N_OWNERS = len(Owner)
 N_AGENTS = len(Agent)
 TIME_UNITS = 256  # arrival times on the tape are in 1/256 of a step

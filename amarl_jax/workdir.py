@@ -181,7 +181,7 @@ def _create(run: Run, text: str) -> frozenset[str] | None:
 
 
 def _has_begun(path: Path) -> bool:
-    """Whether there is an update on record, or a checkpoint."""
+    """True if there is an update on record, or a checkpoint."""
     metrics, checkpoints = path / METRICS_FILE, path / "checkpoints"
     saved = checkpoints.is_dir() and any(entry.name.isdigit() for entry in checkpoints.iterdir())
     return saved or (metrics.is_file() and metrics.stat().st_size > 0)

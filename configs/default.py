@@ -75,7 +75,7 @@ def execution(horizon: FieldReference) -> ConfigDict:
     section.horizon = horizon  # T, steps to complete it in: the episode's, an earlier end would reveal z
     section.max_order_size = 20  # lots, largest child order, and largest noise order
     section.private_randomiser = True  # one N(0, 1) number per episode in the observation, to mix loud and quiet ones
-    section.lambda_leakage = 0.5  # lambda, reward per nat of leaked information
+    section.lambda_leakage = 0.5  # lambda, reward per nat of leaked information; a sweep has its own, of section sweep
     section.lambda_start = 0.0  # lambda of the first update, reward per nat; read where there is a ramp
     section.lambda_ramp_updates = 0  # updates in which lambda moves from there in equal steps, a warm start; 0: none
     section.start_gate = 0.3  # P(act in a step) of the fresh policy; slot_rate, with start_along 0.5, is the mimic

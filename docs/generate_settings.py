@@ -11,7 +11,7 @@ import tokenize
 from pathlib import Path
 
 from amarl_jax import config as configuration
-from amarl_jax.settings import SETTINGS
+from amarl_jax.settings import SETTINGS, Setting
 
 DOCS = Path(__file__).resolve().parent
 DEFAULT = DOCS.parent / "configs" / "default.py"
@@ -31,9 +31,10 @@ HEAD = """# Every setting
 
 Written by `python docs/generate_settings.py` from the comments of [`configs/default.py`](../configs/default.py) and the
 ranges of [`amarl_jax/settings.py`](../amarl_jax/settings.py). *debug* is the value of
-[`configs/fast_debug.py`](../configs/fast_debug.py) where it differs. *Feeds* names the typed field: those of
-`env_params` and `hypers` may differ between the lanes of a sweep, the others are sizes and switches of the compiled
-program, or change no number of the game. How settings are given is in [configuration](configuration.md).
+[`configs/fast_debug.py`](../configs/fast_debug.py) where it differs. *Feeds* names the typed field that holds the
+value, or the fields that are converted from it. Numbers held by a field of `env_params` or `hypers` may differ between
+the lanes of a sweep; the others are sizes and switches of the compiled program, or change no number of the game. How
+settings are given is in [configuration](configuration.md).
 """
 
 
@@ -80,10 +81,16 @@ def page() -> str:
         parts.append("| setting | default | debug | must be | feeds | meaning, unit |\n|---|---|---|---|---|---|")
         for name in names:
             other = f"`{debug[name]!r}`" if debug[name] != default[name] else ""
-            row = (f"`{name}`", f"`{default[name]!r}`", other, SETTINGS[name].allowed, f"`{SETTINGS[name].target}`")
+            row = (f"`{name}`", f"`{default[name]!r}`", other, SETTINGS[name].allowed, _feeds(SETTINGS[name]))
             parts.append(f"| {' | '.join(row)} | {meaning[key(name)].replace('<', '&lt;')} |")
         parts.append("")
     return "\n".join(parts)
+
+
+def _feeds(setting: Setting) -> str:
+    """The field that holds the setting, or what is converted from it."""
+    fields = ", ".join(f"`{field}`" for field in setting.feeds)
+    return fields if setting.target else f"{fields}, converted"
 
 
 def _section_of(name: str) -> str:

@@ -71,6 +71,12 @@ MISTAKES = [  # class of mistake, command, arguments, what the line says
     ("inconsistent pair", "train", ["--config.seed=1"], "give --config=PATH first"),
     ("inconsistent pair", "sweep", [GRID, "--n_lambdas=5", "--config.sweep.n_lambdas=6"], "must be 5, which its own"),
     ("inconsistent pair", "sweep", [GRID, "--config.logging.use_wandb"], "must be False in a sweep: W&B"),
+    (
+        "inconsistent pair",
+        "sweep",
+        [GRID, "--config.agents.execution.lambda_leakage=2"],
+        "lambda_leakage = 2.0: must be left out of a sweep",
+    ),
     ("inconsistent pair", "sweep", [GRID, "--lambda_min=5"], "sweep.lambda_min = 5.0: must be below lambda_max"),
     (
         "inconsistent pair",

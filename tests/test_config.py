@@ -154,10 +154,11 @@ def test_every_typed_field_is_fed_by_a_setting():
         "run": configuration.RunSettings,
         "sweep": configuration.SweepSettings,
     }
-    fed = {setting.target for setting in SETTINGS.values()}
+    fed = {field for setting in SETTINGS.values() for field in setting.feeds}
     fields = {f"{bag}.{f.name}" for bag, kind in bags.items() for f in dataclasses.fields(kind)}
     fields |= {f"network_spec.belief.{f.name}" for f in dataclasses.fields(BeliefSpec)}
-    assert fed == fields - {"network_spec.belief"}
+    assert fed == fields - {"network_spec.belief"} | {"total_timesteps"}
+    assert all(bool(setting.target) != bool(setting.converted) for setting in SETTINGS.values())
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -167,7 +168,13 @@ def test_no_setting_is_dead(name, default):
     overrides = {"checkpoint_interval": 5, name: value}
     after = dict(flat_fields(configuration.resolve(configuration.load("configs/default.py", overrides))))
     changed = {field for field, old in before.items() if after[field] != old}
-    assert SETTINGS[name].target in changed
+    assert set(SETTINGS[name].feeds) <= changed
+
+
+@pytest.mark.parametrize("name", [name for name, setting in SETTINGS.items() if setting.target])
+def test_a_field_holds_the_value_of_the_setting_that_names_it(name, default):
+    values, fields = configuration.flatten(default), dict(flat_fields(configuration.resolve(default)))
+    assert fields[SETTINGS[name].target] == values[name]
 
 
 @pytest.mark.parametrize("name", ["default", "fast_debug", "fast_debug:tiny", "lambda_sweep", "lambda_sweep:fast"])

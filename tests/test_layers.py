@@ -20,6 +20,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"policies"},
     {"posterior"},
     {"learn"},
+    {"ground_truth", "testing"},
     {"settings", "consistency"},
     {"config_files"},
     {"config", "untrusted"},

@@ -63,7 +63,7 @@ class MarketGymnaxEnv(Environment):
         return self._of(params).reset(key)
 
     def is_terminated(self, state: SingleState, params: EnvParams) -> Array:
-        """Whether the horizon is reached. [] bool."""
+        """True if the horizon is reached. [] bool."""
         return state.play.market.time >= self.single.playable.spec.horizon
 
     def is_truncated(self, state: SingleState, params: EnvParams) -> Array:

@@ -21,10 +21,10 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax.adapters.given_actions import given_actions
-from amarl_jax.adapters.playable import AGENT_NAMES, Playable, PlayState
+from amarl_jax.adapters.playable import Playable, PlayState
 from amarl_jax.policies.action_box import ACTION_SIZES
 from amarl_jax.trees import select
-from amarl_jax.types import N_AGENTS, Array
+from amarl_jax.types import AGENT_NAMES, N_AGENTS, Array
 
 try:
     from jaxmarl.environments import spaces
@@ -51,7 +51,7 @@ class Box(_Box):
         return jax.random.uniform(rng, self.shape, self.dtype, minval=self.low, maxval=self.high)
 
     def contains(self, x: Array) -> Array:
-        """Whether every entry is inside. [] bool."""
+        """True if every entry is inside. [] bool."""
         return jnp.all((x >= self.low) & (x <= self.high))
 
 

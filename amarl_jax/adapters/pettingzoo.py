@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from amarl_jax.adapters.given_actions import given_actions
-from amarl_jax.adapters.playable import AGENT_NAMES, Playable, PlayState, caption
+from amarl_jax.adapters.playable import Playable, PlayState, caption
 from amarl_jax.policies.action_box import ACTION_SIZES
-from amarl_jax.types import Array
+from amarl_jax.types import AGENT_NAMES, Array
 
 try:
     from gymnasium.spaces import Box

@@ -29,8 +29,6 @@ from amarl_jax.policies import action_box
 from amarl_jax.policies.learned import features, observation_sizes
 from amarl_jax.types import Agent, Array, PyTree
 
-AGENT_NAMES = ("execution", "maker", "arbitrageur")  # in the order of Agent
-
 
 class PlayState(struct.PyTreeNode):
     """The market between two steps, with what its maker believes."""

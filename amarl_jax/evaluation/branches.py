@@ -44,7 +44,7 @@ class Hysteresis:
 
 
 def bimodality(penalty: np.ndarray, information: np.ndarray, seed: int = 0) -> list[Split] | None:
-    """Whether the seeds at each penalty fall into two groups; None with fewer than eight seeds.
+    """True if the seeds at each penalty fall into two groups; None with fewer than eight seeds.
 
     Sorted values are cut where the squares within groups are smallest, each group at least two seeds. Under one
     Gaussian the share of squares that remains has a law that depends on the number of seeds alone; its p-value comes

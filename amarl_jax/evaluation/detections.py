@@ -35,7 +35,7 @@ def detect_each(
     own = [device for device in devices if device.process_index == jax.process_index()]
     at_once = 1 if own[0].platform == "cpu" else TOGETHER
     rounds = max(1, -(-len(summaries) // (len(own) * at_once)))
-    own = own[: max(1, -(-len(summaries) // (rounds * at_once)))]  # as many rounds on fewer devices fill up with less
+    own = own[: max(1, -(-len(summaries) // (rounds * at_once)))]  # fewest devices for these rounds: least padding
     group = Layout(len(own) * at_once, tuple(own), at_once)
     for start in range(0, len(summaries), group.n_lanes):
         part = slice(start, start + group.n_lanes)

@@ -121,5 +121,5 @@ def fresh_episodes(
 
     n_batches = -(-n_episodes // batch)
     raw_keys = jax.random.key_data(jax.random.split(key, n_batches))
-    rows = jax.lax.map(play, (raw_keys, jnp.arange(n_batches)))  # a vmapped loop over keys counts as their first use
+    rows = jax.lax.map(play, (raw_keys, jnp.arange(n_batches)))  # jax's key-reuse checker counts a mapped loop as a use
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)

@@ -48,7 +48,7 @@ class Measured:
 
 
 def _is_row(row: Any) -> bool:
-    """Whether a table can be made of it."""
+    """True if a table can be made of it."""
     try:
         values = [value for name, value in lane_row(0, 0.0, 0, row).items() if name not in ("arm", "status")]
         counts = row[FILLS]

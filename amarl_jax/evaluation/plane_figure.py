@@ -91,7 +91,7 @@ def _draw_market(axis: Axes, table: Mapping[str, Any], exact: bool) -> None:
 
 
 def _is_exact(table: Mapping[str, Any]) -> bool:
-    """Whether all rows of a market have the exact information; of older ones there is a fresh detector's alone."""
+    """True if all rows of a market have the exact information; of older ones there is a fresh detector's alone."""
     return all(row.get(COLUMN[True], {}).get("value") is not None for row in table.values())
 
 

@@ -80,7 +80,7 @@ def fit_logistics(x: np.ndarray, curves: np.ndarray, weight: np.ndarray | None =
 def _best_candidates(
     x: np.ndarray, curves: np.ndarray, candidates: np.ndarray, weight: np.ndarray | None
 ) -> np.ndarray:
-    """Of the candidates [B, C, 2] (midpoint, width) the one with the smallest squared error for its curve, [B, 2]."""
+    """Best candidate [B, 2] of [B, C, 2] (midpoint, width), by the squared error for its curve."""
     if candidates.strides[0] == 0:  # one grid for all curves: one projection for all
         basis = logistic_drop(x, candidates[0, :, :1], candidates[0, :, 1:])
         explained = _explained(basis, curves, weight)

@@ -8,11 +8,10 @@ import jax.numpy as jnp
 
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import runs
-from amarl_jax.learn.game import AGENT_NAMES
 from amarl_jax.market.params import EnvParams
 from amarl_jax.policies.action_box import encode
 from amarl_jax.policies.learned import Learned, learned_policy, observation_sizes
-from amarl_jax.types import Array
+from amarl_jax.types import AGENT_NAMES, Agent, Array
 
 UNITS = ("public", "box")
 
@@ -73,12 +72,11 @@ def load_policy(
     Raises:
         BadInput: no such agent or units, or the workdir holds nothing that can be loaded.
     """
-    seats = {name: seat for seat, name in AGENT_NAMES.items()}
-    if agent not in seats:
-        raise BadInput(f"agent = {agent!r}: must be one of {', '.join(seats)}")
+    if agent not in AGENT_NAMES:
+        raise BadInput(f"agent = {agent!r}: must be one of {', '.join(AGENT_NAMES)}")
     if units not in UNITS:
         raise BadInput(f"units = {units!r}: must be one of {', '.join(UNITS)}")
-    run = runs.load(workdir, lane, best)
-    parameters, spec = run.state.agents[seats[agent]].params, run.game.market_spec
-    policy = learned_policy(seats[agent], parameters, run.game.network, spec, deterministic)
+    run, seat = runs.load(workdir, lane, best), Agent(AGENT_NAMES.index(agent))
+    parameters, spec = run.state.agents[seat].params, run.game.market_spec
+    policy = learned_policy(seat, parameters, run.game.network, spec, deterministic)
     return TrainedPolicy(policy, run.params, units)

@@ -85,7 +85,7 @@ class Transition:
 
 
 def reaches_spacing(transition: Transition) -> bool:
-    """Whether the width's interval reaches down to the grid spacing: as narrow as could have been seen."""
+    """True if the width's interval reaches down to the grid spacing: as narrow as could have been seen."""
     lower = transition.width.lower
     return lower is not None and lower <= transition.grid_spacing
 
@@ -122,7 +122,7 @@ def locate(curves: Curves, seed: int = 0) -> Transition:
 
 
 def determined(curves: Curves) -> bool:
-    """Whether there are enough seeds for an interval."""
+    """True if there are enough seeds for an interval."""
     return curves.n_seeds >= FEWEST_SEEDS
 
 

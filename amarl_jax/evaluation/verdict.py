@@ -81,7 +81,7 @@ def _failures(start: str, deciding: Sequence[tuple[Curves, Transition]]) -> list
 
 
 def _shrinks(short: Transition, long: Transition) -> bool:
-    """Whether the width at the longer horizon is smaller in 97.5% of the resampled pairs, arms being independent."""
+    """True if the width at the longer horizon is smaller in 97.5% of the resampled pairs, arms being independent."""
     return float(np.mean(long.width_samples < short.width_samples)) >= 0.975
 
 

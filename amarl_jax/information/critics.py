@@ -104,7 +104,7 @@ def moments(y: Array, window: int) -> tuple[Array, Array]:
 
 
 def is_linear(path: tuple[jax.tree_util.KeyEntry, ...]) -> bool:
-    """Whether the parameter of that path belongs to the linear part."""
+    """True if the parameter of that path belongs to the linear part."""
     return "linear" in jax.tree_util.keystr(path)
 
 

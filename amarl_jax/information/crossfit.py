@@ -24,7 +24,7 @@ from amarl_jax.types import Array, PyTree
 
 TAIL = 3.0  # standard deviations beyond which inputs are compressed
 RIDGES = (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, math.inf)  # penalties of the linear part, per unit of episode weight
-ABSENT = 1e4  # penalty of columns that are practically not there, relative to the others'
+ABSENT = 1e4  # ridge penalty that effectively removes a column
 
 
 @dataclasses.dataclass(frozen=True)

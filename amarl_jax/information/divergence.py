@@ -22,7 +22,7 @@ from amarl_jax.information.detector import detect, summarise
 from amarl_jax.information.groups import constant_in_groups, generator, group_codes
 from amarl_jax.types import Array
 
-LIGHT = DetectorSpec(ridges=tuple(ridge for ridge in RIDGES if ridge <= 0.1))  # shrinkage would hide its own loss
+LIGHT = DetectorSpec(ridges=tuple(ridge for ridge in RIDGES if ridge <= 0.1))  # more would hide what fitting costs
 
 
 class Interval(NamedTuple):

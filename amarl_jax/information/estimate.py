@@ -154,7 +154,7 @@ def _checked(x: Array | np.ndarray, y: Array | np.ndarray) -> tuple[np.ndarray, 
 
 
 def _is_label(x: np.ndarray) -> bool:
-    """Whether x [n, dx] is a label to enumerate."""
+    """True if x [n, dx] is a label to enumerate."""
     if x.shape[1] > 1 or not (x.dtype.kind in "iub" or np.isin(x, (0, 1)).all()):
         return False
     n_labels = np.unique(x).size

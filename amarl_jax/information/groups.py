@@ -108,7 +108,7 @@ def deal(
 
 
 def constant_in_groups(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Whether the label is the same in all rows of a group, bool [G]."""
+    """Flags [G] of groups with one label in all rows."""
     ones, sizes = np.bincount(groups, weights=labels), np.bincount(groups)
     return (ones == 0) | (ones == sizes)
 

@@ -123,5 +123,5 @@ def _held_out_blocks(
 
 
 def _leans_on_one_block(labels: np.ndarray) -> bool:
-    """Whether a label of [n_blocks, size] occurs in a single block only, or in fewer labels than others have."""
+    """True if a label of [n_blocks, size] occurs in a single block only, or in fewer labels than others have."""
     return any(np.any(labels == label, axis=1).sum() < 2 for label in np.unique(labels))

@@ -47,7 +47,7 @@ class CovertTraining:
     statistics_hidden: tuple[int, ...] = (32,)
 
     def actor(self, agent: Agent) -> nn.Module:
-        """The trader's network, whoever is asked for. Its noise is constant: one that learned would learn to mix."""
+        """The trader's network, whatever ``agent``. Its noise is constant: learned noise would be a mixed strategy."""
         return FixedNoiseActor(self.trader_hidden, self.trader_slope)
 
     @functools.cached_property

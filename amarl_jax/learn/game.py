@@ -23,8 +23,6 @@ from amarl_jax.policies.learned import actor
 from amarl_jax.policies.protocol import Policy
 from amarl_jax.types import Agent
 
-AGENT_NAMES = {Agent.EXECUTION: "execution", Agent.MAKER: "maker", Agent.ARBITRAGEUR: "arbitrageur"}
-
 
 class Learnable(Protocol):
     """What the learning core needs of a game, market or not: networks and sizes, all static."""

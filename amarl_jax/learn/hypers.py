@@ -38,7 +38,7 @@ class LearnSpec:
 class Hypers:
     """Traced hyperparameters: leaves that a sweep may vary lane by lane."""
 
-    # rewards (design: section 4)
+    # rewards: docs/game.md, Rewards
     leakage_weight: Array | float = 0.5  # lambda, reward per nat
     leakage_weight_start: Array | float = 0.0  # lambda of the first update, where there is a ramp
     leakage_ramp_updates: Array | float = 0.0  # updates in which lambda moves from there in equal steps; 0 is none

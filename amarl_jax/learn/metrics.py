@@ -36,7 +36,7 @@ class Metrics(Mapping[str, Array]):
         return Metrics(jnp.take(self.columns, at, axis=-1, unique_indices=True, mode="clip"), tuple(names))
 
     def renamed(self, prefix: str) -> "Metrics":
-        """The same with something before each name."""
+        """Copy with ``prefix`` before each name."""
         return Metrics(self.columns, tuple(prefix + name for name in self.names))
 
     def __getitem__(self, name: str) -> Array:

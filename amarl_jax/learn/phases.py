@@ -9,7 +9,7 @@ from amarl_jax.information.mine import claimed_information
 from amarl_jax.learn import sources
 from amarl_jax.learn.exact_source import exact_log_posterior
 from amarl_jax.learn.experience import market_experience
-from amarl_jax.learn.game import AGENT_NAMES, Game
+from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import EXACT, Hypers
 from amarl_jax.learn.metrics import Metrics
 from amarl_jax.learn.ppo import ACTOR_METRICS, PpoBatch, improve_actors, improve_critic, make_batch, minibatches
@@ -19,7 +19,7 @@ from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.nets.belief import debias, init_memory
 from amarl_jax.policies.learned import learned_policy
-from amarl_jax.types import Agent, Array, PyTree, Tape
+from amarl_jax.types import AGENT_NAMES, Agent, Array, PyTree, Tape
 
 
 class TransformerBelief:

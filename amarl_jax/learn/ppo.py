@@ -8,14 +8,14 @@ import jax.numpy as jnp
 from flax import struct
 
 from amarl_jax.learn.experience import Experience
-from amarl_jax.learn.game import AGENT_NAMES, Learnable
+from amarl_jax.learn.game import Learnable
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.losses import clipped_surrogate, masked_mean, value_loss
 from amarl_jax.learn.metrics import Metrics
 from amarl_jax.learn.optimiser import Agents, Trained, descend, scheduled
 from amarl_jax.learn.returns import gae, normalise
 from amarl_jax.trees import pack, unpack
-from amarl_jax.types import N_AGENTS, Agent, Array, PyTree
+from amarl_jax.types import AGENT_NAMES, N_AGENTS, Agent, Array, PyTree
 
 ACTOR_METRICS = ("surrogate", "entropy", "approx_kl", "clip_fraction")
 
@@ -167,7 +167,7 @@ def improve_critic(
 ) -> tuple[Trained, dict[str, Array]]:
     """One gradient step of the critic on each of :func:`minibatches`, and its loss averaged over the last epoch.
 
-    Apart from the actors, whose steps do not read it: so the program holds it once, whoever trains.
+    Separate from the actors' steps, which do not use it, so that it is compiled once for all phases.
     """
     learning_rate = scheduled(hypers.lr_critic, state.update, hypers)
     packed = pack(batch.critic, n_lead=2)

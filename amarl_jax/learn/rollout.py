@@ -106,7 +106,7 @@ def rollouts(keys: Array, market: Market, players: Players, belief: Belief, z: A
             after, row = _play_step(step_keys(key, time), time, carry, market, players, belief, params)
             return after, pack(row)
 
-        return jax.vmap(one)(keys_steps, carry)  # in the loop: a loop that is mapped is traced again for the batch
+        return jax.vmap(one)(keys_steps, carry)  # inside the scan: mapping the scan would trace it twice
 
     last, steps = jax.lax.scan(play, first, jnp.arange(market.spec.horizon, dtype=jnp.int32))
     steps = unpack(jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps))

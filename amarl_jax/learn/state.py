@@ -55,7 +55,7 @@ def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> Tra
     Args:
         key: typed key of the run.
         game: static bundle.
-        hypers: traced hyperparameters; of them the first execution policy depends on where it shall start.
+        hypers: traced hyperparameters; the initial execution policy reads ``start_gate`` and ``start_along``.
         params: market constants; they shape nothing here.
     """
     *keys_agents, key_critic, key_belief, key_statistics, key_predictor, key_run = jax.random.split(key, 8)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from amarl_jax.learn.game import AGENT_NAMES, Game
+from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, annealed
 from amarl_jax.learn.metrics import Metrics
 from amarl_jax.learn.optimiser import Trained
@@ -15,7 +15,7 @@ from amarl_jax.learn.phases import learned_metric_names, metrics_measured, play_
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.trees import all_finite
-from amarl_jax.types import Agent, Array
+from amarl_jax.types import AGENT_NAMES, Agent, Array
 
 
 def phase_names(game: Game) -> tuple[str, ...]:
@@ -24,7 +24,7 @@ def phase_names(game: Game) -> tuple[str, ...]:
 
 
 def update(state: TrainState, hypers: Hypers, params: EnvParams, game: Game) -> tuple[TrainState, Metrics]:
-    """One pass of the alternating scheme: phase A, then phase B (design: section 7).
+    """One pass of the alternating scheme: phase A, then phase B.
 
     Args:
         state: the learner.
@@ -50,7 +50,7 @@ def update(state: TrainState, hypers: Hypers, params: EnvParams, game: Game) -> 
 
 
 def objective(metrics: Mapping[str, Array], phase: str, hypers: Hypers) -> Array:
-    """``E[-IS | z = 1] - lambda I`` of the rollouts of one phase, in reward units (design: section 6).
+    """``E[-IS | z = 1] - lambda I`` of the rollouts of one phase, in reward units.
 
     Never the return, which pays for what the source of the day believes. The last phase of an alternating update plays
     the execution policy that is saved after it. I is the larger of two lower bounds, the claims of the leakage source

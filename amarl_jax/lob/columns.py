@@ -15,13 +15,13 @@ INT32_MIN = -(2**31)
 
 @dataclasses.dataclass(frozen=True)
 class Numbering:
-    """Integers of 64 bits as the engine's int32: themselves, or their rank among all that occur."""
+    """64-bit ids as int32: unchanged if all fit, else replaced by their rank."""
 
-    labels: np.ndarray | None  # sorted; None: themselves
+    labels: np.ndarray | None  # sorted; None: ids unchanged
 
     @classmethod
     def of(cls, *values: np.ndarray, always: bool = False) -> "Numbering":
-        """Themselves if they all fit, unless ranks are wanted ``always``."""
+        """Keep ids that fit; ``always`` forces ranks."""
         fit = all(x.size == 0 or (x.min() >= INT32_MIN and x.max() <= INT32_MAX) for x in values)
         return cls(None if fit and not always else np.unique(np.concatenate([np.unique(x) for x in values])))
 
@@ -112,5 +112,5 @@ def integer(name: str, value: Any, at_least: int = 1, at_most: int = INT32_MAX) 
 
 
 def clip(values: np.ndarray) -> np.ndarray:
-    """To int32, what does not fit to its end."""
+    """Clip to the int32 range."""
     return np.clip(values, INT32_MIN, INT32_MAX).astype(np.int32)

@@ -96,7 +96,7 @@ def _count_crossed(recording: Recording, first: int, stop: int) -> int:
 
 
 def _bounds(recording: Recording, seed_row: int, rows: np.ndarray, window: "Window", capacity: int) -> tuple[int, int]:
-    """Of prices, as ranks, and of sizes: as the rows that are replayed and the seed need them.
+    """Bounds of prices, as ranks, and of sizes: as the rows that are replayed and the seed need them.
 
     Raises ValueError naming the line whose size a book of this capacity cannot take.
     """

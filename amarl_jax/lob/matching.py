@@ -53,7 +53,7 @@ def running_sum(x: Array) -> Array:
 
 
 def screen(message: Message, spec: BookSpec) -> tuple[Array, Array, Array]:
-    """Whether the message is a valid order, a valid cancel, or invalid; padding is none of them."""
+    """Flags of a valid order, of a valid cancel and of an invalid message; padding is none of them."""
     kind = message.kind
     has_price = (kind == MessageKind.LIMIT) | (kind == MessageKind.IMMEDIATE_OR_CANCEL)
     is_order = has_price | (kind == MessageKind.MARKET)

@@ -1,6 +1,6 @@
 """The market as a pure environment: ``reset(key, params, z)`` and ``step(key, state, actions, params)``.
 
-One step, in this order (design: section 2): everyone decides on the state at the end of the last step; orders whose
+One step, in this order: everyone decides on the state at the end of the last step; orders whose
 time is up, and the slot's child if the slot decided again, leave in bulk; messages reach the book by latency; value and
 news move. The horizon is fixed: an episode that ended with the parent order would leak ``z`` by its length.
 """
@@ -31,7 +31,7 @@ VARIANCE_DECAY = 0.9  # per step, of the realised variance shown to the executio
 
 @struct.dataclass
 class Actions:
-    """Joint action of one step, in the public units of design section 3."""
+    """Joint action of one step, in public units."""
 
     execution: Array  # [3] size_frac in [-1, 1], limit_offset ticks, order_type_logit
     maker: Array  # [4] bid and ask offset in ticks from mid, bid and ask size as fractions of max_quote_lots
@@ -238,7 +238,7 @@ class Market:
     def clear(
         self, state: EnvState, slot_acts: Array, table: events.EventTable, params: EnvParams
     ) -> tuple[lob.Book, Accounts, events.EventLog, Array]:
-        """Expiries and a replaced child leave in bulk, how many [2] is all anyone learns; then the table is played."""
+        """Remove expired orders and a replaced child in bulk, then play the table; the tape has how many, [2]."""
         due = state.book.expiry <= state.time
         replaced = (state.book.owner == Owner.SLOT) & slot_acts
         leaving = lob.live(state.book) & (due | replaced)

@@ -56,7 +56,7 @@ class MarketSpec:
 
 @struct.dataclass
 class EnvParams:
-    """Physical constants of the market, all traced leaves (design: sections 2 and 4)."""
+    """Physical constants of the market, all traced leaves."""
 
     # hidden state
     informed_probability: Array | float = 0.5  # p_z, P(z = 1)

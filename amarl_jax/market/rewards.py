@@ -1,4 +1,4 @@
-"""Rewards of one episode, composed from market terms and what networks made of the tape (design: section 4).
+"""Rewards of one episode, composed from market terms and what networks made of the tape.
 
 Arrays carry a leading ``[T]`` axis. Money is in units of ``is_unit_ticks`` per parent lot, that is divided by
 ``Q is_unit_ticks``; information and belief terms are not.

@@ -46,7 +46,7 @@ def decode_action(action: Array, direction: Array, spec: MarketSpec) -> SlotDeci
 
 
 def as_sent(decision: SlotDecision) -> SlotDecision:
-    """The decision with every mark 0 where nothing is sent: not to act looks the same by any rule."""
+    """The decision with every mark 0 where nothing is sent: so that all forms of abstaining are equal."""
     return jax.tree.map(lambda mark: jnp.where(decision.acts, mark, jnp.zeros_like(mark)), decision)
 
 

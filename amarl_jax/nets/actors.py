@@ -1,6 +1,6 @@
 """Actors: observation in, policy head out. Orthogonal weights, tanh, and a small last layer.
 
-So the initial policies hardly depend on the state, and their biases say what they are.
+Initial policies therefore hardly depend on the state, and their biases say what they are.
 """
 
 import chex

@@ -47,26 +47,6 @@ class Head(Protocol):
         ...
 
 
-def sample(key: Array, head: Head) -> Any:
-    """One draw of the head's latents."""
-    return head.sample(key)
-
-
-def log_prob(head: Head, latents: Any) -> Array:
-    """Log-density of the action that these latents execute, nats, []."""
-    return head.log_prob(latents)
-
-
-def entropy(head: Head) -> Array:
-    """Entropy of the executed action, nats, []."""
-    return head.entropy()
-
-
-def mode(head: Head) -> Any:
-    """Latents of the deterministic policy."""
-    return head.mode()
-
-
 def beta_parameter(raw: Array) -> Array:
     """A Beta parameter from a network output: ``min + m tanh(softplus(raw) / m)``, ``m = max - min``.
 

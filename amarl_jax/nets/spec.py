@@ -5,7 +5,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class BeliefSpec:
-    """The belief Transformer (design: section 3)."""
+    """Sizes of the belief Transformer."""
 
     d_model: int = 128
     n_heads: int = 4

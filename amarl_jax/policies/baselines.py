@@ -73,12 +73,12 @@ class Choice:
 
     @property
     def reads_private(self) -> bool:
-        """Whether one of them reads the private number."""
+        """True if one of them reads the private number."""
         return any(getattr(policy, "reads_private", True) for policy in self.policies)
 
     @property
     def chosen_reads_private(self) -> Array:
-        """Whether the chosen one does. [] bool."""
+        """True if the chosen one does. [] bool."""
         return jnp.array([getattr(policy, "reads_private", True) for policy in self.policies])[self.index]
 
     def init(self, params: EnvParams) -> tuple[PyTree, ...]:

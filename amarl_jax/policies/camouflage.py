@@ -32,7 +32,7 @@ class Camouflage:
 
     @property
     def reads_private(self) -> bool:
-        """Whether the base reads the private number."""
+        """True if the base reads the private number."""
         return getattr(self.base, "reads_private", True)
 
     def init(self, params: EnvParams) -> tuple[PyTree, Array]:

@@ -28,7 +28,7 @@ class ForcedCompletion:
 
     @property
     def reads_private(self) -> bool:
-        """Whether the base reads the private number."""
+        """True if the base reads the private number."""
         return getattr(self.base, "reads_private", True)
 
     def init(self, params: EnvParams) -> PyTree:
@@ -49,7 +49,7 @@ class ForcedCompletion:
         return mixture((jnp.where(must, 0.0, 1.0), jnp.where(must, 1.0, 0.0)), laws)
 
     def _finish(self, view: ExecutionView) -> tuple[Array, Array]:
-        """Whether the rest must be done from now on, [], and the action that does its part, [3]."""
+        """Flag that the rest must be done from now on, [], and the action that does its part, [3]."""
         left_after = self.spec.horizon - steps_done(view, self.spec) - 1.0
         short = view.remaining - self.clip_lots * left_after  # lots that would not fit any more
         clip = jnp.maximum(short, jnp.minimum(view.remaining, self.clip_lots))

@@ -1,4 +1,4 @@
-"""What training and compiling cost, as Markdown tables, from the JSON files of train.py and levels.py.
+"""What training and compiling cost, as Markdown tables, from the JSON files of train.py.
 
 python experiments/benchmarks/report.py > experiments/benchmarks/train.md
 """
@@ -16,7 +16,6 @@ UPDATES = (
 PARTS = (
     "| part | per update | CPU s | share of CPU time | steps per CPU s | compile, CPU s |\n|---|---|---|---|---|---|"
 )
-LEVELS = "| XLA's level | compile, CPU s | from cache | steps per CPU s | GFLOP per CPU s |\n|---|---|---|---|---|"
 INSIDE = ("environment", "belief_decode")  # measured alone, and part of playing
 
 
@@ -87,27 +86,10 @@ def section(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def levels_section(document: dict[str, Any]) -> str:
-    """One file of levels.py: medians of its rounds."""
-    lines = [
-        *heading(document["provenance"], "compiling, "),
-        f"{document['provenance']['config']['n_envs']} environments.",
-        "",
-        LEVELS,
-    ]
-    for level, row in document["levels"].items():
-        compiling = f"{row['compile_cold_cpu_seconds']:.1f} | {row['compile_warm_cpu_seconds']:.1f}"
-        speed = f"{row['env_steps_per_cpu_second']:,.0f} | {row['gflop_per_cpu_second']:.0f}"
-        lines.append(f"| {level} | {compiling} | {speed} |")
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     here = Path(__file__).parent
     for path in sorted(here.glob("train_*.json")):
         print(section(json.loads(path.read_text())))
-    for path in sorted(here.glob("levels_*.json")):
-        print(levels_section(json.loads(path.read_text())))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Compare the array book with the plain-Python reference on as many random messages as time allows.
 
-    PYTHONPATH=. python experiments/book/stream_check.py --messages=100000000 --output=stream_check.json
+    python experiments/book/stream_check.py --messages=100000000 --output=stream_check.json
 
 Every example draws a mix, a capacity and a self-trade policy and makes streams of 512 messages, replayed in one batched
 call. Trades are compared field by field, then the resting book in priority order, all counters, and the checksum that
@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.ground_truth.book_comparison import disagreement
+from amarl_jax.ground_truth.message_streams import FIELDS, Mix, random_stream
 from amarl_jax.lob.replay import SelfTrade
-from tests.lob.comparison import disagreement
-from tests.lob.streams import FIELDS, Mix, random_stream
 
 CAPACITIES = (1, 3, 8, 32, 100)
 N_STREAMS, N_MESSAGES = 64, 512

@@ -15,14 +15,13 @@ import jax
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))  # the tests' samplers
 sys.path.insert(0, str(HERE))
 
 from estimators import row_of, write  # noqa: E402
 
+from amarl_jax.ground_truth.laws import TRUTH, sample  # noqa: E402
+from amarl_jax.ground_truth.sequence_belief import estimate  # noqa: E402
 from amarl_jax.nets.spec import BeliefSpec  # noqa: E402
-from tests.information.laws import TRUTH, sample  # noqa: E402
-from tests.information.sequence_belief import estimate  # noqa: E402
 
 LAWS = ("seq_ar1_phi0.3_T20", "seq_gauss_d0.5_T20", "seq_pois_T20", "seq_ar1_phi0.3_T50")
 SEED = 0

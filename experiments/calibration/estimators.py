@@ -9,20 +9,17 @@ estimators, seeds and the output's name.
 import argparse
 import dataclasses
 import json
-import sys
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.ground_truth.laws import TRUTH, sample
+from amarl_jax.information import EstimateSpec, estimate
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))  # the tests' samplers
-
-from amarl_jax.evaluation.provenance import provenance  # noqa: E402
-from amarl_jax.information import EstimateSpec, estimate  # noqa: E402
-from tests.information.laws import TRUTH, sample  # noqa: E402
-
 N_EPISODES = 5000
 
 

@@ -10,7 +10,6 @@ posterior, the floor that the number of episodes sets), and by how much leakage 
 import argparse
 import dataclasses
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -18,16 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.ground_truth.known_posteriors import Training, read, train
+from amarl_jax.ground_truth.laws import TRUTH
+from amarl_jax.information import mine
+from amarl_jax.information.calibration import expected_calibration_error
+from amarl_jax.nets.spec import BeliefSpec
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))  # the tests' laws
-
-from amarl_jax.evaluation.provenance import provenance  # noqa: E402
-from amarl_jax.information import mine  # noqa: E402
-from amarl_jax.information.calibration import expected_calibration_error  # noqa: E402
-from amarl_jax.nets.spec import BeliefSpec  # noqa: E402
-from tests.information.laws import TRUTH  # noqa: E402
-from tests.nets.known_posteriors import Training, read, train  # noqa: E402
-
 LAWS = {  # and the steps they are trained for: a product of neighbouring steps takes longest to find
     "seq_gauss_d0.5_T20": 4000,
     "seq_bern_0.55_T50": 2500,

@@ -38,7 +38,7 @@ from amarl_jax.evaluation.frozen import spread_belief_moments
 from amarl_jax.evaluation.metrics import evaluate_summaries
 from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.evaluation.report import spread_toxicity
-from amarl_jax.learn.game import AGENT_NAMES, Game
+from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.learn.phases import TransformerBelief, players
@@ -49,7 +49,7 @@ from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.posterior.exact import ExactRow, ExactSpec
-from amarl_jax.types import Agent, Array
+from amarl_jax.types import AGENT_NAMES, Agent, Array
 
 DEBUG, DEFAULT = "configs/fast_debug.py", "configs/default.py"
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -9,7 +9,6 @@ some rollouts the policy gradient of the leakage is measured on many others. Net
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -21,19 +20,17 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.ground_truth.gaussian_sender import HORIZON, exact_gradient, fit, paid_gradients
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.hypers import Hypers, LearnSpec
+from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
+from amarl_jax.learn.state import init_state
+from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))  # the sender of the tests
-
-from amarl_jax.evaluation.provenance import provenance  # noqa: E402
-from amarl_jax.learn.game import Game  # noqa: E402
-from amarl_jax.learn.hypers import Hypers, LearnSpec  # noqa: E402
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays  # noqa: E402
-from amarl_jax.learn.state import init_state  # noqa: E402
-from amarl_jax.market.params import EnvParams, MarketSpec  # noqa: E402
-from amarl_jax.market.params import as_arrays as params_as_arrays  # noqa: E402
-from amarl_jax.nets.spec import BeliefSpec, NetworkSpec  # noqa: E402
-from tests.information.gaussian_sender import HORIZON, exact_gradient, fit, paid_gradients  # noqa: E402
-
 CONFIG = {
     "seed": 0,
     "rollouts": [0, 4, 8, 16, 32, 64, 128, 256, 512, 1536],  # of each source fitted; measured after these

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from amarl_jax.adapters.jaxmarl import MarketEnv
-from amarl_jax.adapters.playable import AGENT_NAMES, Playable, PlayState
+from amarl_jax.adapters.playable import Playable, PlayState
 from amarl_jax.adapters.single_agent import SingleAgent, SingleState
 from amarl_jax.information.mine import leakage_increments
 from amarl_jax.learn.hypers import Hypers
@@ -18,7 +18,7 @@ from amarl_jax.learn.rollout import Players, rollout, step_keys
 from amarl_jax.market import rewards
 from amarl_jax.market.env import Actions
 from amarl_jax.policies.uniform import Uniform
-from amarl_jax.types import Agent
+from amarl_jax.types import AGENT_NAMES, Agent
 from tests.market.conftest import PARAMS, SPEC, market, params
 
 __all__ = ["market", "params"]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from amarl_jax.adapters.jaxmarl import MarketEnv
-from amarl_jax.adapters.playable import AGENT_NAMES, Playable
+from amarl_jax.adapters.playable import Playable
+from amarl_jax.types import AGENT_NAMES
 from tests.market.conftest import PARAMS, SPEC
 
 pytest.importorskip(

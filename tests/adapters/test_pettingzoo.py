@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from amarl_jax.adapters.playable import AGENT_NAMES, Playable
+from amarl_jax.adapters.playable import Playable
 from tests.market.conftest import PARAMS, SPEC
 
 pytest.importorskip("pettingzoo", reason="pip install 'amarl_jax[adapters]'")
@@ -18,6 +18,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 from pettingzoo.test.state_test import test_parallel_env as their_state_test
 
 from amarl_jax.adapters.pettingzoo import MarketParallelEnv
+from amarl_jax.types import AGENT_NAMES
 
 T = SPEC.horizon
 

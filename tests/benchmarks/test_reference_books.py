@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amarl_jax.ground_truth.reference_book import ReferenceBook
 from amarl_jax.lob.book import BookSpec, MessageKind
-from tests.lob.reference_book import ReferenceBook
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"))
 import book as benchmark

@@ -1,4 +1,4 @@
-"""The README: every fenced block is run by somebody, commands parse, links lead somewhere, numbers are the files'."""
+"""The README and what it hands on: blocks are run, commands parse, links lead somewhere, numbers are the files'."""
 
 import importlib
 import importlib.util
@@ -16,10 +16,12 @@ from amarl_jax import config as configuration
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README, CONFIGURATION, RESULTS = (
+    (ROOT / name).read_text() for name in ("README.md", "docs/configuration.md", "docs/results.md")
+)
 FENCED = re.compile(r"(?:<!-- ci:(\w+) -->\n)?```(\w*)\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.DOTALL)
 SMALLER = {"training.total_timesteps": 384, "sweep.lanes_at_once": 4}  # two updates; lanes of tests/test_sweep.py
-WORDS = 1800
+WORDS = 900
 
 
 class Block(NamedTuple):
@@ -29,11 +31,15 @@ class Block(NamedTuple):
     output: str  # the text block that follows it
 
 
-BLOCKS = [Block(*(part or "" for part in match.groups())) for match in FENCED.finditer(README)]
-PYTHON = [block for block in BLOCKS if block.language == "python"]
+def blocks(text):
+    return [Block(*(part or "" for part in match.groups())) for match in FENCED.finditer(text)]
+
+
+BLOCKS = blocks(README)
+PYTHON = [block for block in BLOCKS + blocks(CONFIGURATION) if block.language == "python"]
 COMMANDS = [
     (module, arguments.replace("\\\n", " "))
-    for module, arguments in re.findall(r"python -m (amarl_jax\.\w+)((?:\\\n|[^`\n])*)", README)
+    for module, arguments in re.findall(r"python -m (amarl_jax\.\w+)((?:\\\n|[^`\n])*)", README + CONFIGURATION)
 ]
 
 
@@ -47,11 +53,12 @@ def test_no_fenced_block_is_left_to_nobody():
         elif block.language != "python":  # pictures and data flow
             assert "python" not in block.text, block.text
     assert {block.mark for block in BLOCKS if block.language == "bash"} == {"run", "test"}
-    assert len(PYTHON) == 3
+    assert sum(block.language == "python" for block in BLOCKS) == 1
+    assert len(PYTHON) == 4
 
 
 @pytest.mark.parametrize(
-    ("block", "n_lines"), list(zip(PYTHON, (0, 1, 10), strict=True)), ids=["flow", "train", "sweep"]
+    ("block", "n_lines"), list(zip(PYTHON, (0, 1, 10, 0), strict=True)), ids=["readme", "train", "sweep", "flow"]
 )
 def test_a_python_block_runs_and_prints_what_stands_below_it(block, n_lines, tmp_path, monkeypatch, capsys):
     """Or, below the log of a run, lines of three numbers and a fourth or its unit, as many as it has to."""
@@ -82,18 +89,18 @@ def test_a_command_has_the_flags_it_is_given(module, arguments):
 
 
 def test_scripts_and_their_flags_exist():
-    scripts = re.findall(r"`python (experiments/\S+\.py)([^`]*)`", README)
+    scripts = re.findall(r"`python (experiments/\S+\.py)([^`]*)`", RESULTS)
     assert scripts
     for script, arguments in scripts:
         source = (ROOT / script).read_text()
         for flag in re.findall(r"--(\w+)", arguments):
             assert flag in source, (script, flag)
-    assert "python -m pytest --cov=amarl_jax" in README
+    assert "python -m pytest --cov=amarl_jax" in CONFIGURATION
     assert importlib.util.find_spec("pytest_cov")
 
 
 def test_flags_of_the_reference_lead_to_settings_and_flags_that_exist():
-    table = README[README.index("| its flag | here |") :].split("\n\n")[0]
+    table = CONFIGURATION[CONFIGURATION.index("| its flag | here |") :].split("\n\n")[0]
     for flag in ("exp-name", "override", "checkpoint", "n-steps", "n-eval-episodes", "noise-episodes"):
         assert f"| `--{flag}" in table
     settings = [name for name in re.findall(r"`--config\.([\w.]+)=", table) if name != "a.b"]
@@ -105,7 +112,7 @@ def test_flags_of_the_reference_lead_to_settings_and_flags_that_exist():
 
 
 def test_links_lead_somewhere_and_it_is_short():
-    for link in re.findall(r"\]\(([^)#:]+)\)", README):
+    for link in re.findall(r"\]\(([^)#:]+)[^):]*\)", README):
         assert (ROOT / link).exists(), link
     assert len(README.split()) < WORDS
 
@@ -116,8 +123,8 @@ def read(path):
 
 def test_the_reference_s_expectations_stand_beside_what_was_measured():
     """The table is the report's, which the report's own tests hold to the lanes."""
-    start = README.index("| lambda | KL, nats: expected")
-    table = README[start:].split("\n\n")[0]
+    start = RESULTS.index("| lambda | KL, nats: expected")
+    table = RESULTS[start:].split("\n\n")[0]
     assert len(table.splitlines()) == 2 + 5
     assert table in (ROOT / "experiments/lambda_sweep/cpu/results.md").read_text()
 
@@ -148,7 +155,7 @@ def test_its_numbers_are_those_of_the_files():
     known = read("baselines/baselines.json")["markets"]["default"]
     twap, camouflaged = (known[name]["information_nats"] for name in ("twap", "twap_camouflaged"))
     leaked, cost = first["information/fresh_nats"], first["execution/shortfall_ticks"]
-    for said in (
+    in_readme = (
         f"leaks {mimic['information_nats']['value']:.3f} ± {mimic['information_nats']['stderr']:.3f} nats",
         f"fills {mimic['completion']['value']:.1%} of its order",
         f"leak {hasty['information_nats']['value']:.3f} and cost {hasty['shortfall_ticks']['value']:.1f} ticks a lot",
@@ -158,14 +165,16 @@ def test_its_numbers_are_those_of_the_files():
         f"{leaked['value']:.3f} ± {leaked['stderr']:.3f} nats leaked",
         f"claims {first['information/belief_nats']['value']:.3f}, MINE {first['information/mine_nats']['value']:.3f}",
         f"on {sum(row['within'] for row in laws)} of {len(laws)} estimates of {len({row['law'] for row in laws})} laws",
-        f"{sum(seconds[1:]):.0f} s of updates after the first",
         f"From {nats[0]} nats at 0 to {nats[4]} at 4 and {nats[16]} at 16",
         f"half way at {half['value']:.2f} [{half['lower']:.2f}, {half['upper']:.2f}]",
-        f"{sweep['cpu_seconds'] / 60:.0f} CPU-minutes",
-        f"{sum(arm['cpu_seconds'] for arm in arms)} CPU-seconds",
         f"moves {moves[1]} nats a point instead of {moves[2]}",
         f"TWAP {twap['value']:.3f} ± {twap['stderr']:.3f} nats",
         f"{camouflaged['value']:.3f} ± {camouflaged['stderr']:.3f}",
+    )
+    in_results = (
+        f"{sum(seconds[1:]):.0f} s of updates after the first",
+        f"{sweep['cpu_seconds'] / 60:.0f} CPU-minutes",
+        f"{sum(arm['cpu_seconds'] for arm in arms)} CPU-seconds",
         f"{read('covert_game/covert_game.json')['cpu_seconds']:.0f} CPU-seconds",
         f"{read('theory/phase_diagram.json')['wall_seconds']:.1f} s",
         f"{read('baselines/baselines.json')['cpu_seconds']:.0f} CPU-seconds",
@@ -176,5 +185,7 @@ def test_its_numbers_are_those_of_the_files():
         f"{played['rates']['table']['steps_per_wall_s']:,.0f} environment steps a second",
         f"{default['env_steps_per_cpu_second']:,.0f} steps a second of one core",
         f"[{debug['env_steps_per_cpu_second']:,.0f}]",
-    ):
-        assert said in " ".join(README.split()), said
+    )
+    for page, numbers in ((README, in_readme), (RESULTS, in_results)):
+        for said in numbers:
+            assert said in " ".join(page.split()), said

@@ -1,17 +1,14 @@
 import dataclasses
-import json
 import math
-import pathlib
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amarl_jax.ground_truth.laws import TRUTH
 from amarl_jax.information.crossfit import DetectorSpec, cross_fit, plan
 from amarl_jax.information.detector import check_below_entropy, detect, summarise
 
-FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures" / "information_ground_truth.json"
-TRUTH = {case["id"]: case for case in json.loads(FIXTURES.read_text())["cases"]}
 N, D = 2000, 20
 
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amarl_jax.ground_truth.laws import TRUTH, sample
 from amarl_jax.information import calibration, divergence
 from amarl_jax.information.crossfit import DetectorSpec, cross_fit, plan
-from tests.information.laws import TRUTH, sample
 
 SMALL = DetectorSpec(n_folds=3, hidden=(8,), n_steps=40, n_checks=4, batch_size=64)
 

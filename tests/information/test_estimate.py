@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from amarl_jax.ground_truth.laws import TRUTH, sample
 from amarl_jax.information import EstimateSpec, estimate, estimators
 from amarl_jax.information.parts import divide
-from tests.information.laws import TRUTH, sample
 
 SMALL = EstimateSpec(n_folds=2, hidden=(32,), n_embedding=16, n_steps=300, n_checks=10, learning_rate=5e-3)
 PAIRS = dataclasses.replace(SMALL, n_steps=400, linear_fraction=0.5)

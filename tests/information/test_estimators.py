@@ -1,6 +1,4 @@
 import functools
-import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +6,12 @@ import numpy as np
 import optax
 import pytest
 
+from amarl_jax.ground_truth.laws import TRUTH
 from amarl_jax.information import estimators
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import LearnSpec
 from amarl_jax.market.params import MarketSpec
 from amarl_jax.nets.spec import NetworkSpec
-
-FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures" / "information_ground_truth.json"
-TRUTH = {case["id"]: case for case in json.loads(FIXTURES.read_text())["cases"]}
 
 
 def sample(case, rng, n):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amarl_jax.ground_truth.gaussian_sender import HORIZON, exact_gradient, fit, paid_gradients
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
@@ -18,7 +19,6 @@ from amarl_jax.learn.state import init_state
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.nets.spec import BeliefSpec
-from tests.information.gaussian_sender import HORIZON, exact_gradient, fit, paid_gradients
 from tests.learn.conftest import LEARN, MARKET, NETWORK
 
 THETA = (0.38, 0.38)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from amarl_jax.ground_truth.sequence_belief import estimate
 from amarl_jax.nets.spec import BeliefSpec
-from tests.information.sequence_belief import estimate
 
 PHI, T = 0.8, 6
 SPEC = BeliefSpec(d_model=16, n_heads=2, n_layers=1, d_ff=32)

@@ -1,26 +1,23 @@
-"""Random message streams, made with NumPy, and the batched replay that all tests of the book share."""
+"""The batched replay that all tests of the book share, and as many random streams as it takes."""
 
 import functools
-from dataclasses import dataclass
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from amarl_jax.ground_truth.message_streams import FIELDS, N_OWNERS, random_mix, random_stream
 from amarl_jax.lob.book import (
     BookSpec,
     Message,
-    MessageKind,
     SelfTrade,
     Side,
     apply_all,
     empty_book,
 )
 
-N_STREAMS, N_MESSAGES, CAPACITY, N_OWNERS = 64, 256, 8, 3
-FIELDS = ("kind", "side", "price", "quantity", "order_id", "owner", "expiry")
-INT32 = np.iinfo(np.int32)
+N_STREAMS, N_MESSAGES, CAPACITY = 64, 256, 8
 
 
 @functools.cache
@@ -88,62 +85,6 @@ def fills(execution):
 
 def counters(book):
     return {name: int(value) for name, value in vars(book.counters).items()}
-
-
-@dataclass(frozen=True)
-class Mix:
-    """What a stream is made of."""
-
-    weights: tuple  # of padding, limit, market, immediate-or-cancel, cancel, and two unknown kinds
-    width: int  # prices are uniform in -width .. width,
-    improvement: int  # less this much for buys and more for sells: 0 or below makes orders meet
-    buys: float  # probability of a buy
-    largest: int  # lots
-    odd: float  # probability that a field holds an extreme or impossible value
-    reach: int  # how many messages back a cancel looks for its order
-
-
-def random_mix(rng):
-    return Mix(
-        weights=tuple(rng.dirichlet([0.2, 6, rng.choice([0.1, 2]), 1, rng.choice([0.5, 4]), 0.1, 0.1])),
-        width=rng.choice([0, 1, 4, 30]),
-        improvement=rng.choice([0, 2]),
-        buys=rng.choice([0.03, 0.5, 0.5, 0.97]),
-        largest=rng.choice([2, 11, 59]),
-        odd=0.04,
-        reach=12,
-    )
-
-
-def random_stream(rng, mix, shape, first_id=0):
-    """Streams of one mix, ``shape`` ending in the number of messages; ids count from ``first_id``."""
-
-    def sometimes(chance):
-        return rng.random(shape) < chance
-
-    kind = rng.choice([*MessageKind, 7, -1], shape, p=mix.weights)
-    side = np.where(sometimes(mix.buys), 1, -1)
-    side = np.where(sometimes(mix.odd / 2), rng.choice([0, 2, -2, INT32.min], shape), side)
-    price = rng.integers(-mix.width, mix.width + 1, shape) - side * mix.improvement
-    extremes = [1 << 15, -(1 << 15), (1 << 15) + 1, -(1 << 15) - 1, INT32.max, INT32.min]
-    price = np.where(sometimes(mix.odd), rng.choice(extremes, shape), price)
-    quantity = rng.integers(1, mix.largest + 1, shape)
-    odd_sizes = [0, -3, 1 << 15, (1 << 15) + 1, INT32.max, INT32.min]
-    quantity = np.where(sometimes(mix.odd), rng.choice(odd_sizes, shape), quantity)
-    quantity = np.where((kind == MessageKind.CANCEL) & sometimes(0.5), 0, quantity)
-    index = np.broadcast_to(np.arange(shape[-1]), shape)
-    earlier = np.maximum(index - rng.integers(1, mix.reach, shape), -1)  # -1 is a good unknown id
-    again = (kind == MessageKind.CANCEL) | sometimes(1.5 * mix.odd)
-    owner = rng.integers(0, N_OWNERS, shape)
-    return {
-        "kind": kind,
-        "side": side,
-        "price": price,
-        "quantity": quantity,
-        "order_id": np.where(again, earlier, index) + first_id,
-        "owner": np.where(sometimes(mix.odd / 4), rng.choice([-1, N_OWNERS], shape), owner),
-        "expiry": rng.integers(0, 50, shape),
-    }
 
 
 def random_streams(seed, first_id=0):

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amarl_jax.ground_truth.message_streams import FIELDS, N_OWNERS
+from amarl_jax.ground_truth.reference_book import COUNTERS, ReferenceBook
 from amarl_jax.lob.book import (
     NEVER,
     BookSpec,
@@ -20,12 +22,9 @@ from amarl_jax.lob.book import (
     remove,
     sizes,
 )
-from tests.lob.reference_book import COUNTERS, ReferenceBook
 from tests.lob.streams import (
     CAPACITY,
-    FIELDS,
     N_MESSAGES,
-    N_OWNERS,
     N_STREAMS,
     book_spec,
     counters,

@@ -4,8 +4,9 @@ import chex
 import numpy as np
 import pytest
 
+from amarl_jax.ground_truth.message_streams import INT32, N_OWNERS
 from amarl_jax.lob.book import BookSpec, MessageKind, SelfTrade, Side, vwap
-from tests.lob.streams import CAPACITY, INT32, N_OWNERS, counters, fills, play, resting
+from tests.lob.streams import CAPACITY, counters, fills, play, resting
 
 NONE, LIMIT, MARKET, IOC, CANCEL = MessageKind
 BUY, SELL = 1, -1

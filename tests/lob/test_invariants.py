@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amarl_jax.ground_truth.message_streams import FIELDS, N_OWNERS, random_mix, random_stream
 from amarl_jax.lob.book import BookSpec, Message, SelfTrade, apply, empty_book
-from tests.lob.streams import FIELDS, N_OWNERS, random_mix, random_stream
 
 N_BOOKS, N_MESSAGES, CAPACITY, N_MIXES = 4096, 120, 6, 32
 SLOTS = np.arange(CAPACITY)

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from amarl_jax.ground_truth.book_comparison import disagreement, expectation
+from amarl_jax.ground_truth.message_streams import FIELDS, Mix, random_stream
+from amarl_jax.ground_truth.reference_book import COUNTERS
 from amarl_jax.lob.replay import MessageKind, SelfTrade, replay_batch
-from tests.lob.comparison import disagreement, expectation
-from tests.lob.reference_book import COUNTERS
-from tests.lob.streams import FIELDS, Mix, random_stream
 
 N_STREAMS, N_MESSAGES = 32, 512
 N_EXAMPLES = 62  # 62 * 32 * 512 = 1,015,808 messages

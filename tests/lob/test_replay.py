@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from amarl_jax.ground_truth.book_comparison import difference, disagreement, expectation
+from amarl_jax.ground_truth.message_streams import Mix, random_stream
 from amarl_jax.lob import replay as replay_module
 from amarl_jax.lob.replay import FIELDS, MessageKind, SelfTrade, replay, replay_batch
-from tests.lob.comparison import difference, disagreement, expectation
-from tests.lob.streams import Mix, random_stream
 
 LIMIT, MARKET, IOC, CANCEL = list(MessageKind)[1:]
 BUY, SELL = 1, -1

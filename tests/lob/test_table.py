@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amarl_jax.ground_truth.message_streams import FIELDS, N_OWNERS, random_mix, random_stream
 from amarl_jax.lob.book import BookSpec, Message, MessageKind, SelfTrade, apply_all, empty_book
 from amarl_jax.lob.table import apply_table
-from tests.lob.streams import FIELDS, N_OWNERS, counters, lane_of, random_mix, random_stream, resting
+from tests.lob.streams import counters, lane_of, resting
 
 N_BOOKS, N_TABLES, N_ROWS, CAPACITY = 96, 8, 24, 10
 SPEC = BookSpec(capacity=CAPACITY, n_owners=N_OWNERS)

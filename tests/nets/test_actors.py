@@ -23,11 +23,11 @@ def test_head_shapes_gradients_and_initial_policy(actor, shapes, key):
     @jax.jit
     def evaluate(parameters):
         head, other = (actor.apply(parameters, observation) for observation in observations)
-        latents = heads.mode(head)
-        chex.assert_trees_all_equal_shapes_and_dtypes(latents, jax.eval_shape(heads.sample, key, head))
+        latents = head.mode()
+        chex.assert_trees_all_equal_shapes_and_dtypes(latents, jax.eval_shape(head.sample, key))
 
         def log_prob(parameters):
-            return heads.log_prob(actor.apply(parameters, observations[0]), latents)
+            return actor.apply(parameters, observations[0]).log_prob(latents)
 
         return head, other, jax.value_and_grad(log_prob)(parameters)
 

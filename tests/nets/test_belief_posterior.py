@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amarl_jax.ground_truth.known_posteriors import Training, episodes, read, train
+from amarl_jax.ground_truth.laws import TRUTH
 from amarl_jax.information import mine
 from amarl_jax.information.calibration import expected_calibration_error
 from amarl_jax.nets.spec import BeliefSpec
-from tests.information.laws import TRUTH
-from tests.nets.known_posteriors import Training, episodes, read, train
 
 LAW = "seq_gauss_d0.5_T10"
 TRAINING = Training(n_steps=2000, batch=32, learning_rate=1e-2, beta_entropy=0.35)  # biased enough to see it undone

@@ -48,7 +48,7 @@ def test_execution_log_prob_is_the_sum_of_its_executed_terms(gate, side, kind):
     if gate:
         expected += bernoulli_log_mass(side, 0.75) + bernoulli_log_mass(kind, 0.8) + beta_log_density(0.4, 4.44, 13.31)
         expected += beta_log_density(0.7, 2.0, 1.0) if kind else 0.0
-    actual = heads.log_prob(make_head(), make_latents(gate, side, 0.4, 0.7, kind))
+    actual = make_head().log_prob(make_latents(gate, side, 0.4, 0.7, kind))
     assert float(actual) == pytest.approx(expected, abs=2e-5)  # float32 lgamma
 
 
@@ -63,20 +63,20 @@ def test_execution_entropy_equals_quadrature_of_the_executed_law():
         return -p * math.log(p) - (1 - p) * math.log(1 - p)
 
     expected = coin(0.3) + 0.3 * (coin(0.75) + beta_entropy(4.44, 13.31) + coin(0.8) + 0.8 * beta_entropy(2.0, 1.0))
-    assert float(heads.entropy(make_head())) == pytest.approx(expected, abs=1e-4)  # midpoint rule
+    assert float(make_head().entropy()) == pytest.approx(expected, abs=1e-4)  # midpoint rule
 
 
 @pytest.fixture(scope="module")
 def draws():
     """20,000 draws of the execution head."""
-    return jax.jit(jax.vmap(heads.sample, (0, None)))(jax.random.split(jax.random.key(1), 20_000), make_head())
+    return jax.jit(jax.vmap(make_head().sample))(jax.random.split(jax.random.key(1), 20_000))
 
 
 def test_execution_entropy_is_minus_the_mean_log_prob_of_its_samples(draws):
     head = make_head()
-    log_probs = np.asarray(jax.jit(jax.vmap(heads.log_prob, (None, 0)))(head, draws))
+    log_probs = np.asarray(jax.jit(jax.vmap(head.log_prob))(draws))
     error = float(log_probs.std()) / math.sqrt(log_probs.size)
-    assert -log_probs.mean() == pytest.approx(float(heads.entropy(head)), abs=4 * error)
+    assert -log_probs.mean() == pytest.approx(float(head.entropy()), abs=4 * error)
 
 
 def test_execution_samples_have_the_moments_of_their_law(draws):
@@ -99,7 +99,7 @@ def test_execution_gradients_are_finite_at_every_boundary():
 
     def value(raw, latents):
         head = heads.execution_head(raw)
-        return heads.log_prob(head, latents) + heads.entropy(head)
+        return head.log_prob(latents) + head.entropy()
 
     over_latents = jax.vmap(jax.value_and_grad(value, argnums=(0, 1)), (None, 0))
     values, gradients = jax.jit(jax.vmap(over_latents, (0, None)))(extremes, latents)
@@ -109,7 +109,7 @@ def test_execution_gradients_are_finite_at_every_boundary():
 
 def test_unused_terms_have_no_gradient():
     raw = jnp.array([0.1, 0.2, 1.0, 2.0, 0.5, 0.7, 0.3])
-    gradient = jax.jit(jax.grad(lambda raw, latents: heads.log_prob(heads.execution_head(raw), latents)))
+    gradient = jax.jit(jax.grad(lambda raw, latents: heads.execution_head(raw).log_prob(latents)))
     abstain = gradient(raw, make_latents(0, 1, 0.0, 0.0, 1))
     market = gradient(raw, make_latents(1, 1, 0.3, 0.0, 0))
     np.testing.assert_array_equal(abstain != 0, [True] + 6 * [False])
@@ -173,7 +173,7 @@ def test_relative_entropy_notices_another_size_law():
 
 
 def test_execution_mode():
-    latents = heads.mode(make_head())
+    latents = make_head().mode()
     assert (float(latents.gate), float(latents.side), float(latents.kind)) == (0.0, 1.0, 1.0)
     assert float(latents.size) == pytest.approx(4.44 / 17.75, rel=1e-5)
     assert float(latents.offset) == pytest.approx(2 / 3, rel=1e-5)
@@ -184,10 +184,10 @@ def test_normal_head_closed_forms(key):
     head = NormalHead(jnp.float32(mean), jnp.log(jnp.float32(std)))
     x = np.array([0.6, 0.0, -2.0, 2.0])
     expected = np.sum(-0.5 * ((x - mean) / std) ** 2 - np.log(std) - 0.5 * np.log(2 * np.pi))
-    assert float(heads.log_prob(head, jnp.float32(x))) == pytest.approx(expected, abs=1e-5)
-    assert float(heads.entropy(head)) == pytest.approx(np.sum(0.5 * np.log(2 * np.pi * np.e * std**2)), abs=1e-5)
-    np.testing.assert_array_equal(heads.mode(head), head.mean)
-    draws = np.asarray(jax.jit(jax.vmap(heads.sample, (0, None)))(jax.random.split(key, 20_000), head))
+    assert float(head.log_prob(jnp.float32(x))) == pytest.approx(expected, abs=1e-5)
+    assert float(head.entropy()) == pytest.approx(np.sum(0.5 * np.log(2 * np.pi * np.e * std**2)), abs=1e-5)
+    np.testing.assert_array_equal(head.mode(), head.mean)
+    draws = np.asarray(jax.jit(jax.vmap(head.sample))(jax.random.split(key, 20_000)))
     np.testing.assert_allclose(draws.mean(0), mean, atol=0.03 * std.max())  # four standard errors
     np.testing.assert_allclose(draws.std(0), std, rtol=0.03)
 
@@ -201,24 +201,24 @@ def test_tanh_normal_entropy_equals_quadrature(mean, std, tolerance):
     weights = np.exp(log_density_u) * std * 18 / u.size
     expected = -np.sum(weights * (log_density_u - log_slope))
     head = TanhNormalHead(jnp.float32(mean), jnp.float32(math.log(std)))
-    assert float(heads.entropy(head)) == pytest.approx(expected, abs=tolerance)
+    assert float(head.entropy()) == pytest.approx(expected, abs=tolerance)
 
 
 def test_tanh_normal_density_integrates_to_one_over_actions():
     head = TanhNormalHead(jnp.float32(0.3), jnp.float32(-0.5))
     actions = midpoints(4000, -1, 1)
-    log_probs = jax.jit(jax.vmap(heads.log_prob, (None, 0)))(head, jnp.float32(np.arctanh(actions)))
+    log_probs = jax.jit(jax.vmap(head.log_prob))(jnp.float32(np.arctanh(actions)))
     assert float(np.mean(np.exp(log_probs)) * 2) == pytest.approx(1.0, abs=1e-3)  # midpoint rule
 
 
 def test_tanh_normal_is_finite_far_out(key):
     def value(mean, log_std, latent):
         head = TanhNormalHead(mean, heads.bounded_log_std(log_std))
-        return heads.log_prob(head, latent) + heads.entropy(head)
+        return head.log_prob(latent) + head.entropy()
 
     cases = jnp.array([(m, s, u) for m in (-50.0, 0.0, 50.0) for s in (-1e3, 1e3) for u in (-100.0, 0.0, 100.0)])
     values, gradients = jax.jit(jax.vmap(jax.value_and_grad(value, argnums=(0, 1, 2))))(*cases.T)
     for leaf in (values, *gradients):
         assert np.isfinite(leaf).all()
-    draw = heads.sample(key, TanhNormalHead(jnp.float32(0.0), jnp.float32(0.0)))
+    draw = TanhNormalHead(jnp.float32(0.0), jnp.float32(0.0)).sample(key)
     assert draw.shape == ()

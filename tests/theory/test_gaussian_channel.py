@@ -1,13 +1,12 @@
-"""The Gaussian channel against adaptive quadrature of other formulas, simulation, and the fixtures."""
+"""The Gaussian channel against adaptive quadrature of other formulas, simulation, and the laws of known information."""
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import integrate
 
+from amarl_jax.ground_truth.laws import TRUTH
 from amarl_jax.theory.gaussian_channel import (
     Channel,
     accuracy,
@@ -23,8 +22,7 @@ from amarl_jax.theory.gaussian_channel import (
 KNOWN, RANDOM = Channel(), Channel(side_known=False)
 CHANNELS = [KNOWN, RANDOM, Channel(prior=0.3), Channel(prior=0.1, side_known=False)]
 LEVERAGES = np.array([0.1, 0.7, 2.0, 4.0, 8.0])
-FIXTURES = json.loads((Path(__file__).parents[1] / "fixtures" / "information_ground_truth.json").read_text())
-BINARY_GAUSSIANS = [case for case in FIXTURES["cases"] if case["family"] == "binary_gauss"]
+BINARY_GAUSSIANS = [case for case in TRUTH.values() if case["family"] == "binary_gauss"]
 
 
 def normal(x):
@@ -61,7 +59,7 @@ def test_information_equals_the_difference_of_entropies(channel):
 
 
 @pytest.mark.parametrize("case", BINARY_GAUSSIANS, ids=lambda case: case["id"])
-def test_fixtures(case):
+def test_laws_of_known_information(case):
     channel = Channel(case["pi"])
     assert information(case["dprime"], channel) == pytest.approx(case["mi"], abs=6e-8)  # seven digits are given
     assert divergence(case["dprime"], channel) == pytest.approx(case["kl_10"], abs=6e-8)

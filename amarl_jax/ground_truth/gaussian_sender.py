@@ -17,38 +17,42 @@ import jax.numpy as jnp
 import numpy as np
 
 from amarl_jax.learn import sources
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.losses import clipped_surrogate
 from amarl_jax.learn.phases import TransformerBelief, play
 from amarl_jax.learn.returns import gae
-from amarl_jax.learn.rollout import stratified_labels
+from amarl_jax.learn.rollout import Trajectory, stratified_labels
 from amarl_jax.learn.scoring import score
+from amarl_jax.learn.state import TrainState
+from amarl_jax.market.params import EnvParams
 from amarl_jax.theory.gaussian_channel import Channel, information_slope
-from amarl_jax.types import Tape
+from amarl_jax.types import Array, Tape
 
 HORIZON = 8  # steps
 LOTS = 16.0  # one standard deviation of an order
 
 
-def means(theta):
+def means(theta: Array) -> Array:
     """Mean order of every step at z = 1, [T] standard deviations."""
     return jnp.repeat(theta, HORIZON // 2)
 
 
-def exact_gradient(theta, prior=0.5):
+def exact_gradient(theta: np.ndarray, prior: float = 0.5) -> np.ndarray:
     """``dI / dtheta`` [2] nats: the slope of the channel at ``d = |m|`` times ``dd / dtheta = T theta / (2 d)``."""
     theta = np.asarray(theta, np.float64)
     leverage = np.sqrt(HORIZON / 2 * np.sum(theta**2))
     return float(information_slope(leverage, Channel(prior))) * HORIZON / 2 * theta / leverage
 
 
-def exact_log_posterior(orders, theta, prior=0.5):
-    """log P(z = 1 | x_<=t), [E, T], of orders [E, T] in standard deviations."""
+def exact_log_posterior(orders: Array, theta: Array, prior: Array | float = 0.5) -> Array:
+    """Exact log P(z = 1 | x_<=t), [E, T], of orders [E, T] in standard deviations."""
     m = means(theta)[None, :]
     return jax.nn.log_sigmoid(jnp.cumsum(m * orders - 0.5 * m**2, axis=1) + jnp.log(prior / (1.0 - prior)))
 
 
-def on_tape(orders, n_rows):
-    """Orders [E, T] as tapes: one live row per step, all else empty; and the orders as the tape has them."""
+def on_tape(orders: Array, n_rows: int) -> tuple[Tape, Array]:
+    """Write orders [E, T] as tapes: one live row per step, all else empty; and the orders as the tape has them."""
     lots = jnp.clip(jnp.round(LOTS * orders), -127, 127)
     row = jnp.pad(lots[..., None], ((0, 0), (0, 0), (0, n_rows - 1)))
     nothing, calm = jnp.zeros_like(row, jnp.int8), jnp.zeros(orders.shape, jnp.int16)
@@ -65,8 +69,10 @@ def on_tape(orders, n_rows):
     return tape, lots / LOTS
 
 
-def trajectories(key, state, theta, z, game, hypers, params):
-    """Episodes [E] of the sender as the learner would see them, and their orders [E, T]; no market behind them."""
+def trajectories(
+    key: Array, state: TrainState, theta: Array, z: Array, game: Game, hypers: Hypers, params: EnvParams
+) -> tuple[Trajectory, Array]:
+    """Draw episodes [E] of the sender as the learner would see them, and their orders [E, T]; no market behind them."""
     blank = jax.eval_shape(lambda k: play(k, state, game, hypers, params, z.shape[0]), jax.random.key(0))
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), blank.replace(final=()))
     orders = jax.random.normal(key, (z.shape[0], HORIZON)) + z[:, None] * means(theta)[None, :]
@@ -74,7 +80,8 @@ def trajectories(key, state, theta, z, game, hypers, params):
     belief = TransformerBelief(state.belief.params, game, hypers)
 
     def read(memory, inputs):
-        memory, posterior, hidden = belief.read(memory, *inputs, params)
+        step, t = inputs
+        memory, posterior, hidden = belief.read(memory, step, t, params)
         return memory, (posterior, hidden)
 
     time = jnp.arange(HORIZON)
@@ -84,7 +91,15 @@ def trajectories(key, state, theta, z, game, hypers, params):
 
 
 @functools.partial(jax.jit, static_argnames=("game", "fitted"))
-def fit(state, theta, game, hypers, params, fitted, n_rollouts):
+def fit(
+    state: TrainState,
+    theta: Array,
+    game: Game,
+    hypers: Hypers,
+    params: EnvParams,
+    fitted: tuple[str, ...],
+    n_rollouts: Array | int,
+) -> TrainState:
     """The learner after ``n_rollouts`` of the frozen sender for each of the fitted, "mine" or "belief", in their order.
 
     Each is fitted as an update fits it, on fresh episodes every time; MINE reads the state of the belief as it stands.
@@ -109,7 +124,9 @@ def fit(state, theta, game, hypers, params, fitted, n_rollouts):
 
 
 @functools.partial(jax.jit, static_argnames=("game", "n_episodes"))
-def paid_gradients(key, state, theta, game, hypers, params, n_episodes):
+def paid_gradients(
+    key: Array, state: TrainState, theta: Array, game: Game, hypers: Hypers, params: EnvParams, n_episodes: int
+) -> tuple[Array, Array]:
     """Minus the gradient of training's loss at theta, of each of n fresh z = 1 episodes, [n, 2].
 
     Once with the leakage of the learned source, once, on the same episodes, with that of Bayes' belief.
@@ -119,10 +136,10 @@ def paid_gradients(key, state, theta, game, hypers, params, n_episodes):
     learned = score(state, trajectory, game, hypers, params).leakage
     exact = exact_log_posterior(orders, theta, params.informed_probability)
     bayes = score(state, trajectory, game, hypers, params, exact).leakage
-    return tuple(_per_episode_gradient(theta, orders, leakage) for leakage in (learned, bayes))
+    return _per_episode_gradient(theta, orders, learned), _per_episode_gradient(theta, orders, bayes)
 
 
-def _per_episode_gradient(theta, orders, leakage):
+def _per_episode_gradient(theta: Array, orders: Array, leakage: Array) -> Array:
     """[n, 2]; rewards to go, undiscounted, less their mean over episodes."""
     value = jnp.mean(jnp.cumsum(leakage[:, ::-1], axis=1)[:, ::-1], axis=0)
     advantage = jax.vmap(lambda reward: gae(reward, value, 1.0, 1.0)[0])(leakage)

@@ -1,4 +1,4 @@
-"""A limit order book as one would write it in plain Python: a dictionary of price levels, each a queue.
+"""A limit order book in plain Python: a dictionary of price levels, each a queue.
 
 It shares neither code nor idea with the array book and is slow; it exists to be obviously right.
 """
@@ -22,36 +22,47 @@ COUNTERS = (
 
 @dataclass
 class Order:
-    side: int
-    price: int
-    quantity: int
+    """An order with what is left of it."""
+
+    side: int  # 1 buys, -1 sells
+    price: int  # ticks
+    quantity: int  # lots
     order_id: int
     owner: int
-    expiry: int
+    expiry: int | None
 
 
 @dataclass
 class Report:
-    fills: list = field(default_factory=list)  # (price, quantity, id, owner) of the resting orders, as they traded
+    """What one message did, in lots."""
+
+    fills: list[tuple[int, int, int, int]] = field(
+        default_factory=list
+    )  # (price, quantity, id, owner) of resting orders
     rested: int = 0
     refused: int = 0
     cancelled: int = 0
     self_cancelled: int = 0
-    evicted: tuple | None = None  # (lots, id, owner)
+    evicted: tuple[int, int, int] | None = None  # (lots, id, owner)
     accepted: bool = False
     marketable: bool = False
 
 
 class ReferenceBook:
-    def __init__(self, capacity, n_owners, self_trade, max_price, max_quantity):
+    """A book of ``capacity`` orders a side, with the rules of :mod:`amarl_jax.lob.book`.
+
+    ``self_trade`` is the value of a :class:`amarl_jax.lob.book.SelfTrade`; prices lie in ``-max_price .. max_price``.
+    """
+
+    def __init__(self, capacity: int, n_owners: int, self_trade: str, max_price: int, max_quantity: int) -> None:
         self.capacity, self.n_owners, self.self_trade = capacity, n_owners, self_trade
         self.max_price, self.max_quantity = max_price, max_quantity
-        self.levels = {1: {}, -1: {}}
-        self.orders = {}
+        self.levels: dict[int, dict[int, deque[Order]]] = {1: {}, -1: {}}
+        self.orders: dict[int, Order] = {}
         self.counters = dict.fromkeys(COUNTERS, 0)
 
-    def resting(self, side):
-        """(price, quantity, id, owner, expiry) in priority order."""
+    def resting(self, side: int) -> list[tuple[int, int, int, int, int | None]]:
+        """Orders at rest, (price, quantity, id, owner, expiry) in priority order."""
         levels = self.levels[side]
         return [
             (o.price, o.quantity, o.order_id, o.owner, o.expiry)
@@ -59,8 +70,8 @@ class ReferenceBook:
             for o in levels[price]
         ]
 
-    def checksum(self):
-        """The formula that `amarl_jax.lob.replay` documents, over what rests now."""
+    def checksum(self) -> int:
+        """Checksum of what rests now, by the formula of :mod:`amarl_jax.lob.replay`."""
         a, total = 0x9E3779B1, 1
         for side, sign in ((0, 1), (1, -1)):
             weight = 2 * side + 1
@@ -70,7 +81,10 @@ class ReferenceBook:
                     weight += 4
         return total % 2**32
 
-    def process(self, kind, side, price, quantity, order_id, owner, expiry):
+    def process(
+        self, kind: int, side: int, price: int, quantity: int, order_id: int, owner: int, expiry: int | None
+    ) -> Report:
+        """Apply one message."""
         report = Report()
         if kind == NONE:
             return report
@@ -85,14 +99,14 @@ class ReferenceBook:
             self._trade_and_rest(kind, Order(side, price, quantity, order_id, owner, expiry), report)
         return report
 
-    def _is_sound(self, kind, side, price, quantity, owner):
+    def _is_sound(self, kind: int, side: int, price: int, quantity: int, owner: int) -> bool:
         if kind not in (LIMIT, MARKET, IMMEDIATE_OR_CANCEL) or side not in (1, -1):
             return False
         if kind != MARKET and not -self.max_price <= price <= self.max_price:
             return False
         return 0 < quantity <= self.max_quantity and 0 <= owner < self.n_owners
 
-    def _cancel(self, order_id, quantity, report):
+    def _cancel(self, order_id: int, quantity: int, report: Report) -> None:
         if quantity < 0:
             self.counters["invalid"] += 1
             return
@@ -106,14 +120,15 @@ class ReferenceBook:
         if order.quantity == 0:
             self.drop(order)
 
-    def drop(self, order):
+    def drop(self, order: Order) -> None:
+        """Take a resting order out."""
         level = self.levels[order.side][order.price]
         level.remove(order)
         if not level:
             del self.levels[order.side][order.price]
         del self.orders[order.order_id]
 
-    def _front(self, kind, incoming):
+    def _front(self, kind: int, incoming: Order) -> Order | None:
         """The resting order that the incoming one meets next, or None."""
         levels = self.levels[-incoming.side]
         if not levels:
@@ -122,7 +137,7 @@ class ReferenceBook:
         meets = kind == MARKET or (incoming.price >= best if incoming.side == 1 else incoming.price <= best)
         return levels[best][0] if meets else None
 
-    def _trade_and_rest(self, kind, incoming, report):
+    def _trade_and_rest(self, kind: int, incoming: Order, report: Report) -> None:
         report.marketable = self._front(kind, incoming) is not None
         while incoming.quantity and (resting := self._front(kind, incoming)) is not None:
             if resting.owner == incoming.owner and self.self_trade != "allow":
@@ -141,7 +156,7 @@ class ReferenceBook:
         if kind == LIMIT and incoming.quantity:
             self._rest(incoming, report)
 
-    def _rest(self, incoming, report):
+    def _rest(self, incoming: Order, report: Report) -> None:
         levels = self.levels[incoming.side]
         if sum(len(level) for level in levels.values()) == self.capacity:
             worst = min(levels) if incoming.side == 1 else max(levels)

@@ -6,6 +6,7 @@ episodes by its own loss, as it does in training, and its de-biased posterior on
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -14,28 +15,28 @@ import optax
 
 from amarl_jax.information import estimators, mine
 from amarl_jax.nets.belief import BeliefTransformer, belief_loss, debias
-from amarl_jax.nets.spec import TapeScales
-from amarl_jax.types import GAP_UNITS, empty_tape
+from amarl_jax.nets.spec import BeliefSpec, TapeScales
+from amarl_jax.types import GAP_UNITS, Array, PyTree, Tape, empty_tape
 
 BETA_ENTROPY = 0.05  # of the belief's loss
 
 
-def as_tape(sequence):
-    """A sequence [T, 1] as the value gaps of T steps in which nothing else happens."""
+def as_tape(sequence: Array) -> Tape:
+    """Write a sequence [T, 1] as the value gaps of T steps in which nothing else happens."""
     step = empty_tape(1)
     tape = jax.tree.map(lambda leaf: jnp.zeros((sequence.shape[0], *leaf.shape), leaf.dtype), step)
     gap = jnp.round(sequence[:, 0] * TapeScales().value_gap_ticks * GAP_UNITS)
     return tape.replace(value_gap_16=jnp.clip(gap, -(2**15), 2**15 - 1).astype(jnp.int16))
 
 
-def logits(parameters, sequences, model):
+def logits(parameters: PyTree, sequences: Array, model: BeliefTransformer) -> Array:
     """Log-odds of b[t] at every prefix, [B, T], of sequences [B, T, 1]."""
     return jax.vmap(lambda row: model.apply(parameters, as_tape(row))[0])(sequences)
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def fit(key, sequences, labels, model, learning_rate):
-    """Adam, one step per batch of fresh episodes: sequences [n_steps, B, T, 1], labels [n_steps, B]."""
+def fit(key: Array, sequences: Array, labels: Array, model: BeliefTransformer, learning_rate: float) -> PyTree:
+    """Fit the belief by Adam, a step for each batch of episodes: sequences [n_steps, B, T, 1], labels [n_steps, B]."""
     optimiser = optax.chain(
         optax.clip_by_global_norm(0.5), optax.adam(optax.cosine_decay_schedule(learning_rate, labels.shape[0]))
     )
@@ -56,7 +57,9 @@ def fit(key, sequences, labels, model, learning_rate):
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def pointwise(parameters, sequences, labels, prior, model):
+def pointwise(
+    parameters: PyTree, sequences: Array, labels: Array, prior: float, model: BeliefTransformer
+) -> tuple[Array, Array]:
     """The bound [] and ``log p(z | F) - log p(z)`` of whole episodes [n], nats, by the de-biased belief."""
     p_one = jnp.clip(debias(jax.nn.sigmoid(logits(parameters, sequences, model)[:, -1]), BETA_ENTROPY), 1e-6, 1 - 1e-6)
     scores = jnp.log(jnp.stack([1.0 - p_one, p_one], axis=-1)) - mine.log_prior(prior)[None, :]
@@ -64,8 +67,21 @@ def pointwise(parameters, sequences, labels, prior, model):
     return bound, jnp.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
 
 
-def estimate(key, draw, *, spec, prior, n_steps, batch_size, learning_rate, n_held_out):
-    """Value and standard error in nats; ``draw(n)`` gives labels [n] and sequences [n, T, 1] of n fresh episodes."""
+def estimate(
+    key: Array,
+    draw: Callable[[int], tuple[np.ndarray, np.ndarray]],
+    *,
+    spec: BeliefSpec,
+    prior: float,
+    n_steps: int,
+    batch_size: int,
+    learning_rate: float,
+    n_held_out: int,
+) -> tuple[float, float]:
+    """Estimate ``I(z; sequence)`` in nats: value and standard error, on episodes that the belief did not learn from.
+
+    ``draw(n)`` gives labels [n] and sequences [n, T, 1] of n fresh episodes.
+    """
     z, y = (np.asarray(array) for array in draw(n_steps * batch_size))
     model = BeliefTransformer(spec, y.shape[1])
     batches = (jnp.asarray(array.reshape(n_steps, batch_size, *array.shape[1:])) for array in (y.astype(np.float32), z))

@@ -7,6 +7,7 @@ value gap, a coin into the side of the step's one order, a count into the number
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,10 @@ import numpy as np
 import optax
 from jax.scipy import stats
 
+from amarl_jax.ground_truth.laws import TRUTH, Case
 from amarl_jax.nets.belief import BeliefTransformer, belief_loss, debias
 from amarl_jax.nets.spec import BeliefSpec
-from amarl_jax.types import GAP_UNITS, Tape, empty_tape
-from tests.information.laws import TRUTH
+from amarl_jax.types import GAP_UNITS, Array, PyTree, Tape, empty_tape
 
 GAP_PER_UNIT = 10 * GAP_UNITS  # a step of x is x at the belief's input, whose scale of the gap is 10 ticks
 
@@ -32,32 +33,32 @@ class Training:
     beta_entropy: float = 0.05  # as in the default configuration
 
 
-def quiet(horizon: int, n_rows: int = 1) -> Tape:
-    """An episode in which nothing happens."""
+def quiet(horizon: int, n_rows: int = 1) -> Any:
+    """Tape of an episode in which nothing happens."""
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (horizon, *x.shape)), empty_tape(n_rows))
 
 
-def _gap(x):
+def _gap(x: Array) -> Array:
     return jnp.round(GAP_PER_UNIT * x).astype(jnp.int16)
 
 
-def gaussian(case, key, z):
-    """``x ~ N(z d, 1)``, independent steps."""
+def gaussian(case: Case, key: Array, z: Array) -> tuple[Tape, Array]:
+    """Draw ``x ~ N(z d, 1)``, independent steps: the tape [T], and the increments of its log-ratio [T] nats."""
     d = case["dprime_step"]
     x = d * z + jax.random.normal(key, (case["T"],))
     return quiet(case["T"]).replace(value_gap_16=_gap(x)), d * (x - d / 2)
 
 
-def bernoulli(case, key, z):
-    """One order a step, a buy with probability q."""
+def bernoulli(case: Case, key: Array, z: Array) -> tuple[Tape, Array]:
+    """Draw one order a step, a buy with probability q."""
     q = jnp.array([case["q0"], case["q1"]])
     buys = jax.random.bernoulli(key, q[z], (case["T"],))
     tape = quiet(case["T"]).replace(side=jnp.where(buys, 1, -1).astype(jnp.int8)[:, None])
     return tape, jnp.where(buys, jnp.log(q[1] / q[0]), jnp.log((1 - q[1]) / (1 - q[0])))
 
 
-def poisson(case, key, z, n_rows=8):
-    """A Poisson number of buys a step, at most 8, by inverse distribution function; the cap is part of the law."""
+def poisson(case: Case, key: Array, z: Array, n_rows: int = 8) -> tuple[Tape, Array]:
+    """Draw a Poisson number of buys a step, at most 8, by inverse distribution function; the cap is part of the law."""
     rates = jnp.array([case["lam0"], case["lam1"]])
     at_most = stats.poisson.cdf(jnp.arange(n_rows)[None], rates[:, None])
     law = jnp.diff(at_most, prepend=0.0, append=1.0)
@@ -66,8 +67,8 @@ def poisson(case, key, z, n_rows=8):
     return quiet(case["T"], n_rows).replace(side=side), jnp.log(law[1] / law[0])[count]
 
 
-def autoregressive(case, key, z):
-    """AR(1) of unit variance against white noise: every step has the same law in both classes."""
+def autoregressive(case: Case, key: Array, z: Array) -> tuple[Tape, Array]:
+    """Draw AR(1) of unit variance against white noise: every step has the same law in both classes."""
     phi, noise = case["phi"] * z, jax.random.normal(key, (case["T"],))
     scale = jnp.sqrt(1 - phi**2)
     _, tail = jax.lax.scan(lambda x, e: (phi * x + scale * e,) * 2, noise[0], noise[1:])
@@ -85,16 +86,16 @@ SAMPLERS: dict[str, Callable] = {
 }
 
 
-def episodes(name, key, n):
-    """Tapes [n, T], exact posteriors [n, T] at even odds and labels [n], both classes equally often."""
+def episodes(name: str, key: Array, n: int) -> tuple[Tape, Array, Array]:
+    """Draw tapes [n, T] of a law, exact posteriors [n, T] at even odds and labels [n], as many of either class."""
     case = TRUTH[name]
     z = jnp.arange(n) % 2
     tapes, increments = jax.vmap(functools.partial(SAMPLERS[case["family"]], case))(jax.random.split(key, n), z)
     return tapes, jax.nn.sigmoid(jnp.cumsum(increments, axis=1)), z
 
 
-def train(name, key, spec: BeliefSpec, training: Training):
-    """A belief fitted to one law: the model and its parameters."""
+def train(name: str, key: Array, spec: BeliefSpec, training: Training) -> tuple[BeliefTransformer, PyTree]:
+    """Fit a belief to one law; returns the model and its parameters."""
     model = BeliefTransformer(spec, TRUTH[name]["T"])
     optimiser = optax.adam(optax.cosine_decay_schedule(training.learning_rate, training.n_steps))
 
@@ -119,8 +120,10 @@ def train(name, key, spec: BeliefSpec, training: Training):
     return model, fit(key)
 
 
-def read(model, parameters, name, key, n_batches, batch, beta_entropy):
-    """Beliefs, their de-biased posteriors, the exact ones, [n, T], and labels [n], of fresh episodes; numpy."""
+def read(
+    model: BeliefTransformer, parameters: PyTree, name: str, key: Array, n_batches: int, batch: int, beta_entropy: float
+) -> list[np.ndarray]:
+    """Read fresh episodes: beliefs, their de-biased posteriors, the exact ones, [n, T], and labels [n]."""
 
     def part(key_batch):
         tapes, exact, z = episodes(name, key_batch, batch)

@@ -1,20 +1,24 @@
 """The array book against the plain-Python one, through the public replay; a failure is cut to its shortest prefix."""
 
 import bisect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from amarl_jax.lob.replay import FIELDS, MessageKind, replay_batch
-from tests.lob.reference_book import ReferenceBook
-from tests.lob.streams import N_OWNERS
+from amarl_jax.ground_truth.message_streams import N_OWNERS
+from amarl_jax.ground_truth.reference_book import ReferenceBook
+from amarl_jax.lob.replay import FIELDS, MessageKind, SelfTrade, replay_batch
 
 TRADE = ("price", "quantity", "maker id", "taker id", "maker owner", "taker owner")
 BOUND = 1 << 15
 RUNNING = 0x01000193
 
 
-def expectation(messages, capacity, self_trade):
-    """What the reference book makes of one stream [(kind, side, price, quantity, id, owner)]: the parts of a result."""
+def expectation(
+    messages: Sequence[tuple[int, int, int, int, int, int]], capacity: int, self_trade: SelfTrade
+) -> dict[str, Any]:
+    """Parts of the result that the reference book makes of one stream [(kind, side, price, quantity, id, owner)]."""
     ledger = ReferenceBook(capacity, N_OWNERS, self_trade.value, BOUND, BOUND)
     trades, checksum = [], 0
     for message in messages:
@@ -26,7 +30,7 @@ def expectation(messages, capacity, self_trade):
     return {"trades": trades, "bids": bids, "asks": asks, "counters": ledger.counters, "checksum": checksum}
 
 
-def difference(result, expected):
+def difference(result: Any, expected: Mapping[str, Any]) -> str | None:
     """The first difference between a replay and the reference in words, None if there is none."""
     for name in ("trades", "bids", "asks"):
         rows = getattr(result, name)
@@ -45,12 +49,17 @@ def difference(result, expected):
     return None
 
 
-def shortest_failing_prefix(fails, n_messages):
+def shortest_failing_prefix(fails: Callable[[int], bool], n_messages: int) -> int:
     """Least n such that ``fails(n)``; the checksum runs over every book, so what has failed stays failed."""
     return bisect.bisect_left(range(n_messages), True, key=fails)
 
 
-def disagreement(columns, capacity, self_trade, run=replay_batch):
+def disagreement(
+    columns: Mapping[str, np.ndarray],
+    capacity: int,
+    self_trade: SelfTrade,
+    run: Callable[..., Sequence[Any]] = replay_batch,
+) -> str | None:
     """Compare streams [B, E]; None, or which stream differs, after how many messages, and how."""
     columns = {name: np.asarray(columns[name]) for name in FIELDS}
     shape = columns["kind"].shape
