@@ -35,7 +35,8 @@ class CompileAhead:
     def start(self) -> None:
         """Begin; a second time does nothing."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name=_NAME)
+            settings = jax.config.jax_default_matmul_precision, jax.config.jax_default_device  # type: ignore[attr-defined]
+            self._thread = threading.Thread(target=self._work, args=settings, name=_NAME)
             self._thread.start()
 
     @property
@@ -51,12 +52,14 @@ class CompileAhead:
         if self._thread is not None:
             self._done.wait()
 
-    def _work(self) -> None:
+    def _work(self, precision: Any, device: Any) -> None:
+        """The jobs, with the settings of the thread that asked: those that a context gives hold in its thread alone."""
         try:
-            for job in self._jobs:
-                if self._dropped.is_set():
-                    return
-                job()
+            with jax.default_matmul_precision(precision), jax.default_device(device):
+                for job in self._jobs:
+                    if self._dropped.is_set():
+                        return
+                    job()
         except Exception:
             return
         finally:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,19 @@ from amarl_jax.trees import count_parameters
 from amarl_jax.types import PyTree
 from amarl_jax.workdir import Run
 
+BATCHES = tuple(2**k for k in range(7, 15))  # 128 to 16,384 environments, of which a dry run says whether they fit
 USABLE = 0.9  # share of the free memory that a run may plan with
 PARTS = {  # named scope to what it is
     "play": "environment and policies",
     "decode": "belief, one token per step",
+    "exact": "reading the information exactly",
     "score": "leakage and predictability",
     "advantages": "values",
     "mine": "training MINE",
     "predictor": "training the predictor",
     "belief": "training the belief",
-    "ppo": "PPO, actors and critic",
+    "critic": "training the critic",
+    "ppo": "PPO, the actors",
     "other": "all else",
 }
 
@@ -47,6 +51,19 @@ class Cost:
     state_bytes: int  # what a lane carries from update to update
     scratch_bytes: int  # what the update needs besides, for all environments of a lane
     n_envs: int  # E
+    more_envs: int = 0  # a larger E of which the scratch is known too; 0: none
+    more_scratch_bytes: int = 0  # of that many environments
+
+    def scratch_of(self, n_envs: int) -> float:
+        """Scratch of a lane of so many environments, bytes: on the line through what is known, else in proportion.
+
+        XLA's scratch is the most that any moment of the update needs. Each moment is linear in E, so between two sizes
+        that were compiled the line is an upper bound.
+        """
+        if not self.more_envs:
+            return self.scratch_bytes / self.n_envs * n_envs
+        slope = (self.more_scratch_bytes - self.scratch_bytes) / (self.more_envs - self.n_envs)
+        return self.scratch_bytes + slope * (n_envs - self.n_envs)
 
     @property
     def lane_bytes(self) -> int:
@@ -58,8 +75,9 @@ class Cost:
         return int(available // self.lane_bytes)
 
     def envs_that_fit(self, available: float) -> int:
-        """Environments of a single lane in that many bytes; scratch is taken as proportional to their number."""
-        return max(0, int((available - self.state_bytes) / self.scratch_bytes * self.n_envs))
+        """Environments of a single lane in that many bytes, by :meth:`scratch_of`."""
+        left = available - self.state_bytes - self.scratch_of(0)
+        return max(0, int(left / (self.scratch_of(1) - self.scratch_of(0))))
 
 
 def measure(hypers: Hypers, params: EnvParams, game: Game, n_updates: int = 1) -> Cost:
@@ -68,8 +86,7 @@ def measure(hypers: Hypers, params: EnvParams, game: Game, n_updates: int = 1) -
     Memory is XLA's ``memory_analysis()``. Its ``cost_analysis()`` counts the body of a loop once, whatever the loop's
     length, and everything here is a loop; so the matrix products are counted in the traced program.
     """
-    state = placed_state(hypers, params, game)
-    traced = advance.trace(state, hypers, params, game=game, n_updates=n_updates)
+    traced = _traced(hypers, params, game, n_updates)
     steps = n_updates * game.steps_per_update()
     flops = count_flops(traced.jaxpr.jaxpr, [game.episodes_per_phase(agents) for agents in game.phases()])
     memory = traced.lower().compile().memory_analysis()
@@ -80,6 +97,19 @@ def measure(hypers: Hypers, params: EnvParams, game: Game, n_updates: int = 1) -
         scratch_bytes=int(memory.temp_size_in_bytes),
         n_envs=game.learn.n_envs,
     )
+
+
+def measure_more(cost: Cost, hypers: Hypers, params: EnvParams, game: Game) -> Cost:
+    """The same with the scratch of a larger number of environments, the largest of ``BATCHES`` or twice as many."""
+    more = cost.n_envs * max(2, BATCHES[-1] // cost.n_envs)
+    larger = dataclasses.replace(game, learn=dataclasses.replace(game.learn, n_envs=more))
+    memory = _traced(hypers, params, larger, 1).lower().compile().memory_analysis()
+    return dataclasses.replace(cost, more_envs=more, more_scratch_bytes=int(memory.temp_size_in_bytes))
+
+
+def _traced(hypers: Hypers, params: EnvParams, game: Game, n_updates: int) -> Any:
+    """A chunk of updates for the default device, from shapes."""
+    return advance.trace(placed_state(hypers, params, game), hypers, params, game=game, n_updates=n_updates)
 
 
 def abstract_state(hypers: Hypers, params: EnvParams, game: Game) -> TrainState:
@@ -145,9 +175,16 @@ def _subprograms(equation: Any) -> list[Any]:
     return found
 
 
-def free_bytes() -> int:
-    """Free memory of the default device; for a CPU what the machine could give without swapping."""
-    (device,) = jax.numpy.zeros(()).devices()
+def free_bytes(devices: Sequence[jax.Device] | None = None) -> int:
+    """Least free memory of the devices (default: the one that JAX computes on) that are this process's.
+
+    For a CPU it is what the machine could give without swapping.
+    """
+    devices = devices or tuple(jax.numpy.zeros(()).devices())
+    return min(_free_bytes(device) for device in devices if device.process_index == jax.process_index())
+
+
+def _free_bytes(device: jax.Device) -> int:
     held = device.memory_stats() or {}
     if "bytes_limit" in held:
         return int(held["bytes_limit"] - held["bytes_in_use"])
@@ -175,8 +212,8 @@ def tree_bytes(tree: PyTree) -> int:
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def describe(run: Run) -> None:
-    """Print what a run would be, without running it: the text of ``--dry_run``."""
+def describe(run: Run, devices: Sequence[jax.Device]) -> None:
+    """Print what a run on those devices would be, without running it: the text of ``--dry_run``."""
     experiment = run.experiment
     game, chunk = game_of(experiment), min(experiment.run.log_interval, experiment.n_updates)
     hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
@@ -195,7 +232,12 @@ def describe(run: Run) -> None:
     kept = "; the run will find it in the compilation cache" if experiment.run.compilation_cache_dir != "off" else ""
     print(f"\ncompiled in {duration(time.perf_counter() - started)}{kept}")
     closing_table("\nmatrix products of an update", flops_rows(cost))
-    closing_table("\nmemory, by XLA's own account", memory_rows(cost, free_bytes()))
+    available = free_bytes(devices)
+    closing_table("\nmemory, by XLA's own account", memory_rows(cost, available))
+    cost = measure_more(cost, hypers, params, game)
+    title = f"\na lane of other sizes, by those of {cost.n_envs:,} and of {cost.more_envs:,} environments"
+    n_memories = 1 if devices[0].platform == "cpu" else len(devices)  # processors share one
+    closing_table(f"{title}; {len(devices)} x {devices[0].device_kind}", batch_rows(cost, available, n_memories))
 
 
 def flops_rows(cost: Cost) -> list[tuple[str, str, str]]:
@@ -213,9 +255,20 @@ def memory_rows(cost: Cost, available: int) -> list[tuple[str, str, str]]:
         ("learner", _mib(cost.state_bytes), "per lane"),
         ("scratch", _mib(cost.scratch_bytes / cost.n_envs), "per environment"),
         ("", _mib(cost.scratch_bytes), f"per lane of {cost.n_envs} environments"),
-        ("environments that fit", f"{cost.envs_that_fit(usable):,}", f"{where}, in one lane"),
         ("lanes that fit", f"{cost.lanes_that_fit(usable):,}", f"{where}, of {cost.n_envs} environments"),
     ]
+
+
+def batch_rows(cost: Cost, available: int, n_memories: int) -> list[tuple[str, str, str]]:
+    """What a lane of each of ``BATCHES`` takes, and how many fit in so many equal memories; the largest lane of one."""
+    usable = USABLE * available
+    rows = []
+    for n_envs in BATCHES:
+        lane = cost.state_bytes + max(cost.scratch_of(n_envs), 0.0)
+        fit = n_memories * int(usable // lane)
+        said = f"{fit:,} {'lane fits' if fit == 1 else 'lanes fit'}" if fit else "does not fit"
+        rows.append((f"{n_envs:,} environments", _mib(lane), said))
+    return [*rows, ("environments that fit", f"{cost.envs_that_fit(usable):,}", "in one lane")]
 
 
 def _mib(n_bytes: float) -> str:

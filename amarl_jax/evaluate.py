@@ -91,12 +91,13 @@ def evaluate(
         raise BadInput(f"n_episodes = {n_episodes}: must be at least {FEWEST}, for a detector to be trained on")
     run = run if isinstance(run, FrozenRun) else runs.load(run, lane, best)
     key_play, key_detector, key_bootstrap, _ = _keys(run, seed)
-    with stage(f"playing {n_episodes:,} fresh episodes", verbose=verbose):
-        episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
     scale = _scale(run)
     units = (scale.prior, scale.unit_ticks, scale.tick_bps)
-    with stage("training a fresh detector on them", verbose=verbose):
-        evaluation = evaluate_summaries(key_detector, episodes.summary, *units, episodes.exact)
+    with jax.default_matmul_precision(run.experiment.run.precision):
+        with stage(f"playing {n_episodes:,} fresh episodes", verbose=verbose):
+            episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
+        with stage("training a fresh detector on them", verbose=verbose):
+            evaluation = evaluate_summaries(key_detector, episodes.summary, *units, episodes.exact)
     evaluation = evaluation._replace(unread=why_unread(players(run.state, run.game).execution, run.game.noise_law))
     return Evaluated(report(key_bootstrap, episodes, evaluation), episodes, evaluation)
 
@@ -111,7 +112,11 @@ def compare_baselines(
         episodes = _play(run, key, i - 1, n_episodes, deterministic)
         return episodes.summary, episodes.exact
 
-    with stage("playing the baselines, a detector for each", len(names), "policies", verbose=verbose) as under_way:
+    what = "playing the baselines, a detector for each"
+    with (
+        jax.default_matmul_precision(run.experiment.run.precision),
+        stage(what, len(names), "policies", verbose=verbose) as under_way,
+    ):
         return baselines.rows(_keys(run, seed)[3], play, names, _scale(run), under_way.advance)
 
 
@@ -138,7 +143,12 @@ def main(values: flags.FlagValues) -> None:
         raise BadInput("--workdir is required: the folder of a run, or of a sweep with --lane")
     workdir = cli.user_path("--workdir", values.workdir)
     settings = runs.read_experiment(workdir)[1].run
-    device = machine.prepare(dataclasses.replace(settings, device=values.device or settings.device))
+    with machine.prepared(dataclasses.replace(settings, device=values.device or settings.device)) as device:
+        _measure(values, workdir, device)
+
+
+def _measure(values: flags.FlagValues, workdir: Path, device: str) -> None:
+    """All of the command, on a machine that is prepared."""
     run = runs.load(workdir, values.lane, values.best)
     folder = _output(values.output, run)
     print(f"{device} | workdir {run.path}, update {run.update} of {run.experiment.n_updates} | output {folder}")

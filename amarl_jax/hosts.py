@@ -3,20 +3,27 @@
 Every process runs the same program on its own devices and sees the same folder. Alone, each of these is trivial.
 """
 
+import os
+
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from amarl_jax import node
 from amarl_jax.errors import BadInput
 
 
 def join() -> None:
     """Find the other processes: from Slurm, from another launcher that JAX knows, or from JAX's own variables.
 
-    Raises :class:`BadInput` where none of them says who they are.
+    This process takes its own GPUs of the node, as :func:`amarl_jax.node.own_gpus` deals them, unless
+    ``JAX_LOCAL_DEVICE_IDS`` names others.
+
+    Raises :class:`BadInput` where nobody says who the processes are, or too many share a node's GPUs.
     """
+    own = None if os.environ.get("JAX_LOCAL_DEVICE_IDS") else node.own_gpus()
     try:
-        jax.distributed.initialize()
+        jax.distributed.initialize(local_device_ids=own)
     except ValueError as error:
         raise BadInput(
             f"--distributed: no launcher says which processes there are ({error}); docs/cluster.md"

@@ -49,12 +49,12 @@ def compile_lanes(run: Run, lanes: list[Lane]) -> Program:
     at_most = experiment.sweep.lanes_at_once or (IN_CACHE if devices[0].platform == "cpu" else 0)
     layout = lay_out(len(lanes), devices, at_most)
     with stage("compiling the update of all lanes", verbose=experiment.run.verbose, remember=run.fingerprint):
-        compiled = _compile(game, layout)
+        compiled = _compile(game, layout, experiment.run.precision)
     fit = hosts.smallest(lanes_that_fit(compiled.memory_analysis(), layout))
     if fit < layout.at_once:
         layout = lay_out(len(lanes), devices, fit)
         with stage("compiling it again, for as many lanes at once as fit", verbose=experiment.run.verbose):
-            compiled = _compile(game, layout)
+            compiled = _compile(game, layout, experiment.run.precision)
     hosts.say(
         f"{len(lanes)} lanes of {experiment.n_updates} updates: {layout.at_once} at once on each of "
         f"{len(layout.devices)} devices, {layout.rounds} rounds, {layout.n_padded - len(lanes)} lanes of padding"
@@ -64,11 +64,12 @@ def compile_lanes(run: Run, lanes: list[Lane]) -> Program:
 
 
 @functools.lru_cache(maxsize=2)
-def _compile(game: Game, layout: Layout) -> Any:
+def _compile(game: Game, layout: Layout, precision: str) -> Any:
     """The update of all lanes, compiled from shapes alone; a second sweep in a process finds it here."""
     hypers, params = hypers_as_arrays(Hypers()), params_as_arrays(EnvParams())
     lanes = (shapes(layout.n_padded, one, layout.sharding) for one in (one_learner(game), hypers, params))
-    return advance_lanes.lower(*lanes, game=game, layout=layout).compile()
+    with jax.default_matmul_precision(precision):
+        return advance_lanes.lower(*lanes, game=game, layout=layout).compile()
 
 
 def one_learner(game: Game) -> TrainState:
@@ -89,7 +90,7 @@ def lanes_that_fit(memory: Any, layout: Layout) -> int:
     carried = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     scratch = memory.temp_size_in_bytes / layout.at_once
     sharing = len(layout.devices) if layout.devices[0].platform == "cpu" else 1  # processors share one memory
-    usable = cost.USABLE * cost.free_bytes() / sharing
+    usable = cost.USABLE * cost.free_bytes(layout.devices) / sharing
     fit = math.floor((usable - carried) / max(scratch, 1.0))
     if fit < 1:
         gib = lambda n_bytes: f"{n_bytes / 2**30:.2f} GiB"  # noqa: E731

@@ -1,30 +1,45 @@
 """What a run computes on: device, precision of matrix products, persistent compilation cache."""
 
+import contextlib
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 import amarl_jax
+from amarl_jax import node
 from amarl_jax.config import RunSettings
 from amarl_jax.errors import BadInput, ConfigError
 
 _PLATFORM_VARIABLES = ("JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "CUDA_VISIBLE_DEVICES", "XLA_FLAGS")
 _MIN_COMPILE_SECONDS = 0.5  # programs that compile faster are not worth a file
+_FOLDER, _LEAST_SECONDS = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
 _USUAL_KEYS = "threefry2x32"  # JAX's default
 
 
-def prepare(settings: RunSettings, n_devices: int | None = None) -> str:
-    """Apply device, precision and compilation cache to JAX; return them as the start line of a command."""
-    jax.config.update("jax_default_matmul_precision", settings.precision)
+@contextlib.contextmanager
+def prepared(settings: RunSettings, n_devices: int | None = None) -> Iterator[str]:
+    """Trace, compile and run what is inside with a run's device, precision and compilation cache.
+
+    Yields the start line of a command. Before and after, JAX's settings are the caller's.
+    """
     devices = find_devices(settings.device, n_devices)
-    if devices[0].platform != jax.devices()[0].platform:
-        jax.config.update("jax_default_device", devices[0])
-    cache = _open_cache(settings.compilation_cache_dir)
-    count = f"{len(devices)} x {devices[0].device_kind}"
-    keys = "" if prng_impl() == _USUAL_KEYS else f" | random keys {prng_impl()}"
-    version = f"amarl_jax {amarl_jax.__version__}"
-    return f"{version} | {count} | matmul {settings.precision}{keys} | compilation cache {cache}"
+    elsewhere = devices[0].platform != jax.devices()[0].platform
+    there = jax.default_device(devices[0]) if elsewhere else contextlib.nullcontext()
+    with _cache(settings.compilation_cache_dir) as cache, there, jax.default_matmul_precision(settings.precision):
+        count = f"{len(devices)} x {devices[0].device_kind}{unused(devices[0].platform, jax.local_device_count())}"
+        keys = "" if prng_impl() == _USUAL_KEYS else f" | random keys {prng_impl()}"
+        version = f"amarl_jax {amarl_jax.__version__}"
+        yield f"{version} | {count} | matmul {settings.precision}{keys} | compilation cache {cache}"
+
+
+def unused(platform: str, n_seen: int) -> str:
+    """How many GPUs the processes of this node use, where each sees ``n_seen`` and that leaves some; else nothing."""
+    used, present = n_seen * node.n_processes_here(), node.n_gpus()
+    return f" ({used} of the {present} GPUs of this node)" if platform == "gpu" and used < present else ""
 
 
 def check_keys(settings: RunSettings) -> None:
@@ -71,19 +86,43 @@ def _what_there_is() -> str:
         return f"where JAX starts nothing with {' '.join(f'{k}={v}' for k, v in named.items()) or 'its defaults'}"
 
 
-def _open_cache(setting: str) -> str:
-    """Folder of the cache, or "off": an explicit setting first, then JAX_COMPILATION_CACHE_DIR, then the user's."""
+@contextlib.contextmanager
+def _cache(setting: str) -> Iterator[str]:
+    """The persistent compilation cache, for what is compiled inside; yields its folder, or "off" and why.
+
+    It is that of an explicit setting, else what JAX is set to, else the user's. JAX keeps the first folder that it has
+    opened, whatever its settings say then, and so has to forget it.
+    """
+    said, changed = _cache_settings(setting)
+    before = {name: getattr(jax.config, name) for name in changed}
+    moved = any(before[name] != value for name, value in changed.items() if name != _LEAST_SECONDS)
+    _set_cache(changed, moved)
+    try:
+        yield said
+    finally:
+        _set_cache(before, moved)
+
+
+def _set_cache(values: Mapping[str, Any], forget: bool) -> None:
+    """Change JAX's settings of its cache, and make it look at them again."""
+    for name, value in values.items():
+        jax.config.update(name, value)
+    if forget:
+        compilation_cache.reset_cache()
+
+
+def _cache_settings(setting: str) -> tuple[str, dict[str, Any]]:
+    """What the start line says of the cache, and JAX's settings for it."""
+    off: dict[str, Any] = {"jax_enable_compilation_cache": False}
     if setting == "off":
-        jax.config.update("jax_enable_compilation_cache", False)
-        return "off"
-    named = os.environ.get("JAX_COMPILATION_CACHE_DIR") if setting == "auto" else setting
+        return "off", off
+    set_before = os.environ.get("JAX_COMPILATION_CACHE_DIR") or getattr(jax.config, _FOLDER)
+    named = set_before if setting == "auto" else setting
     try:
         folder = Path(named or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "amarl_jax", "jax")).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        return f"off ({error.strerror}: {folder})"
+        return f"off ({error.strerror}: {folder})", {}
     except RuntimeError as error:  # a user without a home
-        return f"off ({error})"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_SECONDS)
-    return str(folder)
+        return f"off ({error})", {}
+    return str(folder), {_FOLDER: str(folder), _LEAST_SECONDS: _MIN_COMPILE_SECONDS}

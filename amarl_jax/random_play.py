@@ -60,7 +60,13 @@ def main(values: flags.FlagValues) -> None:
         raise BadInput("--config is required, for example --config=configs/fast_debug.py")
     configuration.apply_overrides(values.config, get_override_values(values["config"]))
     experiment = configuration.resolve(values.config)
-    print(f"{machine.prepare(experiment.run)} | nothing is written")
+    with machine.prepared(experiment.run) as device:
+        print(f"{device} | nothing is written")
+        _play_and_check(experiment)
+
+
+def _play_and_check(experiment: configuration.Experiment) -> None:
+    """Two batches, the second timed; raises RuntimeError where a rule of the market is broken."""
     params, spec, n_envs = as_arrays(experiment.env_params), experiment.market_spec, experiment.learn_spec.n_envs
     key_warm, key_play = jax.random.split(jax.random.key(experiment.run.seed))
     jax.block_until_ready(play(key_warm, params, spec, n_envs))

@@ -56,12 +56,12 @@ def main(values: flags.FlagValues) -> None:
     folder = _check_output(values.output)
     paths = [_check_file(name, values[name].value) for name in ("messages", "orderbook")]
     defaults = configuration.resolve(configuration.load("configs/default.py")).run
-    device = machine.prepare(defaults)
     try:
-        recording = read_recording(*paths)
-        n_levels = _choose_levels(values.levels, recording)
-        print(f"{device} | output {folder}")
-        followings = _follow_windows(recording, values.seeds, n_levels, values.tick, values.capacity)
+        with machine.prepared(defaults) as device:
+            recording = read_recording(*paths)
+            n_levels = _choose_levels(values.levels, recording)
+            print(f"{device} | output {folder}")
+            followings = _follow_windows(recording, values.seeds, n_levels, values.tick, values.capacity)
     except ValueError as error:
         raise BadInput(str(error)) from None
     table = curve(followings)

@@ -49,7 +49,7 @@ from amarl_jax.evaluation.grid import Lane, check_grid, keys_of, lanes_of, write
 from amarl_jax.evaluation.measured import Measured
 from amarl_jax.evaluation.provenance import Stopwatch, commit
 from amarl_jax.evaluation.sweeps import measure_lanes, write_answer
-from amarl_jax.lane_program import Program, compile_lanes, one_learner, shapes
+from amarl_jax.lane_program import Program, compile_lanes, devices_of, one_learner, shapes
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.lanes import Layout, begin_lanes
 from amarl_jax.learn.state import TrainState
@@ -103,14 +103,15 @@ def sweep(
 
 def run_sweep(run: Run) -> Swept:
     """Everything after the workdir has been opened. Lanes that diverge are in ``failures``: none of it raises."""
-    with StopRequest() as stop, at_work(run):
+    settings = run.experiment.run
+    with StopRequest() as stop, at_work(run), machine.prepared(settings, run.n_devices) as device:
+        hosts.say(f"{device} | workdir {run.path}")
         stop.note = f"no update was lost; continue with --resume --workdir={run.path}"
         return _run_sweep(run, stop)
 
 
 def _run_sweep(run: Run, stop: StopRequest) -> Swept:
     experiment, watch = run.experiment, Stopwatch()
-    hosts.say(f"{machine.prepare(experiment.run, run.n_devices)} | workdir {run.path}")
     say_if_short(experiment)
     lanes = lanes_of(experiment)
     with Checkpointer(run.checkpoints) as checkpoints:
@@ -327,9 +328,10 @@ def main(values: flags.FlagValues) -> None:
     _refuse_own_penalty(values)
     run = _open(values, grid)
     if values.dry_run:
-        print(machine.prepare(run.experiment.run, run.n_devices))
-        print(f"{len(lanes_of(run.experiment))} lanes; what follows is one of them")
-        cost.describe(run)
+        with machine.prepared(run.experiment.run, run.n_devices) as device:
+            print(device)
+            print(f"{len(lanes_of(run.experiment))} lanes; what follows is one of them")
+            cost.describe(run, devices_of(run))
         return
     swept = run_sweep(run)
     if swept.failures:

@@ -106,14 +106,15 @@ def train(
 
 def run_training(run: Run, init_from: Source | None = None) -> Trained:
     """Everything after the workdir has been opened, which until then is nobody's but this process's."""
-    with StopRequest() as stop, at_work(run):
+    settings = run.experiment.run
+    with StopRequest() as stop, at_work(run), machine.prepared(settings) as device:
+        print(f"{device} | workdir {run.path}")
         stop.note = f"no update was lost; continue with --resume --workdir={run.path}"
         return _run_training(run, init_from, stop)
 
 
 def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trained:
     experiment = run.experiment
-    print(f"{machine.prepare(experiment.run)} | workdir {run.path}")
     game = game_of(experiment)
     say_if_short(experiment)
     hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
@@ -355,8 +356,9 @@ def main(values: flags.FlagValues) -> None:
         source = Source(cli.user_path("--init_from", values.init_from), values.init_lane)
     run = cli.open_from_flags(values, from_weights=source is not None)
     if values.dry_run:
-        print(machine.prepare(run.experiment.run))
-        cost.describe(run)
+        with machine.prepared(run.experiment.run) as device:
+            print(device)
+            cost.describe(run, machine.find_devices(run.experiment.run.device)[:1])
         return
     run_training(run, source)
 

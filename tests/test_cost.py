@@ -1,10 +1,21 @@
 """Arithmetic counted in traced programs, and what follows from bytes."""
 
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import pytest
 
-from amarl_jax.cost import Cost, count_flops, flops_rows, free_bytes, memory_rows, tree_bytes
+from amarl_jax import config as configuration
+from amarl_jax import cost as cost_module
+from amarl_jax import learn
+from amarl_jax.cost import PARTS, Cost, batch_rows, count_flops, flops_rows, free_bytes, memory_rows, tree_bytes
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.market.params import EnvParams
+
+LEARN = Path(*learn.__path__)
 
 A, B = jax.ShapeDtypeStruct((3, 5), jnp.float32), jax.ShapeDtypeStruct((5, 7), jnp.float32)
 ONE_PRODUCT = 2 * 3 * 5 * 7  # a multiplication and an addition per element of each of the inner products
@@ -68,7 +79,46 @@ def test_what_fits_follows_from_bytes():
     assert cost.envs_that_fit(1600) == 30  # 1,500 bytes of scratch, 50 for each
     assert cost.envs_that_fit(50) == 0
     assert flops_rows(cost)[-1][1] == "5.000"
-    assert memory_rows(cost, 2**30)[-2][1] == f"{int((0.9 * 2**30 - 100) / 50):,}"
+    assert memory_rows(cost, 2**30)[-1][1] == f"{int(0.9 * 2**30 / 500):,}"
+
+
+def test_scratch_that_does_not_grow_with_the_environments_is_told_from_what_does():
+    cost = Cost(flops={}, state_bytes=100, scratch_bytes=400, n_envs=8, more_envs=24, more_scratch_bytes=560)
+    assert (cost.scratch_of(0), cost.scratch_of(48)) == (320, 800)  # 10 for each
+    assert cost.envs_that_fit(1420) == 100
+    mib, said = zip(*(row[1:] for row in batch_rows(cost, 20_000, n_memories=4)), strict=True)
+    assert mib[0] == "0.00 MiB"
+    assert said[:4] == ("40 lanes fit", "24 lanes fit", "12 lanes fit", "4 lanes fit")  # of 1700, 2980, 5540 and 10660
+    assert said[4] == "does not fit"
+    assert (mib[-1], said[-1]) == (f"{(18_000 - 420) // 10:,}", "in one lane")
+
+
+@pytest.mark.parametrize(("n_envs", "more"), [(128, 16_384), (96, 16_320), (12_288, 24_576)])
+def test_the_larger_size_is_a_multiple_of_the_runs_own_so_that_batches_divide_it(n_envs, more, monkeypatch):
+    def traced(hypers, params, game, n_updates):
+        memory = SimpleNamespace(temp_size_in_bytes=10 * game.learn.n_envs)
+        compiled = SimpleNamespace(memory_analysis=lambda: memory)
+        return SimpleNamespace(lower=lambda: SimpleNamespace(compile=lambda: compiled))
+
+    monkeypatch.setattr(cost_module, "_traced", traced)
+    game = configuration.game_of(configuration.resolve(configuration.load("configs/default.py")))
+    cost = Cost(flops={}, state_bytes=1, scratch_bytes=10 * n_envs, n_envs=n_envs)
+    cost = cost_module.measure_more(cost, Hypers(), EnvParams(), game)
+    assert (cost.more_envs, cost.more_scratch_bytes) == (more, 10 * more)
+    assert cost.scratch_of(0) == 0
+
+
+def test_every_part_of_an_update_has_a_name():
+    scopes = [re.findall(r'named_scope\("(\w+)"\)', path.read_text()) for path in LEARN.glob("*.py")]
+    assert {name for names in scopes for name in names} == PARTS.keys() - {"other"}
+
+
+def test_the_card_with_the_least_memory_is_planned_with():
+    def card(free, process=0):
+        held = {"bytes_limit": free + 7, "bytes_in_use": 7}
+        return SimpleNamespace(process_index=process, memory_stats=lambda: held)
+
+    assert free_bytes([card(300), card(200), card(100, process=1)]) == 200, "of another process only it knows"
 
 
 def test_bytes_of_a_tree_with_keys():

@@ -22,7 +22,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"learn"},
     {"ground_truth", "testing"},
     {"settings", "consistency"},
-    {"config_files"},
+    {"config_files", "node"},
     {"config", "untrusted"},
     {
         "compile_ahead",

@@ -23,12 +23,6 @@ SMALL = {
 N_ENVS = 64  # that of fast_debug
 
 
-@pytest.fixture(autouse=True)
-def machine(monkeypatch):
-    """The command's settings of JAX itself stay out of the other tests."""
-    monkeypatch.setattr(random_play.machine, "prepare", lambda settings: "machine")
-
-
 def command(**more):
     overrides = [f"--config.{name}={value}" for name, value in (SMALL | more).items()]
     argv = ["random_play", "--config=configs/fast_debug.py", *overrides]

@@ -176,7 +176,7 @@ def after_one_update(finished):
     layout = lay_out(N_LANES, tuple(jax.devices()[:1]), 4)
     hypers, params = (layout.place(bag) for bag in numbers_of(lanes, experiment))
     state = begin_lanes(layout.place(keys_of(lanes)[0]), hypers, params, game=game, layout=layout)
-    return layout.take_back(lane_program._compile(game, layout)(state, hypers, params)[0])
+    return layout.take_back(lane_program._compile(game, layout, "float32")(state, hypers, params)[0])
 
 
 def free_port():
@@ -260,9 +260,9 @@ def test_memory_bounds_the_lanes_at_once_and_a_lane_that_does_not_fit_is_told_wi
         argument_size_in_bytes=gib, output_size_in_bytes=gib, alias_size_in_bytes=gib, temp_size_in_bytes=8 * gib
     )
     layout = Layout(8, tuple(jax.devices()[:1]), 4)  # two rounds: 2 GiB of scratch a lane, 1 GiB carried
-    monkeypatch.setattr(sweep.cost, "free_bytes", lambda: 10 * gib)
+    monkeypatch.setattr(sweep.cost, "free_bytes", lambda devices: 10 * gib)
     assert lane_program.lanes_that_fit(memory, layout) == 4
-    monkeypatch.setattr(sweep.cost, "free_bytes", lambda: 3 * gib)
+    monkeypatch.setattr(sweep.cost, "free_bytes", lambda devices: 3 * gib)
     with pytest.raises(MemoryError, match=r"2\.70 GiB usable .* 8 lanes take 1\.00 GiB, one lane at work 2\.00 GiB"):
         lane_program.lanes_that_fit(memory, layout)
 

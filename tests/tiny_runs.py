@@ -26,8 +26,9 @@ from amarl_jax.workdir import open_run
 TINY = "configs/fast_debug.py:tiny"  # three updates
 N_UPDATES = 3
 STEPS_PER_UPDATE = 2 * 12 * 8  # two phases of one 12-step episode in 8 environments
-TOUCHED = (  # by machine.prepare
+SETTINGS = (  # of JAX, those that a run computes with
     "jax_default_matmul_precision",
+    "jax_default_device",
     "jax_compilation_cache_dir",
     "jax_enable_compilation_cache",
     "jax_persistent_cache_min_compile_time_secs",
@@ -36,19 +37,23 @@ TOUCHED = (  # by machine.prepare
 
 @pytest.fixture(scope="module", autouse=True)
 def jax_settings(tmp_path_factory):
-    """JAX's own settings, put back afterwards; these programs run for seconds, so they are not optimised.
+    """The precision of the runs, so that programs are shared; these run for seconds, so they are not optimised.
 
-    A second process finds them compiled: the cache is the caller's, else one of our own.
+    A second process finds them compiled: the cache is the caller's, else one of our own. Whatever a module trains,
+    sweeps or evaluates, JAX's own settings are afterwards what they were.
     """
-    before = {name: getattr(jax.config, name) for name in TOUCHED}
+    precision = jax.config.jax_default_matmul_precision
     jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_default_matmul_precision", "float32")
+    before = {name: getattr(jax.config, name) for name in SETTINGS}
     with pytest.MonkeyPatch.context() as patch:
         if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
             patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
+    after = {name: getattr(jax.config, name) for name in SETTINGS}
     jax.config.update("jax_disable_most_optimizations", False)
-    for name, value in before.items():
-        jax.config.update(name, value)
+    jax.config.update("jax_default_matmul_precision", precision)
+    assert after == before
 
 
 def tree(folder: Path):

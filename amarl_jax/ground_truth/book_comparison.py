@@ -80,3 +80,8 @@ def disagreement(
         last = dict(zip(FIELDS, messages[lane][n - 1], strict=True))
         return f"stream {lane}, shortest failing prefix {n}, ending in {last}: {difference_after(n)}"
     return None
+
+
+def as_on(platform):
+    """``jax.lax.platform_dependent`` of another platform, for this one to compute."""
+    return lambda *arguments, default, **branches: branches.get(platform, default)(*arguments)

@@ -32,6 +32,8 @@ from amarl_jax.types import Array, Tape
 HORIZON = 8  # steps
 LOTS = 16.0  # one standard deviation of an order
 
+LOOP = {"xla_backend_optimization_level": 1}  # thousands of steps: worth compiling well where little else is
+
 
 def means(theta: Array) -> Array:
     """Mean order of every step at z = 1, [T] standard deviations."""
@@ -90,7 +92,7 @@ def trajectories(
     return blank.replace(output=output, belief=posterior, hidden=hidden, z=z), orders
 
 
-@functools.partial(jax.jit, static_argnames=("game", "fitted"))
+@functools.partial(jax.jit, static_argnames=("game", "fitted"), compiler_options=LOOP)
 def fit(
     state: TrainState,
     theta: Array,

@@ -33,6 +33,9 @@ class Training:
     beta_entropy: float = 0.05  # as in the default configuration
 
 
+LOOP = {"xla_backend_optimization_level": 1}  # thousands of steps: worth compiling well where little else is
+
+
 def quiet(horizon: int, n_rows: int = 1) -> Any:
     """Tape of an episode in which nothing happens."""
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (horizon, *x.shape)), empty_tape(n_rows))
@@ -109,7 +112,7 @@ def train(name: str, key: Array, spec: BeliefSpec, training: Training) -> tuple[
         updates, moments = optimiser.update(jax.grad(loss)(parameters, tapes, z), moments)
         return (optax.apply_updates(parameters, updates), moments), None
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=LOOP)
     def fit(key):
         key_init, key_steps = jax.random.split(key)
         tape = jax.tree.map(lambda x: x[0], episodes(name, jax.random.key(0), 2)[0])

@@ -20,6 +20,8 @@ from amarl_jax.types import GAP_UNITS, Array, PyTree, Tape, empty_tape
 
 BETA_ENTROPY = 0.05  # of the belief's loss
 
+LOOP = {"xla_backend_optimization_level": 1}  # thousands of steps: worth compiling well where little else is
+
 
 def as_tape(sequence: Array) -> Tape:
     """Write a sequence [T, 1] as the value gaps of T steps in which nothing else happens."""
@@ -34,7 +36,7 @@ def logits(parameters: PyTree, sequences: Array, model: BeliefTransformer) -> Ar
     return jax.vmap(lambda row: model.apply(parameters, as_tape(row))[0])(sequences)
 
 
-@functools.partial(jax.jit, static_argnames="model")
+@functools.partial(jax.jit, static_argnames="model", compiler_options=LOOP)
 def fit(key: Array, sequences: Array, labels: Array, model: BeliefTransformer, learning_rate: float) -> PyTree:
     """Fit the belief by Adam, a step for each batch of episodes: sequences [n_steps, B, T, 1], labels [n_steps, B]."""
     optimiser = optax.chain(

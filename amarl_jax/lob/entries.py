@@ -144,7 +144,19 @@ def compact(book: Book, messages: Message, entries: Entries, running: Array, at_
 
 
 def _count_up_to(key: Array, side: Array, bound: Array) -> Array:
-    """How many keys of the ascending row ``side`` of ``key`` [2, N] are at most ``bound``, by bisection. [M]."""
+    """How many keys of the ascending row ``side`` of ``key`` [2, N] are at most ``bound``. [M].
+
+    By bisection on a CPU; elsewhere by comparing with all of them, for there a pass of a loop costs a launch.
+    """
+    return jax.lax.platform_dependent(key, side, bound, cpu=_count_by_bisection, default=_count_by_comparison)
+
+
+def _count_by_comparison(key: Array, side: Array, bound: Array) -> Array:
+    n_within = jnp.sum(key[:, None, :] <= bound[None, :, None], axis=-1, dtype=jnp.int32)
+    return jnp.where(side == 0, n_within[0], n_within[1])
+
+
+def _count_by_bisection(key: Array, side: Array, bound: Array) -> Array:
     n_slots = key.shape[1]
     flat = key.reshape(-1)
 

@@ -22,8 +22,9 @@ class Snapshot:
 def level_snapshot(book: Book, n_levels: int) -> Snapshot:
     """Total size at each of the ``n_levels`` best prices of both sides.
 
-    Level ``l`` starts at the first order with ``l`` distinct better prices, found by binary search in the running
-    count of distinct prices; its size is the difference of the cumulative sizes before two starts.
+    Level ``l`` starts at the first order with ``l`` distinct better prices, found in the running count of distinct
+    prices (by bisection on a CPU, by comparison elsewhere); its size is the difference of the cumulative sizes before
+    two starts.
     """
     chex.assert_rank(book.key, 2)
     capacity = book.key.shape[-1]
@@ -32,7 +33,7 @@ def level_snapshot(book: Book, n_levels: int) -> Snapshot:
     changes = (book.key != jnp.roll(book.key, 1, axis=-1)) | (slot == book.first[:, None])
     level = jnp.cumsum(alive & changes, axis=-1, dtype=jnp.int32)  # 1 at the best price, 0 before it
     wanted = jnp.arange(1, n_levels + 2, dtype=jnp.int32)
-    start = jax.vmap(lambda row: jnp.searchsorted(row, wanted, method="scan"))(level)  # [2, L + 1]
+    start = jax.lax.platform_dependent(level, wanted, cpu=_count_by_bisection, default=_count_by_comparison)
     inside = jnp.minimum(start, capacity - 1)
     total = book.cumulative[:, -1:]
     lots_better = jnp.take_along_axis(book.cumulative, jnp.maximum(start - 1, 0), axis=-1)
@@ -45,6 +46,16 @@ def level_snapshot(book: Book, n_levels: int) -> Snapshot:
         size=jnp.where(exists, lots_better[:, 1:] - lots_better[:, :-1], 0),
         exists=exists,
     )
+
+
+def _count_by_bisection(rows: Array, bounds: Array) -> Array:
+    """How many numbers of each ascending row [2, N] are below each of ``bounds`` [K], [2, K]."""
+    return jax.vmap(lambda row: jnp.searchsorted(row, bounds, method="scan"))(rows)
+
+
+def _count_by_comparison(rows: Array, bounds: Array) -> Array:
+    """The same without a loop, of which each pass is a launch on a GPU."""
+    return jnp.sum(rows[:, None, :] < bounds[None, :, None], axis=-1, dtype=jnp.int32)
 
 
 def normalised_depth(book: Book, mid2: Array, n_levels: int, size_scale: float) -> Array:

@@ -13,6 +13,7 @@ at rest when the table begins or of an earlier order of the table, whether that 
 Written for one book; batch with ``jax.vmap``. Everything is int32.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -151,7 +152,11 @@ def clear(
         carry, outcome = _pass(carry, unpack(row), marks, key_drop, admit, settle)
         return carry, pack(outcome)
 
-    (running, ledger), outcomes = jax.lax.scan(one, (running, ledger), pack(rows, n_lead=1))
+    one_by_one = functools.partial(jax.lax.scan, one)
+    without_loop = functools.partial(jax.lax.scan, one, unroll=True)  # a pass of a loop ends a GPU's CUDA graph
+    (running, ledger), outcomes = jax.lax.platform_dependent(
+        (running, ledger), pack(rows, n_lead=1), cuda=without_loop, rocm=without_loop, default=one_by_one
+    )
     outcome: Outcome = unpack(outcomes)
 
     at_rest = jnp.diff(running, axis=1)

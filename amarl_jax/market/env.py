@@ -238,7 +238,7 @@ class Market:
     def clear(
         self, state: EnvState, slot_acts: Array, table: events.EventTable, params: EnvParams
     ) -> tuple[lob.Book, Accounts, events.EventLog, Array]:
-        """Remove expired orders and a replaced child in bulk, then play the table; the tape has how many, [2]."""
+        """Remove expired orders and a replaced child in bulk, then play the table; last is the number removed, [2]."""
         due = state.book.expiry <= state.time
         replaced = (state.book.owner == Owner.SLOT) & slot_acts
         leaving = lob.live(state.book) & (due | replaced)

@@ -1,6 +1,8 @@
-"""The order book against the two frozen reference books: messages and environment steps per second.
+"""The order book against the two frozen reference books and a native one: messages and environment steps per second.
 
     PYTHONPATH=. python experiments/benchmarks/book.py --output=experiments/benchmarks/book_cpu.json
+    PYTHONPATH=. taskset -c 0 python experiments/benchmarks/book.py --capacity 64 128 --batch 1024 --step-batch \
+      --engines apply table native --output=experiments/benchmarks/book_native_cpu.json
 
 Messages: a stream of 60% limit orders (a sixth of them marketable), 30% cancels and 10% market orders, played by
 ``--batch`` books side by side. Every engine gives the same things back, the final books and lots and money of every
@@ -8,6 +10,9 @@ message; ours is measured twice, message by message (``apply``) and in tables of
 Environment steps: the market under random play, on our table and on either reference book. On a CPU all engines run
 large batches in blocks of ``--block`` books, one after the other. All engines of a row are compiled first, then timed
 in turn, ``--runs`` times over; the ratios are medians of ratios within a turn. Runs unchanged on a GPU.
+
+The native book (native_book.cpp) is the yardstick of how far all of this is from the machine: price levels in an array,
+queues of orders, one core. The system's compiler makes it, and where there is none it is left out.
 """
 
 import argparse
@@ -24,11 +29,21 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import native_book  # noqa: E402
 from reference_books import naive, tidied  # noqa: E402
 from reference_books.market import PeerMarket  # noqa: E402
 
 from amarl_jax.evaluation.provenance import provenance  # noqa: E402
-from amarl_jax.lob.book import BookSpec, Message, MessageKind, apply, empty_book  # noqa: E402
+from amarl_jax.lob.book import (  # noqa: E402
+    BookSpec,
+    Message,
+    MessageKind,
+    apply,
+    empty_book,
+    live,
+    prices,
+    sizes,
+)
 from amarl_jax.lob.table import apply_table  # noqa: E402
 from amarl_jax.market.env import Actions, Market  # noqa: E402
 from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays  # noqa: E402
@@ -41,7 +56,7 @@ COLUMNS = {  # the markets of the specification: its leaner column and its defau
     ),
     "default": ({"book_capacity": 96, "max_noise_orders": 20}, {}),
 }
-ENGINES = ("apply", "table", "tidied", "naive")
+ENGINES = ("apply", "table", "tidied", "naive", "native")
 
 
 def mixed_stream(rng, n_books, n_messages, capacity):
@@ -109,6 +124,13 @@ def player(engine, spec, table):
     }[engine]
 
 
+def at_rest(books):
+    """(price, lots, id, owner) of every order at rest in books [E], by book and side, best first."""
+    alive = np.asarray(jax.vmap(live)(books))
+    columns = (jax.vmap(prices)(books), jax.vmap(sizes)(books), books.order_id, books.owner)
+    return np.stack([np.asarray(column)[alive] for column in columns], axis=1).tolist()
+
+
 def empty(engine, spec):
     return {"naive": naive.empty, "tidied": tidied.empty}.get(engine, empty_book)(spec)
 
@@ -161,7 +183,7 @@ def summary(clocks, n_units, unit, ours):
             np.median([b / a for a, b in zip(clocks[mine]["cpu"], clocks[reference]["cpu"], strict=False)])
         )
         for mine in ours
-        for reference in ("tidied", "naive")
+        for reference in ("tidied", "naive", "native")
         if mine in clocks and reference in clocks
     }
     return {"rates": rates, "ratios_per_cpu_s": ratios}
@@ -175,6 +197,9 @@ def measure_messages(capacity, batch, options):
     messages = sound_streams(rng, batch, n_messages, spec, options.block)
     programs = {}
     for engine in options.engines:
+        if engine == "native":
+            programs[engine] = native_book.player(messages, spec)
+            continue
         books = jax.tree.map(lambda x: jnp.broadcast_to(x, (batch, *x.shape)), empty(engine, spec))
         play = in_blocks(player(engine, spec, options.table), options.block)
         programs[engine] = functools.partial(play, books, messages)
@@ -183,6 +208,8 @@ def measure_messages(capacity, batch, options):
     for engine, (_, other_lots, other_money) in outputs.items():
         if not (np.array_equal(lots, other_lots) and np.array_equal(money, other_money)):
             raise RuntimeError(f"{engine} trades other lots or money at capacity {capacity}, batch {batch}")
+    if "native" in outputs and at_rest(outputs["table"][0]) != native_book.at_rest(outputs["native"][0]):
+        raise RuntimeError(f"the native book keeps other orders at capacity {capacity}, batch {batch}")
     return {
         "capacity": capacity,
         "batch": batch,
@@ -255,6 +282,9 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
+    if "native" in options.engines and native_book.compiler() is None:
+        print("no C++ compiler on this machine: the native book is left out", flush=True)
+        options.engines.remove("native")
     options.block = options.block or (64 if jax.default_backend() == "cpu" else None)
     result = {
         "config": {name: value for name, value in vars(options).items() if name != "output"},

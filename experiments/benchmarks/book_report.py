@@ -3,7 +3,8 @@
     PYTHONPATH=. python experiments/benchmarks/book_report.py cpu
 
 reads book_cpu.json (messages), book_steps_cpu.json and, where there are such, book_large_cpu.json (more rows of
-messages) and book_growth_cpu.json beside itself and writes book_cpu.md and book_growth_cpu.png.
+messages), book_native_cpu.json (beside the native book) and book_growth_cpu.json beside itself and writes book_cpu.md
+and book_growth_cpu.png.
 """
 
 import json
@@ -118,6 +119,14 @@ CPU-seconds of the first run of the first row, compilation included: {compile_li
 Bytes per book by capacity: {", ".join(f"{n}: {size:,}" for n, size in sorted(bytes_per_book.items()))}.
 
 """
+    native_file = HERE / f"book_native_{device}.json"
+    if native_file.exists():
+        native = json.loads(native_file.read_text())
+        load = native["provenance"]["hardware"]["load"]
+        rows = table(native["messages"], "messages", ("capacity", "batch"), ("apply", "table", "native"))
+        text += (
+            f"\n`{native_file.name}`, beside a native book of one core (native_book.cpp), load {load}:\n\n{rows}\n\n"
+        )
     if growth:
         text += f"\n`{growth_file.name}`:\n\n![growth](book_growth_{device}.png)\n\n{growth_line(growth)}\n"
         growth_figure(growth, HERE / f"book_growth_{device}.png")

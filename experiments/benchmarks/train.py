@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax import config as configuration
-from amarl_jax import cost, machine
+from amarl_jax import cost
 from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.learn import phases, ppo, sources
 from amarl_jax.learn.experience import market_experience
@@ -271,7 +271,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path, default=None)
     args = parser.parse_args()
-    machine.compile_sooner()
     experiment = configuration.resolve(configuration.load(args.config))
     output = args.output or Path(f"experiments/benchmarks/train_{Path(args.config).stem}_{jax.default_backend()}.json")
     limit = cost.USABLE * cost.free_bytes()

@@ -13,6 +13,7 @@ from amarl_jax.lob.book import BookSpec, MessageKind
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"))
 import book as benchmark
+import native_book
 
 N_BOOKS, N_MESSAGES, CAPACITY = 12, 128, 64
 SPEC = BookSpec(capacity=CAPACITY, n_owners=benchmark.N_OWNERS)
@@ -61,6 +62,46 @@ def test_every_engine_of_the_benchmark_trades_what_the_plain_book_trades(engine,
     if engine in ("naive", "tidied"):
         for lane in range(N_BOOKS):
             assert at_rest(engine, jax.tree.map(lambda x, lane=lane: x[lane], books)) == expected[2][lane]
+
+
+def test_the_native_book_trades_and_keeps_what_the_plain_book_does(stream, expected):
+    if native_book.compiler() is None:
+        pytest.skip("no C++ compiler")
+    resting, lots, money = native_book.player(stream, SPEC)()
+    np.testing.assert_array_equal(lots, expected[0])
+    np.testing.assert_array_equal(money, expected[1])
+    for lane in range(N_BOOKS):
+        own = native_book.Resting(*(x[lane] for x in resting))
+        kept = [
+            [(p, n, i, o) for p, n, i, o in zip(*(x[side][: own.count[side]] for x in own[1:]), strict=True)]
+            for side in range(2)
+        ]
+        assert [sorted(orders) for orders in kept] == expected[2][lane]
+        best_first = [[sign * order[0] for order in orders] for sign, orders in zip((-1, 1), kept, strict=True)]
+        assert best_first == [sorted(orders) for orders in best_first]
+
+
+def test_the_native_book_takes_what_no_book_takes_as_nothing():
+    """A second order of a live id, a cancel of nobody, an order of no lots, a price and an owner out of bounds."""
+    if native_book.compiler() is None:
+        pytest.skip("no C++ compiler")
+    rows = [  # kind, side, price, quantity, id, owner
+        (MessageKind.LIMIT, 1, 5, 10, 0, 0),
+        (MessageKind.LIMIT, 1, 6, 10, 0, 0),
+        (MessageKind.CANCEL, 0, 0, 0, 3, 0),
+        (MessageKind.LIMIT, -1, 9, 0, 3, 0),
+        (MessageKind.LIMIT, -1, SPEC.max_price + 1, 5, 4, 0),
+        (MessageKind.LIMIT, -1, 9, 5, 5, SPEC.n_owners),
+        (MessageKind.CANCEL, 0, 0, 4, 0, 0),
+        (MessageKind.IMMEDIATE_OR_CANCEL, -1, 5, 9, 7, 1),
+        (MessageKind.MARKET, -1, 0, 9, 8, 1),
+    ]
+    kind, side, price, quantity, order_id, owner = (np.array([column]) for column in zip(*rows, strict=True))
+    message = benchmark.Message(kind, side, price, quantity, order_id, owner, np.zeros_like(kind))
+    resting, lots, money = native_book.player(message, SPEC)()
+    assert lots.tolist() == [[0, 0, 0, 0, 0, 0, 0, 6, 0]]
+    assert money.tolist() == [[0, 0, 0, 0, 0, 0, 0, 30, 0]]
+    assert resting.count.tolist() == [[0, 0]]
 
 
 def test_the_stream_is_the_mix_it_says():

@@ -1,7 +1,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from amarl_jax.ground_truth.book_comparison import as_on
 from amarl_jax.lob.book import MessageKind, Side
 from amarl_jax.lob.snapshot import level_snapshot, normalised_depth
 from tests.lob.streams import N_STREAMS, lane_of, play, random_streams, replay, resting
@@ -44,7 +46,9 @@ def test_empty_book_has_no_levels():
     assert depth.tolist() == [0.0] * 12
 
 
-def test_levels_of_random_books_equal_a_dictionary_of_prices():
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_levels_of_random_books_equal_a_dictionary_of_prices(platform, monkeypatch):
+    monkeypatch.setattr(jax.lax, "platform_dependent", as_on(platform))
     n_levels = 5
     books, _ = replay(random_streams(seed=8))
     snapshots = jax.jit(jax.vmap(lambda book: level_snapshot(book, n_levels)))(books)

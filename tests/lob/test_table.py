@@ -2,11 +2,13 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amarl_jax.ground_truth.book_comparison import as_on
 from amarl_jax.ground_truth.message_streams import FIELDS, N_OWNERS, random_mix, random_stream
 from amarl_jax.lob.book import BookSpec, Message, MessageKind, SelfTrade, apply_all, empty_book
 from amarl_jax.lob.table import apply_table
@@ -142,3 +144,32 @@ def test_a_table_refuses_a_self_trade_policy_it_does_not_know():
     none = Message(*(jnp.zeros(3, jnp.int32) for _ in FIELDS))
     with pytest.raises(ValueError, match="self_trade ALLOW only"):
         apply_table(empty_book(spec), none, spec)
+
+
+def test_what_a_gpu_does_without_loops_is_what_a_cpu_does_with_them(monkeypatch):
+    """Tables one after the other: all that is in the books, and in the reports, is equal."""
+    columns = streams(seed=5)
+    tables = [message({name: x[::12, 8 * i : 8 * (i + 1)] for name, x in columns.items()}) for i in range(12)]
+    played = {}
+    for platform in ("cpu", "cuda"):
+        with monkeypatch.context() as patch:
+            patch.setattr(jax.lax, "platform_dependent", as_on(platform))
+            play = jax.jit(jax.vmap(lambda book, rows: apply_table(book, rows, SPEC)))
+            books = jax.tree.map(lambda x: jnp.broadcast_to(x, (8, *x.shape)), empty_book(SPEC))
+            reports = []
+            for table in tables:
+                books, report = play(books, table)
+                reports.append(report)
+            played[platform] = (books, reports)
+    chex.assert_trees_all_equal(*played.values())
+    n_trades = sum(int(jnp.sum(report.outcome.filled > 0)) for report in played["cuda"][1])
+    assert n_trades > 50, "the streams trade"
+
+
+@pytest.mark.parametrize(("platform", "n_loops"), [("cpu", 2), ("cuda", 0), ("tpu", 1)])
+def test_each_platform_is_given_its_own_form(platform, n_loops):
+    """A scan over messages and a bisection on a CPU, neither on a GPU, the scan alone on a TPU."""
+    play = jax.jit(lambda book, rows: apply_table(book, rows, SPEC))
+    rows = Message(**{name: jnp.zeros(N_ROWS, jnp.int32) for name in FIELDS})
+    text = play.trace(empty_book(SPEC), rows).lower(lowering_platforms=(platform,)).as_text()
+    assert text.count("stablehlo.while") == n_loops

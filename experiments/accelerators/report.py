@@ -1,0 +1,119 @@
+"""The tables of compiled.json, with what the paper model makes of it.
+
+python experiments/accelerators/report.py > experiments/accelerators/README.md
+"""
+
+import json
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE)]
+
+import model  # noqa: E402
+from programs import PROGRAMS  # noqa: E402
+
+from amarl_jax.cost import PARTS  # noqa: E402
+from amarl_jax.evaluation.markdown import machine, table  # noqa: E402
+
+INTRODUCTION = """# What the programs are on accelerators that are not there
+
+Compiled ahead of time on a CPU, for an H100 and for a TPU v5e, by their own compilers: real code, exact schedules, and
+nothing was run on either. Written by `python experiments/accelerators/report.py` from `compiled.json`, which
+`python experiments/accelerators/compile.py --venvs=FOLDER` writes; `run.sh` measures where there is a device, and
+`fit.py` has the constants of the model out of that.
+"""
+ESTIMATE = """## On paper: an estimate
+
+Launches times what a launch takes, plus bytes over the bandwidth, plus products over the rate of float32, simply added;
+nobody has measured the constants here (`model.py`: {constants}; {bandwidth:.1f} TB/s, {flops:.0f} TFLOP/s). Bytes are
+at most what is moved, for the caches are left out.
+"""
+
+
+def said(name):
+    """What a program is, in words."""
+    program = PROGRAMS[name]
+    size = f", {program.n_envs} environments" if program.n_envs else ""
+    return f"{program.kind}, `{program.config.removeprefix('configs/')}`{size}"
+
+
+def mib(n_bytes):
+    return f"{n_bytes / 2**20:,.1f}"
+
+
+def compiling(rows):
+    """What every target has: seconds, memory, collectives."""
+    header = ["program", "target", "compiles", "CPU s", "scratch, MiB", "output, MiB", "collectives"]
+    cells = []
+    for key, row in rows.items():
+        target, name = key.split()
+        if "failed" in row:
+            cells.append([said(name), target, f"no: {row['failed'][:120]}", "", "", "", ""])
+            continue
+        sizes = row["bytes"]
+        numbers = [f"{row['seconds']['cpu']:.0f}", mib(sizes["temp"]), mib(sizes["output"]), str(row["collectives"])]
+        cells.append([said(name), target, "yes", *numbers])
+    return table(header, cells)
+
+
+def launches(rows):
+    """Launches of each part, of programs that have a schedule."""
+    header = ["program", "part", "launches", "in CUDA graphs", "graphs", "bare", "GiB moved, at most"]
+    cells = []
+    for key, row in rows.items():
+        parts = [(PARTS[part], counts) for part, counts in row["parts"].items()]
+        whole = {
+            kind: sum(counts[kind] for _, counts in parts) for kind in ("launches", "nodes", "graphs", "bare", "bytes")
+        }
+        for part, counts in [*sorted(parts, key=lambda pair: -pair[1]["launches"]), ("all", whole)]:
+            numbers = [f"{counts[kind]:,.0f}" for kind in ("launches", "nodes", "graphs", "bare")]
+            cells.append([said(key.split()[1]), part, *numbers, f"{counts['bytes'] / 2**30:,.2f}"])
+        steps = row["steps_in_an_environment"]
+        by_step = [f"{whole[kind] / steps:,.0f}" for kind in ("launches", "nodes", "graphs", "bare")]
+        cells.append([said(key.split()[1]), "all, per environment step", *by_step, ""])
+    return table(header, cells)
+
+
+def estimates(rows):
+    """Environment steps per second by the model, with what takes the time."""
+    header = ["program", "slow", "middle", "fast", "launches", "memory", "products"]
+    cells = []
+    for key, row in rows.items():
+        rates = [f"{model.steps_per_second(row, case) / 1e3:,.0f} k/s" for case in ("slow", "middle", "fast")]
+        spent = model.seconds(row)
+        shares = [f"{part / sum(spent.values()):.0%}" for part in spent.values()]
+        cells.append([said(key.split()[1]), *rates, *shares])
+    return table(header, cells)
+
+
+def operations(rows):
+    """What a TPU's compiler says: operations, and its own cycles."""
+    header = ["program", "operations a step", "with an estimate", "cycles a step, by the compiler"]
+    cells = []
+    for key, row in rows.items():
+        walk, steps = row["operations"], row["steps_in_an_environment"]
+        known = walk["operations"] - walk["without_cycles"]
+        numbers = [f"{n / steps:,.0f}" for n in (walk["operations"], known, walk["cycles"])]
+        cells.append([said(key.split()[1]), *numbers])
+    return table(header, cells)
+
+
+def main():
+    rows = json.loads((HERE / "compiled.json").read_text())["rows"]
+    scheduled = {key: row for key, row in rows.items() if "parts" in row}
+    walked = {key: row for key, row in rows.items() if "operations" in row}
+    where = next(iter(rows.values()))["provenance"]
+    print(INTRODUCTION)
+    print(f"Commit `{where['commit'][:10]}`, jax {where['libraries']['jax']}, {machine(where)}.\n")
+    print(compiling(rows), "\n\n## H100: launches of one run\n", sep="\n")
+    print(launches(scheduled), "", sep="\n")
+    constants = ", ".join(f"{name} {value:g}" for name, value in model.CONSTANTS["middle"].items())
+    numbers = {"bandwidth": model.BYTES_PER_S / 1e12, "flops": model.FLOPS_PER_S["float32"] / 1e12}
+    print(ESTIMATE.format(constants=constants, **numbers), estimates(scheduled), sep="\n")
+    if walked:
+        print("\n## TPU v5e: operations of one run\n", operations(walked), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

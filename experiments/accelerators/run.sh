@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# What a device that is there can do, in twelve minutes: every result is written as soon as it is there, and what a
+# later part does is not lost by an earlier one that fails.
+#
+#   experiments/accelerators/run.sh FOLDER        # PYTHON names the interpreter, SECONDS_LEFT the time, default 720
+#
+# Writes versions.txt, book.json, play_N.txt, train.json, default/, sweep/, fit.json and parts.txt (seconds and exit
+# code of each part).
+set -u
+folder=$(mkdir -p "$1" && cd "$1" && pwd)
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+python=${PYTHON:-python}
+limit=${SECONDS_LEFT:-720}
+export PYTHONPATH=. JAX_COMPILATION_CACHE_DIR=$folder/cache
+SECONDS=0
+
+# part NAME AT_MOST COMMAND...: run it for at most so many seconds, and no longer than there are
+part() {
+  local name=$1 most=$2 left=$((limit - SECONDS)) began=$SECONDS
+  shift 2
+  if [ "$left" -lt 15 ]; then echo "$name: left out, no time" | tee -a "$folder/parts.txt"; return; fi
+  timeout --signal=TERM "$((left < most ? left : most))" "$@" > "$folder/$name.txt" 2>&1
+  echo "$name: exit code $?, $((SECONDS - began)) s" | tee -a "$folder/parts.txt"
+}
+
+versions() {
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv || true
+  "$python" -c 'import jax, jaxlib; print(jax.__version__, jaxlib.__version__, jax.devices())'
+}
+export -f versions
+export python
+
+part versions 60 bash -c versions
+for n in 128 1024 4096 16384; do
+  part "play_$n" 60 "$python" -m amarl_jax.random_play --config=configs/default.py --config.training.n_envs=$n
+done
+part book 90 "$python" experiments/benchmarks/book.py --capacity 64 --batch 1024 16384 --step-batch --runs 3 \
+  --engines apply table native --output="$folder/book.json"
+part train 240 "$python" experiments/benchmarks/train.py --n_envs 128 1024 4096 --lanes --split_envs 0 --repeats 1 \
+  --output="$folder/train.json"
+part default 240 "$python" -m amarl_jax.train --config=configs/default.py --workdir="$folder/default" \
+  --config.training.total_timesteps=10000000 --config.eval_episodes=256
+part sweep 240 "$python" -m amarl_jax.sweep --config=configs/lambda_sweep.py --workdir="$folder/sweep" \
+  --n_lambdas=12 --seeds=2 --config.training.total_timesteps=600000 --config.eval_episodes=256
+"$python" experiments/accelerators/fit.py "$folder" > "$folder/fit.json" && cat "$folder/fit.json"

@@ -1,0 +1,131 @@
+"""The counts of the accelerator experiment, on a schedule small enough to count by hand."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments" / "accelerators"))
+import fit
+import hlo
+import model
+import schedule
+
+SCHEDULE = """\
+000: kCommandBuffer [source | next=003 (1)]
+    001: kCustomKernel [source | next=002 (1)] first grid: [1, 1, 1]
+    002: kCopy         [prev=001 (1) | sink] kCopy
+003: kWhile         [prev=000 (1) | next=012 (1)]
+condition:
+    004: kCustomKernel [source | sink] compare grid: [1, 1, 1]
+  body:
+    005: kCustomKernel [source | next=006 (1)] learn grid: [1, 1, 1]
+    006: kConditional  [prev=005 (1) | sink]
+      branch_0:
+        007: kWhile         [source | sink]
+condition:
+            008: kCustomKernel [source | sink] test grid: [1, 1, 1]
+          body:
+            009: kCustomKernel [source | sink] halve grid: [1, 1, 1]
+      branch_1:
+        010: kCommandBuffer [source | sink]
+            011: kCublasLtMatmul [source | sink] product
+012: kCopy         [prev=003 (1) | sink] kCopy
+"""
+NAMES = {"first": 1, "loop": 3, "learn": 5, "choose": 6, "inner": 7, "halve": 9, "product": 11}
+METADATA = "\n".join(
+    f'thunk_metadata {{\n  thunk_info {{\n    profile_annotation: "{name}"\n    thunk_id: {number}\n  }}\n}}'
+    for name, number in NAMES.items()
+)
+PROGRAM = """\
+HloModule jit_advance
+
+%fused (p0: f32[100,8], p1: s32[]) -> f32[1,8] {
+  %p0 = f32[100,8]{1,0} parameter(0)
+  %p1 = s32[] parameter(1)
+  ROOT %row = f32[1,8]{1,0} dynamic-slice(%p0, %p1, %p1), dynamic_slice_sizes={1,8}
+}
+
+%body (state: f32[100,8]) -> f32[100,8] {
+  %learn = f32[1,8]{1,0} fusion(%table, %index), kind=kLoop, calls=%fused, metadata={op_name="jit(advance)/ppo/add"}
+  ROOT %choose = f32[8]{0} conditional(%learn), branch_computations={%one, %two}, metadata={op_name="jit(advance)/cond"}
+}
+
+%one (x: f32[8]) -> f32[8] {
+  ROOT %inner = f32[8]{0} while(%x), body=%halving, metadata={op_name="jit(advance)/belief/while"}
+}
+
+%two (x: f32[8]) -> f32[8] {
+  ROOT %product = f32[8]{0} custom-call(%x), metadata={op_name="jit(advance)/mine/dot"}
+}
+
+%halving (x: f32[8]) -> f32[8] {
+  ROOT %halve = f32[8]{0} multiply(%x, %x), metadata={op_name="jit(advance)/belief/mul"}
+}
+
+ENTRY %main (table: f32[100,8]) -> f32[100,8] {
+  %table = f32[100,8]{1,0} parameter(0)
+  %first = f32[8]{0} add(%table, %table), metadata={op_name="jit(advance)/play/add"}
+  ROOT %loop = f32[100,8]{1,0} while(%table), body=%body, backend_config={"known_trip_count":{"n":"12"}}
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def counted():
+    counter = schedule.Counter(schedule.names(METADATA), hlo.read(PROGRAM), shares=[1, 3])
+    counter.count(schedule.parse(SCHEDULE))
+    return counter
+
+
+def test_launches_are_counted_by_part_over_loops_and_branches(counted):
+    """12 passes; a quarter take the first branch, whose loop has no known length and counts once, test included."""
+    parts = {name: (part.nodes, part.graphs, part.bare) for name, part in counted.parts.items()}
+    assert parts == {
+        "play": (1, 1, 0),
+        "other": (1, 0, 1),  # two copies
+        "ppo": (0, 0, 12),
+        "belief": (0, 0, 2 * 12 / 4),
+        "mine": (12 * 3 / 4, 12 * 3 / 4, 0),
+    }
+    assert counted.unknown_loops == 1
+
+
+def test_bytes_of_a_slice_are_those_of_the_slice(counted):
+    assert counted.parts["ppo"].bytes == 12 * (2 * 8 * 4 + 4), "a row in and out, and an index"
+    assert counted.parts["play"].bytes == (2 * 100 * 8 + 8) * 4
+
+
+def test_a_program_without_a_schedule_is_walked(counted):
+    computations = hlo.read(PROGRAM)
+    walk = hlo.Walk().run(computations[hlo.entry(PROGRAM)], computations)
+    assert walk.operations == 1 + 12 * (1 + (1 + 1) / 2)
+    assert walk.unknown_loops == 1
+    assert hlo.collectives(computations) == 0
+    assert hlo.collectives(hlo.read(PROGRAM.replace("multiply(%x", "all-reduce-start(%x"))) == 1
+
+
+def test_the_paper_model_adds_what_it_is_given():
+    part = {"nodes": 1e6, "graphs": 1e3, "bare": 1e3, "bytes": 2.7e12}
+    row = {"parts": {"play": part, "belief": part}, "flops": 90e12, "devices": 2, "env_steps": 6.0}
+    spent = model.seconds(row)
+    assert spent == pytest.approx({"launches": 2 * (2.0 + 0.006 + 0.0035), "memory": 2.0, "products": 1.0})
+    assert model.steps_per_second(row) == pytest.approx(6.0 / sum(spent.values()))
+
+
+def test_the_constants_of_the_model_come_back_from_what_it_says(tmp_path):
+    row = {
+        "parts": {"play": {"launches": 500.0, "bytes": 3.0e6}},
+        "steps_in_an_environment": 5,
+        "env_steps": 10 * 5,
+    }
+    launch, bandwidth = 2e-6, 2e12
+    for n_envs in (128, 1024, 4096):
+        seconds = 100 * launch + n_envs * 6e4 / bandwidth
+        line = f"  speed              {n_envs / seconds:,.3f}  environment steps per second, compiled\n"
+        (tmp_path / f"play_{n_envs}.txt").write_text("amarl_jax\n" + line)
+    found = fit.fitted(list(fit.measured(tmp_path)), row)
+    assert found["microseconds_of_a_launch"] == pytest.approx(2.0, rel=1e-4)
+    assert found["bytes_per_second"] == pytest.approx(bandwidth, rel=1e-4)
+    with pytest.raises(ValueError, match="at least two are needed"):
+        fit.fitted([], row)

@@ -1,0 +1,60 @@
+"""What the programs are for a GPU and for a TPU, as far as can be read without either: what their compilers are given.
+
+experiments/accelerators compiles it, with plugins that these tests do without.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from amarl_jax import config as configuration
+from amarl_jax.cost import abstract_state
+from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
+from amarl_jax.learn.program import advance
+from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.random_play import play
+
+PLATFORMS = ("cuda", "tpu")
+KERNELS: set[str] = set()  # custom calls that an accelerator has code for; the programs have none at all
+HOST = re.compile(r"stablehlo\.(?:send|recv|infeed|outfeed)\b")
+
+
+def misplaced(text):
+    """What the text of a program has that an accelerator has not: calls, traffic with the host, 64-bit floats."""
+    calls = set(re.findall(r"custom_call @?\"?([\w.$]+)", text)) - KERNELS
+    doubles = re.findall(r"(?<![a-zA-Z_])f64\b", re.sub(r"(?<=[\dx])x(?=f64|complex)", " ", text))
+    return sorted(calls | set(HOST.findall(text)) | set(doubles))
+
+
+@pytest.fixture(scope="module")
+def programs():
+    """Play and an update of the smallest configuration, traced."""
+    experiment = configuration.resolve(configuration.load("configs/fast_debug.py:tiny"))
+    game = configuration.game_of(experiment)
+    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
+    state = abstract_state(hypers, params, game)
+    return {
+        "play": play.trace(jax.random.key(0), params, spec=experiment.market_spec, n_envs=game.learn.n_envs),
+        "update": advance.trace(state, hypers, params, game=game, n_updates=1),
+    }
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("name", ["play", "update"])
+def test_a_program_has_nothing_that_an_accelerator_has_not(programs, name, platform):
+    text = programs[name].lower(lowering_platforms=(platform,)).as_text()
+    assert "stablehlo.while" in text
+    assert not misplaced(text)
+
+
+def test_the_check_sees_a_callback_a_factorisation_and_a_double():
+    def text(function):
+        return jax.jit(function).lower(jnp.eye(3)).as_text()
+
+    assert misplaced(text(lambda x: jax.pure_callback(lambda y: y, x, x)))
+    assert misplaced(text(jnp.linalg.eigvalsh))
+    with jax.enable_x64(True):
+        assert misplaced(text(lambda x: x.astype(jnp.float64) + 1.0)) == ["f64"]
+    assert not misplaced(text(jnp.sin))
