@@ -15,6 +15,11 @@ COMMANDS = {  # name: what it does, an example
         "--config=configs/lambda_sweep.py:fast --workdir=runs/sweep",
     ),
     "evaluate": ("measure a run on fresh episodes, beside every baseline", "--workdir=runs/first --plot"),
+    "compare": ("draw the learning curves of several runs in one figure", "runs/first runs/second --output=runs/both"),
+    "leakage": (
+        "measure what your own order flow gives away, from a CSV file",
+        "--csv=orders.csv --label=z --episode=day",
+    ),
     "random_play": ("play random orders, check that the books balance", "--config=configs/fast_debug.py"),
     "replay_lobster": (
         "replay LOBSTER files, report agreement with the recorded books",

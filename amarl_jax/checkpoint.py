@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from absl import logging
 
 from amarl_jax import checkpoint_record, hosts
@@ -38,9 +37,12 @@ class Checkpointer:
     """
 
     def __init__(self, folder: str | Path, best: str | None = None, maximise: bool = False) -> None:
+        import orbax.checkpoint as ocp  # takes a third of a second
+
         self._folder = Path(folder).absolute()
         self._best, self._sign = best, 1.0 if maximise else -1.0
         self._records: dict[int, Record] = {}
+        self._args = ocp.args
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_Preserved(self._kept),
             lightweight_initialize=True,  # what damaged checkpoints say of themselves is read below, one by one
@@ -83,7 +85,7 @@ class Checkpointer:
         try:
             with self._guarded(f"checkpoint {step}", "written"):
                 saved = self._manager.save(
-                    step, args=ocp.args.StandardSave(plain), custom_metadata=record.as_metadata()
+                    step, args=self._args.StandardSave(plain), custom_metadata=record.as_metadata()
                 )
                 self._manager.wait_until_finished()
         except BaseException:
@@ -118,7 +120,7 @@ class Checkpointer:
             with _quiet():
                 metadata = self._manager.item_metadata(step)
                 _require_equal_shapes(_shapes(metadata), _shapes(target), f"checkpoint {step}")
-                raw = self._manager.restore(step, args=ocp.args.StandardRestore(target))
+                raw = self._manager.restore(step, args=self._args.StandardRestore(target))
         except (BadInput, MemoryError):
             raise
         except Exception as error:  # damaged in any way, it fails in as many

@@ -23,8 +23,8 @@ from typing import Any
 from absl import flags
 from ml_collections.config_flags import DEFINE_config_file, get_override_values
 
+from amarl_jax import compile_ahead, config_files
 from amarl_jax import config as configuration
-from amarl_jax import config_files
 from amarl_jax.errors import BadInput, ConfigError, Diverged, LanesFailed, Preempted
 from amarl_jax.output import lasting_output, lost
 from amarl_jax.preemption import AT_ONCE, STOPPED, StopRequest, end_process
@@ -79,8 +79,8 @@ def run(
         code = _run(main, usage, define, argv, whole_process)
         failed = lost(streams)
         code = _report(failed, {Exception: 1}) if failed is not None and code == 0 else code
-        if whole_process and code == STOPPED:
-            end_process()
+        if whole_process and (code == STOPPED or compile_ahead.at_work()):
+            end_process(code)
     return code
 
 

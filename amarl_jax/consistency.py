@@ -4,8 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from scipy.special import pdtrik
-
 from amarl_jax.errors import ConfigError
 
 _NOISE_CUT_OFF = 0.01  # largest share of steps whose noise orders may exceed the bound
@@ -56,6 +54,8 @@ def _check_market(values: Mapping[str, Any]) -> None:
 
 def smallest_noise_bound(rate: float) -> int:
     """Smallest M with ``P(Poisson(rate) > M) <= 1%``."""
+    from scipy.special import pdtrik  # takes a third of a second to import
+
     return math.ceil(pdtrik(1.0 - _NOISE_CUT_OFF, rate))
 
 

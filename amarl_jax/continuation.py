@@ -11,6 +11,7 @@ from amarl_jax.runlog import curves_up_to, read_metrics
 from amarl_jax.workdir import METRICS_FILE, Run
 
 LANES_FILE = "lanes.json"
+OBJECTIVE = "objective"  # the metric that the best checkpoint of a run is kept by; larger is better
 
 
 def hash_of_lanes(path: Path) -> str:

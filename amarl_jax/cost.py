@@ -21,6 +21,7 @@ from amarl_jax.learn.update import networks
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.runlog import closing_table, duration
+from amarl_jax.stages import say_if_short
 from amarl_jax.trees import count_parameters
 from amarl_jax.types import PyTree
 from amarl_jax.workdir import Run
@@ -108,17 +109,20 @@ def measure_more(cost: Cost, hypers: Hypers, params: EnvParams, game: Game) -> C
 
 def _traced(hypers: Hypers, params: EnvParams, game: Game, n_updates: int) -> Any:
     """A chunk of updates for the default device, from shapes."""
-    (device,) = jax.numpy.zeros(()).devices()
-    place = jax.sharding.SingleDeviceSharding(device)
-    state = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), abstract_state(hypers, params, game)
-    )
-    return advance.trace(state, hypers, params, game=game, n_updates=n_updates)
+    return advance.trace(placed_state(hypers, params, game), hypers, params, game=game, n_updates=n_updates)
 
 
 def abstract_state(hypers: Hypers, params: EnvParams, game: Game) -> TrainState:
     """Shapes of a learner."""
     return jax.eval_shape(lambda key: begin(key, hypers, params, game), jax.random.key(0))
+
+
+def placed_state(hypers: Hypers, params: EnvParams, game: Game) -> TrainState:
+    """The same, on the default device, where a run has it."""
+    (device,) = jax.numpy.zeros(()).devices()
+    place = jax.sharding.SingleDeviceSharding(device)
+    shapes = abstract_state(hypers, params, game)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes)
 
 
 def count_flops(jaxpr: Any, visits: list[int], scope: str = "other", times: float = 1.0) -> dict[str, float]:
@@ -218,6 +222,7 @@ def describe(run: Run, devices: Sequence[jax.Device]) -> None:
         f"workdir {run.path}: {experiment.n_updates} updates of {steps_per_update(experiment):,} environment steps "
         f"({learn.n_envs} environments x {horizon} steps), nothing written"
     )
+    say_if_short(experiment)
     state = abstract_state(hypers, params, game)
     total = sum(count_parameters(network.params) for network in networks(state).values())
     closing_table("\nnetworks: parameters, and matrices with how many there are of each", network_rows(state))

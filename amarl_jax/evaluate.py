@@ -12,6 +12,7 @@ them. Writes to OUT (default DIR/evaluation):
                      sweep its lanes.csv too, whose learned frontier is drawn beside the baselines
 
   python -m amarl_jax.evaluate --workdir=runs/first --n_episodes=1024 --plot
+  python -m amarl_jax.evaluate --workdir=runs/first --best --output=runs/first/best
   python -m amarl_jax.evaluate --workdir=runs/sweep --lane=3 --deterministic
 """
 
@@ -31,11 +32,9 @@ from absl import flags
 from amarl_jax import cli, machine, untrusted
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import baselines, runs
-from amarl_jax.evaluation.episode_figures import draw_episode, draw_fills, draw_flow
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
 from amarl_jax.evaluation.lanes import read_lanes
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
-from amarl_jax.evaluation.plane_figure import draw_plane
 from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.evaluation.report import Measure, flat, report, save_episodes, units_table
 from amarl_jax.evaluation.runs import FrozenRun
@@ -43,6 +42,7 @@ from amarl_jax.learn.phases import players
 from amarl_jax.policies.baselines import make_baselines
 from amarl_jax.posterior.exact import why_unread
 from amarl_jax.runlog import closing_table
+from amarl_jax.stages import stage
 from amarl_jax.types import Array
 from amarl_jax.workdir import refuse_obstacles, write_atomically
 
@@ -50,6 +50,7 @@ _FILES = (  # that may be written
     *("eval_metrics.json", "eval_metrics.csv", "provenance.json", "episodes.npz", "baselines.json", "lanes.csv"),
     *(f"{figure}.{kind}" for figure in ("episode", "flow", "fills", "baselines") for kind in ("png", "pdf")),
 )
+_NOTHING = Measure(float("nan"), float("nan"), float("nan"), "", "")
 FEWEST = 20  # episodes that a detector can be cross-fitted on
 
 
@@ -67,8 +68,10 @@ def evaluate(
     n_episodes: int = 1024,
     *,
     lane: int | None = None,
+    best: bool = False,
     deterministic: bool = False,
     seed: int = 0,
+    verbose: bool = False,
 ) -> Evaluated:
     """Measure frozen policies on fresh episodes, as the command does; writes nothing.
 
@@ -76,26 +79,32 @@ def evaluate(
         run: from :func:`amarl_jax.evaluation.runs.load`, or a workdir.
         n_episodes: both classes together; rounded up to whole batches of the run's ``n_envs``.
         lane: of a sweep, where ``run`` is a workdir.
+        best: of a run, likewise: the checkpoint with the largest objective instead of the latest.
         deterministic: policies play the mode of their heads instead of drawing.
         seed: other seeds play other episodes; none repeats those of training or of its closing table.
+        verbose: say what is being done.
 
     Raises:
         BadInput: too few episodes, or nothing to evaluate in the workdir.
     """
     if n_episodes < FEWEST:
         raise BadInput(f"n_episodes = {n_episodes}: must be at least {FEWEST}, for a detector to be trained on")
-    run = run if isinstance(run, FrozenRun) else runs.load(run, lane)
+    run = run if isinstance(run, FrozenRun) else runs.load(run, lane, best)
     key_play, key_detector, key_bootstrap, _ = _keys(run, seed)
     scale = _scale(run)
     units = (scale.prior, scale.unit_ticks, scale.tick_bps)
     with jax.default_matmul_precision(run.experiment.run.precision):
-        episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
-        evaluation = evaluate_summaries(key_detector, episodes.summary, *units, episodes.exact)
+        with stage(f"playing {n_episodes:,} fresh episodes", verbose=verbose):
+            episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
+        with stage("training a fresh detector on them", verbose=verbose):
+            evaluation = evaluate_summaries(key_detector, episodes.summary, *units, episodes.exact)
     evaluation = evaluation._replace(unread=why_unread(players(run.state, run.game).execution, run.game.noise_law))
     return Evaluated(report(key_bootstrap, episodes, evaluation), episodes, evaluation)
 
 
-def compare_baselines(run: FrozenRun, n_episodes: int, deterministic: bool = False, seed: int = 0) -> dict[str, Any]:
+def compare_baselines(
+    run: FrozenRun, n_episodes: int, deterministic: bool = False, seed: int = 0, verbose: bool = False
+) -> dict[str, Any]:
     """Rows of the learned execution policy and of every baseline in its place, against the same frozen others."""
     names = ("learned", *make_baselines(run.game.market_spec))
 
@@ -103,8 +112,12 @@ def compare_baselines(run: FrozenRun, n_episodes: int, deterministic: bool = Fal
         episodes = _play(run, key, i - 1, n_episodes, deterministic)
         return episodes.summary, episodes.exact
 
-    with jax.default_matmul_precision(run.experiment.run.precision):
-        return baselines.rows(_keys(run, seed)[3], play, names, _scale(run))
+    what = "playing the baselines, a detector for each"
+    with (
+        jax.default_matmul_precision(run.experiment.run.precision),
+        stage(what, len(names), "policies", verbose=verbose) as under_way,
+    ):
+        return baselines.rows(_keys(run, seed)[3], play, names, _scale(run), under_way.advance)
 
 
 def _play(run: FrozenRun, key: Array, baseline: int, n_episodes: int, deterministic: bool) -> FrozenEpisodes:
@@ -136,21 +149,24 @@ def main(values: flags.FlagValues) -> None:
 
 def _measure(values: flags.FlagValues, workdir: Path, device: str) -> None:
     """All of the command, on a machine that is prepared."""
-    run = runs.load(workdir, values.lane)
+    run = runs.load(workdir, values.lane, values.best)
     folder = _output(values.output, run)
     print(f"{device} | workdir {run.path}, update {run.update} of {run.experiment.n_updates} | output {folder}")
     started = time.perf_counter()
-    evaluated = evaluate(run, values.n_episodes, deterministic=values.deterministic, seed=values.seed)
+    evaluated = evaluate(run, values.n_episodes, deterministic=values.deterministic, seed=values.seed, verbose=True)
     seconds = time.perf_counter() - started
     folder.mkdir(parents=True, exist_ok=True)
     write(folder, run, evaluated, values.seed)
     names = ["eval_metrics.json", "eval_metrics.csv", "provenance.json", "episodes.npz"]
     if values.plot:
-        table = compare_baselines(run, values.n_episodes, values.deterministic, values.seed)
-        names += plot(folder, run, table, values.seed)
+        table = compare_baselines(run, values.n_episodes, values.deterministic, values.seed, verbose=True)
+        with stage("drawing"):
+            names += plot(folder, run, table, values.seed)
     kind = "deterministic" if values.deterministic else "stochastic"
     title = f"\n{evaluated.evaluation.n_episodes} fresh episodes, {kind} policies, in {seconds:.0f} s; 95% intervals"
     closing_table(title, list(_table_rows(evaluated.measures)))
+    if values.deterministic and evaluated.measures.get("eval/execution/sent_orders", _NOTHING).value == 0:
+        print("note: the mode of this execution policy sends no order: it trades by chance alone")
     if evaluated.evaluation.unread:
         print(evaluated.evaluation.unread)
     print(f"written to {folder}: {', '.join(names)}")
@@ -167,6 +183,9 @@ def write(folder: Path, run: FrozenRun, evaluated: Evaluated, seed: int) -> None
 
 def plot(folder: Path, run: FrozenRun, table: Mapping[str, Any], seed: int) -> list[str]:
     """``baselines.json`` and the figures, each drawn from the files in the folder; returns the names written."""
+    from amarl_jax.evaluation.episode_figures import draw_episode, draw_fills, draw_flow  # matplotlib takes a second
+    from amarl_jax.evaluation.plane_figure import draw_plane
+
     write_atomically(folder / "baselines.json", _json({"provenance": _provenance(run, seed), "rows": table}))
     names = ["baselines.json"]
     drawings = {"episode": draw_episode, "flow": draw_flow, "fills": draw_fills}
@@ -228,6 +247,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_integer("n_episodes", 1024, "Fresh episodes, both classes together.", FEWEST, flag_values=values)
     flags.DEFINE_string("output", None, "Folder to write; default WORKDIR/evaluation[_LANE].", values)
     flags.DEFINE_boolean("plot", False, "Play the baselines too, and draw the figures.", values)
+    flags.DEFINE_boolean("best", False, "The checkpoint with the largest objective; default the latest.", values)
     flags.DEFINE_boolean("deterministic", False, "Policies play the mode of their heads.", values)
     flags.DEFINE_integer("seed", 0, "Another seed plays other fresh episodes.", 0, flag_values=values)
 

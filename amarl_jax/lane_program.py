@@ -18,6 +18,7 @@ from amarl_jax.learn.lanes import Layout, advance_lanes, lay_out
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.stages import stage
 from amarl_jax.types import PyTree
 from amarl_jax.workdir import Run
 
@@ -47,11 +48,13 @@ def compile_lanes(run: Run, lanes: list[Lane]) -> Program:
     numbers = numbers_of(lanes, experiment)
     at_most = experiment.sweep.lanes_at_once or (IN_CACHE if devices[0].platform == "cpu" else 0)
     layout = lay_out(len(lanes), devices, at_most)
-    compiled = _compile(game, layout, experiment.run.precision)
+    with stage("compiling the update of all lanes", verbose=experiment.run.verbose, remember=run.fingerprint):
+        compiled = _compile(game, layout, experiment.run.precision)
     fit = hosts.smallest(lanes_that_fit(compiled.memory_analysis(), layout))
     if fit < layout.at_once:
         layout = lay_out(len(lanes), devices, fit)
-        compiled = _compile(game, layout, experiment.run.precision)
+        with stage("compiling it again, for as many lanes at once as fit", verbose=experiment.run.verbose):
+            compiled = _compile(game, layout, experiment.run.precision)
     hosts.say(
         f"{len(lanes)} lanes of {experiment.n_updates} updates: {layout.at_once} at once on each of "
         f"{len(layout.devices)} devices, {layout.rounds} rounds, {layout.n_padded - len(lanes)} lanes of padding"

@@ -165,15 +165,15 @@ class _Watcher:
             _end_at_once(self._stop.text())
 
 
-def end_process() -> NoReturn:
-    """End a process that was stopped, without taking its interpreter apart.
+def end_process(code: int = STOPPED) -> NoReturn:
+    """End a process that was stopped, or that compiles in vain, without taking its interpreter apart.
 
     Of a trace or a lowering that an exception has left, JAX's library keeps what it cannot delete: it crashes then.
     """
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    os._exit(STOPPED)
+    os._exit(code)
 
 
 def _end_at_once(line: str) -> None:

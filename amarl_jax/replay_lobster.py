@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from matplotlib.figure import Figure
 
 import amarl_jax
 from amarl_jax import cli, machine
@@ -152,6 +151,8 @@ def _totals(followings: Sequence[Following]) -> dict[str, int]:
 
 
 def _figure(table: dict[str, list[float | None]], n_levels: int) -> bytes:
+    from matplotlib.figure import Figure  # takes a second to import
+
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
     middle = (np.array(table["from_seconds"]) + np.array(table["to_seconds"])) / 2

@@ -20,7 +20,7 @@ from rich.text import Text
 from amarl_jax import untrusted
 from amarl_jax.checkpoint_record import Training
 from amarl_jax.errors import BadInput
-from amarl_jax.tensorboard import Events
+from amarl_jax.tensorboard import Events, grouped
 from amarl_jax.workdir import METRICS_FILE, Run, write_atomically
 
 _FILE_WIDTH = 140  # columns
@@ -60,11 +60,20 @@ class RunLog:
         self._file.flush()
         self._rows += 1
         self._hash.update(line.encode())
+        self._show(update, row)
+
+    def held_out(self, update: int, metrics: Mapping[str, Any]) -> None:
+        """Show what was measured on fresh episodes after ``update``; ``metrics.jsonl`` has rows of updates alone."""
+        lane = {name: metrics[name] for name in metrics if name == "lane"}
+        named = {f"held_out/{name}": value for name, value in metrics.items() if name != "lane"}
+        self._show(update, {name: _finite(value) for name, value in (lane | named).items()})
+
+    def _show(self, update: int, row: Mapping[str, float | None]) -> None:
         numbers = {name: value for name, value in row.items() if value is not None}
         if self._events is not None:
             self._events.write(update, numbers)
         if self._wandb is not None:
-            self._wandb.log(numbers, step=int(update))
+            self._wandb.log({grouped(name): value for name, value in numbers.items()}, step=int(update))
 
     def training(self, configuration: str, lanes: str = "") -> Training:
         """For the record of a checkpoint: what it was trained with, and what stands here by now."""
@@ -100,7 +109,7 @@ def read_metrics(path: str | Path) -> list[dict[str, float | None]]:
 class Progress:
     """A live line with speed and time left in a terminal, plain lines elsewhere.
 
-    The first chunk compiles: its seconds are shown, and left out of speed and time left.
+    The first chunk may compile: its seconds are shown, and left out of speed and time left.
     """
 
     def __init__(
@@ -112,7 +121,7 @@ class Progress:
         console: Console | None = None,
     ) -> None:
         self._total, self._steps_per_update = n_updates, steps_per_update
-        self._console = console or _console()
+        self._console = console or standard_console()
         self._verbose = verbose
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal and verbose else None
         self._opened = time.perf_counter()
@@ -140,7 +149,7 @@ class Progress:
         parts = [f"update {update}/{self._total}", f"{update * self._steps_per_update:,} steps"]
         speed = self.steps_per_second(update)
         if speed is None:
-            parts.append(f"first chunk, with compiling: {duration(now - self._opened)}")
+            parts.append(f"first chunk: {duration(now - self._opened)}")
         else:
             left = (self._total - update) * self._steps_per_update / speed
             parts += [f"{speed:,.0f} steps/s", f"ETA {duration(left)}"]
@@ -170,7 +179,7 @@ def closing_table(
     table.add_column(style="dim")
     for name, value, meaning in rows:
         table.add_row(name, value if isinstance(value, str) else _number(value), meaning)
-    (console or _console()).print(table)
+    (console or standard_console()).print(table)
 
 
 def duration(seconds: float) -> str:
@@ -183,7 +192,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
 
 
-def _console() -> Console:
+def standard_console() -> Console:
     """Standard output; where it is no terminal, wide enough that no line of ours wraps."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_FILE_WIDTH)

@@ -44,6 +44,7 @@ from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.config import LAMBDA, resolve, steps_per_update
 from amarl_jax.continuation import hash_of_lanes, require_checkpoint_of, require_nothing_lost, saved_at
 from amarl_jax.errors import BadInput, ConfigError, LanesFailed, Preempted
+from amarl_jax.evaluation.baselines import COLUMNS
 from amarl_jax.evaluation.grid import Lane, check_grid, keys_of, lanes_of, write_grid
 from amarl_jax.evaluation.measured import Measured
 from amarl_jax.evaluation.provenance import Stopwatch, commit
@@ -54,6 +55,7 @@ from amarl_jax.learn.lanes import Layout, begin_lanes
 from amarl_jax.learn.state import TrainState
 from amarl_jax.preemption import StopRequest
 from amarl_jax.runlog import Progress, RunLog, closing_table, read_metrics
+from amarl_jax.stages import say_if_short
 from amarl_jax.types import Array
 from amarl_jax.workdir import Run, at_work, open_run, write_extended
 
@@ -110,6 +112,7 @@ def run_sweep(run: Run) -> Swept:
 
 def _run_sweep(run: Run, stop: StopRequest) -> Swept:
     experiment, watch = run.experiment, Stopwatch()
+    say_if_short(experiment)
     lanes = lanes_of(experiment)
     with Checkpointer(run.checkpoints) as checkpoints:
         _check_before_compiling(run, checkpoints, lanes)
@@ -125,11 +128,23 @@ def _run_sweep(run: Run, stop: StopRequest) -> Swept:
     watch.lap("measuring")
     answer: dict[str, Any] = {}
     if hosts.is_chief():
+        _show_held_out(run, rows)
         cost_of = {"from_update": first_update, "seconds": watch.seconds}
         answer = write_answer(run, lanes, rows, failures, cost_of)
         measured.discard()
         _print_closing(run, answer)
     return Swept(lanes, rows, failures, answer, run.path)
+
+
+def _show_held_out(run: Run, rows: Sequence[Mapping[str, Any] | None]) -> None:
+    """The lanes' measures in TensorBoard, under the names that a single run has."""
+    settings, done = run.experiment.run, run.experiment.n_updates
+    if not settings.use_tensorboard:  # and a sweep has no W&B
+        return
+    with RunLog(run, done, len(rows)) as log:
+        for lane, row in enumerate(rows):
+            values = {name: row[column]["value"] for column, name in COLUMNS.items() if column in row} if row else {}
+            log.held_out(done, {"lane": lane, **values})
 
 
 def _check_before_compiling(run: Run, checkpoints: Checkpointer, lanes: list[Lane]) -> None:

@@ -1,4 +1,4 @@
-"""TensorBoard events of a run, or of each lane of a sweep as a run of its own."""
+"""What TensorBoard and W&B show of a run: metrics under the group in which a user looks for them; event files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,6 +6,27 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 
 MOST_LANES = 128  # of a sweep, the first ones: each takes a file and a thread, and more make no chart that one can read
+
+
+_OF_LEARNING = ("loss", "surrogate", "entropy", "approx_kl", "clip_fraction")
+_OF_THE_CLOCK = ("env_steps", "wall_seconds", "wall_steps_per_second")
+_MOVED = {"belief": "information/belief", "objective": "execution/objective"}
+
+
+def grouped(name: str) -> str:
+    """The name of a metric with its group first and its phase last, as ``execution/shortfall/phase_a``.
+
+    Both tools draw one section per first part of a name.
+    """
+    if name in _OF_THE_CLOCK:
+        return f"speed/{name}"
+    phase, _, rest = name.partition("/")
+    if not phase.startswith("phase_") and phase != "joint":
+        return _MOVED.get(name, name)
+    group, _, quantity = rest.partition("/")
+    if quantity in _OF_LEARNING:
+        return f"losses/{rest}/{phase}"
+    return f"{_MOVED.get(group, group)}/{quantity}/{phase}"
 
 
 class Events:
@@ -28,7 +49,7 @@ class Events:
             self._writers[lane] = SummaryWriter(str(folder), purge_step=self._first)
         for name, value in numbers.items():
             if name != "lane":
-                self._writers[lane].add_scalar(name, value, update)
+                self._writers[lane].add_scalar(grouped(name), value, update)
 
     def close(self) -> None:
         """Flush and close everything."""

@@ -28,10 +28,12 @@ from ml_collections import ConfigDict
 
 from amarl_jax import cli, cost, machine, postmortem
 from amarl_jax.checkpoint import Checkpointer
+from amarl_jax.compile_ahead import CompileAhead
 from amarl_jax.config import Experiment, game_of, steps_per_update
-from amarl_jax.continuation import require_checkpoint_of, require_nothing_lost, saved_at
+from amarl_jax.continuation import OBJECTIVE, require_checkpoint_of, require_nothing_lost, saved_at
+from amarl_jax.curves import read_curves
 from amarl_jax.errors import BadInput, Diverged, Preempted
-from amarl_jax.evaluation.figures import draw_training
+from amarl_jax.evaluation.closing_programs import closing_programs
 from amarl_jax.evaluation.frozen import play_frozen
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
 from amarl_jax.evaluation.provenance import provenance
@@ -47,12 +49,12 @@ from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.posterior.exact import why_unread
 from amarl_jax.preemption import StopRequest
 from amarl_jax.runlog import Progress, RunLog, closing_table
+from amarl_jax.stages import say_if_short, stage
 from amarl_jax.types import Array
 from amarl_jax.warm_start import begin_with
 from amarl_jax.workdir import Run, at_work, open_run, write_atomically, write_extended
 
 SOURCES_AGREE_NATS = 0.02  # MINE and the belief may differ by this much before a run says so
-OBJECTIVE = "objective"  # the metric that the best checkpoint is kept by; larger is better
 SHOWN = {
     "shortfall": (0, "execution/shortfall"),
     "completion": (0, "execution/completion"),
@@ -114,15 +116,27 @@ def run_training(run: Run, init_from: Source | None = None) -> Trained:
 def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trained:
     experiment = run.experiment
     game = game_of(experiment)
+    say_if_short(experiment)
     hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
     key_run, key_evaluation = jax.random.split(jax.random.key(experiment.run.seed))
     with open_checkpoints(run) as checkpoints:
+        updates = CompileAhead(_updates(run, checkpoints, hypers, params, game))
+        if not run.resume and init_from is None:  # nothing that is read can be refused
+            updates.start()
         state = _first_state(run, checkpoints, functools.partial(begin, key_run, hypers, params, game), init_from)
         write_extended(run)
         state = jax.device_put(state, *state.update.devices())  # as restored, so a resumed run finds its program cached
-        state = _train_loop(run, checkpoints, state, game, hypers, params, stop)
-    evaluation = evaluate_state(key_evaluation, state, game, hypers, params, experiment)
+        updates.start()
+        _wait(updates, "compiling the update", run)
+        closing = closing_programs(state, hypers, params, game, experiment.run.eval_episodes, experiment.run.exact)
+        with RunLog(run, int(state.update)) as log:
+            with CompileAhead(closing) as ahead:
+                state = _train_loop(run, checkpoints, log, state, game, hypers, params, stop, ahead)
+                _wait(ahead, "compiling what measures the run", run)
+            evaluation = evaluate_state(key_evaluation, state, game, hypers, params, experiment)
+            log.held_out(experiment.n_updates, {name: found.value for name, found in evaluation.metrics.items()})
     _write_closing(run, evaluation)
+    draw_learning(run)
     closing_table(*closing_rows(evaluation))
     warn_if_sources_disagree(evaluation)
     print(f"curves in {run.path / 'training.png'}")
@@ -150,6 +164,27 @@ def _first_state(
     return state
 
 
+def _wait(ahead: CompileAhead, what: str, run: Run) -> None:
+    """Until it is compiled, with a line of what is, if it is not yet."""
+    if ahead.busy:
+        with stage(what, verbose=run.experiment.run.verbose, remember=run.fingerprint):
+            ahead.wait()
+
+
+def _updates(
+    run: Run, checkpoints: Checkpointer, hypers: Hypers, params: EnvParams, game: Game
+) -> list[Callable[[], Any]]:
+    """What compiles the update, in chunks of each length that are left."""
+    done = checkpoints.latest_step() if run.resume else None
+    interval, left = run.experiment.run.log_interval, run.experiment.n_updates - (done or 0)
+
+    def compile_chunk(n_updates: int) -> None:
+        advance.lower(cost.placed_state(hypers, params, game), hypers, params, game, n_updates).compile()
+
+    lengths = dict.fromkeys((min(interval, left), left % interval))
+    return [functools.partial(compile_chunk, length) for length in lengths if length > 0]
+
+
 def open_checkpoints(run: Run) -> Checkpointer:
     """The checkpoints of a run: the latest two and the best."""
     return Checkpointer(run.checkpoints, best=OBJECTIVE, maximise=True)
@@ -158,23 +193,26 @@ def open_checkpoints(run: Run) -> Checkpointer:
 def _train_loop(
     run: Run,
     checkpoints: Checkpointer,
+    log: RunLog,
     state: TrainState,
     game: Game,
     hypers: Hypers,
     params: EnvParams,
     stop: StopRequest,
+    ahead: CompileAhead,
 ) -> TrainState:
-    """Compiled chunks; between them log, save, look for a signal."""
+    """Compiled chunks; between them log, save, look for a signal. ``ahead`` starts with the second."""
     experiment = run.experiment
     settings, total = experiment.run, experiment.n_updates
     done, steps = int(state.update), steps_per_update(experiment)
-    with RunLog(run, done) as log, Progress(total, steps, done, settings.verbose) as progress:
+    with Progress(total, steps, done, settings.verbose) as progress:
         while done < total:
             started = time.perf_counter()
             chunk = min(settings.log_interval, total - done)
             state, measured = advance(state, hypers, params, game, chunk)
             rows = list(_rows(jax.device_get(measured), chunk))
             stop.hold()  # until here there was nothing to save, and compiling takes longest
+            ahead.start()
             seconds = (time.perf_counter() - started) / chunk
             for row in rows:
                 done += 1
@@ -223,15 +261,17 @@ def evaluate_state(
     """Held-out metrics of a learner: new keys, a reader that knows its policy, and a detector trained from scratch."""
     key_play, key_detector = jax.random.split(key)
     settings = experiment.run
-    played = play_frozen(key_play, state, hypers, params, game, settings.eval_episodes, exact=settings.exact)
-    summaries, exact = jax.tree.map(np.asarray, (played.summary, played.exact))
+    with stage(f"playing {settings.eval_episodes:,} fresh episodes", verbose=settings.verbose):
+        played = play_frozen(key_play, state, hypers, params, game, settings.eval_episodes, exact=settings.exact)
+        summaries, exact = jax.tree.map(np.asarray, (played.summary, played.exact))
     scale = (float(params.informed_probability), float(params.is_unit_ticks), game.market_spec.tick_bps)
-    evaluation = evaluate_summaries(key_detector, summaries, *scale, exact=exact)
+    with stage("training a fresh detector on them", verbose=settings.verbose):
+        evaluation = evaluate_summaries(key_detector, summaries, *scale, exact=exact)
     return evaluation._replace(unread=why_unread(players(state, game).execution, game.noise_law))
 
 
 def _write_closing(run: Run, evaluation: Evaluation) -> None:
-    """``evaluation.json``, with where it came from, and the learning curves."""
+    """``evaluation.json``, with where it came from."""
     document = {
         "provenance": provenance(run.config.to_dict(), run.experiment.run.seed),
         "n_episodes": evaluation.n_episodes,
@@ -243,7 +283,14 @@ def _write_closing(run: Run, evaluation: Evaluation) -> None:
     }
     text = json.dumps(document, indent=1, default=str, allow_nan=False)
     write_atomically(run.path / "evaluation.json", (text + "\n").encode())
-    draw_training(run.path / "metrics.jsonl", run.path / "training")
+
+
+def draw_learning(run: Run) -> None:
+    """``training.png`` and ``.pdf``: the learning curves."""
+    from amarl_jax.evaluation.curves_figure import draw_curves  # matplotlib takes a second to import
+
+    with stage("drawing the learning curves", verbose=run.experiment.run.verbose):
+        draw_curves(read_curves(run.path), run.path / "training")
 
 
 def closing_rows(evaluation: Evaluation) -> tuple[str, list[tuple[str, str, str]]]:

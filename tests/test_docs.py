@@ -12,7 +12,7 @@ import yaml
 
 import amarl_jax
 from amarl_jax import __main__ as main_module
-from amarl_jax import cli, evaluate, random_play, replay_lobster, sweep, train
+from amarl_jax import cli, compare, evaluate, leakage, random_play, replay_lobster, sweep, train
 from amarl_jax import config as configuration
 from amarl_jax.adapters.playable import Playable
 from amarl_jax.settings import SETTINGS
@@ -25,6 +25,8 @@ COMMANDS = {
     "evaluate": evaluate,
     "random_play": random_play,
     "replay_lobster": replay_lobster,
+    "compare": compare,
+    "leakage": leakage,
 }
 PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
 REPORTS = sorted(ROOT.glob("experiments/**/*.md"))
@@ -32,12 +34,20 @@ CODE = re.compile(r"^ *```.*?^ *```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 
 
-@pytest.fixture(scope="module")
-def generator():
-    spec = importlib.util.spec_from_file_location("generate_settings", DOCS / "generate_settings.py")
+def generator_of(page):
+    spec = importlib.util.spec_from_file_location(f"generate_{page}", DOCS / f"generate_{page}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return generator_of("settings")
+
+
+def test_the_page_of_metrics_is_what_their_tables_say():
+    assert (DOCS / "metrics.md").read_text() == generator_of("metrics").page(), "python docs/generate_metrics.py"
 
 
 def test_the_page_of_settings_is_what_the_configurations_say(generator):

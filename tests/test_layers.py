@@ -24,13 +24,25 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"settings", "consistency"},
     {"config_files", "node"},
     {"config", "untrusted"},
-    {"machine", "preemption", "output", "hosts", "claim", "saved_config", "checkpoint_record", "tensorboard"},
+    {
+        "compile_ahead",
+        "machine",
+        "preemption",
+        "output",
+        "hosts",
+        "claim",
+        "saved_config",
+        "checkpoint_record",
+        "tensorboard",
+    },
     {"workdir"},
     {"checkpoint", "runlog", "cli"},
+    {"stages"},
     {"postmortem", "cost", "continuation"},
+    {"curves"},
     {"evaluation", "adapters"},
     {"lane_program", "warm_start"},
-    {"train", "evaluate", "sweep", "random_play", "replay_lobster", "__main__"},
+    {"train", "evaluate", "sweep", "random_play", "replay_lobster", "compare", "leakage", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" and "configs" not in path.parts)
@@ -90,6 +102,17 @@ def test_no_module_is_called_utils():
 def test_distrax_is_imported_in_one_module_only():
     users = [module_name(path) for path in FILES if "import distrax" in path.read_text()]
     assert users == ["nets.heads"]
+
+
+def test_commands_import_at_once_only_what_every_run_needs():
+    """``--help``, a typo and an interactive import wait for none of what is drawn, saved or fitted later."""
+    commands = ("train", "sweep", "evaluate", "random_play", "replay_lobster", "compare", "leakage")
+    later = ("matplotlib", "orbax", "distrax", "tensorflow_probability", "scipy.stats", "wandb", "IPython")
+    code = f"import {', '.join(f'amarl_jax.{name}' for name in commands)}, sys\n"
+    code += f"print([name for name in {later} if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_no_module_computes_when_it_is_imported():

@@ -14,7 +14,7 @@ from amarl_jax import config as configuration
 from amarl_jax import runlog
 from amarl_jax.errors import BadInput
 from amarl_jax.runlog import Progress, RunLog, closing_table, duration, read_metrics
-from amarl_jax.tensorboard import MOST_LANES
+from amarl_jax.tensorboard import MOST_LANES, grouped
 from amarl_jax.workdir import open_run
 
 
@@ -134,6 +134,35 @@ def test_tensorboard_events_are_written(tmp_path):
     assert b"loss" in events.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("phase_a/execution/shortfall", "execution/shortfall/phase_a"),
+        ("joint/maker/pnl", "maker/pnl/joint"),
+        ("phase_b/maker/entropy", "losses/maker/entropy/phase_b"),
+        ("phase_a/critic/loss", "losses/critic/loss/phase_a"),
+        ("phase_b/belief/mean", "information/belief/mean/phase_b"),
+        ("wall_seconds", "speed/wall_seconds"),
+        ("objective", "execution/objective"),
+        ("finite/critic", "finite/critic"),
+        ("held_out/execution/completion", "held_out/execution/completion"),
+    ],
+)
+def test_loggers_group_metrics_as_one_looks_for_them(name, shown):
+    assert grouped(name) == shown
+
+
+def test_held_out_numbers_reach_the_loggers_and_add_no_row(tmp_path):
+    run = open_run(configuration.load("configs/fast_debug.py"), tmp_path / "run")
+    with RunLog(run) as log:
+        log.write(1, {"loss": 1.0})
+        log.held_out(1, {"execution/completion": 0.5, "information/exact_nats": math.nan})
+    (events,) = (run.path / "tensorboard").iterdir()
+    assert b"held_out/execution/completion" in events.read_bytes()
+    assert b"exact_nats" not in events.read_bytes()
+    assert len(read_metrics(run.path / "metrics.jsonl")) == 1
+
+
 def test_each_lane_of_a_sweep_is_a_run_of_tensorboard(tmp_path):
     run = open_run(configuration.load("configs/fast_debug.py"), tmp_path / "run")
     with RunLog(run) as log:
@@ -188,7 +217,7 @@ def test_the_compiling_chunk_is_left_out_of_the_eta(monkeypatch):
         progress.advance(1, {})
         progress.advance(2, {"I": 0.123456})
     first, second = console.file.getvalue().splitlines()
-    assert first == "update 1/11 | 1,000 steps | first chunk, with compiling: 1m 40s"
+    assert first == "update 1/11 | 1,000 steps | first chunk: 1m 40s"
     assert second == "update 2/11 | 2,000 steps | 500 steps/s | ETA 18s | I 0.123"  # 9 updates of 2 s
 
 

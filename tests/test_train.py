@@ -31,6 +31,7 @@ from amarl_jax import cli, train, warm_start
 from amarl_jax import config as configuration
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.errors import BadInput
+from amarl_jax.evaluation.training_metrics import LEARNING, OF_ACTORS, ROLLOUT, UPDATE
 from amarl_jax.learn.phases import metrics_measured
 from amarl_jax.learn.update import finite_networks, networks
 from amarl_jax.runlog import read_metrics
@@ -53,15 +54,23 @@ class Finished(NamedTuple):
     trained: train.Trained
     printed: str
     config: object
+    compiled: list[str]  # what was compiled, by its name
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Three updates by ``train.train``. Whatever else runs here reuses its compiled programs."""
-    config = configuration.load(TINY)
+    config, compiled = configuration.load(TINY), []
+
+    def heard(event, seconds, **about):
+        if event.endswith("backend_compile_duration"):
+            compiled.append(str(about.get("fun_name")))
+
+    jax.monitoring.register_event_duration_secs_listener(heard)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         trained = train.train(config, tmp_path_factory.mktemp("train") / "run")
-    return Finished(trained, printed.getvalue(), config)
+    jax.monitoring.unregister_event_duration_listener(heard)
+    return Finished(trained, printed.getvalue(), config, compiled)
 
 
 def command(*arguments):
@@ -89,7 +98,8 @@ def test_a_run_leaves_its_configuration_metrics_events_and_checkpoints(finished)
     saved = configuration.load_json((workdir / "config.json").read_text())
     assert configuration.flatten(saved) == configuration.flatten(finished.config) | {"prng_impl": "threefry2x32"}
     (events,) = (workdir / "tensorboard").iterdir()
-    assert b"phase_a/execution/shortfall" in events.read_bytes()
+    assert b"execution/shortfall/phase_a" in events.read_bytes()
+    assert b"held_out/information/exact_nats" in events.read_bytes(), "what was measured at the end"
     with train.open_checkpoints(SimpleNamespace(checkpoints=workdir / "checkpoints")) as checkpoints:
         assert checkpoints.all_steps() == [2, 3], "at the interval and at the end"
         objective = {row["update"]: row["objective"] for row in read_metrics(workdir / "metrics.jsonl")}
@@ -131,6 +141,19 @@ def test_every_update_writes_one_finite_row_with_the_promised_names(finished):
         assert all(value is not None and np.isfinite(value) for value in row.values())
         assert row["wall_seconds"] > 0
         assert "phase_a/belief/loss" not in row, "what a phase does not measure is not reported"
+
+
+def test_what_is_compiled_ahead_is_not_compiled_again(finished):
+    """The update while the first learner is made, what measures the run while it trains."""
+    for name in ("advance", "play_frozen", "cross_fit_tapes", "summarise"):
+        assert sum(name in compiled for compiled in finished.compiled) == 1, finished.compiled
+
+
+def test_every_metric_of_an_update_is_on_the_page_of_metrics(finished):
+    row = read_metrics(finished.trained.workdir / "metrics.jsonl")[0]
+    names = {name.removeprefix("phase_a/").removeprefix("phase_b/") for name in row if not name.startswith("finite/")}
+    actors = {f"{name}/{term}" for name in ("execution", "maker", "arbitrageur") for term in OF_ACTORS}
+    assert names == (UPDATE.keys() - {"lane"}) | ROLLOUT.keys() | LEARNING.keys() | actors
 
 
 def test_the_objective_is_what_the_last_phase_paid_and_leaked(finished):

@@ -47,7 +47,11 @@ class Scale:
 
 
 def rows(
-    key: Array, play: Callable[[Array, int], Played], names: Sequence[str], scale: Scale
+    key: Array,
+    play: Callable[[Array, int], Played],
+    names: Sequence[str],
+    scale: Scale,
+    done: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[str, Any]]:
     """One row per policy; each has fresh episodes and a detector freshly trained on them.
 
@@ -58,6 +62,7 @@ def rows(
         play: from a key and a policy's place in ``names`` to fresh episodes, and what was read of them exactly.
         names: of the policies.
         scale: units.
+        done: called whenever a row is there.
     """
     key_play, key_detector, key_bootstrap = jax.random.split(key, 3)
     table = {}
@@ -66,6 +71,7 @@ def rows(
         units = (scale.prior, scale.unit_ticks, scale.tick_bps)
         evaluation = evaluate_summaries(jax.random.clone(key_detector), summaries, *units, exact)
         table[name] = row(jax.random.clone(key_bootstrap), summaries, evaluation)
+        done()
     return table
 
 

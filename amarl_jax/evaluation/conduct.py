@@ -18,16 +18,16 @@ from amarl_jax.evaluation.report import order_divergence, spread_toxicity
 from amarl_jax.information.detector import Detection
 from amarl_jax.types import Array
 
-CONDUCT = (  # columns of a sweep's table, after those of the baselines'
-    "child_lots",  # lots per child order of informed episodes
-    "sent_orders",  # child orders of an informed episode that reached the book
-    "spread_belief_correlation",  # of the maker's quoted spread with the belief it quoted on
-    "snipe_autocorrelation",  # of snipe times, at the next step
-    "belief_speed",  # mean |b[t+1] - b[t]|
-    "order_variation",  # total variation between single child orders and the noise law's
-    "order_variation_null",  # the same between episodes divided at random
-    "control_information_nats",  # I of a fresh detector for labels shuffled over episodes: must read 0
-)
+CONDUCT = {  # columns of a sweep's table, after those of the baselines': what each is
+    "child_lots": "lots per child order of informed episodes",
+    "sent_orders": "child orders of an informed episode that reached the book",
+    "spread_belief_correlation": "correlation of the maker's quoted spread with the belief it quoted on",
+    "snipe_autocorrelation": "correlation of snipe times, at the next step",
+    "belief_speed": "mean absolute change of the belief per step",
+    "order_variation": "total variation between single child orders and the noise law's",
+    "order_variation_null": "the same between episodes divided at random",
+    "control_information_nats": "nats of a fresh detector for labels shuffled over episodes: must read 0",
+}
 FILLS, N_FILLS = "fill_counts", 40  # informed episodes by share of the order done, in bins from -1 to 1
 N_LAGS = 10  # steps over which snipe times are correlated
 
@@ -60,7 +60,7 @@ def conduct(episodes: FrozenEpisodes, control: Detection, control_labels: np.nda
         "order_variation_null": _variation(episodes, control_labels),
         "control_information_nats": Estimate(float(control.mi), float(control.mi_stderr)),
     }
-    assert tuple(columns) == CONDUCT
+    assert list(columns) == list(CONDUCT)
     return {name: estimate._asdict() for name, estimate in columns.items()} | {
         "snipe_autocorrelations": [estimate.value for estimate in by_lag],
         FILLS: np.histogram(episodes.summary.completion[z == 1], N_FILLS, (-1.0, 1.0))[0].tolist(),

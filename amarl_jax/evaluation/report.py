@@ -1,7 +1,7 @@
 """What is reported of frozen policies: every number with its 95% interval, its unit and its meaning.
 
-The names ``eval/exec/...``, ``eval/mm/...``, ``eval/arb/...`` and ``eval/market/...`` are the reference system's; the
-ones named like :mod:`amarl_jax.evaluation.metrics` are this project's.
+Every measure has one name, ``eval/`` before that of :mod:`amarl_jax.evaluation.metrics`; :data:`ALIASES` are what the
+reference system calls some of them, which the JSON file has too.
 """
 
 import csv
@@ -17,10 +17,17 @@ import numpy as np
 from amarl_jax.evaluation.frozen import ChildOrders, FrozenEpisodes
 from amarl_jax.evaluation.metrics import METRICS, Estimate, Evaluation, mean_and_error
 from amarl_jax.information.calibration import brier, expected_calibration_error
-from amarl_jax.information.divergence import HistogramDivergence, bootstrap, flow_entropy, histogram_divergence
+from amarl_jax.information.divergence import (
+    HistogramDivergence,
+    TrajectoryDivergence,
+    bootstrap,
+    flow_entropy,
+    histogram_divergence,
+)
 from amarl_jax.types import Array
 
 NORMAL_95 = 1.959964  # standard errors on either side
+NO_INTERVAL = (math.nan, math.nan)
 N_RESAMPLES = 1000  # of episodes, for what has no standard error in closed form
 SIZE_EDGES_LOTS = (2, 4, 6, 9, 14)  # classes 1-2, 3-4, 5-6, 7-9, 10-14, 15 and more
 TIME_EDGES = (0.25, 0.5, 0.75)  # quarters of the day
@@ -38,7 +45,7 @@ class Measure:
 
 
 def report(key: Array, episodes: FrozenEpisodes, evaluation: Evaluation) -> dict[str, Measure]:
-    """Everything that is reported, by name: the reference's keys first.
+    """Everything that is reported, by name, in the order of :data:`GROUPS`.
 
     Args:
         key: typed key of the bootstrap.
@@ -47,45 +54,19 @@ def report(key: Array, episodes: FrozenEpisodes, evaluation: Evaluation) -> dict
     """
     divergence = bootstrap(key, evaluation.detection.log_ratio, episodes.summary.z, n_bootstrap=N_RESAMPLES)
     z, metrics = np.asarray(episodes.summary.z), evaluation.metrics
-    informed = z == 1
-    orders = order_divergence(episodes.orders, z)
-    shortfall = np.asarray(episodes.summary.shortfall_ticks, np.float64)[informed]
-    deviation = float(shortfall.std(ddof=1))
-    half = NORMAL_95 * deviation / math.sqrt(2.0 * (shortfall.size - 1))  # of a normal sample's deviation
     units = {name: (metric.unit, metric.meaning) for name, metric in METRICS.items()} | UNITS
-    named = {f"eval/{name}": _measure(estimate, *units[name]) for name, estimate in metrics.items() if name in units}
-    ours = _exact_measures(metrics) | named
-    sent = mean_and_error(np.asarray(episodes.orders.acts)[informed].sum(axis=1))
-    ours["eval/execution/sent_orders"] = _measure(sent, "orders per episode", "that reached the book")
-    kl, ticks = divergence.kl_nats, "ticks per parent lot"
-    ours["eval/information/fresh_kl_nats"] = Measure(*kl, *UNITS["information/fresh_kl_nats"])
-    variation = "total variation of the flow's law from the noise law, seen by the fresh detector"
-    ours |= _belief_measures(np.asarray(episodes.summary.belief, np.float64), z)
-    ours["eval/information/total_variation"] = Measure(*divergence.total_variation, "probability", variation)
-    meaning = "correlation over steps of the maker's quoted spread with the belief it quoted on"
-    correlation = spread_toxicity(np.random.default_rng(0), np.asarray(episodes.spread_belief_moments))
-    ours["eval/maker/spread_toxicity_correlation"] = Measure(*correlation, "correlation", meaning)
-    null_bias = math.nan if orders is None else orders.null_bias_nats
-    meaning = "what the order-level KL reads on average where the laws are equal"
-    ours["eval/exec/kl_divergence_null_bias"] = Measure(null_bias, math.nan, math.nan, "nats", meaning)
-    reference = {
-        "implementation_shortfall_mean": _measure(metrics["execution/shortfall_ticks"], ticks, "informed episodes"),
-        "implementation_shortfall_std": Measure(
-            deviation, deviation - half, deviation + half, ticks, "deviation over informed episodes"
-        ),
-        "completion_rate_mean": _measure(metrics["execution/completion"], "share of the parent order", "informed"),
-        "mi_estimate_mean": _measure(
-            metrics["information/fresh_nats"], "nats", "I(z; F), a fresh detector, held out, at most ln 2 at p_z = 1/2"
-        ),
-        "kl_divergence_mean": Measure(
-            math.nan if orders is None else orders.kl_nats, math.nan, math.nan, "nats", "one child order from noise's"
-        ),
-        "flow_entropy_mean": Measure(
-            _entropy(episodes.orders, informed), math.nan, math.nan, "nats", "of one child order's size, price and time"
-        ),
-    }
-    of_execution = {f"eval/exec/{name}": measure for name, measure in reference.items()}
-    return of_execution | _reference_others(episodes, metrics) | ours
+    found = {name: _measure(estimate, *units[name]) for name, estimate in metrics.items() if name in units}
+    found |= _exact_measures(metrics)
+    found |= _from_resampling(divergence, np.asarray(episodes.spread_belief_moments))
+    found |= _of_orders(episodes.orders, z)
+    found |= _of_episodes(episodes, z)
+    return {f"eval/{name}": found[name] for name in sorted(found, key=_place)}
+
+
+def _place(name: str) -> int:
+    """Of a measure's group in a report; a user's own are last."""
+    group = name.partition("/")[0]
+    return GROUPS.index(group) if group in GROUPS else len(GROUPS)
 
 
 def _exact_measures(metrics: Mapping[str, Estimate]) -> dict[str, Measure]:
@@ -95,71 +76,113 @@ def _exact_measures(metrics: Mapping[str, Estimate]) -> dict[str, Measure]:
     nats, stderr = metrics["information/exact_nats"]
     bounds = [metrics[f"information/exact_nats_{end}"].value for end in ("lower", "upper")]
     half = NORMAL_95 * stderr
-    width = "mean upper less mean lower bound; limits of exact_nats are these bounds, widened by its standard error"
+    name, width = "information/exact_nats", "information/exact_bracket_nats"
     return {
-        "eval/information/exact_nats": Measure(
-            nats, min(bounds) - half, max(bounds) + half, "nats", "I(z; G), exact: what whoever knows the policy finds"
-        ),
-        "eval/information/exact_bracket_nats": Measure(bounds[1] - bounds[0], math.nan, math.nan, "nats", width),
+        name: Measure(nats, min(bounds) - half, max(bounds) + half, *UNITS[name]),
+        width: Measure(bounds[1] - bounds[0], *NO_INTERVAL, *UNITS[width]),
     }
 
 
-def _belief_measures(belief: np.ndarray, z: np.ndarray) -> dict[str, Measure]:
-    """How good the maker's belief at the horizon is as a probability."""
-    squared = mean_and_error((belief - z) ** 2)
-    half = NORMAL_95 * squared.stderr
-    score = brier(belief, z)
+def _from_resampling(divergence: TrajectoryDivergence, moments: np.ndarray) -> dict[str, Measure]:
+    """What has an interval by the bootstrap alone."""
+    correlation = spread_toxicity(np.random.default_rng(0), moments)
+    return {
+        "information/fresh_kl_nats": Measure(*divergence.kl_nats, *UNITS["information/fresh_kl_nats"]),
+        "information/total_variation": Measure(*divergence.total_variation, *UNITS["information/total_variation"]),
+        "maker/spread_toxicity_correlation": Measure(*correlation, *UNITS["maker/spread_toxicity_correlation"]),
+    }
+
+
+def _of_orders(orders: ChildOrders, z: np.ndarray) -> dict[str, Measure]:
+    """Of single child orders, whenever they were sent."""
+    divergence = order_divergence(orders, z)
+    kl, null_bias = (math.nan, math.nan) if divergence is None else (divergence.kl_nats, divergence.null_bias_nats)
+    sent = mean_and_error(np.asarray(orders.acts)[z == 1].sum(axis=1))
+    values = {"order_kl_nats": kl, "order_kl_null_bias_nats": null_bias, "order_entropy_nats": _entropy(orders, z == 1)}
+    found = {f"execution/{name}": Measure(x, *NO_INTERVAL, *UNITS[f"execution/{name}"]) for name, x in values.items()}
+    return found | {"execution/sent_orders": _measure(sent, *UNITS["execution/sent_orders"])}
+
+
+def _of_episodes(episodes: FrozenEpisodes, z: np.ndarray) -> dict[str, Measure]:
+    """Of whole episodes, beside the metrics: how much costs vary, how good a probability the belief is, volatility."""
+    rows, belief = episodes.summary, np.asarray(episodes.summary.belief, np.float64)
+    shortfall = np.asarray(rows.shortfall_ticks, np.float64)[z == 1]
+    deviation = float(shortfall.std(ddof=1))
+    half = NORMAL_95 * deviation / math.sqrt(2.0 * (shortfall.size - 1))  # of a normal sample's deviation
+    name = "execution/shortfall_deviation_ticks"
+    means = {
+        "information/belief_brier": mean_and_error((belief - z) ** 2)._replace(value=brier(belief, z)),
+        "maker/economic_pnl_tick_lots": mean_and_error(np.asarray(rows.maker_pnl - rows.adverse_selection)),
+        "market/volatility_ticks": mean_and_error(np.asarray(episodes.volatility_ticks)),
+    }
     error = expected_calibration_error(belief, z)
-    meaning = "of the belief at the horizon: 0 is perfect, 1/4 a fair coin's"
-    gap = "expected calibration error of the belief in ten equally filled bins; not 0 for a perfect one"
-    return {
-        "eval/information/belief_brier": Measure(score, score - half, score + half, "probability^2", meaning),
-        "eval/information/belief_calibration_error": Measure(error, math.nan, math.nan, "probability", gap),
+    return {name: Measure(deviation, deviation - half, deviation + half, *UNITS[name])} | {
+        **{name: _measure(mean, *UNITS[name]) for name, mean in means.items()},
+        "information/belief_calibration_error": Measure(
+            error, *NO_INTERVAL, *UNITS["information/belief_calibration_error"]
+        ),
     }
 
 
-def _reference_others(episodes: FrozenEpisodes, metrics: Mapping[str, Estimate]) -> dict[str, Measure]:
-    """The reference's keys of maker, arbitrageur and market."""
-    volatility = mean_and_error(np.asarray(episodes.volatility_ticks))
-    money = "tick-lots per episode"
-    rows = episodes.summary
-    economic = mean_and_error(np.asarray(rows.maker_pnl - rows.adverse_selection))
-    spread = "spread captured against mid plus revaluation, before adverse selection"
-    return {
-        "eval/mm/pnl_mean": _measure(metrics["maker/pnl_tick_lots"], money, spread),
-        "eval/maker/economic_pnl_tick_lots": _measure(economic, money, "PnL less adverse selection: marked to V"),
-        "eval/mm/adverse_selection_mean": _measure(
-            metrics["maker/adverse_selection_tick_lots"], money, "sum q D (V - mid) over its fills"
-        ),
-        "eval/mm/belief_accuracy_mean": _measure(
-            metrics["maker/belief_accuracy_mean"], "probability", "given to the truth, mean over steps"
-        ),
-        "eval/mm/avg_spread_mean": _measure(metrics["maker/quoted_spread_ticks"], "ticks", "ask - bid it quotes"),
-        "eval/arb/pnl_mean": _measure(metrics["arbitrageur/pnl_tick_lots"], money, "marked to V"),
-        "eval/market/realized_vol_mean": _measure(volatility, "ticks per sqrt(step)", "of the mid"),
-        "eval/market/total_volume_mean": _measure(metrics["market/traded_lots"], "lots per episode", "traded"),
-    }
-
-
-UNITS: dict[str, tuple[str, str]] = {  # name in evaluation.metrics: unit, meaning
+_MONEY = "tick-lots per episode"
+UNITS: dict[str, tuple[str, str]] = {  # name of every measure, without eval/: unit, meaning
     "execution/shortfall_ticks": ("ticks per parent lot", "implementation shortfall, remainder included"),
+    "execution/shortfall_deviation_ticks": ("ticks per parent lot", "its standard deviation over informed episodes"),
     "execution/shortfall_units": ("reward units", "the same over is_unit_ticks"),
     "execution/shortfall_bps": ("basis points of the opening mid", "the same"),
     "execution/completion": ("share of the parent order", "done at the horizon"),
     "execution/child_orders": ("decisions per episode", "to send an order; the position limit leaves nothing of some"),
+    "execution/sent_orders": ("orders per episode", "that reached the book"),
+    "execution/order_kl_nats": ("nats", "KL of the marks of one child order from those of noise, whenever it is sent"),
+    "execution/order_kl_null_bias_nats": ("nats", "what order_kl_nats reads on average where the laws are equal"),
+    "execution/order_entropy_nats": ("nats", "of the size, price and time of one child order"),
+    "information/exact_nats": ("nats", "I(z; G), exact: what whoever knows the policy finds"),
+    "information/exact_bracket_nats": ("nats", "upper less lower bound; the limits of exact_nats are these, widened"),
     "information/exact_accuracy": ("probability", "of naming z right, knowing the policy"),
-    "information/fresh_efficiency": ("share of the information", "fresh detector's held-out nats over the exact ones"),
-    "information/mine_efficiency": ("share of the information", "what the MI critic claims over the exact nats"),
-    "information/belief_efficiency": ("share of the information", "what the belief claims over the exact nats"),
+    "information/bound_nats": ("nats", "H(z): the largest value that information can have"),
     "information/fresh_nats": ("nats", "I(z; F), fresh cross-fitted detector, held out, a lower bound"),
     "information/fresh_accuracy": ("probability", "of naming z right, fresh detector, held out"),
     "information/fresh_kl_nats": ("nats", "KL(F | z=1 || F | z=0), Donsker-Varadhan of the fresh detector, held out"),
-    "information/belief_nats": ("nats", "what the maker's belief claims on the same episodes"),
-    "information/belief_accuracy": ("probability", "the maker's belief names z right at the horizon"),
+    "information/fresh_efficiency": ("share of the information", "fresh detector's held-out nats over the exact ones"),
+    "information/total_variation": ("probability", "of the flow's law from the noise law, seen by the fresh detector"),
     "information/mine_nats": ("nats", "what the MI critic that prices the leakage claims"),
+    "information/mine_efficiency": ("share of the information", "what the MI critic claims over the exact nats"),
+    "information/belief_nats": ("nats", "what the maker's belief claims on the same episodes"),
+    "information/belief_efficiency": ("share of the information", "what the belief claims over the exact nats"),
+    "information/belief_accuracy": ("probability", "the maker's belief names z right at the horizon"),
+    "information/belief_brier": ("probability^2", "Brier score of the belief at the horizon: 1/4 is a fair coin's"),
+    "information/belief_calibration_error": (
+        "probability",
+        "expected calibration error of the belief in ten equally filled bins; not 0 for a perfect one",
+    ),
     "market/spread_ticks": ("ticks", "best ask - best bid, mean over steps"),
-    "maker/markout_5_steps_tick_lots": ("tick-lots per episode", "mid's move against the maker after its fills"),
+    "market/traded_lots": ("lots per episode", "traded by anybody"),
+    "market/volatility_ticks": ("ticks per sqrt(step)", "root mean square of the mid's moves"),
+    "maker/quoted_spread_ticks": ("ticks", "ask - bid that it quotes, mean over steps"),
+    "maker/pnl_tick_lots": (_MONEY, "spread captured against mid plus revaluation, before adverse selection"),
+    "maker/adverse_selection_tick_lots": (_MONEY, "sum q D (V - mid) over its fills"),
+    "maker/economic_pnl_tick_lots": (_MONEY, "PnL less adverse selection: marked to V"),
+    "maker/markout_5_steps_tick_lots": (_MONEY, "mid's move against the maker after its fills"),
+    "maker/belief_accuracy_mean": ("probability", "that its belief gives to the truth, mean over steps"),
+    "maker/spread_toxicity_correlation": ("correlation", "over steps of its spread with the belief it quoted on"),
+    "arbitrageur/pnl_tick_lots": (_MONEY, "marked to V"),
     "arbitrageur/snipe_lots": ("lots per episode", "filled against quotes of an earlier step"),
+}
+GROUPS = ("execution", "information", "market", "maker", "arbitrageur")  # the order of a report
+ALIASES = {  # what the reference system calls some of them, in eval_metrics.json: its name to ours
+    "eval/exec/implementation_shortfall_mean": "eval/execution/shortfall_ticks",
+    "eval/exec/implementation_shortfall_std": "eval/execution/shortfall_deviation_ticks",
+    "eval/exec/completion_rate_mean": "eval/execution/completion",
+    "eval/exec/mi_estimate_mean": "eval/information/fresh_nats",
+    "eval/exec/kl_divergence_mean": "eval/execution/order_kl_nats",
+    "eval/exec/flow_entropy_mean": "eval/execution/order_entropy_nats",
+    "eval/mm/pnl_mean": "eval/maker/pnl_tick_lots",
+    "eval/mm/adverse_selection_mean": "eval/maker/adverse_selection_tick_lots",
+    "eval/mm/belief_accuracy_mean": "eval/maker/belief_accuracy_mean",
+    "eval/mm/avg_spread_mean": "eval/maker/quoted_spread_ticks",
+    "eval/arb/pnl_mean": "eval/arbitrageur/pnl_tick_lots",
+    "eval/market/realized_vol_mean": "eval/market/volatility_ticks",
+    "eval/market/total_volume_mean": "eval/market/traded_lots",
 }
 
 
@@ -218,10 +241,14 @@ def _measure(estimate: Estimate, unit: str, meaning: str) -> Measure:
     return Measure(estimate.value, estimate.value - half, estimate.value + half, unit, meaning)
 
 
-def flat(measures: Mapping[str, Measure]) -> dict[str, float | None]:
-    """``name``, ``name_lower`` and ``name_upper`` of every measure; None for what is not a finite number."""
+def flat(measures: dict[str, Measure]) -> dict[str, float | None]:
+    """``name``, ``name_lower`` and ``name_upper`` of every measure, and of the reference's names for some of them.
+
+    None for what is not a finite number.
+    """
     numbers: dict[str, float] = {}
-    for name, measure in measures.items():
+    also = {alias: measures[name] for alias, name in ALIASES.items() if name in measures}
+    for name, measure in (measures | also).items():
         numbers[name] = measure.value
         if math.isfinite(measure.lower):
             numbers |= {f"{name}_lower": measure.lower, f"{name}_upper": measure.upper}

@@ -18,7 +18,7 @@ from amarl_jax import config as configuration
 from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.config import Experiment, game_of
 from amarl_jax.consistency import check_consistency
-from amarl_jax.continuation import LANES_FILE, require_checkpoint_of
+from amarl_jax.continuation import LANES_FILE, OBJECTIVE, require_checkpoint_of
 from amarl_jax.errors import BadInput, ConfigError
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
@@ -46,7 +46,7 @@ class FrozenRun:
     params: EnvParams
     state: TrainState
     path: Path  # the workdir
-    update: int  # updates done
+    update: int  # updates done by the checkpoint
     lane: int | None = None  # of a sweep
     seed: int = 0  # of the run, or of the lane
     arm: str | None = None  # of the sweep, that the lane belongs to
@@ -67,8 +67,11 @@ def _read_saved(path: Path) -> Saved:
     return saved_config.read(path)
 
 
-def load(workdir: str | Path, lane: int | None = None) -> FrozenRun:
-    """The run in ``workdir``, or lane ``lane`` of the sweep in it.
+def load(workdir: str | Path, lane: int | None = None, best: bool = False) -> FrozenRun:
+    """The run in ``workdir``, or lane ``lane`` of the sweep in it, as its latest checkpoint has it.
+
+    ``best`` takes the checkpoint of a run with the largest objective instead: what execution is after, by the claims of
+    the run's own sources. A sweep keeps none.
 
     Raises:
         BadInput: there is no run, no checkpoint, no such lane, a lane is asked of a single run, or what is there is not
@@ -87,7 +90,9 @@ def load(workdir: str | Path, lane: int | None = None) -> FrozenRun:
         hypers = dataclasses.replace(hypers, **chosen.get("hypers", {}))
         params = dataclasses.replace(params, **chosen.get("env_params", {}))
     hypers, params = hypers_as_arrays(hypers), params_as_arrays(params)
-    state = _restore(path, saved.fingerprint, game, hypers, params, len(lanes))
+    if best and lanes:
+        raise BadInput(f"--best: {path} holds a sweep, which keeps its latest checkpoint alone")
+    state = _restore(path, saved.fingerprint, game, hypers, params, len(lanes), best)
     if lanes:
         state = jax.tree.map(lambda leaf: leaf[lane], state)
     seed = experiment.run.seed if chosen is None else int(chosen.get("seed", experiment.run.seed))
@@ -147,8 +152,10 @@ def _choose_lane(path: Path, lanes: list[dict[str, Any]], lane: int | None) -> d
     return lanes[lane]
 
 
-def _restore(path: Path, fingerprint: str, game: Game, hypers: Hypers, params: EnvParams, n_lanes: int) -> PyTree:
-    """The latest checkpoint, with its leading lane axis where there are lanes.
+def _restore(
+    path: Path, fingerprint: str, game: Game, hypers: Hypers, params: EnvParams, n_lanes: int, best: bool
+) -> PyTree:
+    """The latest checkpoint, or the best one, with its leading lane axis where there are lanes.
 
     A run that is being trained may save another one and delete this one meanwhile: then that other one.
     """
@@ -163,12 +170,12 @@ def _restore(path: Path, fingerprint: str, game: Game, hypers: Hypers, params: E
         tried = None
         try:
             untrusted.refuse_links(folder)
-            with Checkpointer(folder) as checkpoints:
-                tried = checkpoints.latest_step()
+            with Checkpointer(folder, best=OBJECTIVE, maximise=True) as checkpoints:
+                tried = checkpoints.best_step() if best else checkpoints.latest_step()
                 if tried is None:
                     raise BadInput(f"--workdir {path}: holds no checkpoint yet")
                 require_checkpoint_of(checkpoints, tried, path, fingerprint, n_lanes, needs_curves=False)
-                return checkpoints.restore(like)
+                return checkpoints.restore(like, tried)
         except (BadInput, FileNotFoundError):
             newest = max((int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()), default=None)
             if newest == tried or not tries_left:

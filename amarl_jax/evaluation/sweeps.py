@@ -18,14 +18,12 @@ from amarl_jax.evaluation.conduct import conduct, shuffled
 from amarl_jax.evaluation.detections import detect_each
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
 from amarl_jax.evaluation.grid import Lane, keys_of, numbers_of
-from amarl_jax.evaluation.lane_fills_figure import draw_lane_fills
 from amarl_jax.evaluation.lanes import FAILED, OK, LaneTable, lane_row, read_lanes, write_lanes
 from amarl_jax.evaluation.measured import Measured
 from amarl_jax.evaluation.metrics import evaluate_detected
 from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.evaluation.shapes import penalty_at, penalty_axis
 from amarl_jax.evaluation.transition import NOT_DETERMINED
-from amarl_jax.evaluation.transition_figure import draw_transition
 from amarl_jax.evaluation.verdict import as_json, judge
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
@@ -33,6 +31,7 @@ from amarl_jax.learn.lanes import Layout, over_lanes
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.posterior.exact import ExactSpec
+from amarl_jax.stages import stage
 from amarl_jax.theory.curves import calibrated_curves
 from amarl_jax.types import Array
 from amarl_jax.workdir import Run, write_atomically
@@ -107,7 +106,8 @@ def _measure_rest(
     hypers, params = numbers_of(lanes, run)
     placed = (layout.place(jax.numpy.stack([play for play, _ in pairs])), state, layout.place(hypers))
     how = {"game": game, "layout": layout, "n_episodes": run.run.eval_episodes, "exact": run.run.exact}
-    episodes = layout.take_back(play_lanes(*placed, layout.place(params), **how))
+    with stage(f"playing {run.run.eval_episodes:,} fresh episodes of each lane", verbose=run.run.verbose):
+        episodes = layout.take_back(play_lanes(*placed, layout.place(params), **how))
     mine = {i: jax.tree.map(lambda x, i=i: x[i], episodes) for i in whole}
     prior, unit = (np.asarray(leaf, np.float64) for leaf in (params.informed_probability, params.is_unit_ticks))
     keys = {i: _keys_of_measures(lanes[i]) for i in whole}
@@ -118,15 +118,17 @@ def _measure_rest(
         [float(prior[i]) for i in whole for _ in range(2)],
         layout.devices,
     )
-    for i, detection in zip(whole, found, strict=False):  # of the same iterator, two at a time
-        control = next(found)
-        scale = (float(prior[i]), float(unit[i]), game.market_spec.tick_bps)
-        try:
-            evaluation = evaluate_detected(detection, mine[i].summary, *scale, mine[i].exact)
-        except LawlessPolicy as error:
-            raise LawlessPolicy(f"lane {i}: {error}") from None
-        row = baselines.row(keys[i].bootstrap, mine[i].summary, evaluation)
-        measured.keep(i, row | conduct(mine[i], control, np.asarray(controls[i].z)))
+    with stage("training two detectors for each lane", len(whole), "lanes", verbose=run.run.verbose) as under_way:
+        for i, detection in zip(whole, found, strict=False):  # of the same iterator, two at a time
+            control = next(found)
+            scale = (float(prior[i]), float(unit[i]), game.market_spec.tick_bps)
+            try:
+                evaluation = evaluate_detected(detection, mine[i].summary, *scale, mine[i].exact)
+            except LawlessPolicy as error:
+                raise LawlessPolicy(f"lane {i}: {error}") from None
+            row = baselines.row(keys[i].bootstrap, mine[i].summary, evaluation)
+            measured.keep(i, row | conduct(mine[i], control, np.asarray(controls[i].z)))
+            under_way.advance()
 
 
 class _Keys(NamedTuple):
@@ -153,6 +155,9 @@ def write_answer(
 
     ``spent`` is what the sweep took, kept beside where it came from.
     """
+    from amarl_jax.evaluation.lane_fills_figure import draw_lane_fills  # matplotlib takes a second to import
+    from amarl_jax.evaluation.transition_figure import draw_transition
+
     folder = run.path
     lines = [lane_row(i, lane.penalty, lane.seed, rows[i], lane.arm) for i, lane in enumerate(lanes)]
     write_lanes(folder / "lanes.csv", lines)

@@ -57,6 +57,7 @@ def load_policy(
     lane: int | None = None,
     deterministic: bool = False,
     units: str = "public",
+    best: bool = False,
 ) -> TrainedPolicy:
     """The latest policy of one agent of the run in ``workdir``, as a pure function.
 
@@ -66,6 +67,7 @@ def load_policy(
         lane: of a sweep, from 0.
         deterministic: play the mode of its distribution; the key is then not used.
         units: of its actions: "public", or "box" for the adapters.
+        best: of a run, the checkpoint with the largest objective instead of the latest.
 
     Raises:
         BadInput: no such agent or units, or the workdir holds nothing that can be loaded.
@@ -74,7 +76,7 @@ def load_policy(
         raise BadInput(f"agent = {agent!r}: must be one of {', '.join(AGENT_NAMES)}")
     if units not in UNITS:
         raise BadInput(f"units = {units!r}: must be one of {', '.join(UNITS)}")
-    run, seat = runs.load(workdir, lane), Agent(AGENT_NAMES.index(agent))
+    run, seat = runs.load(workdir, lane, best), Agent(AGENT_NAMES.index(agent))
     parameters, spec = run.state.agents[seat].params, run.game.market_spec
     policy = learned_policy(seat, parameters, run.game.network, spec, deterministic)
     return TrainedPolicy(policy, run.params, units)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import special
 
-from amarl_jax.evaluation.figures import STYLES, save
+from amarl_jax.evaluation.figures import STYLES, save, style
 from amarl_jax.evaluation.lanes import LaneTable, read_lanes
 from amarl_jax.evaluation.shapes import SCALE
 
@@ -35,6 +35,7 @@ DEFINITIONS = {  # of lambda*: name in the file, label, line style
 LINEAR_KL = 0.1  # nats: the KL axis is linear up to here, logarithmic beyond
 PINK = STYLES[3][0]
 FEWEST_SEEDS = 2  # fewer have no interval
+BAND_SEEDS = 4  # of fewer the interval by Student's t is wider than what it is of: dots alone
 
 
 def draw_transition(
@@ -90,15 +91,19 @@ def mean_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_arms(axis: Axes, table: LaneTable, column: str) -> None:
-    """Seeds as dots, their mean as a line, the interval as a band."""
-    for arm, (colour, style) in zip(table.arms(), STYLES, strict=False):
+    """Seeds as dots, their mean as a line, the interval as a band where there are enough seeds."""
+    for place, arm in enumerate(table.arms()):
+        colour, line = style(place)
         penalty, values = table.grid(column, arm)
         if not len(values):
             continue
         mean, half = mean_interval(values)
         name = "measured" if len(table.arms()) == 1 else arm
-        axis.plot(penalty, mean, style, color=colour, label=f"{name}, mean of {len(values)} seeds")
-        axis.fill_between(penalty, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
+        few = len(values) < BAND_SEEDS
+        seeds = f"{len(values)} seeds, too few for an interval" if few else f"{len(values)} seeds"
+        axis.plot(penalty, mean, line, color=colour, label=f"{name}, mean of {seeds}")
+        if not few:
+            axis.fill_between(penalty, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
         axis.plot(penalty, values.T, ".", color=colour, alpha=0.5, markersize=3)
 
 
@@ -128,19 +133,19 @@ def _compress_kl(axis: Axes) -> None:
 
 def _draw_theory(axis: Axes, predicted: Mapping[str, Any], name: str) -> None:
     """The two predictions, where they are made."""
-    for trader, colour, style in (("deterministic", "0.35", (0, (1, 1))), ("randomised", "0.35", (0, (6, 2)))):
+    for trader, colour, line in (("deterministic", "0.35", (0, (1, 1))), ("randomised", "0.35", (0, (6, 2)))):
         if name in predicted[trader]:
             label = f"theory, {trader} trader, d = {predicted['max_leverage']:.1f}"
-            axis.plot(predicted["penalty"], predicted[trader][name], linestyle=style, color=colour, label=label)
+            axis.plot(predicted["penalty"], predicted[trader][name], linestyle=line, color=colour, label=label)
 
 
 def _draw_located(axis: Axes, found: Mapping[str, Any]) -> None:
     """lambda* by each definition, with its interval as a band."""
-    for name, (label, style) in DEFINITIONS.items():
+    for name, (label, line) in DEFINITIONS.items():
         location = found[name]
-        if isinstance(location["value"], float):
+        if isinstance(location["value"], float) and location["lower"] is not None:  # else it is not determined
             axis.axvline(
-                location["value"], linestyle=style, color=STYLES[3][0], linewidth=1.2, label=f"lambda*: {label}"
+                location["value"], linestyle=line, color=STYLES[3][0], linewidth=1.2, label=f"lambda*: {label}"
             )
         if isinstance(location["lower"], float) and isinstance(location["upper"], float):
             axis.axvspan(location["lower"], location["upper"], color=PINK, alpha=0.1, linewidth=0)

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from amarl_jax.types import Array
 
@@ -96,6 +95,8 @@ def deviations(name: str, values: np.ndarray) -> np.ndarray:
     middle = values.shape[0] // 2
     difference = _less(values, np.partition(values, middle, axis=0)[middle])
     if values.ndim > 2:
+        from scipy import stats  # takes a second to import
+
         difference = difference - stats.trim_mean(difference, 0.25, axis=0)
         difference[:, np.all(values == values[0], axis=0)] = 0.0
     largest = np.abs(difference).max(axis=tuple(range(values.ndim - 1)))

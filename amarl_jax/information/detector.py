@@ -90,6 +90,7 @@ def detect(
     return detection
 
 
+@jax.jit
 def summarise(log_ratio: Array, labels: Array, prior: Array | float, groups: Array | None = None) -> Detection:
     """What held-out log-ratios [n] say: information, accuracy, KL; errors over episodes, or over groups [n], codes."""
     scores = jnp.stack([jnp.zeros_like(log_ratio), log_ratio], axis=-1)

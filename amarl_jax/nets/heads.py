@@ -4,10 +4,9 @@ Each head is a pytree of distribution parameters for one agent in one state; the
 Policies store latents, never decoded actions, so a log-density is always taken at the number that was drawn.
 """
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import chex
-import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +15,9 @@ from flax import struct
 from amarl_jax.draws import UNIFORMS_PER_GAMMA, log_gamma, standard_normal
 from amarl_jax.nets.beta_cells import beta_cells
 from amarl_jax.types import Array
+
+if TYPE_CHECKING:
+    import distrax
 
 LATENT_EPS = 1e-6  # Beta latents live in [eps, 1 - eps], where every log-density is finite
 BETA_MIN = 0.05  # least Beta parameter
@@ -121,8 +123,10 @@ class ExecutionHead:
     beta_a: Array  # [2] Beta parameters of size and offset, positive
     beta_b: Array  # [2]
 
-    def _laws(self) -> tuple[distrax.Bernoulli, "BetaLaw"]:
+    def _laws(self) -> "tuple[distrax.Bernoulli, BetaLaw]":
         """Gate, side and kind; size and offset."""
+        import distrax  # takes a second: not before somebody needs it
+
         return distrax.Bernoulli(logits=self.switch_logits, dtype=jnp.float32), BetaLaw(self.beta_a, self.beta_b)
 
     def sample(self, key: Array) -> ExecutionLatents:
@@ -249,7 +253,9 @@ def _blurred(x: Array, edges: np.ndarray) -> Array:
     return jnp.diff(below, prepend=0.0, append=1.0)
 
 
-def _normal(head: NormalHead | TanhNormalHead) -> distrax.Normal:
+def _normal(head: NormalHead | TanhNormalHead) -> "distrax.Normal":
+    import distrax
+
     return distrax.Normal(head.mean, jnp.exp(head.log_std))
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from amarl_jax import cli, evaluate
+from amarl_jax import cli, evaluate, sweep
 from amarl_jax import config as configuration
 
 pytestmark = pytest.mark.integration
@@ -104,7 +104,8 @@ def test_flags_of_the_reference_lead_to_settings_and_flags_that_exist():
     for flag in ("exp-name", "override", "checkpoint", "n-steps", "n-eval-episodes", "noise-episodes"):
         assert f"| `--{flag}" in table
     settings = [name for name in re.findall(r"`--config\.([\w.]+)=", table) if name != "a.b"]
-    assert set(settings) == {"exp_name", "training.total_timesteps", "eval_episodes"}
+    assert set(settings) == {"exp_name", "eval_episodes"}
+    cli.parse(sweep.define_flags, ["sweep", "--n_lambdas=8"])
     for name in settings:
         configuration.check_name(name)
     cli.parse(evaluate.define_flags, ["evaluate", "--workdir=runs/x", "--n_episodes=64"])

@@ -14,7 +14,7 @@ from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import runs
 from amarl_jax.evaluation.baselines import COLUMNS
 from amarl_jax.evaluation.lanes import lane_row, read_lanes, write_lanes
-from amarl_jax.evaluation.report import order_columns, order_divergence, spread_toxicity
+from amarl_jax.evaluation.report import ALIASES, UNITS, order_columns, order_divergence, spread_toxicity
 from amarl_jax.policies.baselines import make_baselines
 from tests.tiny_runs import jax_settings
 
@@ -82,16 +82,19 @@ def written(workdirs, tmp_path_factory):
     return folder
 
 
-def test_the_references_keys_are_there_with_units_and_better_ones(written):
+def test_every_measure_has_one_name_and_the_json_has_the_references_too(written):
     numbers = json.loads((written / "eval_metrics.json").read_text(), parse_constant=lambda x: pytest.fail(x))
-    assert [key for key in numbers if key in REFERENCE_KEYS] == REFERENCE_KEYS
-    assert all(isinstance(numbers[key], float) for key in REFERENCE_KEYS)
+    assert list(ALIASES) == REFERENCE_KEYS
+    for key, ours in ALIASES.items():
+        assert isinstance(numbers[key], float)
+        assert numbers[key] == numbers[ours]
     for key in ("information/fresh_nats", "execution/shortfall_bps", "maker/spread_toxicity_correlation"):
         low, value, high = (numbers[f"eval/{key}{part}"] for part in ("_lower", "", "_upper"))
         assert low < value < high
     with (written / "eval_metrics.csv").open() as file:
         table = {row["name"]: row for row in csv.DictReader(file)}
-    assert set(table) == {key for key in numbers if not key.endswith(("_lower", "_upper"))}
+    assert set(table) == {key for key in numbers if not key.endswith(("_lower", "_upper"))} - set(ALIASES)
+    assert set(table) == {f"eval/{name}" for name in UNITS}, "no measure without a unit, no unit without a measure"
     assert all(row["unit"] and row["meaning"] for row in table.values())
     ticks, bps = (numbers[f"eval/execution/shortfall_{unit}"] for unit in ("ticks", "bps"))
     assert 0 < numbers["eval/execution/sent_orders"] <= numbers["eval/execution/child_orders"]
@@ -124,9 +127,9 @@ def test_every_baseline_and_the_learned_policy_have_a_row_and_figures_are_drawn(
 def test_the_function_gives_the_commands_numbers_and_another_seed_others(written, workdirs):
     numbers = json.loads((written / "eval_metrics.json").read_text())
     again = evaluate.evaluate(workdirs["run"], N_EPISODES)
-    assert again.measures["eval/mm/pnl_mean"].value == numbers["eval/mm/pnl_mean"]
+    assert again.measures["eval/maker/pnl_tick_lots"].value == numbers["eval/mm/pnl_mean"]
     other = evaluate.evaluate(runs.load(workdirs["run"]), N_EPISODES, seed=1)
-    assert other.measures["eval/mm/pnl_mean"].value != numbers["eval/mm/pnl_mean"]
+    assert other.measures["eval/maker/pnl_tick_lots"].value != numbers["eval/mm/pnl_mean"]
     assert again.episodes.summary.z.sum() == N_EPISODES / 2, "stratified"
 
 

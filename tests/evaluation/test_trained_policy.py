@@ -1,6 +1,7 @@
 """``amarl_jax.load_policy``: what was trained, as a function."""
 
 import pickle
+import shutil
 
 import chex
 import jax
@@ -11,11 +12,14 @@ import pytest
 import amarl_jax
 from amarl_jax.adapters.jaxmarl import MarketEnv
 from amarl_jax.adapters.playable import Playable
+from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.errors import BadInput
+from amarl_jax.evaluation import runs
 from amarl_jax.market.env import decode_quotes
 from amarl_jax.market.slot import as_sent, decode_action
 from amarl_jax.policies.learned import actor
 from amarl_jax.types import Agent
+from tests.tiny_runs import N_UPDATES
 
 WIDTHS = {"execution": 4 * 3 + 12, "maker": 4 * 3 + 5 * 4 + 7, "arbitrageur": 4 * 3 + 7}
 SHAPES = {"execution": (3,), "maker": (4,), "arbitrageur": ()}
@@ -91,3 +95,26 @@ def test_an_unknown_agent_or_unit_is_bad_input(workdirs):
         amarl_jax.load_policy(workdirs["run"], "maker", units="ticks")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         amarl_jax.nothing  # noqa: B018
+
+
+def test_the_best_checkpoint_is_loaded_by_name_and_the_latest_else(workdirs, tmp_path):
+    """After the run's own checkpoint a later one is saved, of other networks and with a lower objective."""
+    path = tmp_path / "run"
+    shutil.copytree(workdirs["run"], path)
+    (path / "metrics.jsonl").unlink()
+    better, worse = workdirs["states"][0], workdirs["states"][1].replace(update=jnp.int32(N_UPDATES + 1))
+    with Checkpointer(path / "checkpoints", best="objective", maximise=True) as checkpoints:
+        training = checkpoints.record(N_UPDATES).training
+        checkpoints.save(N_UPDATES + 1, worse, {"objective": -100.0}, training)
+    latest, best = runs.load(path), runs.load(path, best=True)
+    assert (latest.update, best.update) == (N_UPDATES + 1, N_UPDATES)
+    chex.assert_trees_all_equal(best.state.agents, better.agents)
+    chex.assert_trees_all_equal(latest.state.agents, worse.agents)
+    observation = jnp.linspace(-1.0, 1.0, WIDTHS["maker"])
+    quotes = [
+        amarl_jax.load_policy(folder, "maker", deterministic=True, best=of_best)(jax.random.key(0), observation)
+        for folder, of_best in ((path, True), (workdirs["run"], False))
+    ]
+    np.testing.assert_array_equal(*quotes)
+    with pytest.raises(BadInput, match="keeps its latest checkpoint alone"):
+        runs.load(workdirs["sweep"], 0, best=True)

@@ -1,0 +1,90 @@
+"""Programs compiled by another thread while the caller does something else, from the shapes of what they will be given.
+
+A compiled call finds its program where JAX keeps it, and compiles as ever where it does not: no result depends on this.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+import jax
+
+from amarl_jax.types import PyTree
+
+_NAME = "compile ahead"  # of the threads
+
+
+def at_work() -> bool:
+    """Whether a program is being compiled that nobody may need any more."""
+    return any(thread.name == _NAME for thread in threading.enumerate())
+
+
+class CompileAhead:
+    """A thread that works through jobs, each of which compiles a program, once :meth:`start` has been called.
+
+    An exception ends it: whoever calls the program meets the same one, where it can be reported. Leaving the context
+    with an error drops the jobs that are left, and waits for none.
+    """
+
+    def __init__(self, jobs: Sequence[Callable[[], Any]]) -> None:
+        self._jobs = jobs
+        self._dropped, self._done = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin; a second time does nothing."""
+        if self._thread is None:
+            settings = jax.config.jax_default_matmul_precision, jax.config.jax_default_device  # type: ignore[attr-defined]
+            self._thread = threading.Thread(target=self._work, args=settings, name=_NAME)
+            self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to wait for."""
+        return self._thread is not None and not self._done.is_set()
+
+    def wait(self) -> None:
+        """Until every job is done; at once if nobody began. A signal may interrupt it.
+
+        Not by joining: Python takes a thread whose join was interrupted for ended, and crashes when it ends itself.
+        """
+        if self._thread is not None:
+            self._done.wait()
+
+    def _work(self, precision: Any, device: Any) -> None:
+        """The jobs, with the settings of the thread that asked: those that a context gives hold in its thread alone."""
+        try:
+            with jax.default_matmul_precision(precision), jax.default_device(device):
+                for job in self._jobs:
+                    if self._dropped.is_set():
+                        return
+                    job()
+        except Exception:
+            return
+        finally:
+            self._done.set()
+
+    def __enter__(self) -> "CompileAhead":
+        """Itself; nothing has begun."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait, or after an error drop what is left."""
+        if error is None:
+            self.wait()
+        else:
+            self._dropped.set()
+
+
+def like(tree: PyTree) -> PyTree:
+    """What JAX tells programs apart by of the arrays in a tree: shape, dtype, and the device it is bound to."""
+    return jax.tree.map(_like, tree)
+
+
+def _like(leaf: Any) -> Any:
+    sharding = leaf.sharding if getattr(leaf, "committed", False) else None
+    weak = bool(getattr(leaf, "weak_type", False))
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding, weak_type=weak)

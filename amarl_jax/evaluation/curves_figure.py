@@ -1,0 +1,83 @@
+"""Learning curves: of one run in a figure of its own, of several runs in one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from amarl_jax.curves import Curve
+from amarl_jax.evaluation.figures import save, style
+
+PANELS = (  # title, unit, metrics over the phases that have them
+    ("cost of the order", "reward units", {"execution/shortfall": "shortfall"}),
+    ("order done", "share of the parent order", {"execution/completion": "completion"}),
+    (
+        "information claimed of the flow",
+        "nats",
+        {"information/source_nats": "leakage source", "information/belief_nats": "maker's belief"},
+    ),
+    ("belief right at the horizon", "share of episodes", {"belief/final_accuracy": "belief"}),
+    ("earnings, marked to V", "reward units per episode", {"maker/pnl": "maker", "arbitrageur/pnl": "arbitrageur"}),
+    ("spread", "ticks", {"market/spread_ticks": "of the market", "maker/quoted_spread_ticks": "the maker quotes"}),
+)
+LEVELS = {"information claimed of the flow": float(np.log(2.0)), "belief right at the horizon": 0.5}
+# of several runs, Okabe and Ito's again; where there are more, shades from dark to light in the order given
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
+MOST_NAMED = 16  # curves with a line in the legend
+
+
+def draw_curves(curves: Mapping[str, Curve], path: str | Path) -> list[str]:
+    """One line per run and metric: runs differ in colour, the metrics of a panel in line style.
+
+    Args:
+        curves: by what they are called in the legend; a single one is not named.
+        path: of the figure, without suffix.
+    """
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    axes = figure.subplots(2, 3, sharex=True)
+    for axis, (title, unit, metrics) in zip(axes.flat, PANELS, strict=True):
+        for curve, colour in zip(curves.values(), _colours(len(curves)), strict=True):
+            _draw(axis, curve, metrics, colour)
+        axis.set(title=title, ylabel=unit)
+        axis.ticklabel_format(useOffset=False)
+        axis.grid(alpha=0.3)
+        if title in LEVELS:
+            axis.axhline(LEVELS[title], color="0.6", linewidth=0.8)
+        if len(metrics) > 1:
+            _name_metrics(axis, metrics, len(curves) == 1)
+    for axis in axes[1]:
+        axis.set_xlabel("million environment steps")
+    if len(curves) > 1:
+        handles = axes.flat[0].lines[: min(len(curves), MOST_NAMED)]
+        more = f", and {len(curves) - MOST_NAMED} more" if len(curves) > MOST_NAMED else None
+        names = [*curves][:MOST_NAMED]
+        figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize="small", title=more)
+    return save(figure, path)
+
+
+def _colours(n_curves: int) -> list[Any]:
+    """One for each run; None for a single one, whose metrics have colours of their own."""
+    if n_curves == 1:
+        return [None]
+    if n_curves <= len(COLOURS):
+        return list(COLOURS[:n_curves])
+    return [colormaps["viridis"](x) for x in np.linspace(0.0, 0.95, n_curves)]
+
+
+def _draw(axis: Axes, curve: Curve, metrics: Mapping[str, str], colour: Any) -> None:
+    steps = curve.columns["env_steps"] / 1e6
+    for j, metric in enumerate(metrics):
+        own, line = style(j)
+        axis.plot(steps, curve.over_phases(metric), line, color=own if colour is None else colour, linewidth=1.4)
+
+
+def _name_metrics(axis: Axes, metrics: Mapping[str, str], coloured: bool) -> None:
+    """A legend of line styles, grey where colours tell runs apart."""
+    for j, words in enumerate(metrics.values()):
+        colour, line = style(j)
+        axis.plot([], [], line, color=colour if coloured else "0.3", label=words)
+    axis.legend(fontsize="small", framealpha=0.8)

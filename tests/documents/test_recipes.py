@@ -1,0 +1,39 @@
+"""The recipes: their Python runs, in a folder that has what they name, and is short. Commands: tests/test_docs.py."""
+
+import re
+import shutil
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "recipes.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+LONGEST = 11  # lines, an empty one behind the imports included
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A run, two sweeps and a file of orders."""
+    shutil.copytree(ROOT / "experiments" / "first_run", tmp_path / "runs" / "first")
+    for name in ("sweep", "latency"):
+        (tmp_path / "runs" / name).mkdir()
+        shutil.copy(ROOT / "experiments/lambda_sweep/cpu/main/lanes.csv", tmp_path / "runs" / name)
+    lots = np.random.default_rng(0).normal(size=(50, 3))
+    rows = [f"{day},{day % 2},{x},{abs(x)}" for day in range(50) for x in lots[day]]
+    (tmp_path / "orders.csv").write_text("\n".join(["day,z,lots,gap", *rows]) + "\n")
+    monkeypatch.chdir(tmp_path)
+    mpl.use("agg")
+    return tmp_path
+
+
+@pytest.mark.parametrize("place", range(len(PYTHON)))
+def test_a_recipe_runs_and_is_short(place, folder, capsys):
+    text = PYTHON[place]
+    assert len(text.splitlines()) <= LONGEST
+    if "pandas" in text:
+        pytest.importorskip("pandas")
+    exec(compile(text, "recipes.md", "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out or (folder / "latency.png").read_bytes().startswith(b"\x89PNG")
