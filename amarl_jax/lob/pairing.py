@@ -44,9 +44,7 @@ def rows_of_deep_messages(
     lowest_bid = np.where(full[:, Side.BID], worst[:, Side.BID], np.iinfo(np.int64).min).tolist()
     highest_ask = np.where(full[:, Side.ASK], worst[:, Side.ASK], np.iinfo(np.int64).max).tolist()
     touching, row, last = [], 0, len(lowest_bid) - 1
-    for message, (seen, at, side) in enumerate(
-        zip(visible.tolist(), price.tolist(), direction.tolist(), strict=True)
-    ):
+    for message, (seen, at, side) in enumerate(zip(visible.tolist(), price.tolist(), direction.tolist(), strict=True)):
         if not seen or (at >= lowest_bid[row] if side > 0 else at <= highest_ask[row]):
             row = min(len(touching), last)
             touching.append(message)

@@ -131,7 +131,9 @@ def _other_depth(messages: Path, orderbook: Path) -> str:
     names = (re.search(r"_(message|orderbook)_(\d+)(?!\d)", path.name) for path in (messages, orderbook))
     depths = [name[2] for name in names if name]
     differ = len(depths) == 2 and depths[0] != depths[1]
-    return f"; by their names they are of {depths[0]} and {depths[1]} levels, and no day explains both" if differ else ""
+    return (
+        f"; by their names they are of {depths[0]} and {depths[1]} levels, and no day explains both" if differ else ""
+    )
 
 
 def _parse_message(where: str, cells: list[str], earliest: float) -> tuple[float, list[int]]:
