@@ -14,9 +14,11 @@ from ml_collections import ConfigDict
 from amarl_jax import config_files
 from amarl_jax.consistency import check_consistency, size_beta
 from amarl_jax.errors import ConfigError, UnknownSetting
+from amarl_jax.flow_settings import table_for, with_flow
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.table_noise import law_of
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 from amarl_jax.posterior.exact import ExactSpec
 from amarl_jax.settings import FOREIGN, SETTINGS, float32, whole
@@ -127,6 +129,7 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
     """Set dotted names in place; two names of one value (the horizon) must not be given two values."""
     for name in overrides:
         check_name(name)
+    overrides = with_flow(overrides)
     overrides = {
         name: whole(tuple(value) if isinstance(value, list) else value, SETTINGS[name].kind)
         for name, value in overrides.items()
@@ -170,7 +173,7 @@ def resolve(config: ConfigDict) -> Experiment:
     network = bags["network_spec"]
     belief = {key.partition(".")[2]: network.pop(key) for key in list(network) if key.startswith("belief.")}
     a, b = size_beta(values)
-    bags["env_params"] |= {"size_beta_a": a, "size_beta_b": b}
+    bags["env_params"] |= {"size_beta_a": a, "size_beta_b": b, "flow": table_for(values)}
     final_fraction = 1.0 if values["training.lr_schedule"] == "constant" else 0.0
     hypers = bags["hypers"] | {"lr_final_fraction": final_fraction}
     experiment = Experiment(
@@ -194,7 +197,8 @@ def resolve(config: ConfigDict) -> Experiment:
 
 def game_of(experiment: Experiment) -> Game:
     """The static bundle of an experiment: what its programs are built from."""
-    return Game(experiment.market_spec, experiment.network_spec, experiment.learn_spec)
+    law = law_of(experiment.env_params)
+    return Game(experiment.market_spec, experiment.network_spec, experiment.learn_spec, noise_law=law)
 
 
 def steps_per_update(experiment: Experiment) -> int:

@@ -164,6 +164,8 @@ SETTINGS: dict[str, Setting] = {
     "environment.max_noise_orders": _int(f"{BOOK}.max_noise_orders", high=1024),
     "environment.noise_order_size_mean": _positive(f"{ENV}.size_beta_a", low=1e-3, high=_INT8_MAX),
     "environment.noise_order_size_std": _positive(f"{ENV}.size_beta_b", high=_INT8_MAX),
+    "environment.noise_law": _choice("flow.noise_law", "beta", "table"),
+    "environment.flow": Setting("str", "flow.path"),
     "environment.market_order_probability": _fraction(f"{ENV}.market_order_probability"),
     "environment.order_lifetime_steps": Setting("float", f"{ENV}.lifetime_steps", low=1.0, high=1e6),
     "environment.offset_min_ticks": _int(f"{BOOK}.offset_min_ticks", low=-50, high=50),

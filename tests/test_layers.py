@@ -15,12 +15,13 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"types", "errors"},
     {"trees", "marks", "draws"},
     {"lob", "nets", "theory"},
-    {"information", "learn.returns", "learn.losses", "learn.hypers"},
+    {"flow", "information", "learn.returns", "learn.losses", "learn.hypers"},
     {"market"},
     {"policies"},
     {"posterior"},
     {"learn"},
     {"settings", "consistency"},
+    {"flow_settings"},
     {"config_files"},
     {"config", "untrusted"},
     {"machine", "preemption", "output", "hosts", "claim", "saved_config", "checkpoint_record", "tensorboard"},
@@ -29,7 +30,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"postmortem", "cost", "continuation"},
     {"evaluation", "adapters"},
     {"lane_program", "warm_start"},
-    {"train", "evaluate", "sweep", "random_play", "replay_lobster", "__main__"},
+    {"train", "evaluate", "sweep", "random_play", "replay_lobster", "fit_flow", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" and "configs" not in path.parts)

@@ -85,12 +85,12 @@ def test_orders_that_leave_the_levels_unseen_are_not_taken_for_lasting(known):
     recording = known[0]
     shown = recording.levels[:, :, :2]
     touching = (recording.event == Event.EXECUTION) | (
-        recording.direction * (recording.price - np.where(recording.direction > 0, shown[:, 0, 1, 0], shown[:, 1, 1, 0]))
+        recording.direction
+        * (recording.price - np.where(recording.direction > 0, shown[:, 0, 1, 0], shown[:, 1, 1, 0]))
         >= 0
     )
     cut = {
-        name: getattr(recording, name)[touching]
-        for name in ("time", "event", "order_id", "size", "price", "direction")
+        name: getattr(recording, name)[touching] for name in ("time", "event", "order_id", "size", "price", "direction")
     }
     found = rests(dataclasses.replace(recording, **cut, levels=shown[touching]))
     assert (~found.cancelled).mean() > 0.1
