@@ -93,8 +93,8 @@ def _names_a_file(path: Any) -> bool:
 
 def _flow(path: str) -> Flow:
     try:
-        status = Path(path).stat()
-        return _read(path, status.st_mtime_ns, status.st_size)
+        status = Path(path).stat() if Path(path).is_file() else None
+        return _read(path, status.st_mtime_ns, status.st_size) if status else read_flow(path)
     except (OSError, ValueError) as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise ConfigError(FLOW, path, f"a flow.json as python -m amarl_jax.fit_flow writes it: {reason}") from None

@@ -25,7 +25,9 @@ class Arrivals:
     side: np.ndarray  # [n] int64, +1 buys, -1 sells
     is_limit: np.ndarray  # [n] bool
     size: np.ndarray  # [n] int64, shares
-    behind: np.ndarray  # [n] float64 1e-4 dollars, how far a limit price is behind mid on its own side; 0 of market ones
+    behind: (
+        np.ndarray
+    )  # [n] float64 1e-4 dollars, how far a limit price is behind mid on its own side; 0 of market ones
     mid: np.ndarray  # [n] float64 1e-4 dollars, before it
     no_mid: int = 0  # orders left out as a side of the book was empty, or at the first row
     hidden: int = 0  # executions of hidden orders alone

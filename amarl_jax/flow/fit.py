@@ -129,7 +129,9 @@ def _check_arguments(
         raise ValueError(f"orders_per_step: {orders_per_step:g} must be from 0.1 to 1000")
     n_limit = int(orders.is_limit.sum())
     if n_limit < 100 or orders.time[-1] <= orders.time[0]:
-        raise ValueError(f"the recording has {n_limit} limit orders while both sides stand, too few to fit; 100 are least")
+        raise ValueError(
+            f"the recording has {n_limit} limit orders while both sides stand, too few to fit; 100 are least"
+        )
 
 
 def _round_tick(orders: Arrivals, recorded: int) -> int:

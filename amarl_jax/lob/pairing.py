@@ -43,7 +43,8 @@ def rows_of_deep_messages(
     worst, full = levels[:, :, -1, 0], levels[:, :, -1, 1] > 0
     lowest_bid = np.where(full[:, Side.BID], worst[:, Side.BID], np.iinfo(np.int64).min).tolist()
     highest_ask = np.where(full[:, Side.ASK], worst[:, Side.ASK], np.iinfo(np.int64).max).tolist()
-    touching, row, last = [], 0, len(lowest_bid) - 1
+    touching: list[int] = []
+    row, last = 0, len(lowest_bid) - 1
     for message, (seen, at, side) in enumerate(zip(visible.tolist(), price.tolist(), direction.tolist(), strict=True)):
         if not seen or (at >= lowest_bid[row] if side > 0 else at <= highest_ask[row]):
             row = min(len(touching), last)

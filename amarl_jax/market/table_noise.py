@@ -22,7 +22,7 @@ def table_of(probabilities: np.ndarray) -> FlowTable:
     rows = np.where(of_place[:, None] > 0, table, 1.0)
     place, lots = (np.cumsum(x / x.sum(-1, keepdims=True), -1) for x in (of_place, rows))
     place[..., -1] = lots[..., -1] = 1.0
-    return FlowTable(place_cdf=place.astype(np.float32), lots_cdf=lots.astype(np.float32))
+    return FlowTable(place_cdf=place.astype(np.float32), lots_cdf=lots.astype(np.float32))  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True)

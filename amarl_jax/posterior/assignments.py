@@ -114,8 +114,11 @@ def possibilities(evidence: StepEvidence, hidden: Hidden, law: SlotLaw, params: 
     def by_way(gate: Array, marks: MarksLaw) -> tuple[Array, Array]:
         tail = np.tri(spec.max_order_size, dtype=np.float32)
         at_least = jnp.matmul(marks.lots, tail, precision=jax.lax.Precision.HIGHEST)
-        exactly, or_more = (of_size(x, orders, lots - 1, spec) for x in (marks.lots, at_least))
-        of_lots = jnp.where(lots < room, exactly, jnp.where(lots == room, or_more, 0.0))
+        of_lots = jnp.where(
+            lots < room,
+            of_size(marks.lots, orders, lots - 1, spec),
+            jnp.where(lots == room, of_size(at_least, orders, lots - 1, spec), 0.0),
+        )
         of_row = gate * side_and_kind(orders, marks.buy, marks.limit, marks.offset, spec) * of_lots
         nothing_left = jnp.where(room_buy == 0, marks.buy, 0.0) + jnp.where(room_sell == 0, 1.0 - marks.buy, 0.0)
         return of_row, gate * nothing_left
