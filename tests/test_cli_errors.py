@@ -15,7 +15,7 @@ import pytest
 from absl import flags
 
 from amarl_jax import __main__ as main_module
-from amarl_jax import cli, evaluate, lane_program, random_play, replay_lobster, sweep, train
+from amarl_jax import cli, evaluate, fit_flow, lane_program, random_play, replay_lobster, sweep, train
 from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput, CheckpointMismatch, Diverged, Preempted
 from amarl_jax.preemption import StopRequest
@@ -262,10 +262,10 @@ def test_a_dry_run_writes_nothing(folder):
     assert not tree(folder)
 
 
-@pytest.mark.parametrize("module", [train, sweep, evaluate, random_play, replay_lobster])
+@pytest.mark.parametrize("module", [train, sweep, evaluate, random_play, replay_lobster, fit_flow])
 @pytest.mark.parametrize("configured", [False, True])
 def test_help_reads_as_documentation(module, configured, folder, capsys):
-    takes_config = module not in (evaluate, replay_lobster)
+    takes_config = module not in (evaluate, replay_lobster, fit_flow)
     assert module.command(["command", *([DEBUG] if configured and takes_config else []), "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == module.__doc__.splitlines()[0].replace("``", "")
@@ -283,7 +283,7 @@ def test_help_reads_as_documentation(module, configured, folder, capsys):
 def test_the_package_lists_its_commands(capsys):
     assert main_module.main(["amarl_jax"]) == 0
     text = capsys.readouterr().out
-    assert all(f"python -m amarl_jax.{name}" in text for name in (*COMMANDS, "random_play", "replay_lobster"))
+    assert all(f"python -m amarl_jax.{name}" in text for name in (*COMMANDS, "random_play", "fit_flow", "replay_lobster"))
     assert main_module.main(["amarl_jax", "train"]) == 2
     assert capsys.readouterr().err == "error: train: write python -m amarl_jax.train\n"
 
