@@ -283,7 +283,8 @@ def test_help_reads_as_documentation(module, configured, folder, capsys):
 def test_the_package_lists_its_commands(capsys):
     assert main_module.main(["amarl_jax"]) == 0
     text = capsys.readouterr().out
-    assert all(f"python -m amarl_jax.{name}" in text for name in (*COMMANDS, "random_play", "fit_flow", "replay_lobster"))
+    others = ("random_play", "fit_flow", "replay_lobster")
+    assert all(f"python -m amarl_jax.{name}" in text for name in (*COMMANDS, *others))
     assert main_module.main(["amarl_jax", "train"]) == 2
     assert capsys.readouterr().err == "error: train: write python -m amarl_jax.train\n"
 
