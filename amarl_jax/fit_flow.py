@@ -9,7 +9,7 @@ facts.json, what the recorded market and simulated ones look like and how far th
 
 The files are LOBSTER's, plain, gzip or zip, of any numbers of levels, or an order-by-order file of another vendor, of
 which --columns says what stands where: databento, itch, or a JSON file with a mapping of one's own (the documentation
-of amarl_jax.lob.order_feed has an example). Units of the simulated market are chosen where they are not given: a step
+of amarl_jax.lob.feed_columns has an example). Units of the simulated market are chosen where they are not given: a step
 is the time in which --orders_per_step orders come, the tick is so large that 20 of them hold the offsets of all limit
 orders but 2%, a lot is what keeps the mean size when sizes are rounded to 1, ..., --max_lots lots.
 """
@@ -38,7 +38,8 @@ from amarl_jax.flow.fit import Fit, fit
 from amarl_jax.flow.law import text_of
 from amarl_jax.flow.stretches import recorded_stretch
 from amarl_jax.flow_settings import LAW, settings_of
-from amarl_jax.lob.order_feed import MAPPINGS, read_columns_file, read_order_feed
+from amarl_jax.lob.feed_columns import MAPPINGS, read_columns_file
+from amarl_jax.lob.order_feed import read_order_feed
 from amarl_jax.lob.recording import Recording, read_recording
 from amarl_jax.market.noise import NoiseLaw
 from amarl_jax.market.noise import orders as beta_law

@@ -1,32 +1,14 @@
 """Order-by-order CSV files of other vendors, as a recording: Databento MBO, ITCH and what has the same columns.
 
 Such a file says what happens to each order and shows no book; the levels are those of the orders at rest. Which column
-holds what is a :class:`Columns`, one of ``MAPPINGS`` or a JSON file with its fields:
-
-    {"time": "ts", "action": "what", "side": "bs", "price": "px", "size": "qty", "order_id": "id",
-     "price_unit": 1.0, "time_unit": "ns", "zone": "America/New_York",
-     "actions": {"NEW": "add", "CXL": "delete", "EXE": "execute"}, "sides": {"BUY": 1, "SELL": -1}}
-
-| action | what it does |
-|---|---|
-| add | a new order comes to rest |
-| cancel | ``size`` of an order leaves, all of it where no size is given |
-| delete | an order leaves |
-| execute | ``size`` of the order trades and leaves |
-| fill | ``size`` of the order trades; the row that takes it out of the book follows (Databento) |
-| modify | the order has this price and size from now on |
-| replace | the order leaves, ``new_order_id`` comes to rest on its side |
-| hidden | a trade with an order that nobody sees |
-| clear | every order leaves |
-| none | nothing that concerns the book |
+holds what is a :class:`amarl_jax.lob.feed_columns.Columns`.
 """
 
-import json
 import math
 from array import array
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,97 +17,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from amarl_jax.lob import csv_rows
+from amarl_jax.lob.feed_columns import PER_SECOND, Columns, check_columns
 from amarl_jax.lob.recording import Event, Recording
 
-ACTIONS = ("add", "cancel", "delete", "execute", "fill", "modify", "replace", "hidden", "clear", "none")
-_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _DOLLAR = 10_000  # recordings are in 1e-4 dollars
 _LARGEST = 1 << 40
 Message = tuple[int, int, int, int, int]  # type, order id, size, price and direction of a LOBSTER row
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which column holds what, and in which unit."""
-
-    time: str = "time"
-    action: str = "action"
-    side: str = "side"
-    price: str = "price"
-    size: str = "size"
-    order_id: str = "order_id"
-    new_order_id: str = ""  # of a replace
-    instrument: str = ""  # where a file may hold several
-    price_unit: float = 1.0  # dollars of a price of 1; a price with a decimal point is in dollars
-    time_unit: str = "ns"  # s, ms, us or ns; times in words (2012-06-21T09:30:00.25Z) are read as well
-    zone: str = ""  # times are since 1970, and the day is this time zone's; empty: they are since midnight
-    actions: Mapping[str, str] = field(default_factory=dict)  # what the file calls them
-    sides: Mapping[str, int] = field(default_factory=lambda: {"B": 1, "S": -1, "A": -1, "N": 0})
-
-
-MAPPINGS = {
-    "databento": Columns(
-        time="ts_recv",
-        instrument="instrument_id",
-        price_unit=1e-9,
-        zone="America/New_York",
-        actions={"A": "add", "C": "cancel", "M": "modify", "R": "clear", "F": "fill", "T": "none", "N": "none"},
-    ),
-    "itch": Columns(
-        action="type",
-        size="shares",
-        new_order_id="new_order_id",
-        price_unit=1e-4,
-        actions={
-            "A": "add",
-            "F": "add",
-            "E": "execute",
-            "C": "execute",
-            "X": "cancel",
-            "D": "delete",
-            "U": "replace",
-            "P": "hidden",
-        },
-    ),
-}
-
-
-def read_columns_file(path: str | Path) -> Columns:
-    """A mapping from a JSON file; ValueError naming the file and the field."""
-    try:
-        given = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        raise ValueError(f"{path}: is not JSON") from None
-    kinds = {one.name: type(getattr(Columns(), one.name)) for one in fields(Columns)}
-    if not isinstance(given, dict):
-        raise ValueError(f"{path}: must be an object with fields of {', '.join(kinds)}")
-    for name, value in given.items():
-        if name not in kinds:
-            raise ValueError(f"{path}: {name}: no such field, must be one of {', '.join(kinds)}")
-        kind = (int, float) if kinds[name] is float else kinds[name]
-        if isinstance(value, bool) or not isinstance(value, kind):
-            raise ValueError(f"{path}: {name}: must be {'a number' if kinds[name] is float else kinds[name].__name__}")
-    columns = Columns(**given)
-    _check(str(path), columns)
-    return columns
-
-
-def _check(where: str, columns: Columns) -> None:
-    """ValueError where a mapping's value is none that is known."""
-    wrong = next((word for word in columns.actions.values() if word not in ACTIONS), None)
-    if wrong is not None or not columns.actions:
-        raise ValueError(f"{where}: actions: {wrong!r} must be one of {', '.join(ACTIONS)}")
-    if any(value not in (1, -1, 0) or isinstance(value, bool) for value in columns.sides.values()):
-        raise ValueError(f"{where}: sides: must be 1, -1 or 0")
-    if columns.time_unit not in _PER_SECOND:
-        raise ValueError(f"{where}: time_unit: {columns.time_unit!r} must be one of {', '.join(_PER_SECOND)}")
-    if not 0 < columns.price_unit < math.inf:
-        raise ValueError(f"{where}: price_unit: {columns.price_unit!r} must be a finite number > 0")
-    if columns.zone:
-        try:
-            ZoneInfo(columns.zone)
-        except (KeyError, OSError, ValueError):
-            raise ValueError(f"{where}: zone: {columns.zone!r} must be a time zone, as America/New_York") from None
 
 
 def read_order_feed(path: str | Path, columns: Columns, n_levels: int = 10, instrument: str = "") -> Recording:
@@ -141,7 +38,7 @@ def read_order_feed(path: str | Path, columns: Columns, n_levels: int = 10, inst
         n_levels: levels to keep of each side.
         instrument: the one to read, where the file holds several.
     """
-    _check("columns", columns)
+    check_columns("columns", columns)
     book, times, messages, lines, levels = _Orders(), array("d"), array("q"), array("q"), array("q")
     with csv_rows.open_text(Path(path), "mbo") as (file, text):
         for number, row in _rows(file, csv_rows.lines_of_cells(file, text), columns, instrument):
@@ -263,7 +160,7 @@ class _Clock:
     """Seconds after midnight of the time zone's day."""
 
     def __init__(self, columns: Columns) -> None:
-        self._unit = _PER_SECOND[columns.time_unit]
+        self._unit = PER_SECOND[columns.time_unit]
         self._zone = ZoneInfo(columns.zone) if columns.zone else None
         self._midnight: int | None = None if columns.zone else 0
 

@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from amarl_jax.lob.order_feed import MAPPINGS, Columns, read_columns_file, read_order_feed
+from amarl_jax.lob.feed_columns import MAPPINGS, Columns, read_columns_file
+from amarl_jax.lob.order_feed import read_order_feed
 from amarl_jax.lob.recording import Event
 
 NOON = 1_340_294_400  # 2012-06-21, 12:00 in New York
