@@ -34,6 +34,10 @@ class CheckpointMismatch(BadInput, ValueError):
     """Saved parameters and the network that should take them have different shapes; names every differing leaf."""
 
 
+class LawlessPolicy(BadInput, ValueError):
+    """A policy did what its own ``law()`` calls impossible, so nobody can read its episodes exactly."""
+
+
 class Diverged(Exception):
     """A loss, gradient or parameter stopped being finite. Exit code 3."""
 

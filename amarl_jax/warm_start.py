@@ -31,7 +31,7 @@ def networks_of(state: TrainState) -> dict[str, object]:
     trained = {name: getattr(state, name) for name in _TAKEN}
     agents = trained.pop("agents")
     parameters = {name: network.params for name, network in (trained | agents._asdict()).items()}
-    return parameters | {"estimator": state.estimator, "evidence_scale": state.evidence_scale}
+    return parameters | {"estimator": state.estimator}
 
 
 def with_networks_of(state: TrainState, other: TrainState) -> TrainState:
@@ -43,4 +43,4 @@ def with_networks_of(state: TrainState, other: TrainState) -> TrainState:
     agents = type(state.agents)(*map(taken, state.agents, other.agents))
     names = [name for name in _TAKEN if name != "agents"]
     parts = {name: taken(getattr(state, name), getattr(other, name)) for name in names}
-    return state.replace(agents=agents, estimator=other.estimator, evidence_scale=other.evidence_scale, **parts)
+    return state.replace(agents=agents, estimator=other.estimator, **parts)

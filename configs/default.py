@@ -138,6 +138,8 @@ def networks() -> ConfigDict:
     section.belief_transformer.d_ff = 256  # units of the feed-forward layer
     section.belief_transformer.max_seq_len = 200  # attention window, steps
     section.belief_transformer.beta_entropy = 0.05  # weight of the entropy in its loss, nats per nat; undone on reading
+    section.belief_transformer.target = "label"  # what it is fitted to: z, or exact, the posterior of whoever knows the
+    #                                              policy, which costs what the exact source does
     section.shared_critic = ConfigDict()
     section.shared_critic.hidden_dims = (512, 512, 256)  # units per trunk layer, each with LayerNorm
     section.shared_critic.head_hidden_dim = 64  # units of a head, where the others' actions enter
@@ -160,7 +162,9 @@ def training() -> ConfigDict:
     #                                    leakage increments telescope to I only without discount]
     section.gae_lambda = 0.95  # decay of generalised advantage estimation, per step
     section.clip_range = 0.2  # PPO clip of the probability ratio
-    section.entropy_coef = 0.01  # loss per nat of policy entropy
+    section.entropy_coef = 0.01  # loss per nat of policy entropy, at the first update
+    section.entropy_coef_end = 0.0  # the same at the end: entropy kept for its own sake costs and leaks
+    section.entropy_share = 0.5  # of the updates, in which it gets there on a straight line
     section.value_coef = 0.5  # weight of the value loss
     section.max_grad_norm = 0.5  # global-norm clip of a gradient
     section.lr_actor = 3e-4  # learning rate of the three actors, at the start
@@ -169,7 +173,7 @@ def training() -> ConfigDict:
     section.lr_belief = 3e-4  # of the belief
     section.lr_schedule = "linear"  # linear (to 0 at the last update) or constant
     section.weight_decay = 1e-5  # decoupled, per unit of learning rate
-    section.n_mine_steps = 16  # MINE and predictor steps after each rollout of phase A; few leave a lagging detector
+    section.n_mine_steps = 16  # MINE steps after each rollout, and predictor steps after those of phase A
     section.n_belief_steps = 16  # belief steps after each rollout of phase B, which share its episodes among them
     section.belief_microbatch = 8  # episodes per backward pass of the belief, about 40 MB each; divides n_envs
     section.replay_capacity = 256  # past episodes kept for the belief, packed; more are stale while policies move

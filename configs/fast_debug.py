@@ -60,9 +60,11 @@ def shrink_training(config: ConfigDict) -> None:
     training.n_minibatches = 2  # of 32 environments
     training.n_epochs = 4  # PPO passes
     training.lr_actor = 1e-3  # small networks and few updates bear, and need, larger steps
-    training.lr_belief = 1e-3  # of the belief
+    training.lr_belief = 3e-3  # of the belief
+    training.lr_mine = 3e-3  # of MINE and the predictor
     training.n_belief_steps = 8  # per rollout
-    training.replay_batch = 32  # episodes per belief step: four times the fresh ones
+    training.n_mine_steps = 4  # per rollout, of 16 episodes
+    training.replay_batch = 16  # episodes per belief step: twice the fresh ones
     config.eval_episodes = 2048  # held-out episodes of the closing table
     training.alternating.exec_phase_steps = 100  # steps per environment: two episodes
     training.alternating.mm_arb_phase_steps = 100  # steps per environment

@@ -15,6 +15,7 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant == "fast":
         config = amarl_config.load(Path(__file__).with_name("fast_debug.py"))
         config.exp_name = "lambda_sweep_fast"
+        pay_for_information_alone(config)
         shorten(config)
         return config
     if variant:
@@ -23,6 +24,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.exp_name = "lambda_sweep"
     config.eval_episodes = 4096  # held-out episodes of each lane, both classes together
     lean_market(config)
+    pay_for_information_alone(config)
     return config
 
 
@@ -35,6 +37,14 @@ def lean_market(config: ConfigDict) -> None:
     environment.slot_rate = 0.05  # orders per step: a patient completer of 50 lots needs about ten in 390 steps
     agents.execution.inventory_lots = 50  # Q, lots
     agents.market_maker.max_spread_ticks = 5  # ticks
+
+
+def pay_for_information_alone(config: ConfigDict) -> None:
+    """The objective is ``E[g] - lambda I`` and nothing else, as in every figure and theory curve.
+
+    The predictability of the whole tape is high without a parent order too, and paying for it costs up to half a unit.
+    """
+    config.agents.execution.mu_predictability = 0.0  # mu, reward per nat
 
 
 def shorten(config: ConfigDict) -> None:

@@ -13,7 +13,7 @@ from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.phases import TransformerBelief, players
 from amarl_jax.learn.rollout import Trajectory
-from amarl_jax.learn.scoring import mine_log_posterior_one, raw_evidence
+from amarl_jax.learn.scoring import mine_log_posterior_one
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.policies.baselines import Choice, make_baselines
@@ -146,9 +146,7 @@ def play_frozen(
 
     def read(trajectories: Trajectory, which: Batch) -> FrozenEpisodes:
         rows = read_episodes(trajectories, params)
-        claimed = jnp.exp(
-            mine_log_posterior_one(state, raw_evidence(trajectories), trajectories.hidden, game, params)[:, -1]
-        )
+        claimed = jnp.exp(mine_log_posterior_one(state, trajectories, game, params)[:, -1])
         found = reading.read(trajectories, which, params)
         return replace(rows, summary=replace(rows.summary, mine=claimed), exact=found)
 

@@ -18,11 +18,11 @@ from amarl_jax.evaluation.frozen import ChildOrders, FrozenEpisodes
 from amarl_jax.evaluation.metrics import METRICS, Estimate, Evaluation, mean_and_error
 from amarl_jax.information.calibration import brier, expected_calibration_error
 from amarl_jax.information.divergence import HistogramDivergence, bootstrap, flow_entropy, histogram_divergence
-from amarl_jax.marks import SIZE_EDGES_LOTS
 from amarl_jax.types import Array
 
 NORMAL_95 = 1.959964  # standard errors on either side
 N_RESAMPLES = 1000  # of episodes, for what has no standard error in closed form
+SIZE_EDGES_LOTS = (2, 4, 6, 9, 14)  # classes 1-2, 3-4, 5-6, 7-9, 10-14, 15 and more
 TIME_EDGES = (0.25, 0.5, 0.75)  # quarters of the day
 
 

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from amarl_jax.config import Experiment
+from amarl_jax.errors import LawlessPolicy
 from amarl_jax.evaluation import baselines
 from amarl_jax.evaluation.conduct import conduct, shuffled
 from amarl_jax.evaluation.detections import detect_each
@@ -120,7 +121,10 @@ def _measure_rest(
     for i, detection in zip(whole, found, strict=False):  # of the same iterator, two at a time
         control = next(found)
         scale = (float(prior[i]), float(unit[i]), game.market_spec.tick_bps)
-        evaluation = evaluate_detected(detection, mine[i].summary, *scale, mine[i].exact)
+        try:
+            evaluation = evaluate_detected(detection, mine[i].summary, *scale, mine[i].exact)
+        except LawlessPolicy as error:
+            raise LawlessPolicy(f"lane {i}: {error}") from None
         row = baselines.row(keys[i].bootstrap, mine[i].summary, evaluation)
         measured.keep(i, row | conduct(mine[i], control, np.asarray(controls[i].z)))
 

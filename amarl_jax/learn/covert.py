@@ -1,6 +1,6 @@
 """Training on the covert game: the market's PPO, MI critic and leakage reward on another environment.
 
-Of this module only the loop is new; ``make_batch``, ``improve``, ``fit_statistics`` and ``leakage_increments`` are
+Of this module only the loop is new; ``make_batch``, ``improve``, ``critic_step`` and ``leakage_increments`` are
 those that train in the market.
 """
 
@@ -22,8 +22,7 @@ from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.learn.optimiser import Agents, Trained, fresh, scheduled
 from amarl_jax.learn.ppo import improve, make_batch
 from amarl_jax.learn.rollout import stratified_labels
-from amarl_jax.learn.scoring import statistics_scores
-from amarl_jax.learn.sources import fit_statistics
+from amarl_jax.learn.sources import Fitted, critic_step
 from amarl_jax.market.covert_game import CovertGame, CovertParams, leverage, private_view
 from amarl_jax.nets.actors import FixedNoiseActor
 from amarl_jax.nets.critic import Critic
@@ -156,7 +155,7 @@ def update(
     trader = state.agents.execution.params
     episodes = _play(key_play, trader, training, params)
     prior = params.informed_probability
-    scores = statistics_scores(state.statistics.params, episodes.evidence, training)
+    scores = training.statistics.apply(state.statistics.params, episodes.evidence)
     if training.learn.leakage_source == EXACT:
         log_posterior = exact_log_posterior(trader, episodes.evidence[..., 0], training, params)
     else:
@@ -173,19 +172,42 @@ def update(
         claimed_information=training.estimator.bound(scores[:, -1], episodes.z, prior),
         leakage=share @ jnp.sum(leakage, axis=1),
     )
-    (statistics, estimator), _ = fit_statistics(
-        key_mine,
-        (state.statistics, state.estimator),
-        episodes.evidence,
-        episodes.z,
-        prior,
-        scheduled(hypers.lr_mine, state.update, hypers),
-        training,
-        hypers,
-    )
+    statistics, estimator = _fit_statistics(key_mine, state, episodes, training, hypers, prior)
     batch = make_batch(state.critic.params, _experience(episodes, reward), training, hypers)
     state, _ = improve(key_improve, state, batch, (Agent.EXECUTION,), training, hypers)
     return state.replace(key=key, update=state.update + 1, statistics=statistics, estimator=estimator), metrics
+
+
+def _fit_statistics(
+    key: Array,
+    state: CovertLearner,
+    episodes: _Episodes,
+    training: CovertTraining,
+    hypers: Hypers,
+    prior: Array | float,
+) -> Fitted:
+    """``n_mine_steps`` steps of the MI critic, which together see every (episode, step) at least once.
+
+    Each step takes all episodes at a random share of the time steps, with one partition per time step.
+    """
+    n_steps, horizon = training.learn.n_mine_steps, training.game.horizon
+    share = -(-horizon // n_steps)
+    times = jnp.argsort(jax.random.bits(key, (horizon,), jnp.uint32))[
+        jnp.arange(n_steps * share, dtype=jnp.int32) % horizon
+    ].reshape(n_steps, share)
+    learning_rate = scheduled(hypers.lr_mine, state.update, hypers)
+
+    def step(carry: Fitted, at: Array) -> tuple[Fitted, Array]:
+        statistics, estimator = carry
+        part = (statistics, jax.tree.map(lambda x: x[at], estimator))
+
+        def scores(network: PyTree) -> Array:
+            return training.statistics.apply(network, episodes.evidence[:, at])
+
+        (statistics, part), loss = critic_step(part, scores, episodes.z, prior, learning_rate, training, hypers)
+        return (statistics, jax.tree.map(lambda x, y: x.at[at].set(y), estimator, part)), loss
+
+    return jax.lax.scan(step, (state.statistics, state.estimator), times)[0]
 
 
 def train(

@@ -3,13 +3,12 @@
 import jax
 
 from amarl_jax.learn.game import Game
+from amarl_jax.learn.hypers import EXACT
 from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.market.params import EnvParams
 from amarl_jax.policies.protocol import Policy
 from amarl_jax.posterior.filter import log_posterior, log_ratio, reader_of
 from amarl_jax.types import Array
-
-EXACT = "exact"  # the name of this leakage source
 
 
 def exact_log_posterior(key: Array, policy: Policy, trajectory: Trajectory, game: Game, params: EnvParams) -> Array:

@@ -9,7 +9,7 @@ import flax.linen as nn
 
 from amarl_jax.information import estimators
 from amarl_jax.information.estimators import MIEstimator
-from amarl_jax.learn.hypers import LearnSpec
+from amarl_jax.learn.hypers import EXACT, LearnSpec
 from amarl_jax.market.env import Market
 from amarl_jax.market.noise import NoiseLaw, orders
 from amarl_jax.market.params import MarketSpec
@@ -18,7 +18,7 @@ from amarl_jax.nets.belief import BeliefTransformer
 from amarl_jax.nets.critic import Critic
 from amarl_jax.nets.predictor import GRUPredictor
 from amarl_jax.nets.spec import NetworkSpec
-from amarl_jax.nets.statistics import StatisticsNetwork
+from amarl_jax.nets.statistics import StatisticsNetwork, TapeStatistics
 from amarl_jax.policies.learned import actor
 from amarl_jax.policies.protocol import Policy
 from amarl_jax.types import Agent
@@ -69,7 +69,12 @@ class Game:
     @functools.cached_property
     def market(self) -> Market:
         """The environment."""
-        return Market(self.market_spec, self.noise_law, keeps_records=self.learn.leakage_source == "exact")
+        return Market(self.market_spec, self.noise_law, keeps_records=self.reads_exactly)
+
+    @property
+    def reads_exactly(self) -> bool:
+        """Whether training reads its rollouts with the exact filter."""
+        return EXACT in (self.learn.leakage_source, self.learn.belief_target)
 
     @functools.cached_property
     def belief(self) -> BeliefTransformer:
@@ -82,9 +87,9 @@ class Game:
         return Critic(self.network.critic_hidden, self.network.critic_head_hidden)
 
     @functools.cached_property
-    def statistics(self) -> StatisticsNetwork:
+    def statistics(self) -> TapeStatistics:
         """The critic of the mutual-information estimator."""
-        return StatisticsNetwork(self.network.statistics_hidden)
+        return TapeStatistics(self.market_spec.horizon, self.network.statistics_hidden)
 
     @functools.cached_property
     def predictor(self) -> GRUPredictor:

@@ -7,6 +7,8 @@ from flax import struct
 
 from amarl_jax.types import Array
 
+EXACT = "exact"  # the leakage source, and the belief's target, that know the policy
+
 
 @dataclasses.dataclass(frozen=True)
 class LearnSpec:
@@ -18,11 +20,12 @@ class LearnSpec:
     execution_phase_steps: int = 1000  # environment steps per environment in phase A, rounded up to episodes
     maker_arbitrageur_phase_steps: int = 1000  # likewise in phase B
     alternating: bool = True  # False trains all agents at once
-    n_mine_steps: int = 16  # MINE and predictor steps after each rollout of phase A
+    n_mine_steps: int = 16  # steps of MINE after each rollout, and of the predictor after each of phase A
     n_belief_steps: int = 16  # belief optimiser steps after each rollout of phase B
     belief_microbatch: int = 8  # episodes per backward pass of the belief
     replay_capacity: int = 256  # packed episodes
     replay_batch: int = 8  # replayed episodes per belief step, beside the fresh ones
+    belief_target: str = "label"  # or "exact": what the belief is fitted to
     leakage_source: str = "mine"  # or "belief", or "exact"
     exact_particles: int = 16  # K of the exact source's filters
     exact_private: int = 4  # private numbers that stand for their law in them
@@ -52,7 +55,9 @@ class Hypers:
     discount: Array | tuple[float, ...] = (1.0, 0.99, 0.99)  # gamma, [agent]
     gae_decay: Array | float = 0.95
     clip_ratio: Array | float = 0.2
-    entropy_weight: Array | float = 0.01
+    entropy_weight: Array | float = 0.01  # at the first update
+    entropy_weight_end: Array | float = 0.0  # after the share of updates below, on a straight line
+    entropy_share: Array | float = 0.5  # of the updates
     value_weight: Array | float = 0.5
     max_grad_norm: Array | float = 0.5
     weight_decay: Array | float = 1e-5
@@ -72,15 +77,22 @@ class Hypers:
 
 
 def annealed(hypers: Hypers, update: Array) -> Hypers:
-    """The hyperparameters of one update: lambda on its way from ``leakage_weight_start`` to ``leakage_weight``.
+    """The hyperparameters of one update: where lambda and the weight of the policies' entropy are on their ways.
 
     A ramp of n updates trains the first at the start's lambda and the (n + 1)-th at the lane's own: a warm start from
-    another penalty. Without a ramp lambda is the lane's own throughout.
+    another penalty. Without a ramp lambda is the lane's own throughout. The entropy bonus falls while learning rates
+    are still large: with it a policy mixes what pays with noise, and neither its cost nor its leakage is the optimum's.
     """
     start, end = hypers.leakage_weight_start, hypers.leakage_weight
     share = update / jnp.maximum(hypers.leakage_ramp_updates, 1.0)
     on_the_way = update < hypers.leakage_ramp_updates
-    return dataclasses.replace(hypers, leakage_weight=jnp.where(on_the_way, start + share * (end - start), end))
+    bonus_updates = jnp.maximum(hypers.entropy_share * hypers.n_updates, 1.0)
+    done = jnp.clip(update.astype(jnp.float32) / bonus_updates, 0.0, 1.0)
+    return dataclasses.replace(
+        hypers,
+        leakage_weight=jnp.where(on_the_way, start + share * (end - start), end),
+        entropy_weight=hypers.entropy_weight + done * (hypers.entropy_weight_end - hypers.entropy_weight),
+    )
 
 
 def as_arrays(hypers: Hypers) -> Hypers:

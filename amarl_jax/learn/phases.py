@@ -7,10 +7,10 @@ import jax.numpy as jnp
 
 from amarl_jax.information.mine import claimed_information
 from amarl_jax.learn import sources
-from amarl_jax.learn.exact_source import EXACT, exact_log_posterior
+from amarl_jax.learn.exact_source import exact_log_posterior
 from amarl_jax.learn.experience import market_experience
 from amarl_jax.learn.game import AGENT_NAMES, Game
-from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.hypers import EXACT, Hypers
 from amarl_jax.learn.metrics import Metrics
 from amarl_jax.learn.ppo import ACTOR_METRICS, PpoBatch, improve_actors, improve_critic, make_batch, minibatches
 from amarl_jax.learn.rollout import Players, Trajectory, rollouts, stratified_labels
@@ -87,15 +87,16 @@ def play_and_learn(
     Returns:
         The learner, and scalar metrics; those of whatever did not learn are 0.
     """
-    is_exact = game.learn.leakage_source == EXACT
-    key, key_play, key_mine, key_belief, key_rows, *key_exact = jax.random.split(state.key, 5 + is_exact)
+    key, key_play, key_mine, key_belief, key_rows, *key_exact = jax.random.split(state.key, 5 + game.reads_exactly)
     state = state.replace(key=key)
     with jax.named_scope("play"):
         trajectory = play(key_play, state, game, hypers, params)
     with jax.named_scope("exact"):
         trajectory, exact = _read_exactly(key_exact, state, trajectory, game, params)
     with jax.named_scope("score"):
-        scores = score(state, trajectory, game, hypers, params, exact)
+        paid = exact if game.learn.leakage_source == EXACT else None
+        scores = score(state, trajectory, game, hypers, params, paid)
+        target = jnp.exp(exact) if exact is not None and game.learn.belief_target == EXACT else trajectory.z
     with jax.named_scope("advantages"):
         experience = market_experience(trajectory, scores.reward, game, params)
         batch = make_batch(state.critic.params, experience, game, hypers)
@@ -105,7 +106,7 @@ def play_and_learn(
     rows = minibatches(key_rows, game)
     with jax.named_scope("critic"):
         critic, of_critic = improve_critic(rows, state, batch, game, hypers)
-    operands = (key_mine, key_belief, rows, state, trajectory, scores, batch)
+    operands = (key_mine, key_belief, rows, state, trajectory, target, scores, batch)
     state, learned = jax.lax.switch(phase, branches, *operands) if len(branches) > 1 else branches[0](*operands)
     always = rollout_metrics(trajectory, scores, params) | Metrics.of(of_critic)
     return state.replace(critic=critic), always | learned
@@ -127,6 +128,7 @@ def _learn(
     rows: Array,
     state: TrainState,
     trajectory: Trajectory,
+    target: Array,
     scores: Scores,
     batch: PpoBatch,
     *,
@@ -137,20 +139,20 @@ def _learn(
 ) -> tuple[TrainState, Metrics]:
     """Fit what reads the tape, improve the agents that train; the others stay bit for bit.
 
-    Where execution trains, the MI critic and the predictor are fitted; where the maker trains, the belief is. All
-    that pays rewards has scored the rollout before.
+    The MI critic is fitted in every phase; where execution trains the predictor is, where the maker trains the belief.
+    All that pays rewards has scored the rollout before.
     """
     metrics = dict.fromkeys(learned_metric_names(), jnp.float32(0.0))
+    with jax.named_scope("mine"):
+        state, fitted = sources.fit_mine(key_mine, state, trajectory, game, hypers, params)
+    metrics |= fitted
     if Agent.EXECUTION in trained:
-        with jax.named_scope("mine"):
-            state, fitted = sources.fit_mine(key_mine, state, trajectory, scores.flow, game, hypers, params)
-        metrics |= fitted
         with jax.named_scope("predictor"):
             state, fitted = sources.fit_predictor(state, scores.series, game, hypers)
         metrics |= fitted
     if Agent.MAKER in trained:
         with jax.named_scope("belief"):
-            state, fitted = sources.fit_belief(key_belief, state, trajectory, game, hypers)
+            state, fitted = sources.fit_belief(key_belief, state, trajectory.output.tape, target, game, hypers)
         metrics |= fitted
     with jax.named_scope("ppo"):
         agents, improved = improve_actors(rows, state, batch, game.improved(trained), game, hypers)
@@ -167,8 +169,8 @@ def learned_metric_names() -> tuple[str, ...]:
 def metrics_measured(trained: tuple[Agent, ...], game: Game) -> tuple[str, ...]:
     """Those of :func:`learned_metric_names` that a phase training these agents measures."""
     names = [f"{AGENT_NAMES[agent]}/{name}" for agent in game.improved(trained) for name in ACTOR_METRICS]
-    names += ["mine/loss", "predictor/loss"] if Agent.EXECUTION in trained else []
-    return (*names, *(["belief/loss"] if Agent.MAKER in trained else []))
+    names += ["predictor/loss"] if Agent.EXECUTION in trained else []
+    return (*names, "mine/loss", *(["belief/loss"] if Agent.MAKER in trained else []))
 
 
 def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -> Metrics:

@@ -7,16 +7,15 @@ import jax.numpy as jnp
 from flax import struct
 
 from amarl_jax.information import mine
-from amarl_jax.information.flow_features import flow_features, flow_series
-from amarl_jax.information.scaling import FeatureScale, standardise
-from amarl_jax.learn.game import Game, Learnable
+from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market import rewards
 from amarl_jax.market.params import EnvParams
-from amarl_jax.nets.predictor import predictability
-from amarl_jax.types import Array, PyTree
+from amarl_jax.nets.belief import BELIEF_EPS
+from amarl_jax.nets.predictor import flow_series, predictability
+from amarl_jax.types import Array, PyTree, Tape
 
 STD_FLOOR = 1e-3  # keeps the unconditional law of a flow that never moves proper
 
@@ -30,42 +29,30 @@ class Scores:
     leakage: Array  # [E, T] nats, L of the source in use
     predictability: Array  # [E, T] nats, Pred: what the predictor's log-likelihood gains over the unconditional law
     log_posterior: Array  # [E, T] log P(z = 1 | F_<=t) according to the source in use
-    flow: Array  # [E, T, D] running flow features, which the MI critic is fitted to afterwards
     series: Array  # [E, T, D] the standardised flow of each step, which the predictor is fitted to afterwards
 
 
-def raw_evidence(trajectory: Trajectory) -> Array:
-    """Running flow features of every step, before standardisation. [E, T, D]."""
-    return jax.vmap(flow_features)(trajectory.output.tape)
-
-
-def evidence(scale: FeatureScale, flow: Array, hidden: Array) -> Array:
-    """``h_t``, what the statistics network knows of the past. [E, T, D + d_model + 1] for [E] episodes.
-
-    Running flow features as deviations from their mean at that step, the belief's state (a constant to whoever
-    trains on it), and the time.
+def evidence(belief: Array, hidden: Array) -> Array:
+    """What the MI critic knows of the past beside the tape: the belief's log-odds and its state. [..., d_model + 1].
 
     Args:
-        scale: location and scale of the flow features, [T, D].
-        flow: :func:`raw_evidence`, [E, T, D].
-        hidden: the belief's state after each step, [E, T, d_model].
+        belief: P(z = 1 | F_<=t) of the maker, [...].
+        hidden: the belief's state after each step, [..., d_model].
     """
-    flow = jax.vmap(lambda episode: standardise(scale, episode))(flow)
-    n_envs, horizon = flow.shape[:2]
-    time = jnp.broadcast_to(jnp.linspace(-1.0, 1.0, horizon, dtype=jnp.float32)[None, :, None], (n_envs, horizon, 1))
-    return jnp.concatenate([flow, jax.lax.stop_gradient(hidden), time], axis=-1)
+    p = jnp.clip(belief, BELIEF_EPS, 1.0 - BELIEF_EPS)
+    log_odds = 0.25 * (jnp.log(p) - jnp.log1p(-p))
+    return jax.lax.stop_gradient(jnp.concatenate([hidden, log_odds[..., None]], axis=-1))
 
 
-def statistics_scores(params: PyTree, features: Array, game: Learnable) -> Array:
-    """``T(z, h)`` for both z, [..., 2]."""
-    flat = features.reshape(-1, features.shape[-1])
-    scores = jax.vmap(lambda row: game.statistics.apply(params, row))(flat)
-    return scores.reshape(*features.shape[:-1], 2)
+def statistics_scores(params: PyTree, tape: Tape, beside: Array, game: Game) -> Array:
+    """``T(z, F_<=t)`` for both z of episodes [E], whose tapes are [E, T, ...], with :func:`evidence`. [E, T, 2]."""
+    return jax.vmap(lambda tape, beside: game.statistics.apply(params, tape, beside))(tape, beside)
 
 
-def mine_log_posterior_one(state: TrainState, flow: Array, hidden: Array, game: Game, params: EnvParams) -> Array:
-    """``log P(z = 1 | F_<=t)`` of the MI critic's ``p(z) e^T``, arguments as of :func:`evidence`. [E, T] nats."""
-    scores = statistics_scores(state.statistics.params, evidence(state.evidence_scale, flow, hidden), game)
+def mine_log_posterior_one(state: TrainState, trajectory: Trajectory, game: Game, params: EnvParams) -> Array:
+    """``log P(z = 1 | F_<=t)`` of the MI critic's ``p(z) e^T`` in played episodes. [E, T] nats."""
+    beside = evidence(trajectory.belief, trajectory.hidden)
+    scores = statistics_scores(state.statistics.params, trajectory.output.tape, beside, game)
     return mine.log_posterior(scores, params.informed_probability)[..., 1]
 
 
@@ -101,13 +88,12 @@ def score(
 
     ``exact`` is the exact log-posterior [E, T] where that is the leakage source.
     """
-    flow = raw_evidence(trajectory)
     if exact is not None:
         log_posterior = exact
     elif game.learn.leakage_source == "belief":
         log_posterior = jnp.log(jnp.maximum(trajectory.belief, 1e-8))
     else:
-        log_posterior = mine_log_posterior_one(state, flow, trajectory.hidden, game, params)
+        log_posterior = mine_log_posterior_one(state, trajectory, game, params)
     credit = mine.leakage_increments if game.learn.leakage_credit == "increment" else mine.leakage_levels
     leakage = jax.vmap(lambda row: credit(row, params.informed_probability))(log_posterior)
     series = standard_flow(trajectory)
@@ -123,6 +109,5 @@ def score(
         leakage=leakage,
         predictability=predicted,
         log_posterior=log_posterior,
-        flow=flow,
         series=series,
     )

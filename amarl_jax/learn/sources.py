@@ -1,10 +1,11 @@
 """Fitting what reads the tape: the MINE critic, the predictor and the belief."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from amarl_jax.information.scaling import update_scale
 from amarl_jax.learn import replay
 from amarl_jax.learn.game import Game, Learnable
 from amarl_jax.learn.hypers import Hypers
@@ -19,72 +20,69 @@ from amarl_jax.learn.state import Episode, TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.nets.belief import belief_loss
 from amarl_jax.trees import Packed, pack, unpack
-from amarl_jax.types import Array, PyTree
+from amarl_jax.types import Array, PyTree, Tape
 
-SCALE_DECAY = 0.9  # per rollout, of the location and scale of the MI critic's inputs
+MINE_EPISODES = 16  # of a step of the MI critic at least: a partition over fewer is mostly noise
+
+Fitted = tuple[Trained, PyTree]  # the statistics network, and the state of the estimator that trains it
 
 
 def fit_mine(
-    key: Array, state: TrainState, trajectory: Trajectory, flow: Array, game: Game, hypers: Hypers, params: EnvParams
+    key: Array, state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers, params: EnvParams
 ) -> tuple[TrainState, dict[str, Array]]:
-    """The MI critic on a rollout of the market, whose flow, [E, T, D], it sees as deviations from its mean."""
-    scale = update_scale(state.evidence_scale, flow, SCALE_DECAY)
-    prior = params.informed_probability
+    """``n_mine_steps`` steps of the MI critic on a rollout, each on ``MINE_EPISODES`` episodes or more.
+
+    Steps take the episodes in turn, so that together they see every one at least once; each has both classes in the
+    shares of the rollout.
+    """
+    n_envs, n_steps = trajectory.z.shape[0], game.learn.n_mine_steps
+    share = min(n_envs, max(MINE_EPISODES, -(-n_envs // n_steps)))
+    n_parts = n_envs // share
+    by_class = jnp.argsort(trajectory.z + jax.random.uniform(key, (n_envs,), jnp.float32))
+    parts = by_class[: n_parts * share].reshape(share, n_parts).T
+    beside = evidence(trajectory.belief, trajectory.hidden)
     learning_rate = scheduled(hypers.lr_mine, state.update, hypers)
+
+    def step(carry: Fitted, i: Array) -> tuple[Fitted, Array]:
+        tape, seen, z = jax.tree.map(lambda x: x[parts[i % n_parts]], (trajectory.output.tape, beside, trajectory.z))
+
+        def scores(network: PyTree) -> Array:
+            return statistics_scores(network, tape, seen, game)
+
+        return critic_step(carry, scores, z, params.informed_probability, learning_rate, game, hypers)
+
     start = (state.statistics, state.estimator)
-    (statistics, estimator), loss = fit_statistics(
-        key, start, evidence(scale, flow, trajectory.hidden), trajectory.z, prior, learning_rate, game, hypers
-    )
-    return state.replace(statistics=statistics, estimator=estimator, evidence_scale=scale), {"mine/loss": loss}
+    (statistics, estimator), losses = jax.lax.scan(step, start, jnp.arange(n_steps, dtype=jnp.int32))
+    return state.replace(statistics=statistics, estimator=estimator), {"mine/loss": losses[-1]}
 
 
-def fit_statistics(
-    key: Array,
-    start: tuple[Trained, PyTree],
-    features: Array,
+def critic_step(
+    critic: Fitted,
+    scores: Callable[[PyTree], Array],
     z: Array,
     prior: Array | float,
     learning_rate: Array,
     game: Learnable,
     hypers: Hypers,
-) -> tuple[tuple[Trained, PyTree], Array]:
-    """``n_mine_steps`` steps of an MI critic, which together see every (episode, step) of a rollout at least once.
-
-    Each step takes all episodes at a random share of the time steps, with one partition per time step.
+) -> tuple[Fitted, Array]:
+    """One step of an MI critic on episodes [B], and its loss before it, [].
 
     Args:
-        key: draws the shares.
-        start: the critic and the estimator's state, [T] leading.
-        features: [E, T, D], what the critic knows at each step.
-        z: [E].
+        critic: the statistics network, and the estimator's state, [S].
+        scores: parameters to ``T(z, h)``, [B, *S, 2].
+        z: [B].
         prior: p_z, [].
         learning_rate: [].
         game: static bundle.
         hypers: traced hyperparameters.
-
-    Returns:
-        Critic and estimator after the steps, and the last loss, [].
     """
-    n_steps, horizon = game.learn.n_mine_steps, features.shape[1]
-    share = -(-horizon // n_steps)
-    times = jnp.argsort(jax.random.bits(key, (horizon,), jnp.uint32))[
-        jnp.arange(n_steps * share, dtype=jnp.int32) % horizon
-    ].reshape(n_steps, share)
+    statistics, estimator = critic
 
-    def step(carry: tuple, at: Array) -> tuple[tuple, Array]:
-        statistics, estimator = carry
-        part = jax.tree.map(lambda x: x[at], estimator)
+    def loss(network: PyTree) -> tuple[Array, PyTree]:
+        return game.estimator.loss(scores(network), z, prior, estimator, hypers.mine_ema)
 
-        def loss(network: PyTree) -> tuple[Array, PyTree]:
-            scores = statistics_scores(network, features[:, at], game)
-            return game.estimator.loss(scores, z, prior, part, hypers.mine_ema)
-
-        (value, part), gradient = jax.value_and_grad(loss, has_aux=True)(statistics.params)
-        estimator = jax.tree.map(lambda x, y: x.at[at].set(y), estimator, part)
-        return (descend(statistics, gradient, learning_rate, hypers), estimator), value
-
-    fitted, losses = jax.lax.scan(step, start, times)
-    return fitted, losses[-1]
+    (value, estimator), gradient = jax.value_and_grad(loss, has_aux=True)(statistics.params)
+    return (descend(statistics, gradient, learning_rate, hypers), estimator), value
 
 
 def fit_predictor(state: TrainState, series: Array, game: Game, hypers: Hypers) -> tuple[TrainState, dict[str, Array]]:
@@ -111,15 +109,23 @@ def fit_predictor(state: TrainState, series: Array, game: Game, hypers: Hypers) 
 
 
 def fit_belief(
-    key: Array, state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers
+    key: Array, state: TrainState, tape: Tape, target: Array, game: Game, hypers: Hypers
 ) -> tuple[TrainState, dict[str, Array]]:
     """``n_belief_steps`` steps of the belief on fresh episodes, each seen once, beside replayed ones.
 
     The fresh episodes enter the replay afterwards, with their loss as priority.
+
+    Args:
+        key: draws what is replayed.
+        state: the learner.
+        tape: of the fresh episodes, [E, T, ...].
+        target: z [E], or an exact posterior at every prefix [E, T], whose mean given the tape is the tape's own.
+        game: static bundle.
+        hypers: traced hyperparameters.
     """
-    fresh = pack(Episode(tape=trajectory.output.tape, z=trajectory.z), n_lead=1)
+    fresh = pack(Episode(tape=tape, target=target.astype(jnp.float32)), n_lead=1)
     stored = pack(state.replay.storage, n_lead=1)
-    n_envs, n_steps = trajectory.z.shape[0], game.learn.n_belief_steps
+    n_envs, n_steps = target.shape[0], game.learn.n_belief_steps
     share = -(-n_envs // n_steps)
     rows = (jnp.arange(n_steps * share, dtype=jnp.int32) % n_envs).reshape(n_steps, share)
     learning_rate = scheduled(hypers.lr_belief, state.update, hypers)
@@ -162,7 +168,8 @@ def _belief_gradient(
     def loss(params: PyTree, part: Array) -> tuple[Array, Array]:
         batch: Episode = unpack(jax.tree.map(lambda x: x[part % n_episodes], episodes))
         logits, _ = jax.vmap(lambda tape: game.belief.apply(params, tape))(batch.tape)
-        losses = jax.vmap(lambda row, z: belief_loss(row, z, hypers.belief_loss_entropy))(logits, batch.z)
+        bonus = hypers.belief_loss_entropy
+        losses = jax.vmap(lambda row, target: belief_loss(row, target, bonus))(logits, batch.target)
         return jnp.sum(padded[part] * losses), losses
 
     def accumulate(total: Array, part: Array) -> tuple[Array, Array]:

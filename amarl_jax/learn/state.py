@@ -4,27 +4,26 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.information.flow_features import flow_features, flow_series
 from amarl_jax.information.mine import MineState
-from amarl_jax.information.scaling import FeatureScale, init_scale
 from amarl_jax.learn import replay
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.hypers import EXACT, Hypers
 from amarl_jax.learn.optimiser import Agents, Trained, fresh
 from amarl_jax.learn.replay import ReplayState
 from amarl_jax.market import observe
 from amarl_jax.market.params import EnvParams
 from amarl_jax.nets.actors import start_execution_at
+from amarl_jax.nets.predictor import flow_series
 from amarl_jax.policies.learned import init_parameters
 from amarl_jax.types import Agent, Array, PyTree, Tape, empty_tape
 
 
 @struct.dataclass
 class Episode:
-    """What the replay keeps of an episode: the packed tape and its label."""
+    """What the replay keeps of an episode: the packed tape, and what the belief is fitted to."""
 
     tape: Tape  # [T, ...]
-    z: Array  # [] int32
+    target: Array  # [] z, or [T] an exact posterior P(z = 1)
 
 
 class TrainState(struct.PyTreeNode):
@@ -37,7 +36,6 @@ class TrainState(struct.PyTreeNode):
     belief: Trained
     statistics: Trained  # critic of the mutual-information estimator
     estimator: MineState | PyTree  # its moving averages, [T]
-    evidence_scale: FeatureScale  # [T, D] location and scale of the flow features it reads
     predictor: Trained
     replay: ReplayState  # of Episode
 
@@ -47,7 +45,8 @@ def empty_episode(game: Game) -> Episode:
     step = empty_tape(game.market_spec.n_tape_rows)
     horizon = game.market_spec.horizon
     tape = jax.tree.map(lambda x: jnp.zeros((horizon, *x.shape), x.dtype), step)
-    return Episode(tape=tape, z=jnp.int32(0))
+    shape = (horizon,) if game.learn.belief_target == EXACT else ()
+    return Episode(tape=tape, target=jnp.zeros(shape, jnp.float32))
 
 
 def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> TrainState:
@@ -75,18 +74,16 @@ def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> Tra
     everything = jax.eval_shape(lambda s, v: observe.global_features(s, v, jnp.float32(0.5), params), start, seen)
     episode = empty_episode(game)
     width = game.network.belief.d_model
-    features = jax.eval_shape(flow_features, episode.tape)
     series = jax.eval_shape(flow_series, episode.tape)
-    n_mine = features.shape[-1] + width + 1
+    beside = jnp.zeros((market.spec.horizon, width + 1), jnp.float32)
     return TrainState(
         key=key_run,
         update=jnp.int32(0),
         agents=agents._replace(execution=execution),
         critic=fresh(game.critic.init(key_critic, jnp.zeros(everything.shape, jnp.float32), _zero_actions()), hypers),
         belief=fresh(game.belief.init(key_belief, episode.tape), hypers),
-        statistics=fresh(game.statistics.init(key_statistics, jnp.zeros(n_mine, jnp.float32)), hypers),
+        statistics=fresh(game.statistics.init(key_statistics, episode.tape, beside), hypers),
         estimator=game.estimator.init((spec.horizon,)),
-        evidence_scale=init_scale(features.shape),
         predictor=fresh(game.predictor.init(key_predictor, jnp.zeros(series.shape, jnp.float32)), hypers),
         replay=replay.init(episode, game.learn.replay_capacity),
     )

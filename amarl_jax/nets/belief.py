@@ -14,25 +14,25 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from amarl_jax.marks import GAP_SCALE, marks, sums_so_far
+from amarl_jax.nets import order_flow
 from amarl_jax.nets.attention import banded_attention, ring_attention
+from amarl_jax.nets.order_flow import FlowMemory, OrderFlow
 from amarl_jax.nets.spec import BeliefSpec, TapeScales
-from amarl_jax.types import GAP_UNITS, TIME_UNITS, Array, Tape, empty_tape
+from amarl_jax.types import GAP_UNITS, TIME_UNITS, Array, Tape
 
 BELIEF_EPS = 1e-6  # beliefs are kept this far from 0 and 1 where a logit is taken
-LEAN = 3.0  # a mean value gap of 2/3 ticks since the opening counts as decided
 
 
 @struct.dataclass
 class BeliefMemory:
-    """What decoding keeps: keys and values of the last W steps, written at ``t % W``, and sums since the opening.
+    """What decoding keeps: keys and values of the last W steps, written at ``t % W``, and what the point process knows.
 
     Each layer's rings are arrays of their own, so that they are updated in place.
     """
 
     key: tuple[Array, ...]  # n_layers of [head, W, d_head]
     value: tuple[Array, ...]  # n_layers of [head, W, d_head]
-    totals: Array  # [2 M + 1] of step_sums
+    flow: FlowMemory
 
 
 def window(spec: BeliefSpec, horizon: int) -> int:
@@ -44,8 +44,9 @@ def init_memory(spec: BeliefSpec, horizon: int) -> BeliefMemory:
     """The memory before the first step of an episode."""
     shape = (spec.n_heads, window(spec, horizon), spec.d_model // spec.n_heads)
     layers = tuple(jnp.zeros(shape, jnp.float32) for _ in range(spec.n_layers))
-    totals = jnp.zeros(jax.eval_shape(step_sums, jax.eval_shape(lambda: empty_tape(1))).shape, jnp.float32)
-    return BeliefMemory(key=layers, value=tuple(jnp.zeros_like(layer) for layer in layers), totals=totals)
+    return BeliefMemory(
+        key=layers, value=tuple(jnp.zeros_like(layer) for layer in layers), flow=order_flow.init_memory()
+    )
 
 
 class EncoderLayer(nn.Module):
@@ -83,10 +84,10 @@ class EncoderLayer(nn.Module):
 class BeliefTransformer(nn.Module):
     """Posterior log-odds of an informed parent order, given the anonymous tape.
 
-    The token of a step is a sum of event embeddings, so no event is lost, plus the public state after the step, what
-    the orders of each side add up to, in the step and since the opening, plain and along the public value gap, and a
-    sinusoidal embedding of its absolute position. Those sums say little that the events do not, but attention can only
-    average: a total is a small shift of a mean to it, which a few thousand episodes do not teach.
+    The log-odds are the log-ratio of a marked point process (:class:`amarl_jax.nets.order_flow.OrderFlow`), which knows
+    the form of the likelihood, plus what the Transformer adds. The token of a step is a sum of event embeddings, so no
+    event is lost, plus the public state after the step, the context of the point process (a constant to whoever trains
+    on it), and a sinusoidal embedding of its absolute position.
     """
 
     spec: BeliefSpec
@@ -96,6 +97,7 @@ class BeliefTransformer(nn.Module):
     def setup(self) -> None:
         """The logit's weights start small: an untrained belief is nearly 1/2."""
         d_model = self.spec.d_model
+        self.flow = OrderFlow(self.horizon)
         self.event_hidden, self.event_output = nn.Dense(d_model), nn.Dense(d_model, use_bias=False)
         self.public_state = nn.Dense(d_model)
         self.layers = [EncoderLayer(self.spec, window(self.spec, self.horizon)) for _ in range(self.spec.n_layers)]
@@ -105,13 +107,12 @@ class BeliefTransformer(nn.Module):
     def __call__(self, tape: Tape) -> tuple[Array, Array]:
         """An episode, leaves [T, ...] with any T up to the horizon: logit [T] and hidden state [T, d_model]."""
         chex.assert_rank([tape.side, tape.value_gap_16], [2, 1])
-        sums = step_sums(tape)
-        return self.encode(
-            self.tokens(tape, sums, sums_so_far(sums), jnp.arange(1, sums.shape[0] + 1, dtype=jnp.int32))
-        )
+        log_ratio, context = self.flow.read(tape)
+        logit, hidden = self.encode(self.tokens(tape, context))
+        return log_ratio + logit, hidden
 
     def encode(self, tokens: Array) -> tuple[Array, Array]:
-        """Tokens [T, d_model], without positions, to logit [T] and hidden state [T, d_model]."""
+        """Tokens [T, d_model], without positions, to what adds to the log-odds [T], and hidden state [T, d_model]."""
         chex.assert_shape(tokens, (None, self.spec.d_model))
         n_steps = tokens.shape[0]
         chex.assert_scalar_in(n_steps, 1, self.horizon)
@@ -127,33 +128,30 @@ class BeliefTransformer(nn.Module):
         Keep t out of the ``vmap`` over environments: shared, it makes each ring write one slice update in place.
         """
         chex.assert_rank([tape.side, tape.value_gap_16], [1, 0])
-        sums = step_sums(tape)
-        totals = memory.totals + sums
-        x = self.tokens(tape, sums, totals, t + 1) + jnp.asarray(sinusoids(self.horizon, self.spec.d_model))[t]
+        flow, log_ratio, context = self.flow.decode(memory.flow, tape, t)
+        x = self.tokens(tape, context) + jnp.asarray(sinusoids(self.horizon, self.spec.d_model))[t]
         keys, values = [], []
         for layer, layer_keys, layer_values in zip(self.layers, memory.key, memory.value, strict=True):
             x, layer_keys, layer_values = layer.decode(x, layer_keys, layer_values, t)
             keys.append(layer_keys)
             values.append(layer_values)
         hidden = self.norm(x)
-        return BeliefMemory(tuple(keys), tuple(values), totals), self.logit(hidden)[0], hidden
+        return BeliefMemory(tuple(keys), tuple(values), flow), log_ratio + self.logit(hidden)[0], hidden
 
-    def tokens(self, tape: Tape, sums: Array, totals: Array, n_steps: Array) -> Array:
-        """Content of each step, [..., d_model]: ``sum_events MLP(event) / sqrt(K)`` plus public state and sums.
+    def tokens(self, tape: Tape, context: Array) -> Array:
+        """Content of each step, [..., d_model]: ``sum_events MLP(event) / sqrt(K)`` plus public state and context.
 
         The MLP's last layer is linear, so it is applied once, to the sum.
 
         Args:
           tape: leaves [...].
-          sums: [..., 2 M + 1], :func:`step_sums` of the steps.
-          totals: [..., 2 M + 1], the same added up from the opening to each step, itself included.
-          n_steps: [...], how many steps that is.
+          context: [..., N_CONTEXT], of the point process.
         """
         events, live = event_features(tape, self.scales)
         hidden = jnp.where(live[..., None], nn.relu(self.event_hidden(events)), 0.0)
         total = jnp.sum(hidden, axis=-2) / math.sqrt(events.shape[-2])
-        state = (public_features(tape, self.scales), sum_features(sums), total_features(totals, n_steps))
-        return self.event_output(total) + self.public_state(jnp.concatenate(state, axis=-1))
+        state = jnp.concatenate([public_features(tape, self.scales), jax.lax.stop_gradient(context)], axis=-1)
+        return self.event_output(total) + self.public_state(state)
 
 
 def event_features(tape: Tape, scales: TapeScales) -> tuple[Array, Array]:
@@ -175,36 +173,6 @@ def public_features(tape: Tape, scales: TapeScales) -> Array:
     return jnp.concatenate([gap[..., None], spread[..., None], _float(tape.removals) / scales.removals], axis=-1)
 
 
-def step_sums(tape: Tape) -> Array:
-    """What the orders of each step add up to, buys and sells, and its value gap, [..., 2 M + 1] from leaves [...]."""
-    gap = jnp.tanh(_float(tape.value_gap_16) / GAP_SCALE)[..., None]
-    of_both_sides = marks(tape)
-    return jnp.concatenate([of_both_sides.reshape(*gap.shape[:-1], -1), gap], axis=-1)
-
-
-def sum_features(sums: Array) -> Array:
-    """Of :func:`step_sums`: buys, sells, and buys less sells along the value gap, [..., 3 M]."""
-    buys, sells, gap = _parted(sums)
-    return jnp.concatenate([jnp.asinh(buys), jnp.asinh(sells), gap * jnp.asinh(buys - sells)], axis=-1)
-
-
-def total_features(totals: Array, n_steps: Array) -> Array:
-    """Of sums since the opening: orders per step, and what buys exceed sells by in units of its noise, [..., 3 M + 1].
-
-    The excess, over the root of the number of steps, is read plain and along the side on which value has lain so far.
-    """
-    buys, sells, gap = _parted(totals)
-    n_steps = jnp.asarray(n_steps, jnp.float32)[..., None]
-    excess, lean = jnp.asinh((buys - sells) / jnp.sqrt(n_steps)), gap / n_steps
-    return jnp.concatenate([jnp.asinh((buys + sells) / n_steps), excess, jnp.tanh(LEAN * lean) * excess, lean], axis=-1)
-
-
-def _parted(sums: Array) -> tuple[Array, Array, Array]:
-    """Buys [..., M], sells [..., M] and gap [..., 1] of :func:`step_sums`."""
-    n_marks = sums.shape[-1] // 2
-    return sums[..., :n_marks], sums[..., n_marks:-1], sums[..., -1:]
-
-
 def sinusoids(horizon: int, d_model: int) -> np.ndarray:
     """Absolute positions, [T, d_model]: ``sin, cos of t / 10000^(2 i / d_model)`` (Vaswani et al. 2017)."""
     rates = 10_000.0 ** (-np.arange(0, d_model, 2) / d_model)
@@ -222,17 +190,17 @@ def debias(belief: Array, beta_entropy: Array | float) -> Array:
     return jnp.clip(belief + beta_entropy * inner * (1.0 - inner) * log_odds, 0.0, 1.0)
 
 
-def belief_loss(logits: Array, label: Array, beta_entropy: Array | float) -> Array:
-    """``mean_t BCE(b[t], z) - beta_entropy H(b[t])``, nats, [], over the prefixes of one episode.
+def belief_loss(logits: Array, target: Array, beta_entropy: Array | float) -> Array:
+    """``mean_t BCE(b[t], target) - beta_entropy H(b[t])``, nats, [], over the prefixes of one episode.
 
     Args:
       logits: [T] log-odds of b.
-      label: [] z, 0 or 1.
+      target: [] z, 0 or 1, or [T] a posterior of it.
       beta_entropy: weight of the entropy bonus; :func:`debias` undoes its bias.
     """
-    chex.assert_rank([logits, label], [1, 0])
+    chex.assert_rank([logits, target], [1, {0, 1}])
     log_partition = jax.nn.softplus(logits)
-    cross_entropy = log_partition - label * logits
+    cross_entropy = log_partition - target * logits
     entropy = log_partition - jax.nn.sigmoid(logits) * logits
     return jnp.mean(cross_entropy - beta_entropy * entropy)
 

@@ -31,6 +31,7 @@ N_SUMS = 6  # of what is attributed
 N_FILTER = 3 * N_SUMS + 2
 N_VALUE = 4
 N_PUBLIC = 13
+N_CONTEXT = N_PUBLIC + N_FILTER + 2  # what a step knows of the tape so far, for networks on top
 DECAY = 0.9  # per step, of what is attributed lately: orders rest for ten steps
 RESTING_DECAY = 0.88  # per step, of a passive order's chance to be at rest still
 GAIN = 4.0  # of the network's output: log-ratios of several nats are common
@@ -144,24 +145,30 @@ class OrderFlow(nn.Module):
 
     def __call__(self, tape: Tape) -> Array:
         """An episode, leaves [T, ...], to the log-ratio at every prefix, [T] nats."""
+        return self.read(tape)[0]
+
+    def read(self, tape: Tape) -> tuple[Array, Array]:
+        """An episode, leaves [T, ...], to log-ratio [T], nats, and context [T, N_CONTEXT] at every prefix."""
         chex.assert_rank([tape.side, tape.value_gap_16], [2, 1])
 
         start = init_memory()
         spread = tape.spread_ticks.astype(jnp.float32)
         orders = _orders(tape, jnp.concatenate([start.spread[None], spread[:-1]]), self.basis)
 
-        def step(memory: FlowMemory, inputs: tuple[Tape, _Orders, Array]) -> tuple[FlowMemory, Array]:
-            return self._step(memory, *inputs)
+        def step(memory: FlowMemory, inputs: tuple[Tape, _Orders, Array]) -> tuple[FlowMemory, tuple[Array, Array]]:
+            memory, log_ratio, context = self._step(memory, *inputs)
+            return memory, (log_ratio, context)
 
         return jax.lax.scan(step, start, (tape, orders, jnp.arange(spread.shape[0], dtype=jnp.int32)))[1]
 
-    def decode(self, memory: FlowMemory, tape: Tape, t: Array) -> tuple[FlowMemory, Array]:
-        """One step of the tape at time t: the memory after it, and the log-ratio so far, [] nats."""
+    def decode(self, memory: FlowMemory, tape: Tape, t: Array) -> tuple[FlowMemory, Array, Array]:
+        """One step of the tape at time t: the memory after it, log-ratio [] nats and context [N_CONTEXT] so far."""
         return self._step(memory, tape, _orders(tape, memory.spread, self.basis), t)
 
-    def _step(self, memory: FlowMemory, tape: Tape, orders: _Orders, t: Array) -> tuple[FlowMemory, Array]:
+    def _step(self, memory: FlowMemory, tape: Tape, orders: _Orders, t: Array) -> tuple[FlowMemory, Array, Array]:
         removals, t = tape.removals.astype(jnp.float32), t.astype(jnp.float32)
-        gate, log_density = self._law(memory, orders, removals, t)
+        public = _public(memory, orders, removals, t, self.horizon)
+        gate, log_density = self._law(memory, public, orders)
         log_gate, log_rate = jax.nn.log_sigmoid(gate), math.log(RATE_START) + self.rate[0]
         log_count = math.log(COUNT_START) + self.rate[1]
         log_acted = log_gate[:, None] + log_density - log_count
@@ -177,12 +184,15 @@ class OrderFlow(nn.Module):
             log_noise=memory.log_noise + noise,
         )
         value = jnp.dot(after.gaps, self.value)
-        side = jax.nn.log_sigmoid(jnp.stack([value, -value]))
-        return after, jax.nn.logsumexp(side + after.log_ratio) - after.log_noise
+        side = jax.nn.log_sigmoid(jnp.stack([value, -value])) + after.log_ratio
+        log_ratio = jax.nn.logsumexp(side) - after.log_noise
+        believed = jax.nn.softmax(side) @ jnp.concatenate(
+            [jnp.tanh(0.5 * after.attributed), 0.2 * gate[:, None]], axis=1
+        )
+        return after, log_ratio, jnp.concatenate([public[0], believed, jnp.tanh(0.25 * log_ratio)[None]])
 
-    def _law(self, memory: FlowMemory, orders: _Orders, removals: Array, t: Array) -> tuple[Array, Array]:
-        """Of each hypothesis the log-odds of acting, [2], and log densities of the orders relative to noise, [2, K]."""
-        public = _public(memory, orders, removals, t, self.horizon)
+    def _law(self, memory: FlowMemory, public: Array, orders: _Orders) -> tuple[Array, Array]:
+        """The log-odds that each hypothesis acts, [2], and log densities of the orders relative to noise, [2, K]."""
         x = jnp.concatenate([public, jnp.tanh(0.5 * memory.attributed)], axis=1)
         for kernel, bias in self.layers[:-1]:
             x = nn.silu(x @ kernel + bias[None])

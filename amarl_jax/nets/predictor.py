@@ -6,7 +6,17 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax.nets.heads import bounded_log_std
-from amarl_jax.types import Array
+from amarl_jax.types import Array, Tape
+
+LOTS = 5.0  # typical order, the unit of volume
+
+
+def flow_series(tape: Tape) -> Array:
+    """The flow of each step: asinh of net signed lots, in units of 5, and of the order count, [T, 2]."""
+    chex.assert_rank(tape.side, 2)
+    side = tape.side.astype(jnp.float32)
+    net = jnp.sum(side * tape.size_lots.astype(jnp.float32), axis=1) / LOTS
+    return jnp.asinh(jnp.stack([net, jnp.sum(jnp.abs(side), axis=1)], axis=-1))
 
 
 class GRUPredictor(nn.Module):

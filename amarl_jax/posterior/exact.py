@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from amarl_jax.errors import LawlessPolicy
 from amarl_jax.market.noise import NoiseLaw
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.record import StepRecord
@@ -102,12 +103,12 @@ def exact_information(rows: ExactRow, labels: np.ndarray, prior: float) -> Exact
     """The two bounds from host rows [n] and classes [n], each class weighted to the prior.
 
     Raises:
-        ValueError: the policy did what its law calls impossible; the line names episode and step.
+        LawlessPolicy: the policy did what its law calls impossible; the line names episode and step.
     """
     lawless = np.flatnonzero(np.asarray(rows.lawless_step) >= 0)
     if lawless.size:
         step = int(np.asarray(rows.lawless_step)[lawless[0]])
-        raise ValueError(
+        raise LawlessPolicy(
             f"the law of the execution policy gives probability 0 to what it did in step {step} of episode {lawless[0]}"
             f" ({lawless.size} of {len(labels)} episodes): its law() is not that of its act()"
         )

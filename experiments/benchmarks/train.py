@@ -202,12 +202,10 @@ def parts_of_update(game: Game, hypers: Hypers, params: EnvParams) -> dict[str, 
         "play": play,
         "score": scored,
         "advantages": values,
-        "mine": compile_twice(
-            lambda k, s, t, f: sources.fit_mine(k, s, t, f, game, hypers, params), key, state, episodes, scores.flow
-        ),
+        "mine": compile_twice(lambda k, s, t: sources.fit_mine(k, s, t, game, hypers, params), key, state, episodes),
         "predictor": compile_twice(lambda s, x: sources.fit_predictor(s, x, game, hypers), state, scores.series),
         "belief_training": compile_twice(
-            lambda k, s, t: sources.fit_belief(k, s, t, game, hypers), key, state, episodes
+            lambda k, s, t: sources.fit_belief(k, s, t.output.tape, t.z, game, hypers), key, state, episodes
         ),
     }
     names = ("ppo_phase_a", "ppo_phase_b") if game.learn.alternating else ("ppo_joint",)

@@ -44,7 +44,7 @@ from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.learn.phases import TransformerBelief, players
 from amarl_jax.learn.program import advance, begin
 from amarl_jax.learn.rollout import Trajectory
-from amarl_jax.learn.scoring import mine_log_posterior_one, raw_evidence
+from amarl_jax.learn.scoring import mine_log_posterior_one
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
@@ -119,9 +119,7 @@ def sample(
     reading = exact_reading(game.market, everyone.execution, exact, n_episodes, batch)
 
     def read(trajectories: Trajectory, which: Batch) -> Sample:
-        claimed = jnp.exp(
-            mine_log_posterior_one(state, raw_evidence(trajectories), trajectories.hidden, game, params)[:, -1]
-        )
+        claimed = jnp.exp(mine_log_posterior_one(state, trajectories, game, params)[:, -1])
         summaries = jax.vmap(lambda one: summarise(one, params))(trajectories)
         return Sample(
             summary=replace(summaries, mine=claimed),

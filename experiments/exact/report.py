@@ -21,6 +21,9 @@ detectors find on the tape `F` of episodes they did not train on. The bracket is
 ± is one standard error over episodes. Efficiency is a detector's nats over the exact ones. MINE and the maker's belief
 are those of the run as it ended; a fresh detector is trained from scratch on the number of episodes said."""
 
+LIMITS = """What labels find less than exact targets is for want of data; what a wider network finds more, for want of
+capacity; the rest is in the order-level record and not in the tape, or beyond a network of this form."""
+
 
 def numbers(row: dict[str, Any], name: str) -> str:
     """Value and standard error."""
@@ -47,6 +50,38 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells += [share(row["fresh"][str(size)]["nats"], row) if str(size) in row["fresh"] else "" for size in sizes]
         cells += [share(row[name]["value"], row) if name in row else "" for name in ("mine", "belief")]
         lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def limits_table(rows: list[dict[str, Any]]) -> str:
+    """What a detector's network finds, by what it was fitted to."""
+    fits = list(rows[0]["fits"])
+    lines = [
+        "| lanes | exact | " + " | ".join(f"fitted to {fit}" for fit in fits) + " |",
+        "|---" * (2 + len(fits)) + "|",
+    ]
+    for row in rows:
+        exact = row["exact"]
+        cells = [row["row"], f"{exact['nats']:.3f} ± {exact['stderr']:.3f}"]
+        cells += [
+            f"{row['fits'][fit]['nats']:.3f} ({100 * row['fits'][fit]['nats'] / exact['nats']:.0f}%)" for fit in fits
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    n = rows[0]["episodes"]
+    how = f"{n['fitted']:,} episodes to fit, {n['held_out']:,} held out. " + LIMITS
+    return "\n".join(lines) + "\n\n" + how
+
+
+def cost_table(found: dict[str, Any]) -> str:
+    """Steps per CPU-second of training by source."""
+    lines = [
+        "| networks | source of leakage | environment steps per CPU-second | times the time of `mine` |",
+        "|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        lines.append(
+            f"| {row['run']} | {row['source']} | {row['steps_per_cpu_second']:,.0f} | {row['times_mine']:.2f} |"
+        )
     return "\n".join(lines)
 
 
@@ -89,6 +124,12 @@ def main() -> None:
     if any("episode" in row for row in rows):
         draw(rows, HERE / "posterior.png")
         parts.append("![The exact posterior beside the maker's belief](posterior.png)")
+    if (HERE / "limits.jsonl").exists():
+        limits = [json.loads(line) for line in (HERE / "limits.jsonl").read_text().splitlines()]
+        parts += ["## What limits a detector", limits_table(limits), "`python experiments/exact/limits.py`"]
+    if (HERE / "cost.json").exists():
+        cost = json.loads((HERE / "cost.json").read_text())
+        parts += ["## What the exact source costs", cost_table(cost), "`python experiments/exact/cost.py`"]
     (HERE / "README.md").write_text("\n\n".join(parts) + "\n")
 
 

@@ -13,7 +13,6 @@ import argparse
 import json
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
@@ -76,7 +75,9 @@ def played(key: Array, policy: Policy, game: Game, params: EnvParams, n_rollouts
         key_labels, key_episodes = jax.random.split(key_batch)
         z = stratified_labels(key_labels, n_envs, params.informed_probability)
         keys = jax.random.split(key_episodes, n_envs)
-        return Episode(rollouts(keys, game.market, players, PriorBelief(), z, params).output.tape, z)
+        return Episode(
+            rollouts(keys, game.market, players, PriorBelief(), z, params).output.tape, z.astype(jnp.float32)
+        )
 
     return jax.lax.map(batch, jax.random.split(key, n_rollouts))
 
@@ -86,7 +87,7 @@ def loss_of(network: PyTree, episodes: Episode, game: Game, hypers: Hypers) -> A
 
     def one(episode: Episode) -> Array:
         logits, _ = game.belief.apply(network, episode.tape)
-        return belief_loss(logits, episode.z, hypers.belief_loss_entropy)
+        return belief_loss(logits, episode.target, hypers.belief_loss_entropy)
 
     return jnp.mean(jax.lax.map(one, episodes, batch_size=128))
 
@@ -107,11 +108,10 @@ def learn(
         key_step, fresh = inputs
         memories = [state.replay, empty, replay.add(empty, fresh)]
         memory = jax.tree.map(lambda *x: jnp.stack(x)[source], *memories)
-        rollout = SimpleNamespace(output=SimpleNamespace(tape=fresh.tape), z=fresh.z)
-        state, _ = fit_belief(key_step, state.replace(replay=memory), rollout, game, hypers)
+        state, _ = fit_belief(key_step, state.replace(replay=memory), fresh.tape, fresh.target, game, hypers)
         return state, {name: loss_of(state.belief.params, part, game, hypers) for name, part in held_out.items()}
 
-    n_rollouts = flow.z.shape[0]
+    n_rollouts = flow.target.shape[0]
     return jax.lax.scan(step, state, (jax.random.split(key, n_rollouts), flow))[1]
 
 

@@ -21,7 +21,7 @@ from amarl_jax.learn.losses import clipped_surrogate
 from amarl_jax.learn.phases import TransformerBelief, play
 from amarl_jax.learn.returns import gae
 from amarl_jax.learn.rollout import stratified_labels
-from amarl_jax.learn.scoring import raw_evidence, score
+from amarl_jax.learn.scoring import score
 from amarl_jax.theory.gaussian_channel import Channel, information_slope
 from amarl_jax.types import Tape
 
@@ -95,9 +95,9 @@ def fit(state, theta, game, hypers, params, fitted, n_rollouts):
         z = stratified_labels(key_labels, game.learn.n_envs, params.informed_probability)
         trajectory, _ = trajectories(key_orders, state, theta, z, game, hypers, params)
         if name == "mine":
-            state, _ = sources.fit_mine(key_fit, state, trajectory, raw_evidence(trajectory), game, hypers, params)
+            state, _ = sources.fit_mine(key_fit, state, trajectory, game, hypers, params)
         else:
-            state, _ = sources.fit_belief(key_fit, state, trajectory, game, hypers)
+            state, _ = sources.fit_belief(key_fit, state, trajectory.output.tape, z, game, hypers)
         return state.replace(key=key)
 
     def rollout(_, state):

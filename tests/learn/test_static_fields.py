@@ -49,6 +49,7 @@ LEARN_CHANGES = {
     "belief_microbatch": 2,
     "replay_capacity": 17,
     "replay_batch": 8,
+    "belief_target": "exact",
     "leakage_source": "belief",
     "leakage_credit": "level",
     "shortfall_credit": "horizon",

@@ -18,11 +18,11 @@ from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.learned import Learned
 from amarl_jax.policies.value_rule import ValueRule
 from amarl_jax.types import Agent
-from tests.learn.conftest import GAME, compiled_learning, with_key
+from tests.learn.conftest import GAME, LEARN, compiled_learning, with_key
 
 TRAINED = {
     0: {"execution", "critic", "statistics", "predictor"},
-    1: {"maker", "arbitrageur", "critic", "belief"},
+    1: {"maker", "arbitrageur", "critic", "belief", "statistics"},
 }
 
 
@@ -39,7 +39,7 @@ def test_frozen_means_bit_identical_parameters_and_optimiser_state(start, hypers
         name for name, net in networks(after).items() if not _same(net.opt_state, networks(start)[name].opt_state)
     }
     assert moved == stepped == TRAINED[phase]
-    assert _same(after.estimator, start.estimator) == (phase == 1)
+    assert not _same(after.estimator, start.estimator)
     assert _same(after.replay.storage, start.replay.storage) == (phase == 0)
     measured = set(metrics_measured(GAME.phases()[phase], GAME))
     silent = set(learned_metric_names()) - measured
@@ -74,7 +74,7 @@ def test_metrics_and_parameters_stay_finite_over_several_updates(start, hypers, 
         assert not broken
     assert all(float(ok) == 1.0 for ok in finite_networks(state).values())
     assert int(state.replay.size) == 16, "the replay has filled up"
-    np.testing.assert_array_equal(np.asarray(state.estimator.n_updates), 6)
+    np.testing.assert_array_equal(np.asarray(state.estimator.n_updates), 12 * LEARN.n_mine_steps)
 
 
 def test_a_number_that_is_not_finite_is_named_by_network(start):

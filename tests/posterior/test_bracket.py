@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from amarl_jax.errors import LawlessPolicy
 from amarl_jax.market.noise import orders
 from amarl_jax.policies.baselines import Choice, make_baselines
 from amarl_jax.policies.camouflage import Camouflage
@@ -96,7 +97,7 @@ def test_a_law_that_says_0_to_what_was_done_is_an_error_with_its_step():
     assert (lawless[certain] >= 0).all()
     assert (lawless[certain] <= np.array(steps)[certain]).all(), "or it was cut to nothing on the wrong side before"
     i = np.flatnonzero(lawless >= 0)[0]
-    with pytest.raises(ValueError, match=rf"probability 0 to what it did in step {lawless[i]} of episode {i}"):
+    with pytest.raises(LawlessPolicy, match=rf"probability 0 to what it did in step {lawless[i]} of episode {i}"):
         exact_information(rows, games.labels(), 0.5)
     assert (lawless[games.labels() == 0] == -1).all()
     assert (read("mimic", games.FEW).lawless_step == -1).all()
