@@ -21,6 +21,10 @@ COMMANDS = {  # name: what it does, an example
         "--csv=orders.csv --label=z --episode=day",
     ),
     "random_play": ("play random orders, check that the books balance", "--config=configs/fast_debug.py"),
+    "fit_flow": (
+        "fit the order flow of a recorded day, for the market to have",
+        "--messages=CSV --orderbook=CSV --output=DIR",
+    ),
     "replay_lobster": (
         "replay LOBSTER files, report agreement with the recorded books",
         "--messages=CSV --orderbook=CSV --output=DIR",

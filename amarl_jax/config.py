@@ -14,9 +14,11 @@ from ml_collections import ConfigDict
 from amarl_jax import config_files
 from amarl_jax.consistency import check_consistency, size_beta
 from amarl_jax.errors import ConfigError, UnknownSetting
+from amarl_jax.flow_settings import table_for, with_flow
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.table_noise import law_of
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 from amarl_jax.posterior.exact import ExactSpec
 from amarl_jax.settings import FOREIGN, SETTINGS, float32, whole
@@ -122,6 +124,7 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
     """Set dotted names in place; two names of one value (the horizon) must not be given two values."""
     for name in overrides:
         check_name(name)
+    overrides = with_flow(overrides)
     overrides = {
         name: whole(tuple(value) if isinstance(value, list) else value, SETTINGS[name].kind)
         for name, value in overrides.items()
@@ -179,7 +182,7 @@ def resolve(config: ConfigDict) -> Experiment:
         market_spec=market_spec,
         network_spec=network_spec,
         learn_spec=learn_spec,
-        env_params=EnvParams(size_beta_a=a, size_beta_b=b, **bags["env_params"]),
+        env_params=EnvParams(size_beta_a=a, size_beta_b=b, flow=table_for(values), **bags["env_params"]),
         hypers=Hypers(n_updates=float(-(-total // needed)), lr_final_fraction=final_fraction, **bags["hypers"]),
         run=RunSettings(**bags["run"]),
         sweep=sweep,
@@ -189,7 +192,8 @@ def resolve(config: ConfigDict) -> Experiment:
 
 def game_of(experiment: Experiment) -> Game:
     """The static bundle of an experiment: what its programs are built from."""
-    return Game(experiment.market_spec, experiment.network_spec, experiment.learn_spec)
+    law = law_of(experiment.env_params)
+    return Game(experiment.market_spec, experiment.network_spec, experiment.learn_spec, noise_law=law)
 
 
 def steps_per_update(experiment: Experiment) -> int:

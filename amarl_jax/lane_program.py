@@ -18,6 +18,7 @@ from amarl_jax.learn.lanes import Layout, advance_lanes, lay_out
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.market.table_noise import like
 from amarl_jax.stages import stage
 from amarl_jax.types import PyTree
 from amarl_jax.workdir import Run
@@ -66,7 +67,7 @@ def compile_lanes(run: Run, lanes: list[Lane]) -> Program:
 @functools.lru_cache(maxsize=2)
 def _compile(game: Game, layout: Layout, precision: str) -> Any:
     """The update of all lanes, compiled from shapes alone; a second sweep in a process finds it here."""
-    hypers, params = hypers_as_arrays(Hypers()), params_as_arrays(EnvParams())
+    hypers, params = hypers_as_arrays(Hypers()), params_as_arrays(like(game.noise_law, game.market_spec))
     lanes = (shapes(layout.n_padded, one, layout.sharding) for one in (one_learner(game), hypers, params))
     with jax.default_matmul_precision(precision):
         return advance_lanes.lower(*lanes, game=game, layout=layout).compile()
@@ -74,7 +75,8 @@ def _compile(game: Game, layout: Layout, precision: str) -> Any:
 
 def one_learner(game: Game) -> TrainState:
     """Shapes of a single learner; no number of it shapes anything."""
-    return cost.abstract_state(hypers_as_arrays(Hypers()), params_as_arrays(EnvParams()), game)
+    params = params_as_arrays(like(game.noise_law, game.market_spec))
+    return cost.abstract_state(hypers_as_arrays(Hypers()), params, game)
 
 
 def shapes(n_lanes: int, one: PyTree, sharding: Any = None) -> PyTree:

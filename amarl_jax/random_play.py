@@ -24,6 +24,7 @@ from amarl_jax.errors import BadInput
 from amarl_jax.learn.rollout import Players, PriorBelief, Trajectory, rollouts, stratified_labels
 from amarl_jax.market.env import Market
 from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.table_noise import law_of
 from amarl_jax.policies.uniform import Uniform
 from amarl_jax.runlog import closing_table
 from amarl_jax.types import Agent, Array, Owner
@@ -35,7 +36,9 @@ def play(key: Array, params: EnvParams, spec: MarketSpec, n_envs: int) -> Trajec
     key_labels, key_episodes = jax.random.split(key)
     z = stratified_labels(key_labels, n_envs, params.informed_probability)
     everyone = Players(*(Uniform(spec, agent) for agent in Agent))
-    return rollouts(jax.random.split(key_episodes, n_envs), Market(spec), everyone, PriorBelief(), z, params)
+    return rollouts(
+        jax.random.split(key_episodes, n_envs), Market(spec, law_of(params)), everyone, PriorBelief(), z, params
+    )
 
 
 def broken_rules(trajectory: Trajectory, params: EnvParams) -> list[str]:

@@ -13,6 +13,7 @@ from amarl_jax import config as configuration
 from amarl_jax import untrusted
 from amarl_jax.config import Experiment
 from amarl_jax.errors import BadInput, ConfigError
+from amarl_jax.flow_settings import absolute
 from amarl_jax.settings import SETTINGS
 
 CONFIG_FILE = "config.json"
@@ -57,7 +58,7 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None, given: ConfigDi
     config = configuration.load_json(text)
     mark = fingerprint(text)
     saved, extended = configuration.flatten(config), None
-    for name, value in (overrides or {}).items():
+    for name, value in absolute(overrides or {}).items():
         configuration.check_name(name)
         if name == TOTAL and type(value) is int and value > saved[name]:
             config, extended = _extended(text, value)

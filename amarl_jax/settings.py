@@ -177,6 +177,8 @@ SETTINGS: dict[str, Setting] = {
     "environment.max_noise_orders": _int(f"{BOOK}.max_noise_orders", high=1024),
     "environment.noise_order_size_mean": _converted("float", *_SIZE_LAW, low=1e-3, high=_INT8_MAX),
     "environment.noise_order_size_std": _converted("float", *_SIZE_LAW, above=0.0, high=_INT8_MAX),
+    "environment.noise_law": _converted("str", f"{ENV}.flow", choices=("beta", "table")),
+    "environment.flow": _converted("str", f"{ENV}.flow"),
     "environment.market_order_probability": _fraction(f"{ENV}.market_order_probability"),
     "environment.order_lifetime_steps": Setting("float", f"{ENV}.lifetime_steps", low=1.0, high=1e6),
     "environment.offset_min_ticks": _int(f"{BOOK}.offset_min_ticks", low=-50, high=50),

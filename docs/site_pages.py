@@ -20,7 +20,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "amarl_jax"
 MIRROR = "files"  # folder of the site that holds what pages link to outside docs/
 
-COMMANDS = ("train", "sweep", "evaluate", "compare", "leakage", "random_play", "replay_lobster", "cli", "errors")
+COMMANDS = (
+    "train",
+    "sweep",
+    "evaluate",
+    "compare",
+    "leakage",
+    "random_play",
+    "fit_flow",
+    "replay_lobster",
+    "cli",
+    "errors",
+)
 _FENCE = re.compile(r"(^ *```.*?^ *```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(\]\(|(?:src|href)=\")([^)\s\"#]+)")
 _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):<code>~?([\w.]+)</code>")

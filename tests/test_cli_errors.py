@@ -15,7 +15,7 @@ import pytest
 from absl import flags
 
 from amarl_jax import __main__ as main_module
-from amarl_jax import cli, compare, evaluate, lane_program, leakage, random_play, replay_lobster, sweep, train
+from amarl_jax import cli, compare, evaluate, fit_flow, lane_program, leakage, random_play, replay_lobster, sweep, train
 from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput, CheckpointMismatch, Diverged, Preempted
 from amarl_jax.preemption import StopRequest
@@ -268,7 +268,7 @@ def test_a_dry_run_writes_nothing(folder):
     assert not tree(folder)
 
 
-@pytest.mark.parametrize("module", [train, sweep, evaluate, random_play, replay_lobster, compare, leakage])
+@pytest.mark.parametrize("module", [train, sweep, evaluate, random_play, replay_lobster, fit_flow, compare, leakage])
 @pytest.mark.parametrize("configured", [False, True])
 def test_help_reads_as_documentation(module, configured, folder, capsys):
     takes_config = module in (train, sweep, random_play)
@@ -289,10 +289,8 @@ def test_help_reads_as_documentation(module, configured, folder, capsys):
 def test_the_package_lists_its_commands(capsys):
     assert main_module.main(["amarl_jax"]) == 0
     text = capsys.readouterr().out
-    assert all(
-        f"python -m amarl_jax.{name}" in text
-        for name in (*COMMANDS, "random_play", "replay_lobster", "compare", "leakage")
-    )
+    others = ("random_play", "fit_flow", "replay_lobster", "compare", "leakage")
+    assert all(f"python -m amarl_jax.{name}" in text for name in (*COMMANDS, *others))
     assert main_module.main(["amarl_jax", "train"]) == 2
     assert capsys.readouterr().err == "error: train: write python -m amarl_jax.train\n"
 

@@ -12,7 +12,7 @@ import yaml
 
 import amarl_jax
 from amarl_jax import __main__ as main_module
-from amarl_jax import cli, compare, evaluate, leakage, random_play, replay_lobster, sweep, train
+from amarl_jax import cli, compare, evaluate, fit_flow, leakage, random_play, replay_lobster, sweep, train
 from amarl_jax import config as configuration
 from amarl_jax.adapters.playable import Playable
 from amarl_jax.settings import SETTINGS
@@ -24,6 +24,7 @@ COMMANDS = {
     "sweep": sweep,
     "evaluate": evaluate,
     "random_play": random_play,
+    "fit_flow": fit_flow,
     "replay_lobster": replay_lobster,
     "compare": compare,
     "leakage": leakage,

@@ -15,13 +15,14 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"types", "errors"},
     {"trees", "marks", "draws"},
     {"lob", "nets", "theory"},
-    {"information", "learn.returns", "learn.losses", "learn.hypers"},
+    {"flow", "information", "learn.returns", "learn.losses", "learn.hypers"},
     {"market"},
     {"policies"},
     {"posterior"},
     {"learn"},
     {"ground_truth", "testing"},
     {"settings", "consistency"},
+    {"flow_settings"},
     {"config_files", "node"},
     {"config", "untrusted"},
     {
@@ -42,7 +43,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"curves"},
     {"evaluation", "adapters"},
     {"lane_program", "warm_start"},
-    {"train", "evaluate", "sweep", "random_play", "replay_lobster", "compare", "leakage", "__main__"},
+    {"train", "evaluate", "sweep", "random_play", "replay_lobster", "fit_flow", "compare", "leakage", "__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" and "configs" not in path.parts)

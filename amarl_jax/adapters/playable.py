@@ -25,6 +25,7 @@ from amarl_jax.market import observe, rewards
 from amarl_jax.market.env import Actions, Market, StepOutput
 from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
 from amarl_jax.market.state import EnvState
+from amarl_jax.market.table_noise import law_of
 from amarl_jax.policies import action_box
 from amarl_jax.policies.learned import features, observation_sizes
 from amarl_jax.types import Agent, Array, PyTree
@@ -109,7 +110,7 @@ class Playable:
     @functools.cached_property
     def market(self) -> Market:
         """The environment."""
-        return Market(self.spec)
+        return Market(self.spec, law_of(self.params))
 
     @property
     def constants(self) -> EnvParams:

@@ -65,6 +65,11 @@ def open_text(path: Path, word: str) -> Iterator[tuple[Path, TextIO]]:
 
 def rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str]]]:
     """The number of each line that holds a row, from 1, and its cells."""
+    return ((number, cells) for number, cells in lines_of_cells(path, text) if number > 1 or not _is_header(cells))
+
+
+def lines_of_cells(path: Path, text: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """The number of each line that is not empty, from 1, and its cells; a header is one of them."""
     empty = 0
     for number, line in _lines(path, text):
         line = line.rstrip(", \t\r\n")
@@ -75,9 +80,7 @@ def rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str]]]:
             raise ValueError(f"{path}, line {empty}: is empty, with rows behind it")
         if "\0" in line:
             raise ValueError(f"{path}, line {number}: is not text")
-        cells = line.split(",")
-        if number > 1 or not _is_header(cells):
-            yield number, cells
+        yield number, line.split(",")
 
 
 def _lines(path: Path, text: TextIO) -> Iterator[tuple[int, str]]:

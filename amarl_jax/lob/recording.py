@@ -12,7 +12,7 @@ import re
 import reprlib
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from amarl_jax.lob import csv_rows
 from amarl_jax.lob.messages import Side
+from amarl_jax.lob.pairing import rows_of_deep_messages, rows_of_shallow_messages
 
 _NO_PRICE = 9_999_999_999
 _DAY = 86_400  # seconds
@@ -55,24 +56,29 @@ class Recording:
     price: np.ndarray  # [n]
     direction: np.ndarray  # [n] +1: the resting order buys, -1: it sells
     levels: np.ndarray  # [n, 2, L, 2] price and size of each level after the row, bids first; 0 where no level
-    first_lines: tuple[int, int] = (1, 1)  # where row 0 stands in the two files; behind a header it is line 2
+    first_lines: tuple[int, int] = (1, 1)  # where a file's row 0 stands; behind a header it is line 2
+    message_rows: np.ndarray | None = None  # [n] of the file, where not all of them are here
+    orderbook_rows: np.ndarray | None = None  # [n] the same
 
     def __len__(self) -> int:
         return len(self.time)
 
     def message_line(self, row: int) -> str:
         """Where a row stands, in words."""
-        return f"{self.messages}, line {row + self.first_lines[0]}"
+        at = row if self.message_rows is None else self.message_rows[row]
+        return f"{self.messages}, line {at + self.first_lines[0]}"
 
     def orderbook_line(self, row: int) -> str:
         """Where the levels of a row stand, in words."""
-        return f"{self.orderbook}, line {row + self.first_lines[1]}"
+        at = row if self.orderbook_rows is None else self.orderbook_rows[row]
+        return f"{self.orderbook}, line {at + self.first_lines[1]}"
 
 
 def read_recording(messages: str | Path, orderbook: str | Path) -> Recording:
     """Read a pair of files; ValueError with file, line and reason where a row is malformed.
 
-    They may be as :mod:`amarl_jax.lob.csv_rows` says. A seventh column of the message file, which some vendors' files
+    They may be as :mod:`amarl_jax.lob.csv_rows` says, and of different numbers of levels: the day is then read at the
+    smaller one. A seventh column of the message file, which some vendors' files
     have, is not read.
     """
     times, fields, first_line = array("d"), array("q"), 1
@@ -86,12 +92,7 @@ def read_recording(messages: str | Path, orderbook: str | Path) -> Recording:
         raise ValueError(f"{message_file}: holds no rows")
     event, order_id, size, price, direction = np.frombuffer(fields, np.int64).reshape(-1, 5).T
     orderbook_file, first_orderbook_line, levels = _read_levels(Path(orderbook))
-    if len(levels) != len(times):
-        raise ValueError(
-            f"{orderbook_file}: {len(levels)} rows, but {message_file} has {len(times)}"
-            + _other_depth(message_file, orderbook_file)
-        )
-    return Recording(
+    whole = Recording(
         message_file,
         orderbook_file,
         np.frombuffer(times),
@@ -103,6 +104,26 @@ def read_recording(messages: str | Path, orderbook: str | Path) -> Recording:
         levels,
         (first_line, first_orderbook_line),
     )
+    return whole if len(levels) == len(times) else _paired(whole)
+
+
+def _paired(whole: Recording) -> Recording:
+    """The rows that both files have, where one of them is of more levels; ValueError where they are of two days."""
+    levels, n_messages = whole.levels, len(whole.time)
+    if n_messages < len(levels):
+        found = rows_of_shallow_messages(levels, n_messages)
+        if found:
+            rows, n_levels = found
+            return replace(whole, levels=levels[rows, :, :n_levels], orderbook_rows=rows)
+    else:
+        touching = rows_of_deep_messages(levels, np.isin(whole.event, VISIBLE), whole.price, whole.direction)
+        if touching is not None:
+            columns = ("time", "event", "order_id", "size", "price", "direction")
+            return replace(whole, **{name: getattr(whole, name)[touching] for name in columns}, message_rows=touching)
+    raise ValueError(
+        f"{whole.orderbook}: {len(levels)} rows, but {whole.messages} has {n_messages}"
+        + _other_depth(whole.messages, whole.orderbook)
+    )
 
 
 def _other_depth(messages: Path, orderbook: Path) -> str:
@@ -110,7 +131,9 @@ def _other_depth(messages: Path, orderbook: Path) -> str:
     names = (re.search(r"_(message|orderbook)_(\d+)(?!\d)", path.name) for path in (messages, orderbook))
     depths = [name[2] for name in names if name]
     differ = len(depths) == 2 and depths[0] != depths[1]
-    return f"; by their names they are of {depths[0]} and {depths[1]} levels, so not of one pair" if differ else ""
+    return (
+        f"; by their names they are of {depths[0]} and {depths[1]} levels, and no day explains both" if differ else ""
+    )
 
 
 def _parse_message(where: str, cells: list[str], earliest: float) -> tuple[float, list[int]]:

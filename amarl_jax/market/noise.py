@@ -23,11 +23,14 @@ class NoiseOrders:
 
 @struct.dataclass
 class MarksLaw:
-    """Probabilities of an order's marks, which are independent of each other."""
+    """Probabilities of an order's marks, which are independent of each other, but that sizes may depend on the place.
+
+    The place is the kind and the offset: 0 of market orders, then the limit offsets.
+    """
 
     buy: Array  # [] of the side +1
     limit: Array  # [] of a limit order
-    lots: Array  # [max_order_size] of 1, 2, ... lots
+    lots: Array  # [max_order_size] of 1, 2, ... lots, or [1 + n_offsets, max_order_size] given the place
     offset: Array  # [n_offsets] of a limit order's offset behind mid, most aggressive first
 
 
@@ -35,8 +38,8 @@ class NoiseLaw(Protocol):
     """The law of one noise order's marks; the slot at ``z = 0`` and the mimic draw from the same one.
 
     Traceable and hashable, a function or a frozen dataclass. How many orders come, when, and for how long they rest is
-    not part of it, nor is the tilt of ``p_buy``. A law whose marks are independent may also say by which probabilities
-    it draws, in a method ``marks`` as that of :class:`StylisedNoise`; without it leakage has no exact value.
+    not part of it, nor is the tilt of ``p_buy``. A law may also say by which probabilities it draws, in a method
+    ``marks`` as that of :class:`StylisedNoise`; without it leakage has no exact value.
     """
 
     def __call__(

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -55,6 +56,14 @@ class MarketSpec:
 
 
 @struct.dataclass
+class FlowTable:
+    """The law of a noise order's kind, offset and size as cumulative probabilities; the last of each row is 1."""
+
+    place_cdf: Array  # [1 + n_offsets] of market orders, then of limit offsets, most aggressive first
+    lots_cdf: Array  # [1 + n_offsets, max_order_size] of 1, 2, ... lots, given the place
+
+
+@struct.dataclass
 class EnvParams:
     """Physical constants of the market, all traced leaves."""
 
@@ -88,13 +97,15 @@ class EnvParams:
     # terminal cost and money unit
     terminal_penalty_ticks: Array | float = 10.0  # kappa, per lot left over
     is_unit_ticks: Array | float = 17.0  # reward unit, ticks per parent lot
+    flow: FlowTable | None = None  # the law of the noise orders' marks, where it is a table
 
 
 def as_arrays(params: EnvParams) -> EnvParams:
-    """Every leaf as a strongly typed scalar array, so that all params of a program share one trace."""
+    """Every leaf as a strongly typed array, so that all params of a program share one trace."""
     defaults = EnvParams()
     leaves = {
         name: jnp.asarray(getattr(params, name), jnp.int32 if isinstance(getattr(defaults, name), int) else jnp.float32)
         for name in EnvParams.__dataclass_fields__
+        if name != "flow"
     }
-    return EnvParams(**leaves)
+    return EnvParams(**leaves, flow=jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params.flow))

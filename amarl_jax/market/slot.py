@@ -104,8 +104,23 @@ def certain(action: Array, direction: Array, spec: MarketSpec) -> SlotLaw:
 
 def mixture(weights: Sequence[Array | float], laws: Sequence[SlotLaw]) -> SlotLaw:
     """The law of a slot that decides by each of several laws with the given probabilities, [] each."""
+    laws = [given_places(law, n_places(*laws)) for law in laws]
     scaled = [dataclasses.replace(law, gate=law.gate * weight) for weight, law in zip(weights, laws, strict=True)]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *scaled)
+
+
+def n_places(*laws: SlotLaw) -> int:
+    """Places that the sizes of any of these laws are given; 0 where those of all are independent of the place."""
+    return max(law.marks.lots.shape[-2] if law.marks.lots.ndim > law.gate.ndim + 1 else 0 for law in laws)
+
+
+def given_places(law: SlotLaw, n_places: int) -> SlotLaw:
+    """The same law with its sizes given each of ``n_places`` places; itself where they are, or for 0."""
+    lots = law.marks.lots
+    if not n_places or lots.ndim > law.gate.ndim + 1:
+        return law
+    lots = jnp.broadcast_to(lots[..., None, :], (*lots.shape[:-1], n_places, lots.shape[-1]))
+    return dataclasses.replace(law, marks=dataclasses.replace(law.marks, lots=lots))
 
 
 def widened(law: SlotLaw, n_ways: int) -> SlotLaw:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from amarl_jax.market.noise import NoiseLaw, orders
 from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
-from amarl_jax.market.slot import SlotLaw, widened
+from amarl_jax.market.slot import SlotLaw, given_places, n_places, widened
 from amarl_jax.policies.almgren_chriss import AlmgrenChriss
 from amarl_jax.policies.camouflage import Camouflage
 from amarl_jax.policies.forced import ForcedCompletion
@@ -104,8 +104,9 @@ class Choice:
         def of(i: int) -> SlotLaw:
             return self.policies[i].law(carry[i], view, params)  # type: ignore[attr-defined]
 
-        n_ways = max(jax.eval_shape(functools.partial(of, i)).gate.shape[0] for i in range(len(self.policies)))
-        branches = [functools.partial(lambda i: widened(of(i), n_ways), i) for i in range(len(self.policies))]
+        shapes = [jax.eval_shape(functools.partial(of, i)) for i in range(len(self.policies))]
+        n_ways, places = max(law.gate.shape[0] for law in shapes), n_places(*shapes)
+        branches = [lambda i=i: given_places(widened(of(i), n_ways), places) for i in range(len(self.policies))]
         return jax.lax.switch(self.index, branches)
 
 

@@ -52,7 +52,8 @@ def read_evidence(record: StepRecord, noise_law: NoiseLaw, params: EnvParams, sp
         mid2 = jnp.round(2 * one.public.mid).astype(jnp.int32)
         p_buy = buy_probability(one.public.news_gap + one.public.mid, mid2, params)
         marks = noise_law.marks(p_buy, size_cdf, params, spec)  # type: ignore[attr-defined]
-        law = side_and_kind(orders, marks.buy, marks.limit, marks.offset, spec) * marks.lots[orders.lots - 1]
+        law = side_and_kind(orders, marks.buy, marks.limit, marks.offset, spec)
+        law *= of_size(marks.lots, orders, orders.lots - 1, spec)
         shown = orders.side != 0
         n_rows = jnp.sum(shown, dtype=jnp.int32)
         n_impossible = jnp.sum(shown & (law <= 0), dtype=jnp.int32)
@@ -75,6 +76,14 @@ def side_and_kind(orders: Orders, buy: Array, limit: Array, offset: Array, spec:
     side = jnp.where(orders.side > 0, buy, 1.0 - buy)
     place = jnp.clip(orders.offset_ticks - spec.offset_min_ticks, 0, spec.n_offsets - 1)
     return side * jnp.where(orders.is_limit, limit * offset[place], 1.0 - limit)
+
+
+def of_size(of_lots: Array, orders: Orders, lots: Array, spec: MarketSpec) -> Array:
+    """Each row's entry number ``lots`` [R] of ``of_lots`` [max_order_size], or of its place's row of them: [R]."""
+    if of_lots.ndim == 1:
+        return of_lots[lots]
+    offset = jnp.clip(orders.offset_ticks - spec.offset_min_ticks, 0, spec.n_offsets - 1)
+    return of_lots[jnp.where(orders.is_limit, 1 + offset, 0), lots]
 
 
 def child_of(record: StepRecord, child: Array) -> tuple[Array, Array, Array]:
@@ -105,7 +114,11 @@ def possibilities(evidence: StepEvidence, hidden: Hidden, law: SlotLaw, params: 
     def by_way(gate: Array, marks: MarksLaw) -> tuple[Array, Array]:
         tail = np.tri(spec.max_order_size, dtype=np.float32)
         at_least = jnp.matmul(marks.lots, tail, precision=jax.lax.Precision.HIGHEST)
-        of_lots = jnp.where(lots < room, marks.lots[lots - 1], jnp.where(lots == room, at_least[lots - 1], 0.0))
+        of_lots = jnp.where(
+            lots < room,
+            of_size(marks.lots, orders, lots - 1, spec),
+            jnp.where(lots == room, of_size(at_least, orders, lots - 1, spec), 0.0),
+        )
         of_row = gate * side_and_kind(orders, marks.buy, marks.limit, marks.offset, spec) * of_lots
         nothing_left = jnp.where(room_buy == 0, marks.buy, 0.0) + jnp.where(room_sell == 0, 1.0 - marks.buy, 0.0)
         return of_row, gate * nothing_left

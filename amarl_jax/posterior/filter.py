@@ -17,7 +17,7 @@ from amarl_jax.market.noise import NoiseLaw
 from amarl_jax.market.observe import execution_view
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.record import StepRecord
-from amarl_jax.market.slot import SlotLaw, one_way, widened
+from amarl_jax.market.slot import SlotLaw, given_places, n_places, one_way, widened
 from amarl_jax.policies.protocol import Policy, PolicyWithLaw
 from amarl_jax.posterior.assignments import (
     CUT,
@@ -189,6 +189,7 @@ class Reader:
         traders = jax.tree.map(lambda x: x[:NOISE], (particles.hidden, particles.node))
         of_traders = jax.vmap(jax.vmap(informed, in_axes=(None, None, 0, 0)))(jnp.asarray(SIDES), private, *traders)
         of_noise = widened(one_way(params.slot_rate, evidence.noise), of_traders.gate.shape[2])
+        of_traders, of_noise = (given_places(x, n_places(of_traders, of_noise)) for x in (of_traders, of_noise))
         return jax.tree.map(
             lambda x, y: jnp.concatenate([x, jnp.broadcast_to(y, (1, self.n_particles, *y.shape))]),
             of_traders,

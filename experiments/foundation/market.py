@@ -117,7 +117,10 @@ def main() -> None:
         path, overrides = CALIBRATIONS[name]
         experiment = configuration.resolve(configuration.load(path, overrides))
         spec, params = experiment.market_spec, as_arrays(experiment.env_params)
-        market = {"spec": dataclasses.asdict(spec), "params": {k: float(v) for k, v in vars(params).items()}}
+        market = {
+            "spec": dataclasses.asdict(spec),
+            "params": {k: float(v) for k, v in vars(params).items() if v is not None},
+        }
         results[name] = {"market": market, "policies": {}}
         for i, (title, policy) in enumerate(policies(spec).items()):
             key = jax.random.fold_in(jax.random.key(args.seed), i)

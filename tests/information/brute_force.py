@@ -77,9 +77,8 @@ def log_likelihoods(record, law, params, spec, privates=((0.0, 1.0),), merge=Fal
 
 def on_host(params):
     """Every constant a Python number, of the value that the program computes with."""
-    return dataclasses.replace(
-        params, **{f.name: np.asarray(getattr(params, f.name)).item() for f in dataclasses.fields(params)}
-    )
+    numbers = [f.name for f in dataclasses.fields(params) if f.name != "flow"]  # which is None, or arrays
+    return dataclasses.replace(params, **{name: np.asarray(getattr(params, name)).item() for name in numbers})
 
 
 def log_direction(values, params):
@@ -96,8 +95,16 @@ def log_direction(values, params):
 
 
 def noise_law(params, spec):
-    """Marks of one noise order, but for the side: ``p_limit``, ``size_pmf``, ``offset_pmf``."""
+    """Marks of one noise order, but for the side: ``p_limit``, ``size_pmf``, ``offset_pmf``.
+
+    Of a table the sizes are given the place, [1 + offsets, sizes].
+    """
     n_offsets = spec.offset_max_ticks - spec.offset_min_ticks + 1
+    if params.flow is not None:
+        place, lots = (
+            np.diff(np.asarray(x, float), prepend=0.0) for x in (params.flow.place_cdf, params.flow.lots_cdf)
+        )
+        return {"p_limit": 1.0 - place[0], "size_pmf": lots, "offset_pmf": place[1:] / (1.0 - place[0])}
     return {
         "p_limit": 1.0 - float(params.market_order_probability),
         "size_pmf": _noise_sizes(float(params.size_beta_a), float(params.size_beta_b), spec.max_order_size),
@@ -267,12 +274,14 @@ def _p_marks(row, mid2, marks, p_buy, room, spec):
     sizes = np.asarray(marks["size_pmf"], float)
     if row.lots > room:
         return 0.0
+    centre = mid2 // 2 if row.side > 0 else -(-mid2 // 2)
+    offset = 0 if row.price is None else row.side * (centre - row.price) - spec.offset_min_ticks
+    if sizes.ndim == 2:
+        sizes = sizes[0 if row.price is None else 1 + offset]
     p *= sizes[row.lots - 1 :].sum() if row.lots == room else sizes[row.lots - 1]
     if row.price is None:
         return p * (1.0 - float(marks["p_limit"]))
-    centre = mid2 // 2 if row.side > 0 else -(-mid2 // 2)
-    offset = row.side * (centre - row.price)
-    return p * float(marks["p_limit"]) * float(marks["offset_pmf"][offset - spec.offset_min_ticks])
+    return p * float(marks["p_limit"]) * float(marks["offset_pmf"][offset])
 
 
 def _of_buying(p_along, direction):

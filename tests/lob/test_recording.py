@@ -226,7 +226,7 @@ def test_files_of_two_pairs_are_told_by_their_names(tmp_path):
     with pytest.raises(ValueError, match=r"orderbook_1.csv: 2 rows, but .*message_1.csv has 3$"):
         read_recording(messages, orderbook)
     other = orderbook.rename(tmp_path / NAMES[1].replace("_1.csv", "_5.csv"))
-    with pytest.raises(ValueError, match=r"by their names they are of 1 and 5 levels, so not of one pair$"):
+    with pytest.raises(ValueError, match=r"by their names they are of 1 and 5 levels, and no day explains both$"):
         read_recording(messages, other)
 
 
