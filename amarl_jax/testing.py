@@ -113,7 +113,11 @@ def check_noise_law(law: NoiseLaw, spec: MarketSpec = SMALL, params: EnvParams |
 
 
 def check_learnable(
-    game: Learnable, observations: tuple[int, ...], global_size: int, evidence_size: int, agents: tuple[Agent, ...]
+    game: Learnable,
+    observations: tuple[int, ...],
+    global_size: int,
+    evidence: tuple[PyTree, ...],
+    agents: tuple[Agent, ...],
 ) -> None:
     """Check that PPO and the leakage source can train a game's networks.
 
@@ -125,7 +129,7 @@ def check_learnable(
         game: the game.
         observations: features of each agent's observation, in the order of ``Agent``.
         global_size: features of the critic's state.
-        evidence_size: features that the statistics network reads.
+        evidence: what the statistics network reads of an episode, or of a step.
         agents: those that train.
     """
     hash(game)
@@ -139,16 +143,17 @@ def check_learnable(
         seen = jax.random.normal(key_seen, (2, global_size))
         actions = (jnp.zeros(1, jnp.float32),) * N_AGENTS
         critic = game.critic.init(key_critic, seen[0], actions)
-        evidence = jnp.ones(evidence_size, jnp.float32)
-        statistics = game.statistics.init(key_statistics, evidence)
+        statistics = game.statistics.init(key_statistics, *evidence)
         values = jax.vmap(lambda row: game.critic.apply(critic, row, actions))(seen)
-        return values, game.statistics.apply(statistics, evidence)
+        return values, game.statistics.apply(statistics, *evidence)
 
     values, scores = judge(jax.random.key(3))
     _require(values.shape == (2, N_AGENTS), f"the critic gives {values.shape[1:]} values, must be ({N_AGENTS},)")
     _require(bool(jnp.isfinite(values).all()), "the critic's values are not finite")
     _require(not _equal(values[0], values[1]), "the critic does not read the state")
-    _require(scores.shape == (2,), f"the statistics network gives {scores.shape}, must be (2,): a score a label")
+    _require(
+        scores.shape[-1:] == (2,), f"the statistics network gives {scores.shape}, must end with 2: a score a label"
+    )
     check_estimator(game.estimator)
 
 

@@ -84,6 +84,8 @@ OTHER_VALUES = {  # where the next number up is not a valid change
     "networks.belief_transformer.d_model": 64,
     "networks.belief_transformer.n_heads": 8,
     "training.lr_schedule": "constant",
+    "training.entropy_coef_end": 0.001,
+    "networks.belief_transformer.target": "exact",
     "sweep.lambda_min": 0.5,
     "device": "cpu",
     "prng_impl": "rbg",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from amarl_jax.information import estimators
+from amarl_jax.information.tape_detector import empty_episode
 from amarl_jax.learn.covert import CovertTraining
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import LearnSpec
@@ -29,6 +30,7 @@ from amarl_jax.types import Agent
 BASELINES = make_baselines(SMALL)
 NETWORK = NetworkSpec((8,), (8,), (8,), (8,), 4, (8,), 4, BeliefSpec(8, 2, 1, 8, 4))
 SIZES = observation_sizes(SMALL, EnvParams())
+EVIDENCE = (empty_episode(SMALL.horizon, SMALL.n_tape_rows), jnp.ones((SMALL.horizon, 9)))  # of the statistics network
 
 
 def learned(agent, deterministic=False):
@@ -64,9 +66,9 @@ def test_estimators_conform(name):
 
 def test_learners_conform():
     game = Game(SMALL, NETWORK, LearnSpec(n_envs=8))
-    check_learnable(game, SIZES, 20, 5, tuple(Agent))
+    check_learnable(game, SIZES, 20, EVIDENCE, tuple(Agent))
     covert = CovertTraining(CovertGame(), LearnSpec(n_envs=8))
-    check_learnable(covert, (1, 1, 1), 4, 2, (Agent.EXECUTION,))
+    check_learnable(covert, (1, 1, 1), 4, (jnp.ones(2),), (Agent.EXECUTION,))
 
 
 class Always:
@@ -272,11 +274,11 @@ def test_a_broken_learner_is_named():
     for parts, says in (
         ({"critic": net(lambda state, actions: state[:2])}, r"the critic gives \(2,\) values"),
         ({"critic": net(lambda state, actions: jnp.ones(3))}, "does not read the state"),
-        ({"statistics": net(lambda row: row[:1])}, "the statistics network gives"),
+        ({"statistics": net(lambda tape, beside: beside[:, :1])}, "the statistics network gives"),
         ({"estimator": Broken(how="doubles")}, "it claims"),
     ):
         with pytest.raises(AssertionError, match=says):
-            check_learnable(Hashable(**vars(broken(**parts))), SIZES, 20, 5, ())
+            check_learnable(Hashable(**vars(broken(**parts))), SIZES, 20, EVIDENCE, ())
 
     class Deaf:
         def init(self, key, seen):
@@ -286,4 +288,4 @@ def test_a_broken_learner_is_named():
             return actor(Agent.MAKER, NETWORK).apply(actor(Agent.MAKER, NETWORK).init(jax.random.key(0), seen), seen)
 
     with pytest.raises(AssertionError, match="maker: log_prob does not depend on the parameters"):
-        check_learnable(Hashable(**vars(broken(actor=lambda agent: Deaf()))), SIZES, 20, 5, (Agent.MAKER,))
+        check_learnable(Hashable(**vars(broken(actor=lambda agent: Deaf()))), SIZES, 20, EVIDENCE, (Agent.MAKER,))

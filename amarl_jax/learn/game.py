@@ -18,7 +18,7 @@ from amarl_jax.nets.belief import BeliefTransformer
 from amarl_jax.nets.critic import Critic
 from amarl_jax.nets.predictor import GRUPredictor
 from amarl_jax.nets.spec import NetworkSpec
-from amarl_jax.nets.statistics import StatisticsNetwork, TapeStatistics
+from amarl_jax.nets.statistics import TapeStatistics
 from amarl_jax.policies.learned import actor
 from amarl_jax.policies.protocol import Policy
 from amarl_jax.types import Agent
@@ -38,7 +38,7 @@ class Learnable(Protocol):
         ...
 
     @property
-    def statistics(self) -> StatisticsNetwork:
+    def statistics(self) -> nn.Module:
         """The critic of the mutual-information estimator."""
         ...
 
