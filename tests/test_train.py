@@ -145,7 +145,7 @@ def test_every_update_writes_one_finite_row_with_the_promised_names(finished):
 
 def test_what_is_compiled_ahead_is_not_compiled_again(finished):
     """The update while the first learner is made, what measures the run while it trains."""
-    for name in ("advance", "play_frozen", "cross_fit_tapes", "summarise"):
+    for name in ("advance", "play_frozen", "held_out_log_ratios", "summarise"):
         assert sum(name in compiled for compiled in finished.compiled) == 1, finished.compiled
 
 

@@ -14,7 +14,13 @@ import numpy as np
 from amarl_jax.evaluation import metrics
 from amarl_jax.evaluation.episodes import EpisodeSummary
 from amarl_jax.information.detector import Detection, check_below_entropy, summarise
-from amarl_jax.information.tape_detector import TapeDetectorSpec, TapePlan, cross_fit_tapes, plan_tapes
+from amarl_jax.information.tape_detector import (
+    COMPILED_WELL,
+    TapeDetectorSpec,
+    TapePlan,
+    held_out_log_ratios,
+    plan_tapes,
+)
 from amarl_jax.learn.lanes import Layout, over_lanes
 from amarl_jax.types import Array, Tape
 
@@ -64,11 +70,11 @@ def _one_set(key: Array, rows: EpisodeSummary, prior: float, spec: TapeDetectorS
     return plan_tapes(key, z, horizon, n_rows, spec), rows.tape, z, np.float32(prior)
 
 
-@functools.partial(jax.jit, static_argnames=("group", "spec"))
+@functools.partial(jax.jit, static_argnames=("group", "spec"), compiler_options=COMPILED_WELL)
 def _cross_fit_sets(sets: tuple[Any, ...], group: Layout, spec: TapeDetectorSpec) -> Detection:
     """Cross-fitted and summarised, [n_padded]."""
 
     def one(design: TapePlan, tapes: Tape, z: Array, prior: Array) -> Detection:
-        return summarise(cross_fit_tapes(design, tapes, z, prior, spec), z, prior)
+        return summarise(held_out_log_ratios(design, tapes, z, prior, spec), z, prior)
 
     return over_lanes(one, group)(*sets)

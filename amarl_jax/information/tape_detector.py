@@ -21,6 +21,8 @@ from amarl_jax.nets.order_flow import OrderFlow
 from amarl_jax.trees import select
 from amarl_jax.types import Array, PyTree, Tape, empty_tape
 
+# Thousands of small steps: compiled well where XLA_FLAGS ask for quick compiling, as the tests do.
+COMPILED_WELL = {"xla_backend_optimization_level": 1}
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of a log-ratio, that validation chooses from
 
 
@@ -134,8 +136,7 @@ def detect_tapes(
     return detection
 
 
-@functools.partial(jax.jit, static_argnames="spec")
-def cross_fit_tapes(design: TapePlan, tapes: Tape, labels: Array, prior: Array, spec: TapeDetectorSpec) -> Array:
+def held_out_log_ratios(design: TapePlan, tapes: Tape, labels: Array, prior: Array, spec: TapeDetectorSpec) -> Array:
     """Held-out log-ratio of every whole episode, [n] nats.
 
     Args:
@@ -153,6 +154,9 @@ def cross_fit_tapes(design: TapePlan, tapes: Tape, labels: Array, prior: Array, 
 
     scores = jax.lax.map(fit, (design.network, design.rows, design.validation, design.held_out))
     return jnp.zeros(labels.shape[0], jnp.float32).at[design.held_out.reshape(-1)].set(scores.reshape(-1))
+
+
+cross_fit_tapes = jax.jit(held_out_log_ratios, static_argnames="spec", compiler_options=COMPILED_WELL)
 
 
 def _log_ratios(network: PyTree, tapes: Tape, at: Array, spec: TapeDetectorSpec) -> Array:
