@@ -75,7 +75,8 @@ def table_rows(workdirs: Sequence[str | Path]) -> list[tuple[str, str, str]]:
     for name, workdir in zip(_short(workdirs), workdirs, strict=True):
         for metric, (words, unit) in SHOWN.items():
             found = (held_out(workdir) or {}).get(metric, {})
-            value, error = (float(found.get(part) or np.nan) for part in ("value", "stderr"))
+            numbers = (found.get(part) for part in ("value", "stderr"))
+            value, error = (np.nan if number is None else number for number in numbers)
             if np.isfinite(value):
                 rows.append((f"{name}: {words}", f"{value:.3f} +- {error:.3f}", unit))
     return rows
@@ -104,8 +105,15 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
 def command(argv: Sequence[str] | None = None) -> int:
     """The command with ``argv``, by default the process's; returns its exit code."""
     whole = list(sys.argv if argv is None else argv)
-    runs = [text for text in whole[1:] if not text.startswith("-")]
-    named = [text for text in whole if text not in runs] + ([f"--runs={','.join(runs)}"] if runs else [])
+    runs, named = [], whole[:1]
+    for text in whole[1:]:
+        if named[-1] in ("--output", "-output", "--runs", "-runs"):
+            named[-1] = f"{named[-1]}={text}"  # a flag and its value
+        elif text.startswith("-"):
+            named.append(text)
+        else:
+            runs.append(text)
+    named += [f"--runs={','.join(runs)}"] if runs else []
     if argv is None:
         sys.argv = named
     return cli.run(main, __doc__ or "", define_flags, None if argv is None else named)

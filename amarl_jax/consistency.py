@@ -7,6 +7,7 @@ from typing import Any
 from amarl_jax.errors import ConfigError
 
 _NOISE_CUT_OFF = 0.01  # largest share of steps whose noise orders may exceed the bound
+_LEAST_OF_A_CLASS = 8  # two for each fold of a detector
 _LEAST_BETA, _MOST_BETA = 1e-6, 1e4  # of a Beta law's a and b, and of a + b: float32 has the law to one percent
 
 
@@ -84,6 +85,11 @@ def _check_learning(values: Mapping[str, Any]) -> None:
     if not 1 <= round(p * n_envs) <= n_envs - 1:
         name = "environment.informed_probability"
         raise ConfigError(name, p, f"such that both classes occur among n_envs = {n_envs} episodes")
+    episodes = values["eval_episodes"]
+    rarest = min(round(p * episodes), episodes - round(p * episodes))
+    if rarest < _LEAST_OF_A_CLASS:
+        reason = f"such that each class has {_LEAST_OF_A_CLASS} of eval_episodes = {episodes}, to train a detector on"
+        raise ConfigError("environment.informed_probability", p, reason)
     log, save = values["logging.log_interval"], values["checkpoint_interval"]
     if save % log:
         raise ConfigError("checkpoint_interval", save, f"a multiple of logging.log_interval = {log} updates")

@@ -50,10 +50,13 @@ def read_curves(workdir: str | Path) -> dict[str, Curve]:
     named: dict[str, list[dict[str, np.ndarray]]] = {}
     for lane, name in lanes.items():
         named.setdefault(name, []).append(_columns([row for row in rows if row.get("lane") == lane]))
-    return {
-        name: Curve({key: np.mean([columns[key] for columns in parts], axis=0) for key in parts[0]}, len(parts))
-        for name, parts in named.items()
-    }
+    return {name: _mean(parts) for name, parts in named.items() if all(parts)}
+
+
+def _mean(lanes: list[dict[str, np.ndarray]]) -> Curve:
+    """Of lanes as far as all of them have come."""
+    n = min(len(columns["update"]) for columns in lanes)
+    return Curve({key: np.mean([columns[key][:n] for columns in lanes], axis=0) for key in lanes[0]}, len(lanes))
 
 
 def _columns(rows: list[dict[str, float | None]]) -> dict[str, np.ndarray]:

@@ -30,13 +30,14 @@ from amarl_jax.errors import BadInput
 from amarl_jax.information import estimate
 from amarl_jax.information.divergence import trajectory_divergence
 from amarl_jax.information.significance import compare
-from amarl_jax.lob.csv_rows import open_text
+from amarl_jax.lob.csv_rows import DAMAGED, open_text
 from amarl_jax.runlog import closing_table
 from amarl_jax.stages import stage
 from amarl_jax.workdir import write_atomically
 
 FEWEST = 40  # episodes of both classes together
 N_BOOTSTRAP = 1000
+_MARK = "\ufeff\ufffd"  # a byte-order mark, as text or as bytes that are not ASCII
 
 
 class Flow(NamedTuple):
@@ -62,10 +63,12 @@ def read_flow(path: str | Path, label: str, episode: str, columns: Sequence[str]
     """
     episodes: dict[str, list[list[float]]] = {}
     labels: dict[str, int] = {}
+    if not Path(path).is_file():
+        raise BadInput(f"{path}: is not a file")
     try:
         with open_text(Path(path), "") as (name, text):
             rows = csv.DictReader(text)
-            header = [column.strip() for column in rows.fieldnames or ()]
+            header = [column.strip().lstrip(_MARK) for column in rows.fieldnames or ()]
             rows.fieldnames = header
             columns = _columns(name, header, label, episode, columns)
             for row in rows:
@@ -74,8 +77,8 @@ def read_flow(path: str | Path, label: str, episode: str, columns: Sequence[str]
                 if labels.setdefault(day, z) != z:
                     raise BadInput(f"{where}: {episode} {day} has both labels; {label} must be one of an episode")
                 episodes.setdefault(day, []).append([_number(where, column, row[column]) for column in columns])
-    except (ValueError, csv.Error) as error:
-        raise BadInput(str(error)) from None
+    except (*DAMAGED, ValueError, csv.Error) as error:
+        raise BadInput(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
     if not episodes:
         raise BadInput(f"{path}: holds no rows behind its header")
     features, names = _features([np.array(rows) for rows in episodes.values()], columns)

@@ -119,8 +119,10 @@ def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trai
     say_if_short(experiment)
     hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
     key_run, key_evaluation = jax.random.split(jax.random.key(experiment.run.seed))
-    with open_checkpoints(run) as checkpoints:
-        updates = CompileAhead(_updates(run, checkpoints, hypers, params, game))
+    with (
+        open_checkpoints(run) as checkpoints,
+        CompileAhead(_updates(run, checkpoints, hypers, params, game)) as updates,
+    ):
         if not run.resume and init_from is None:  # nothing that is read can be refused
             updates.start()
         state = _first_state(run, checkpoints, functools.partial(begin, key_run, hypers, params, game), init_from)

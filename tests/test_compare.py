@@ -1,6 +1,7 @@
 """Several runs in one figure, and their learning curves as tables."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -38,6 +39,17 @@ def test_the_lanes_of_a_penalty_are_averaged(tmp_path):
     np.testing.assert_array_equal(curves["lambda 0.0"].columns["env_steps"], [1000, 2000])
 
 
+def test_lanes_are_averaged_as_far_as_all_have_come(tmp_path):
+    """A sweep that is under way: lane 3 has one update less, and of penalty 0 a lane has none."""
+    folder = write_sweep(tmp_path / "sweep")
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    some = [row for row in rows if row["lane"] != 0 and (row["lane"], row["update"]) != (3, 2)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    (name, curve), *others = read_curves(folder).items()
+    assert (name, others) == ("lambda 2.0", [])
+    np.testing.assert_array_equal(curve.over_phases("execution/shortfall"), [12.5])
+
+
 def test_phases_are_averaged_and_what_nobody_measured_is_nan():
     curve = Curve({"update": np.arange(2), "phase_a/x": np.array([1.0, 2.0]), "phase_b/x": np.array([3.0, 6.0])})
     np.testing.assert_array_equal(curve.over_phases("x"), [2.0, 4.0])
@@ -58,13 +70,16 @@ def test_the_command_draws_every_run_and_prints_what_was_held_out(tmp_path, caps
     shutil.copytree(FIRST, tmp_path / "again")
     sweep = write_sweep(tmp_path / "sweep")
     output = tmp_path / "new" / "both.png"
-    arguments = [str(FIRST), str(tmp_path / "again"), f"--output={output}", str(sweep)]
+    evaluation = json.loads((tmp_path / "again" / "evaluation.json").read_text())
+    evaluation["metrics"]["execution/completion"] = {"value": 0.0, "stderr": 0.0}
+    (tmp_path / "again" / "evaluation.json").write_text(json.dumps(evaluation))
+    arguments = [str(FIRST), str(tmp_path / "again"), "--output", str(output), str(sweep)]
     assert compare.command(["compare", *arguments]) == 0
     assert list(drawn) == ["first_run", "again", "sweep lambda 0.0", "sweep lambda 2.0"]
     text = capsys.readouterr().out
     value = json.loads((FIRST / "evaluation.json").read_text())["metrics"]["execution/shortfall_ticks"]["value"]
     assert text.count(f"{value:.3f} +- ") == 2
-    assert "again: completion" in text
+    assert re.search(r"again: completion +0\.000 \+- 0\.000", text)
 
 
 def test_the_figure_has_a_line_for_every_run_in_every_panel(tmp_path):

@@ -269,6 +269,7 @@ def test_noise_bound_is_the_poisson_quantile(rate):
         ("training.belief_microbatch", 24, "n_envs = 128"),
         ("training.replay_batch", 12, "multiple"),
         ("training.replay_capacity", 4, "at least replay_batch = 8"),
+        ("environment.informed_probability", 0.01, "each class has 8 of eval_episodes = 512"),
         ("training.gamma", (1.0, 0.99), "3 finite"),
         ("training.gamma", (1.0, 0.99, math.nan), "finite"),
         ("training.total_timesteps", 299_519, "at least 299520"),

@@ -39,6 +39,17 @@ def test_all_columns_are_read_where_none_is_named_and_what_never_varies_is_left_
     assert flow.names == ("sum of lots",), "one row each, whose gap is the same; sum, size and limits are one number"
 
 
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    assert read(tmp_path, "\ufeff" + SMALL).label.tolist() == [1, 0]
+
+
+def test_a_damaged_or_absent_file_is_one_line(tmp_path):
+    with pytest.raises(BadInput, match=r"flow\.csv\.gz: "):
+        read(tmp_path, SMALL * 200, pack=lambda text: gzip.compress(text)[:-20])
+    with pytest.raises(BadInput, match=r"absent\.csv: is not a file"):
+        leakage.read_flow(tmp_path / "absent.csv", "z", "day")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -20,8 +20,9 @@ def exact_log_posterior(key: Array, policy: Policy, trajectory: Trajectory, game
     reader = reader_of(policy, game.noise_law, game.market_spec, game.learn.exact_particles, game.learn.exact_private)
     if reader is None:
         raise ValueError(
-            f"agents.execution.leakage_source = {EXACT!r} needs an execution policy with a law() and a noise law with"
-            f" marks(): {type(policy).__name__}, {type(game.noise_law).__name__}"
+            f"agents.execution.leakage_source = {EXACT!r}, or networks.belief_transformer.target = {EXACT!r}, needs an"
+            f" execution policy with a law() and a noise law with marks(): {type(policy).__name__},"
+            f" {type(game.noise_law).__name__}"
         )
     keys = jax.random.split(key, trajectory.z.shape[0])
     found = jax.vmap(lambda key, record: reader.likelihoods(key, record, params))(keys, trajectory.output.record)

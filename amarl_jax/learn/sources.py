@@ -35,16 +35,15 @@ def fit_mine(
     Steps take the episodes in turn, so that together they see every one at least once; each has both classes in the
     shares of the rollout.
     """
-    n_envs, n_steps = trajectory.z.shape[0], game.learn.n_mine_steps
-    share = min(n_envs, max(MINE_EPISODES, -(-n_envs // n_steps)))
-    n_parts = n_envs // share
-    by_class = jnp.argsort(trajectory.z + jax.random.uniform(key, (n_envs,), jnp.float32))
-    parts = by_class[: n_parts * share].reshape(share, n_parts).T
+    n_steps = game.learn.n_mine_steps
+    parts = shares_of_classes(key, trajectory.z, n_steps)
     beside = evidence(trajectory.belief, trajectory.hidden)
     learning_rate = scheduled(hypers.lr_mine, state.update, hypers)
 
     def step(carry: Fitted, i: Array) -> tuple[Fitted, Array]:
-        tape, seen, z = jax.tree.map(lambda x: x[parts[i % n_parts]], (trajectory.output.tape, beside, trajectory.z))
+        tape, seen, z = jax.tree.map(
+            lambda x: x[parts[i % parts.shape[0]]], (trajectory.output.tape, beside, trajectory.z)
+        )
 
         def scores(network: PyTree) -> Array:
             return statistics_scores(network, tape, seen, game)
@@ -54,6 +53,16 @@ def fit_mine(
     start = (state.statistics, state.estimator)
     (statistics, estimator), losses = jax.lax.scan(step, start, jnp.arange(n_steps, dtype=jnp.int32))
     return state.replace(statistics=statistics, estimator=estimator), {"mine/loss": losses[-1]}
+
+
+def shares_of_classes(key: Array, z: Array, n_steps: int) -> Array:
+    """Episodes of each step, [at most n_steps, n]: at random, all of them, both classes as in z [E]."""
+    n_envs = z.shape[0]
+    share = min(n_envs, max(MINE_EPISODES, -(-n_envs // n_steps)))
+    n_parts = -(-n_envs // share)
+    by_class = jnp.argsort(z + jax.random.uniform(key, (n_envs,), jnp.float32))
+    spread = jnp.arange(n_parts * share, dtype=jnp.int32) * n_envs // (n_parts * share)
+    return by_class[spread].reshape(share, n_parts).T
 
 
 def critic_step(

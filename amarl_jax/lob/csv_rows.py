@@ -26,7 +26,7 @@ _NOT_READ = {  # first bytes of what people have instead
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
 }
-_DAMAGED = (  # what gzip and zipfile raise where a byte is wrong or missing
+DAMAGED = (  # what gzip and zipfile raise where a byte is wrong or missing
     EOFError,
     LookupError,
     NotImplementedError,  # of a method of packing
@@ -92,7 +92,7 @@ def _lines(path: Path, text: TextIO) -> Iterator[tuple[int, str]]:
             if start == _BYTE_ORDER_MARK:
                 text.buffer.read(3)
             line = text.readline(MAX_LINE)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise ValueError(f"{path}, line {number}: the file is damaged ({error or type(error).__name__})") from None
         if not line:
             return
@@ -116,7 +116,7 @@ def _open_member(path: Path, raw: IO[bytes], word: str) -> tuple[zipfile.ZipFile
             if len(chosen) == 1:
                 archive.open(chosen[0]).close()
                 return archive, chosen[0]
-    except (*_DAMAGED, OSError, ValueError) as error:
+    except (*DAMAGED, OSError, ValueError) as error:
         raise ValueError(f"{path}: is a damaged zip archive, or has a password ({error})") from None
     raise ValueError(
         f"{path}: holds {len(named)} CSV files with {word!r} in their name instead of one; unpack the one that is meant"

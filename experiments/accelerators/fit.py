@@ -50,7 +50,9 @@ def fitted(points, row):
 
 def main():
     folder = Path(sys.argv[1])
-    row = json.loads(COUNTED.read_text())["rows"]["h100 play_default"]
+    row = json.loads(COUNTED.read_text())["rows"].get("h100 play_default")
+    if row is None:
+        sys.exit(f"{COUNTED}: counts no play of the default market; run experiments/accelerators/compile.py first")
     print(json.dumps(fitted(list(measured(folder)), row), indent=1))
 
 

@@ -229,7 +229,7 @@ def measure_split(experiment: configuration.Experiment, n_envs: int, repeats: in
         for part in parts.values():
             part.run()
     n_phases = len(game.phases())
-    often = dict.fromkeys(("environment", "belief_decode", "play", "score", "advantages"), n_phases)
+    often = dict.fromkeys(("environment", "belief_decode", "play", "score", "advantages", "mine"), n_phases)
     steps = n_envs * game.market_spec.horizon
     rows = {name: part.report(steps) | {"per_update": often.get(name, 1)} for name, part in parts.items()}
     state = fresh_learner(game, hypers, params)
