@@ -22,7 +22,7 @@ class Flow:
     mid: float  # dollars, mean mid
     rate: float  # orders per step
     offset_min: int  # ticks behind mid of the table's second row
-    table: list[list[float]]  # [1 + offsets][lots]: of market orders, then of limit orders from the most aggressive on
+    table: list[list[float]]  # [1 + offsets, lots]: of market orders, then of limit orders from the most aggressive on
     lifetime_steps: float  # geometric mean lifetime of an order that nobody takes
     tilt_per_tick: float  # of P(buy) per tick that the recent price is above mid; below 0 where flow follows prices
     tilt_stderr: float  # its standard error
