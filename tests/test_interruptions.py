@@ -405,8 +405,9 @@ def test_what_a_parent_has_ignored_stays_ignored():
 
 
 IN_COMPILED_CODE = """
-import hashlib, sys
+import hashlib, signal, sys
 from amarl_jax import preemption
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background has it ignored
 preemption.GRACE = 0.5
 with preemption.StopRequest(whole_process=True) as stop:
     if sys.argv[1] == "held":
@@ -433,7 +434,10 @@ def test_compiled_code_that_does_not_come_back_is_left(how, signals, says):
         for number in signals:
             time.sleep(0.3)
             child.send_signal(number)
-        error = child.communicate(timeout=60)[1]
+        try:
+            error = child.communicate(timeout=60)[1]
+        finally:
+            child.kill()
     assert child.returncode == 75
     assert error.count("\n") == 1
     assert error.startswith(says)
