@@ -360,7 +360,13 @@ def test_settings_of_the_machine_are_those_of_the_command(whole, tmp_path, monke
     path = shutil.copytree(whole / "train", tmp_path / "run")
     machine_settings(path, None)
     seen = []
-    monkeypatch.setattr(train.machine, "prepare", lambda settings: seen.append(settings) or "here")
+
+    @contextlib.contextmanager
+    def prepared(settings):
+        seen.append(settings)
+        yield "here"
+
+    monkeypatch.setattr(train.machine, "prepared", prepared)
     assert run("train", "--resume", f"--workdir={path}") == 0
     assert (seen[0].compilation_cache_dir, seen[0].device, seen[0].use_wandb) == ("auto", "auto", False)
     said = capfd.readouterr().out
