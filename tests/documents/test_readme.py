@@ -154,7 +154,7 @@ def test_its_numbers_are_those_of_the_files():
     moves = re.search(r"^\| KL of the maker's .*? \| (\S+) ± \S+ \| (\S+) ±", coevolution, re.MULTILINE)
     known = read("baselines/baselines.json")["markets"]["default"]
     twap, camouflaged = (known[name]["information_nats"] for name in ("twap", "twap_camouflaged"))
-    leaked, cost = first["information/fresh_nats"], first["execution/shortfall_ticks"]
+    leaked, cost = first["information/exact_nats"], first["execution/shortfall_ticks"]
     in_readme = (
         f"leaks {mimic['information_nats']['value']:.3f} ± {mimic['information_nats']['stderr']:.3f} nats",
         f"fills {mimic['completion']['value']:.1%} of its order",
@@ -163,6 +163,7 @@ def test_its_numbers_are_those_of_the_files():
         f"shortfall of {cost['value']:.2f} ± {cost['stderr']:.2f} ticks a lot",
         f"{first['execution/completion']['value']:.1%} done",
         f"{leaked['value']:.3f} ± {leaked['stderr']:.3f} nats leaked",
+        f"a fresh detector finds {first['information/fresh_nats']['value']:.3f}",
         f"claims {first['information/belief_nats']['value']:.3f}, MINE {first['information/mine_nats']['value']:.3f}",
         f"on {sum(row['within'] for row in laws)} of {len(laws)} estimates of {len({row['law'] for row in laws})} laws",
         f"From {nats[0]} nats at 0 to {nats[4]} at 4 and {nats[16]} at 16",
