@@ -7,6 +7,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # tests compile far longer than they run: half the compile time, for slower code
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 
+import chex
 import jax
 import pytest
 
@@ -26,6 +27,7 @@ def programs_of_other_folders_are_let_go(request):
     if own not in CLEARED:
         CLEARED.add(own)
         jax.clear_caches()
+        chex.clear_trace_counter()  # what comes back to them traces again
         gc.collect()
 
 
