@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from amarl_jax import cli, untrusted
-from amarl_jax.curves import Curve, read_curves
 from amarl_jax.errors import BadInput
-from amarl_jax.runlog import closing_table
-from amarl_jax.stages import stage
+from amarl_jax.evaluation.curves import Curve, read_curves
+from amarl_jax.host import cli, untrusted
+from amarl_jax.host.runlog import closing_table
+from amarl_jax.host.stages import stage
 
 SHOWN = {  # of evaluation.json: name in the table, unit
     "information/exact_nats": ("information, exact", "nats"),

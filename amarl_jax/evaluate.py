@@ -29,22 +29,23 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from amarl_jax import cli, machine, untrusted
 from amarl_jax.errors import BadInput
-from amarl_jax.evaluation import baselines, runs
+from amarl_jax.evaluation import baselines
+from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
-from amarl_jax.evaluation.lanes import read_lanes
+from amarl_jax.evaluation.frozen_run import FrozenRun
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
-from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.evaluation.report import Measure, flat, report, save_episodes, units_table
-from amarl_jax.evaluation.runs import FrozenRun
+from amarl_jax.host import cli, machine, untrusted
+from amarl_jax.host.provenance import provenance
+from amarl_jax.host.runlog import closing_table
+from amarl_jax.host.stages import stage
+from amarl_jax.host.workdir import refuse_obstacles, write_atomically
+from amarl_jax.lanes.table import read_lanes
 from amarl_jax.learn.phases import players
 from amarl_jax.policies.baselines import make_baselines
 from amarl_jax.posterior.exact import why_unread
-from amarl_jax.runlog import closing_table
-from amarl_jax.stages import stage
 from amarl_jax.types import Array
-from amarl_jax.workdir import refuse_obstacles, write_atomically
 
 _FILES = (  # that may be written
     *("eval_metrics.json", "eval_metrics.csv", "provenance.json", "episodes.npz", "baselines.json", "lanes.csv"),
@@ -76,7 +77,7 @@ def evaluate(
     """Measure frozen policies on fresh episodes, as the command does; writes nothing.
 
     Args:
-        run: from :func:`amarl_jax.evaluation.runs.load`, or a workdir.
+        run: from :func:`amarl_jax.evaluation.frozen_run.load`, or a workdir.
         n_episodes: both classes together; rounded up to whole batches of the run's ``n_envs``.
         lane: of a sweep, where ``run`` is a workdir.
         best: of a run, likewise: the checkpoint with the largest objective instead of the latest.
@@ -184,7 +185,7 @@ def write(folder: Path, run: FrozenRun, evaluated: Evaluated, seed: int) -> None
 def plot(folder: Path, run: FrozenRun, table: Mapping[str, Any], seed: int) -> list[str]:
     """``baselines.json`` and the figures, each drawn from the files in the folder; returns the names written."""
     from amarl_jax.evaluation.episode_figures import draw_episode, draw_fills, draw_flow  # matplotlib takes a second
-    from amarl_jax.evaluation.plane_figure import draw_plane
+    from amarl_jax.lanes.plane_figure import draw_plane
 
     write_atomically(folder / "baselines.json", _json({"provenance": _provenance(run, seed), "rows": table}))
     names = ["baselines.json"]

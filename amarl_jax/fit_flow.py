@@ -28,8 +28,8 @@ from absl import flags
 from matplotlib.figure import Figure
 
 import amarl_jax
-from amarl_jax import cli, machine
 from amarl_jax import config as configuration
+from amarl_jax.config.flow_settings import LAW, settings_of
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation.figures import STYLES
 from amarl_jax.evaluation.market_facts import play_noise
@@ -37,7 +37,9 @@ from amarl_jax.flow.facts import UNITS, Facts, distances, facts_of
 from amarl_jax.flow.fit import Fit, fit
 from amarl_jax.flow.law import text_of
 from amarl_jax.flow.stretches import recorded_stretch
-from amarl_jax.flow_settings import LAW, settings_of
+from amarl_jax.host import cli, machine
+from amarl_jax.host.runlog import closing_table
+from amarl_jax.host.workdir import write_atomically
 from amarl_jax.lob.feed_columns import MAPPINGS, read_columns_file
 from amarl_jax.lob.order_feed import read_order_feed
 from amarl_jax.lob.recording import Recording, read_recording
@@ -45,8 +47,6 @@ from amarl_jax.market.noise import NoiseLaw
 from amarl_jax.market.noise import orders as beta_law
 from amarl_jax.market.params import as_arrays
 from amarl_jax.market.table_noise import TableNoise, table_of
-from amarl_jax.runlog import closing_table
-from amarl_jax.workdir import write_atomically
 
 NAMES = ("flow.json", "facts.json", "facts.png")
 LAWS: dict[str, NoiseLaw] = {"table": TableNoise(), "beta": beta_law}  # simulated beside the recorded day

@@ -25,15 +25,15 @@ import jax
 import numpy as np
 from absl import flags
 
-from amarl_jax import cli
 from amarl_jax.errors import BadInput
+from amarl_jax.host import cli
+from amarl_jax.host.runlog import closing_table
+from amarl_jax.host.stages import stage
+from amarl_jax.host.workdir import write_atomically
 from amarl_jax.information import estimate
 from amarl_jax.information.divergence import trajectory_divergence
 from amarl_jax.information.significance import compare
 from amarl_jax.lob.csv_rows import DAMAGED, open_text
-from amarl_jax.runlog import closing_table
-from amarl_jax.stages import stage
-from amarl_jax.workdir import write_atomically
 
 FEWEST = 40  # episodes of both classes together
 N_BOOTSTRAP = 1000

@@ -18,15 +18,15 @@ import numpy as np
 from absl import flags
 from ml_collections.config_flags import DEFINE_config_file, get_override_values
 
-from amarl_jax import cli, machine
 from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput
+from amarl_jax.host import cli, machine
+from amarl_jax.host.runlog import closing_table
 from amarl_jax.learn.rollout import Players, PriorBelief, Trajectory, rollouts, stratified_labels
 from amarl_jax.market.env import Market
 from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
 from amarl_jax.market.table_noise import law_of
 from amarl_jax.policies.uniform import Uniform
-from amarl_jax.runlog import closing_table
 from amarl_jax.types import Agent, Array, Owner
 
 

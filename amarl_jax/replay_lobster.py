@@ -24,12 +24,12 @@ import numpy as np
 from absl import flags
 
 import amarl_jax
-from amarl_jax import cli, machine
 from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput
+from amarl_jax.host import cli, machine
+from amarl_jax.host.runlog import closing_table
+from amarl_jax.host.workdir import write_atomically
 from amarl_jax.lob.lobster import CENT, Following, Recording, follow, read_recording
-from amarl_jax.runlog import closing_table
-from amarl_jax.workdir import write_atomically
 
 N_BINS = 40  # of the curve
 NAMES = ("agreement.json", "agreement.png")

@@ -39,25 +39,27 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import get_override_values
 
 import amarl_jax
-from amarl_jax import cli, cost, hosts, machine, postmortem
-from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.config import LAMBDA, resolve, steps_per_update
-from amarl_jax.continuation import hash_of_lanes, require_checkpoint_of, require_nothing_lost, saved_at
+from amarl_jax.config.grid import Lane, check_grid, keys_of, lanes_of, write_grid
 from amarl_jax.errors import BadInput, ConfigError, LanesFailed, Preempted
 from amarl_jax.evaluation.baselines import COLUMNS
-from amarl_jax.evaluation.grid import Lane, check_grid, keys_of, lanes_of, write_grid
-from amarl_jax.evaluation.measured import Measured
-from amarl_jax.evaluation.provenance import Stopwatch, commit
-from amarl_jax.evaluation.sweeps import measure_lanes, write_answer
-from amarl_jax.lane_program import Program, compile_lanes, devices_of, one_learner, shapes
+from amarl_jax.host import cli, machine, postmortem
+from amarl_jax.host import processes as hosts
+from amarl_jax.host.checkpoint import Checkpointer
+from amarl_jax.host.continuation import hash_of_lanes, require_checkpoint_of, require_nothing_lost, saved_at
+from amarl_jax.host.preemption import StopRequest
+from amarl_jax.host.provenance import Stopwatch, commit
+from amarl_jax.host.runlog import Progress, RunLog, closing_table, read_metrics
+from amarl_jax.host.stages import say_if_short
+from amarl_jax.host.workdir import Run, at_work, open_run, write_extended
+from amarl_jax.lanes.layout import Layout, begin_lanes
+from amarl_jax.lanes.measure import measure_lanes, write_answer
+from amarl_jax.lanes.measured import Measured
+from amarl_jax.lanes.program import Program, compile_lanes, devices_of, one_learner, shapes
+from amarl_jax.learn import cost
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.lanes import Layout, begin_lanes
 from amarl_jax.learn.state import TrainState
-from amarl_jax.preemption import StopRequest
-from amarl_jax.runlog import Progress, RunLog, closing_table, read_metrics
-from amarl_jax.stages import say_if_short
 from amarl_jax.types import Array
-from amarl_jax.workdir import Run, at_work, open_run, write_extended
 
 _FLAGS = {  # flag: setting
     "lambda_min": "sweep.lambda_min",

@@ -26,17 +26,23 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from amarl_jax import cli, cost, machine, postmortem
-from amarl_jax.checkpoint import Checkpointer
-from amarl_jax.compile_ahead import CompileAhead
 from amarl_jax.config import Experiment, game_of, steps_per_update
-from amarl_jax.continuation import OBJECTIVE, require_checkpoint_of, require_nothing_lost, saved_at
-from amarl_jax.curves import read_curves
 from amarl_jax.errors import BadInput, Diverged, Preempted
 from amarl_jax.evaluation.closing_programs import closing_programs
+from amarl_jax.evaluation.curves import read_curves
 from amarl_jax.evaluation.frozen import play_frozen
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
-from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.host import cli, machine, postmortem
+from amarl_jax.host.checkpoint import Checkpointer
+from amarl_jax.host.compile_ahead import CompileAhead
+from amarl_jax.host.continuation import OBJECTIVE, require_checkpoint_of, require_nothing_lost, saved_at
+from amarl_jax.host.preemption import StopRequest
+from amarl_jax.host.provenance import provenance
+from amarl_jax.host.runlog import Progress, RunLog, closing_table
+from amarl_jax.host.stages import say_if_short, stage
+from amarl_jax.host.workdir import Run, at_work, open_run, write_atomically, write_extended
+from amarl_jax.lanes.warm_start import begin_with
+from amarl_jax.learn import cost
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
@@ -47,12 +53,7 @@ from amarl_jax.learn.update import phase_names
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.posterior.exact import why_unread
-from amarl_jax.preemption import StopRequest
-from amarl_jax.runlog import Progress, RunLog, closing_table
-from amarl_jax.stages import say_if_short, stage
 from amarl_jax.types import Array
-from amarl_jax.warm_start import begin_with
-from amarl_jax.workdir import Run, at_work, open_run, write_atomically, write_extended
 
 SOURCES_AGREE_NATS = 0.02  # MINE and the belief may differ by this much before a run says so
 SHOWN = {
@@ -93,7 +94,7 @@ def train(
         config: from ``amarl_jax.config.load``.
         workdir: folder to write; default ``runs/<exp_name>``.
         resume: continue the run that the workdir holds.
-        init_from: whose networks to begin with; see :mod:`amarl_jax.warm_start`.
+        init_from: whose networks to begin with; see :mod:`amarl_jax.lanes.warm_start`.
 
     Raises:
         BadInput: a setting is wrong, the workdir holds another run, or another process is at work in it.

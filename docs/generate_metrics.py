@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from amarl_jax.evaluation.baselines import COLUMNS
-from amarl_jax.evaluation.conduct import CONDUCT
 from amarl_jax.evaluation.report import ALIASES, UNITS
 from amarl_jax.evaluation.training_metrics import FINITE, LEARNING, OF_ACTORS, ROLLOUT, UPDATE
+from amarl_jax.lanes.behaviour import CONDUCT
 
 DOCS = Path(__file__).resolve().parent
 HEAD = """# Every metric

@@ -11,7 +11,7 @@ import tokenize
 from pathlib import Path
 
 from amarl_jax import config as configuration
-from amarl_jax.settings import SETTINGS, Setting
+from amarl_jax.config.settings import SETTINGS, Setting
 
 DOCS = Path(__file__).resolve().parent
 DEFAULT = DOCS.parent / "configs" / "default.py"
@@ -30,7 +30,7 @@ SECTIONS = {  # function of configs/default.py to the section that it makes
 HEAD = """# Every setting
 
 Written by `python docs/generate_settings.py` from the comments of [`configs/default.py`](../configs/default.py) and the
-ranges of [`amarl_jax/settings.py`](../amarl_jax/settings.py). *debug* is the value of
+ranges of [`amarl_jax/config/settings.py`](../amarl_jax/config/settings.py). *debug* is the value of
 [`configs/fast_debug.py`](../configs/fast_debug.py) where it differs. *Feeds* names the typed field that holds the
 value, or the fields that are converted from it. Numbers held by a field of `env_params` or `hypers` may differ between
 the lanes of a sweep; the others are sizes and switches of the compiled program, or change no number of the game. How

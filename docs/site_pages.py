@@ -29,8 +29,6 @@ COMMANDS = (
     "random_play",
     "fit_flow",
     "replay_lobster",
-    "cli",
-    "errors",
 )
 _FENCE = re.compile(r"(^ *```.*?^ *```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(\]\(|(?:src|href)=\")([^)\s\"#]+)")

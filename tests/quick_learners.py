@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from amarl_jax import evaluate, lane_program, sweep, train
+from amarl_jax import evaluate, sweep, train
 from amarl_jax.config import game_of
-from amarl_jax.evaluation import runs
+from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.baselines import COLUMNS
-from amarl_jax.evaluation.conduct import CONDUCT, FILLS, N_FILLS
 from amarl_jax.evaluation.metrics import Estimate
-from amarl_jax.learn.lanes import lay_out
+from amarl_jax.lanes import program as lane_program
+from amarl_jax.lanes.behaviour import CONDUCT, FILLS, N_FILLS
+from amarl_jax.lanes.layout import lay_out
 from tests.tiny_runs import STEPS_PER_UPDATE, TINY
 
 N_UPDATES, N_LANES = 5, 2

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from amarl_jax import compare
-from amarl_jax.curves import Curve, read_curves
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import curves_figure
+from amarl_jax.evaluation.curves import Curve, read_curves
 from amarl_jax.evaluation.figures import style
 
 FIRST = Path(__file__).parents[1] / "experiments" / "first_run"

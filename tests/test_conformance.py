@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amarl_jax.covert.game import CovertGame
+from amarl_jax.covert.learner import CovertTraining
 from amarl_jax.information import estimators
 from amarl_jax.information.tape_detector import empty_episode
-from amarl_jax.learn.covert import CovertTraining
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import LearnSpec
-from amarl_jax.market.covert_game import CovertGame
 from amarl_jax.market.noise import StylisedNoise, orders
 from amarl_jax.market.params import EnvParams
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec

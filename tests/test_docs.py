@@ -12,10 +12,11 @@ import yaml
 
 import amarl_jax
 from amarl_jax import __main__ as main_module
-from amarl_jax import cli, compare, evaluate, fit_flow, leakage, random_play, replay_lobster, sweep, train
+from amarl_jax import compare, evaluate, fit_flow, leakage, random_play, replay_lobster, sweep, train
 from amarl_jax import config as configuration
 from amarl_jax.adapters.playable import Playable
-from amarl_jax.settings import SETTINGS
+from amarl_jax.config.settings import SETTINGS
+from amarl_jax.host import cli
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from amarl_jax import config as configuration
-from amarl_jax.cost import abstract_state
+from amarl_jax.learn.cost import abstract_state
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.learn.program import advance
 from amarl_jax.market.params import as_arrays as params_as_arrays

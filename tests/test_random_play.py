@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from amarl_jax import cli, random_play
+from amarl_jax import random_play
+from amarl_jax.host import cli
 from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
 from amarl_jax.types import Owner
 

@@ -27,15 +27,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amarl_jax import cli, train, warm_start
 from amarl_jax import config as configuration
-from amarl_jax.checkpoint import Checkpointer
+from amarl_jax import train
+from amarl_jax.config.settings import SETTINGS
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation.training_metrics import LEARNING, OF_ACTORS, ROLLOUT, UPDATE
+from amarl_jax.host import cli
+from amarl_jax.host.checkpoint import Checkpointer
+from amarl_jax.host.runlog import read_metrics
+from amarl_jax.lanes import warm_start
 from amarl_jax.learn.phases import metrics_measured
 from amarl_jax.learn.update import finite_networks, networks
-from amarl_jax.runlog import read_metrics
-from amarl_jax.settings import SETTINGS
 from amarl_jax.trees import count_parameters
 from amarl_jax.types import Agent
 from tests.tiny_runs import STEPS_PER_UPDATE, TINY, edit_config, jax_settings, numbers, terminate_after, tree

@@ -15,13 +15,13 @@ from amarl_jax import config as configuration
 from amarl_jax import train
 from amarl_jax.adapters.jaxmarl import MarketEnv
 from amarl_jax.adapters.playable import Playable
-from amarl_jax.evaluation import runs
+from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.frozen import play_frozen
+from amarl_jax.host.runlog import read_metrics
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.learn.state import init_state
 from amarl_jax.learn.update import update
 from amarl_jax.market.params import as_arrays as params_as_arrays
-from amarl_jax.runlog import read_metrics
 from tests.tiny_runs import STEPS_PER_UPDATE, TINY, jax_settings
 
 __all__ = ["jax_settings"]

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import pytest
 
 from amarl_jax import config as configuration
-from amarl_jax.checkpoint import Checkpointer
-from amarl_jax.continuation import hash_of_lanes
+from amarl_jax.host.checkpoint import Checkpointer
+from amarl_jax.host.continuation import hash_of_lanes
+from amarl_jax.host.runlog import RunLog, read_metrics
+from amarl_jax.host.saved_config import fingerprint
+from amarl_jax.host.workdir import open_run
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.learn.program import begin
 from amarl_jax.market.params import as_arrays as params_as_arrays
-from amarl_jax.runlog import RunLog, read_metrics
-from amarl_jax.saved_config import fingerprint
-from amarl_jax.workdir import open_run
 
 TINY = "configs/fast_debug.py:tiny"  # three updates
 N_UPDATES = 3

@@ -9,11 +9,13 @@ from tests import conftest  # noqa: F401  the strict settings of every test, eig
 
 import jax  # isort: skip
 
-from amarl_jax import hosts, lane_program, sweep
-from amarl_jax.checkpoint import Checkpointer
-from amarl_jax.cli import parse
-from amarl_jax.evaluation.grid import lanes_of
-from amarl_jax.preemption import StopRequest
+from amarl_jax import sweep
+from amarl_jax.config.grid import lanes_of
+from amarl_jax.host import processes as hosts
+from amarl_jax.host.checkpoint import Checkpointer
+from amarl_jax.host.cli import parse
+from amarl_jax.host.preemption import StopRequest
+from amarl_jax.lanes import program as lane_program
 
 
 def main(workdir, port, index, flags):

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from amarl_jax.compile_ahead import like
 from amarl_jax.evaluation.frozen import play_frozen
 from amarl_jax.evaluation.metrics import DETECTOR
+from amarl_jax.host.compile_ahead import like
 from amarl_jax.information.detector import summarise
 from amarl_jax.information.tape_detector import cross_fit_tapes, plan_tapes
 from amarl_jax.learn.game import Game

@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from amarl_jax.curves import Curve
+from amarl_jax.evaluation.curves import Curve
 from amarl_jax.evaluation.figures import save, style
 
 PANELS = (  # title, unit, metrics over the phases that have them

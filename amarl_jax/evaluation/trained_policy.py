@@ -7,7 +7,7 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from amarl_jax.errors import BadInput
-from amarl_jax.evaluation import runs
+from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.market.params import EnvParams
 from amarl_jax.policies.action_box import encode
 from amarl_jax.policies.learned import Learned, learned_policy, observation_sizes

@@ -6,7 +6,7 @@ the log-ratio of a prefix is ``sum m x - m^2 / 2``, the leverage is ``d = |m|``,
 of the binary-input Gaussian channel. Rounding to lots costs a share of 3e-4 of the information.
 
 Everything that is estimated runs through what training calls: :func:`amarl_jax.learn.phases.TransformerBelief` reads
-the tape, :mod:`amarl_jax.learn.sources` fits, :func:`amarl_jax.learn.scoring.score` scores, ``gae`` and
+the tape, :mod:`amarl_jax.learn.tape_readers` fits, :func:`amarl_jax.learn.scoring.score` scores, ``gae`` and
 ``clipped_surrogate`` make the gradient.
 """
 
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from amarl_jax.learn import sources
+from amarl_jax.learn import tape_readers as sources
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.losses import clipped_surrogate

@@ -20,7 +20,7 @@ from amarl_jax.information.arrays import (
     probability,
     typed_key,
 )
-from amarl_jax.information.crossfit import DetectorSpec, cross_fit, plan
+from amarl_jax.information.detector_fit import DetectorSpec, cross_fit, plan
 from amarl_jax.information.groups import group_codes, warn_of_repeats
 from amarl_jax.information.scaling import without_outliers
 from amarl_jax.types import Array

@@ -17,8 +17,8 @@ import numpy as np
 from scipy import special
 
 from amarl_jax.information.arrays import count, labels_of_two_classes, numbers, probability, typed_key
-from amarl_jax.information.crossfit import RIDGES, DetectorSpec
 from amarl_jax.information.detector import detect, summarise
+from amarl_jax.information.detector_fit import RIDGES, DetectorSpec
 from amarl_jax.information.groups import constant_in_groups, generator, group_codes
 from amarl_jax.types import Array
 

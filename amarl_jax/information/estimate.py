@@ -15,9 +15,9 @@ import numpy as np
 
 from amarl_jax.information import mine
 from amarl_jax.information.arrays import check_varies, deviations, numbers, typed_key
-from amarl_jax.information.critic_fit import Critic, Data, EstimateSpec, bound, fit, jackknife
-from amarl_jax.information.critics import LabelCritic, PairCritic
 from amarl_jax.information.detector import check_below_entropy
+from amarl_jax.information.estimate_critics import LabelCritic, PairCritic
+from amarl_jax.information.estimate_fit import Critic, Data, EstimateSpec, bound, fit, jackknife
 from amarl_jax.information.estimators import MIEstimator, get
 from amarl_jax.information.groups import group_codes, warn_of_repeats
 from amarl_jax.information.parts import divide

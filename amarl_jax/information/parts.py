@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from amarl_jax.information.critic_fit import EstimateSpec, Parts
+from amarl_jax.information.estimate_fit import EstimateSpec, Parts
 from amarl_jax.information.groups import deal, generator
 from amarl_jax.types import Array
 

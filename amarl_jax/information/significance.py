@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from amarl_jax.information.arrays import check_varies, count, numbers, probability, typed_key
-from amarl_jax.information.crossfit import DetectorSpec, Plan, cross_fit, plan
 from amarl_jax.information.detector import Detection, prepare, summarise
+from amarl_jax.information.detector_fit import DetectorSpec, Plan, cross_fit, plan
 from amarl_jax.information.groups import generator, group_codes, permuted_labels, warn_of_repeats
 from amarl_jax.information.planting import planted_labels, planted_order
 from amarl_jax.types import Array

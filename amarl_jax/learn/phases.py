@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax.information.mine import claimed_information
-from amarl_jax.learn import sources
+from amarl_jax.learn import tape_readers as sources
 from amarl_jax.learn.exact_source import exact_log_posterior
 from amarl_jax.learn.experience import market_experience
 from amarl_jax.learn.game import Game

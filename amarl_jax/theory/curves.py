@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from amarl_jax.theory.covert import best_leverage, leverage_at, linear_haste
+from amarl_jax.theory.deterministic import best_leverage, leverage_at, linear_haste
 from amarl_jax.theory.gaussian_channel import Channel, accuracy, divergence, information
 from amarl_jax.theory.randomised import best_mixture
 

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from scipy import optimize, special
 
-from amarl_jax.theory.covert import Haste, best_leverage
+from amarl_jax.theory.deterministic import Haste, best_leverage
 from amarl_jax.theory.gaussian_channel import (
     Channel,
     FloatArray,

@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 import targets  # noqa: E402
 from programs import PROGRAMS  # noqa: E402
 
-from amarl_jax.evaluation.provenance import provenance  # noqa: E402
+from amarl_jax.host.provenance import provenance  # noqa: E402
 
 SLOW = (("v5e", "update_default"),)
 CONSTRAINTS = ROOT / f"constraints-{sys.version_info.major}.{sys.version_info.minor}.txt"

@@ -16,7 +16,7 @@ import schedule
 import targets
 
 from amarl_jax import config as configuration
-from amarl_jax.cost import count_flops
+from amarl_jax.learn.cost import count_flops
 
 
 def compiled(name, program):

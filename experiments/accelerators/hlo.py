@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from amarl_jax.cost import PARTS
+from amarl_jax.learn.cost import PARTS
 
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2, "s64": 8, "u64": 8, "f64": 8}  # else 4
 _SHAPE = re.compile(r"\b(pred|[a-z]+\d+\w*)\[([\d,]*)\]")

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 
 from amarl_jax import config as configuration
-from amarl_jax.cost import abstract_state
-from amarl_jax.evaluation.grid import lanes_of, numbers_of
+from amarl_jax.config.grid import lanes_of, numbers_of
+from amarl_jax.lanes.layout import advance_lanes, lay_out
+from amarl_jax.learn.cost import abstract_state
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.lanes import advance_lanes, lay_out
 from amarl_jax.learn.program import advance
 from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.random_play import play

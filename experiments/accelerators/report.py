@@ -13,8 +13,8 @@ sys.path[:0] = [str(HERE)]
 import model  # noqa: E402
 from programs import PROGRAMS  # noqa: E402
 
-from amarl_jax.cost import PARTS  # noqa: E402
 from amarl_jax.evaluation.markdown import machine, table  # noqa: E402
+from amarl_jax.learn.cost import PARTS  # noqa: E402
 
 INTRODUCTION = """# What the programs are on accelerators that are not there
 

@@ -22,7 +22,7 @@ from amarl_jax import config as configuration
 from amarl_jax.evaluation import baselines
 from amarl_jax.evaluation.episodes import Batch, fresh_episodes, summarise
 from amarl_jax.evaluation.exact_reading import exact_reading
-from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.rollout import Players, PriorBelief, Trajectory
 from amarl_jax.market.env import Market
 from amarl_jax.market.params import as_arrays

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from amarl_jax.evaluation.markdown import cell, table
-from amarl_jax.evaluation.plane_figure import draw_plane
+from amarl_jax.lanes.plane_figure import draw_plane
 
 COLUMNS = {
     "shortfall, ticks per lot": "shortfall_ticks",

@@ -33,7 +33,7 @@ import native_book  # noqa: E402
 from reference_books import naive, tidied  # noqa: E402
 from reference_books.market import PeerMarket  # noqa: E402
 
-from amarl_jax.evaluation.provenance import provenance  # noqa: E402
+from amarl_jax.host.provenance import provenance  # noqa: E402
 from amarl_jax.lob.book import (  # noqa: E402
     BookSpec,
     Message,

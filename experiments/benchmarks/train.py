@@ -23,9 +23,9 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax import config as configuration
-from amarl_jax import cost
-from amarl_jax.evaluation.provenance import provenance
-from amarl_jax.learn import phases, ppo, sources
+from amarl_jax.host.provenance import provenance
+from amarl_jax.learn import cost, phases, ppo
+from amarl_jax.learn import tape_readers as sources
 from amarl_jax.learn.experience import market_experience
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.ground_truth.book_comparison import disagreement
 from amarl_jax.ground_truth.message_streams import FIELDS, Mix, random_stream
+from amarl_jax.host.provenance import provenance
 from amarl_jax.lob.replay import SelfTrade
 
 CAPACITIES = (1, 3, 8, 32, 100)

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import binomtest, norm
 
-from amarl_jax.evaluation.provenance import provenance
-from amarl_jax.information.crossfit import DetectorSpec, cross_fit, plan
+from amarl_jax.host.provenance import provenance
+from amarl_jax.information.detector_fit import DetectorSpec, cross_fit, plan
 from amarl_jax.information.divergence import LIGHT, TrajectoryDivergence, bootstrap
 from amarl_jax.theory import gaussian_channel
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.ground_truth.laws import TRUTH, sample
+from amarl_jax.host.provenance import provenance
 from amarl_jax.information import EstimateSpec, estimate
 
 HERE = Path(__file__).resolve().parent

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.ground_truth.known_posteriors import Training, read, train
 from amarl_jax.ground_truth.laws import TRUTH
+from amarl_jax.host.provenance import provenance
 from amarl_jax.information import mine
 from amarl_jax.information.calibration import expected_calibration_error
 from amarl_jax.nets.spec import BeliefSpec

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import binomtest
 
-from amarl_jax.evaluation.provenance import provenance
-from amarl_jax.information.crossfit import DetectorSpec
+from amarl_jax.host.provenance import provenance
+from amarl_jax.information.detector_fit import DetectorSpec
 from amarl_jax.information.significance import compare, permutation_test
 
 HERE = Path(__file__).resolve().parent

@@ -36,8 +36,8 @@ from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes,
 from amarl_jax.evaluation.exact_reading import exact_reading
 from amarl_jax.evaluation.frozen import spread_belief_moments
 from amarl_jax.evaluation.metrics import evaluate_summaries
-from amarl_jax.evaluation.provenance import provenance
 from amarl_jax.evaluation.report import spread_toxicity
+from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays

@@ -29,13 +29,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy import special
 
-from amarl_jax.evaluation.provenance import provenance
-from amarl_jax.learn import covert
+from amarl_jax.covert import learner as covert
+from amarl_jax.covert.game import CovertGame, CovertParams
+from amarl_jax.covert.game import as_arrays as params_as_arrays
+from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.market.covert_game import CovertGame, CovertParams
-from amarl_jax.market.covert_game import as_arrays as params_as_arrays
-from amarl_jax.theory.covert import best_leverage, jump, linear_haste
+from amarl_jax.theory.deterministic import best_leverage, jump, linear_haste
 from amarl_jax.theory.gaussian_channel import (
     Channel,
     inflection,

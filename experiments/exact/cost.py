@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from amarl_jax import config as configuration
-from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.learn.program import begin
 from amarl_jax.learn.update import update

@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from amarl_jax.evaluation import runs
+from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.frozen import play_frozen
-from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.host.provenance import provenance
 from amarl_jax.nets.order_flow import OrderFlow
 from amarl_jax.posterior.exact import ExactSpec
 from amarl_jax.types import Array, PyTree, Tape

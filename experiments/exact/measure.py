@@ -22,12 +22,12 @@ import jax
 import numpy as np
 
 from amarl_jax import config as configuration
-from amarl_jax.evaluation import runs
+from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes, summarise
 from amarl_jax.evaluation.exact_reading import exact_reading
 from amarl_jax.evaluation.frozen import play_frozen
 from amarl_jax.evaluation.metrics import claimed_information, evaluate_detected, fresh_detection
-from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.rollout import Players, PriorBelief, Trajectory
 from amarl_jax.market.params import as_arrays
 from amarl_jax.policies.baselines import make_baselines

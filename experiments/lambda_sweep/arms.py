@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from amarl_jax import config as configuration
-from amarl_jax.consistency import smallest_noise_bound
+from amarl_jax.config.consistency import smallest_noise_bound
 
 BASES = {
     "tiny": "configs/lambda_sweep.py:fast",

@@ -6,7 +6,7 @@ import numpy as np
 from measured import Interval, Measured, interval
 from scipy import stats
 
-from amarl_jax.evaluation.lanes import OK
+from amarl_jax.lanes.table import OK
 
 HIGH_CORRELATION = 0.6  # of spread and belief, which the reference expects where lambda is small
 NEAR_ZERO = 0.1  # what counts as near 0, of a correlation

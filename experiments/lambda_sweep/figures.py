@@ -9,8 +9,8 @@ from measured import Measured, common_penalties, interval
 from square_root import HIDDEN_NATS, hidden_lots
 
 from amarl_jax.evaluation.figures import STYLES, save
-from amarl_jax.evaluation.shapes import SCALE
 from amarl_jax.theory.gaussian_channel import Channel, information
+from amarl_jax.transition.curve_fits import SCALE
 
 PANELS = {  # title: arms
     "private randomiser, warm starts": (

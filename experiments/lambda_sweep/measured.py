@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from amarl_jax.evaluation.branches import bimodality, hysteresis
-from amarl_jax.evaluation.lanes import OK, LaneTable, read_lanes
-from amarl_jax.evaluation.transition import FEWEST_SEEDS
-from amarl_jax.evaluation.verdict import Verdict, judge
-from amarl_jax.theory.covert import leverage, signed_order_deviation
+from amarl_jax.lanes.table import OK, LaneTable, read_lanes
+from amarl_jax.theory.deterministic import leverage, signed_order_deviation
+from amarl_jax.transition.bistability import bimodality, hysteresis
+from amarl_jax.transition.locate import FEWEST_SEEDS
+from amarl_jax.transition.verdict import Verdict, judge
 
 
 @dataclasses.dataclass(frozen=True)

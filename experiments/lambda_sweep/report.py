@@ -22,10 +22,10 @@ from figures import draw_arms, draw_claims, draw_collapse, noise_arms
 from measured import Measured, branches, common_penalties, control, difference, read, starts_verdict
 from square_root import HIDDEN_NATS, collapse_exponent, hidden_exponent, hidden_lots, runs_out
 
-from amarl_jax.evaluation.lane_fills_figure import draw_lane_fills
-from amarl_jax.evaluation.lanes import read_lanes
-from amarl_jax.evaluation.sweeps import fine_penalties
-from amarl_jax.evaluation.transition_figure import draw_transition
+from amarl_jax.lanes.fills_figure import draw_lane_fills
+from amarl_jax.lanes.measure import fine_penalties
+from amarl_jax.lanes.table import read_lanes
+from amarl_jax.lanes.transition_figure import draw_transition
 from amarl_jax.theory.curves import calibrated_curves
 
 HERE = Path(__file__).parent

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # arms.py lies beside this file
 from arms import ARMS, BASES, config_of
 
 from amarl_jax import sweep
-from amarl_jax.runlog import read_metrics
+from amarl_jax.host.runlog import read_metrics
 
 HERE = Path(__file__).parent
 CURVES = (  # metrics kept of every update, of the last phase it plays

@@ -26,7 +26,7 @@ import numpy as np
 from amarl_jax import config as configuration
 from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_summaries
 from amarl_jax.evaluation.metrics import claimed_information, fresh_detection, mean_and_error
-from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.game import Game, script
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays

@@ -20,13 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from amarl_jax import config as configuration
-from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.host.provenance import provenance
 from amarl_jax.learn import replay
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, as_arrays
 from amarl_jax.learn.rollout import Players, PriorBelief, rollouts, stratified_labels
-from amarl_jax.learn.sources import fit_belief
 from amarl_jax.learn.state import Episode, TrainState, init_state
+from amarl_jax.learn.tape_readers import fit_belief
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.nets.belief import belief_loss

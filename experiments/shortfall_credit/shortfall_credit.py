@@ -22,7 +22,7 @@ import numpy as np
 
 from amarl_jax import config as configuration
 from amarl_jax import sweep
-from amarl_jax.evaluation.provenance import provenance
+from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.learn.program import advance, begin
 from amarl_jax.market.params import as_arrays as params_as_arrays

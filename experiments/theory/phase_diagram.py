@@ -17,8 +17,9 @@ import numpy as np
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from amarl_jax.evaluation.provenance import provenance
-from amarl_jax.theory import covert, gaussian_channel, randomised
+from amarl_jax.host.provenance import provenance
+from amarl_jax.theory import deterministic as covert
+from amarl_jax.theory import gaussian_channel, randomised
 
 HERE = Path(__file__).parent
 CHANNELS = {

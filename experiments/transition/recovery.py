@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from amarl_jax import config as configuration
-from amarl_jax.evaluation.provenance import provenance
-from amarl_jax.evaluation.shapes import logistic_drop, penalty_at, penalty_axis
-from amarl_jax.evaluation.transition import Curves, locate
+from amarl_jax.host.provenance import provenance
+from amarl_jax.transition.curve_fits import logistic_drop, penalty_at, penalty_axis
+from amarl_jax.transition.locate import Curves, locate
 
 PENALTY = np.array(configuration.resolve(configuration.load("configs/lambda_sweep.py")).sweep.lambdas())
 X = penalty_axis(PENALTY)

@@ -187,7 +187,7 @@ def test_an_execution_agent_from_outside_works_its_order():
 
 def test_execution_against_the_agents_of_a_checkpoint(workdirs):
     """The lines of docs/extending.md, traced: the belief network reads the tape, trained policies take two seats."""
-    from amarl_jax.evaluation import runs
+    from amarl_jax.evaluation import frozen_run as runs
     from amarl_jax.learn.phases import TransformerBelief, players
 
     run = runs.load(workdirs["run"])

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from amarl_jax import lane_program
+from amarl_jax.lanes import program as lane_program
 from tests.tiny_runs import jax_settings
 
 __all__ = ["jax_settings"]
@@ -13,7 +13,7 @@ __all__ = ["jax_settings"]
 def as_a_reader_has_it():
     """One device.
 
-    The checker of key reuse takes the transpose of a batch of keys in a sweep for a use: see tests/test_sweep.py.
+    The checker of key reuse takes the transpose of a batch of keys in a sweep for a use: see tests/lanes/test_sweep.py.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lane_program, "devices_of", lambda run: tuple(jax.devices()[:1]))

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from amarl_jax import cli, evaluate, sweep
 from amarl_jax import config as configuration
+from amarl_jax import evaluate, sweep
+from amarl_jax.host import cli
 
 pytestmark = pytest.mark.integration
 
@@ -20,7 +21,7 @@ README, CONFIGURATION, RESULTS = (
     (ROOT / name).read_text() for name in ("README.md", "docs/configuration.md", "docs/results.md")
 )
 FENCED = re.compile(r"(?:<!-- ci:(\w+) -->\n)?```(\w*)\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.DOTALL)
-SMALLER = {"training.total_timesteps": 384, "sweep.lanes_at_once": 4}  # two updates; lanes of tests/test_sweep.py
+SMALLER = {"training.total_timesteps": 384, "sweep.lanes_at_once": 4}  # two updates; lanes of tests/lanes/test_sweep.py
 WORDS = 900
 
 

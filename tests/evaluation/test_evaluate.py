@@ -9,12 +9,13 @@ import jax
 import numpy as np
 import pytest
 
-from amarl_jax import cli, evaluate
+from amarl_jax import evaluate
 from amarl_jax.errors import BadInput
-from amarl_jax.evaluation import runs
+from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.baselines import COLUMNS
-from amarl_jax.evaluation.lanes import lane_row, read_lanes, write_lanes
 from amarl_jax.evaluation.report import ALIASES, UNITS, order_columns, order_divergence, spread_toxicity
+from amarl_jax.host import cli
+from amarl_jax.lanes.table import lane_row, read_lanes, write_lanes
 from amarl_jax.policies.baselines import make_baselines
 from tests.tiny_runs import jax_settings
 

@@ -12,9 +12,9 @@ import pytest
 import amarl_jax
 from amarl_jax.adapters.jaxmarl import MarketEnv
 from amarl_jax.adapters.playable import Playable
-from amarl_jax.checkpoint import Checkpointer
 from amarl_jax.errors import BadInput
-from amarl_jax.evaluation import runs
+from amarl_jax.evaluation import frozen_run as runs
+from amarl_jax.host.checkpoint import Checkpointer
 from amarl_jax.market.env import decode_quotes
 from amarl_jax.market.slot import as_sent, decode_action
 from amarl_jax.policies.learned import actor

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from amarl_jax.evaluation.baselines import COLUMNS
-from amarl_jax.evaluation.conduct import CONDUCT
-from amarl_jax.evaluation.lanes import lane_row, write_lanes
+from amarl_jax.lanes.behaviour import CONDUCT
+from amarl_jax.lanes.table import lane_row, write_lanes
 from amarl_jax.theory.gaussian_channel import Channel, information
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "lambda_sweep"

@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from amarl_jax import cli, fit_flow
 from amarl_jax import config as configuration
+from amarl_jax import fit_flow
 from amarl_jax.errors import ConfigError
 from amarl_jax.flow.law import read_flow, text_of
+from amarl_jax.host import cli
 from amarl_jax.market.noise import orders
 from amarl_jax.market.table_noise import TableNoise
 from tests.lob.test_lobster import FIXTURE, STEM

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from amarl_jax.information import EstimateSpec, arrays, estimate, estimators
-from amarl_jax.information.crossfit import DetectorSpec, _standardised
 from amarl_jax.information.detector import detect, prepare
+from amarl_jax.information.detector_fit import DetectorSpec, _standardised
 from amarl_jax.information.divergence import bootstrap, histogram, trajectory_divergence
 from amarl_jax.information.scaling import robustly_standardised
 from amarl_jax.information.significance import compare, permutation_test

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from amarl_jax.ground_truth.laws import TRUTH
-from amarl_jax.information.crossfit import DetectorSpec, cross_fit, plan
 from amarl_jax.information.detector import check_below_entropy, detect, summarise
+from amarl_jax.information.detector_fit import DetectorSpec, cross_fit, plan
 
 N, D = 2000, 20
 

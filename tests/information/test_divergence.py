@@ -7,7 +7,7 @@ import pytest
 
 from amarl_jax.ground_truth.laws import TRUTH, sample
 from amarl_jax.information import calibration, divergence
-from amarl_jax.information.crossfit import DetectorSpec, cross_fit, plan
+from amarl_jax.information.detector_fit import DetectorSpec, cross_fit, plan
 
 SMALL = DetectorSpec(n_folds=3, hidden=(8,), n_steps=40, n_checks=4, batch_size=64)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from amarl_jax.information import EstimateSpec, divergence, estimate, groups, planting
-from amarl_jax.information.crossfit import DetectorSpec, plan
 from amarl_jax.information.detector import detect, summarise
+from amarl_jax.information.detector_fit import DetectorSpec, plan
 from amarl_jax.information.parts import divide
 from amarl_jax.information.significance import compare, permutation_test
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from amarl_jax.information import planting, significance
-from amarl_jax.information.crossfit import DetectorSpec
+from amarl_jax.information.detector_fit import DetectorSpec
 
 SMALL = DetectorSpec(n_folds=2, hidden=(4,), n_steps=20, n_checks=2, batch_size=32)
 N_EPISODES, N_STEPS = 40, 25

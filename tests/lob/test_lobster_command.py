@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amarl_jax import cli, replay_lobster
+from amarl_jax import replay_lobster
 from amarl_jax.errors import BadInput
+from amarl_jax.host import cli
 from amarl_jax.lob.lobster import Following
 from tests.lob.test_lobster import BY_HAND, CROSSED, FIXTURE, STEM
 from tests.tiny_runs import jax_settings

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import optimize, special, stats
 
-from amarl_jax.theory.covert import Haste, best_information, best_leverage, jump, linear_haste, quadratic_haste
+from amarl_jax.theory.deterministic import Haste, best_information, best_leverage, jump, linear_haste, quadratic_haste
 from amarl_jax.theory.gaussian_channel import Channel, inflection, information, prior_entropy
 from amarl_jax.theory.randomised import (
     best_mixture,

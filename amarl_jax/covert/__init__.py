@@ -1,0 +1,1 @@
+"""The covert game and its learner."""

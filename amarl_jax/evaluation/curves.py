@@ -1,0 +1,80 @@
+"""Learning curves of a run or a sweep as a table: ``read_curves("runs/first")``, for pandas or numpy."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amarl_jax.errors import BadInput
+from amarl_jax.host import untrusted
+from amarl_jax.host.continuation import LANES_FILE
+from amarl_jax.host.runlog import read_metrics
+from amarl_jax.host.workdir import METRICS_FILE
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Metrics by update, averaged over the lanes that are drawn together; NaN where one was not finite."""
+
+    columns: dict[str, np.ndarray]  # [n_updates] each, by the names of docs/metrics.md
+    n_lanes: int = 1
+
+    def over_phases(self, name: str) -> np.ndarray:
+        """Mean of ``phase/name`` over the phases that measured it, [n_updates]; NaN where none did."""
+        found = [column for key, column in self.columns.items() if key.partition("/")[2] == name]
+        return np.mean(found, axis=0) if found else np.full(len(self.columns["update"]), np.nan)
+
+    def frame(self) -> Any:
+        """The columns as a ``pandas.DataFrame``; needs pandas."""
+        import pandas
+
+        return pandas.DataFrame(self.columns)
+
+
+def read_curves(workdir: str | Path) -> dict[str, Curve]:
+    """The learning curve of a run, under the name "", or of every arm and penalty of a sweep.
+
+    Raises :class:`BadInput` where the workdir holds none.
+    """
+    path = Path(workdir)
+    file = path / METRICS_FILE
+    if not file.is_file():
+        raise BadInput(f"{path}: holds no learning curves (no {METRICS_FILE})")
+    rows = read_metrics(file)
+    if not rows:
+        raise BadInput(f"{file}: has no update yet")
+    lanes = _lanes(path) if "lane" in rows[0] else {}
+    if not lanes:
+        return {"": Curve(_columns(rows))}
+    named: dict[str, list[dict[str, np.ndarray]]] = {}
+    for lane, name in lanes.items():
+        named.setdefault(name, []).append(_columns([row for row in rows if row.get("lane") == lane]))
+    return {name: _mean(parts) for name, parts in named.items() if all(parts)}
+
+
+def _mean(lanes: list[dict[str, np.ndarray]]) -> Curve:
+    """Of lanes as far as all of them have come."""
+    n = min(len(columns["update"]) for columns in lanes)
+    return Curve({key: np.mean([columns[key][:n] for columns in lanes], axis=0) for key in lanes[0]}, len(lanes))
+
+
+def _columns(rows: list[dict[str, float | None]]) -> dict[str, np.ndarray]:
+    """[n_updates] of every name; an update of which only some lanes have written is left to the next look."""
+    names = dict.fromkeys(name for row in rows for name in row if name != "lane")
+    return {name: np.array([np.nan if row.get(name) is None else row[name] for row in rows]) for name in names}
+
+
+def _lanes(path: Path) -> dict[int, str]:
+    """What lanes are drawn together, by their number: arm and penalty."""
+    file = path / LANES_FILE
+    lanes = untrusted.parse_json(untrusted.read_text(file), file)
+    if not isinstance(lanes, list) or not all(isinstance(lane, dict) for lane in lanes):
+        raise BadInput(f"{file}: must be a list of lanes")
+    found = {}
+    for number, lane in enumerate(lanes):
+        hypers = lane.get("hypers", {})
+        penalty = hypers.get("leakage_weight") if isinstance(hypers, dict) else None
+        arm = "" if lane.get("arm", "main") == "main" else f"{lane['arm']} "
+        found[number] = f"{arm}lambda {penalty}"
+    return found

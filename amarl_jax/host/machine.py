@@ -1,0 +1,128 @@
+"""What a run computes on: device, precision of matrix products, persistent compilation cache."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+import amarl_jax
+from amarl_jax.config import RunSettings
+from amarl_jax.errors import BadInput, ConfigError
+from amarl_jax.host import node
+
+_PLATFORM_VARIABLES = ("JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "CUDA_VISIBLE_DEVICES", "XLA_FLAGS")
+_MIN_COMPILE_SECONDS = 0.5  # programs that compile faster are not worth a file
+_FOLDER, _LEAST_SECONDS = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
+_USUAL_KEYS = "threefry2x32"  # JAX's default
+
+
+@contextlib.contextmanager
+def prepared(settings: RunSettings, n_devices: int | None = None) -> Iterator[str]:
+    """Trace, compile and run what is inside with a run's device, precision and compilation cache.
+
+    Yields the start line of a command. Before and after, JAX's settings are the caller's.
+    """
+    devices = find_devices(settings.device, n_devices)
+    elsewhere = devices[0].platform != jax.devices()[0].platform
+    there = jax.default_device(devices[0]) if elsewhere else contextlib.nullcontext()
+    with _cache(settings.compilation_cache_dir) as cache, there, jax.default_matmul_precision(settings.precision):
+        count = f"{len(devices)} x {devices[0].device_kind}{unused(devices[0].platform, jax.local_device_count())}"
+        keys = "" if prng_impl() == _USUAL_KEYS else f" | random keys {prng_impl()}"
+        version = f"amarl_jax {amarl_jax.__version__}"
+        yield f"{version} | {count} | matmul {settings.precision}{keys} | compilation cache {cache}"
+
+
+def unused(platform: str, n_seen: int) -> str:
+    """How many GPUs the processes of this node use, where each sees ``n_seen`` and that leaves some; else nothing."""
+    used, present = n_seen * node.n_processes_here(), node.n_gpus()
+    return f" ({used} of the {present} GPUs of this node)" if platform == "gpu" and used < present else ""
+
+
+def check_keys(settings: RunSettings) -> None:
+    """Raise :class:`ConfigError` unless JAX makes random keys here as the run has made its own."""
+    if settings.prng_impl not in ("auto", prng_impl()):
+        raise ConfigError(
+            "prng_impl",
+            settings.prng_impl,
+            f"{prng_impl()} here; JAX_DEFAULT_PRNG_IMPL={settings.prng_impl} would allow it",
+        )
+
+
+def prng_impl() -> str:
+    """How JAX makes random keys in this process."""
+    return str(jax.config.jax_default_prng_impl)  # type: ignore[attr-defined]
+
+
+def find_devices(name: str, n_devices: int | None = None) -> tuple[jax.Device, ...]:
+    """Devices of the kind ``name``, the best that is present for "auto": all of them, or the first ``n_devices``.
+
+    The first look starts XLA, which reads ``XLA_FLAGS`` then; nothing here sets them.
+
+    Raises :class:`BadInput` where the machine has none of the kind, or fewer than asked for.
+    """
+    try:
+        devices = jax.devices(None if name == "auto" else name)
+    except (RuntimeError, AssertionError):  # JAX asserts where JAX_PLATFORMS names nothing that is present
+        raise ConfigError("device", name, f"present on this machine, {_what_there_is()}") from None
+    if n_devices is not None and jax.process_count() > 1:
+        raise BadInput(f"--n_devices={n_devices}: the devices of several hosts are all used; leave it out")
+    if n_devices is not None and not 1 <= n_devices <= len(devices):
+        raise BadInput(
+            f"--n_devices={n_devices}: must be from 1 to {len(devices)}, what {devices[0].platform} has here"
+        )
+    return tuple(devices[:n_devices])
+
+
+def _what_there_is() -> str:
+    """The platform that starts, or what keeps every platform from starting."""
+    try:
+        return f"which has {jax.default_backend()}"
+    except (RuntimeError, AssertionError):
+        named = {name: os.environ[name] for name in _PLATFORM_VARIABLES if name in os.environ}
+        return f"where JAX starts nothing with {' '.join(f'{k}={v}' for k, v in named.items()) or 'its defaults'}"
+
+
+@contextlib.contextmanager
+def _cache(setting: str) -> Iterator[str]:
+    """The persistent compilation cache, for what is compiled inside; yields its folder, or "off" and why.
+
+    It is that of an explicit setting, else what JAX is set to, else the user's. JAX keeps the first folder that it has
+    opened, whatever its settings say then, and so has to forget it.
+    """
+    said, changed = _cache_settings(setting)
+    before = {name: getattr(jax.config, name) for name in changed}
+    moved = any(before[name] != value for name, value in changed.items() if name != _LEAST_SECONDS)
+    _set_cache(changed, moved)
+    try:
+        yield said
+    finally:
+        _set_cache(before, moved)
+
+
+def _set_cache(values: Mapping[str, Any], forget: bool) -> None:
+    """Change JAX's settings of its cache, and make it look at them again."""
+    for name, value in values.items():
+        jax.config.update(name, value)
+    if forget:
+        compilation_cache.reset_cache()
+
+
+def _cache_settings(setting: str) -> tuple[str, dict[str, Any]]:
+    """What the start line says of the cache, and JAX's settings for it."""
+    off: dict[str, Any] = {"jax_enable_compilation_cache": False}
+    if setting == "off":
+        return "off", off
+    set_before = os.environ.get("JAX_COMPILATION_CACHE_DIR") or getattr(jax.config, _FOLDER)
+    named = set_before if setting == "auto" else setting
+    try:
+        folder = Path(named or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "amarl_jax", "jax")).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"off ({error.strerror}: {folder})", {}
+    except RuntimeError as error:  # a user without a home
+        return f"off ({error})", {}
+    return str(folder), {_FOLDER: str(folder), _LEAST_SECONDS: _MIN_COMPILE_SECONDS}

@@ -1,0 +1,132 @@
+"""What a command is at, of every stage that takes long: a bar in a terminal, plain lines elsewhere."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from amarl_jax.config import Experiment, steps_per_update
+from amarl_jax.host import processes as hosts
+from amarl_jax.host.runlog import duration, standard_console
+from amarl_jax.host.workdir import write_atomically
+
+LINE_SECONDS = 10.0  # between two lines of a stage where there is no terminal
+LONG = 5.0  # seconds: a stage that took longer is worth a line of what it took
+FEWEST_UPDATES = 10  # with which agents begin to learn
+_FILE = "seconds.json"  # in the compilation cache: what stages took here
+_MOST = 200  # of them that are remembered
+
+
+class Stage:
+    """A stage under way: parts done of those there are, if anybody counts."""
+
+    def __init__(self, what: str, total: int | None, unit: str, bar: Progress | None, lines: Console | None) -> None:
+        self._what, self._total, self._unit, self._bar, self._lines = what, total, unit, bar, lines
+        self._task: TaskID | None = None if bar is None else bar.add_task(what, total=total, unit=unit)
+        self._done, self._began = 0, time.perf_counter()
+        self._said = self._began
+
+    def advance(self, n: int = 1) -> None:
+        """``n`` more parts are done."""
+        self._done += n
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task, n)
+            return
+        now = time.perf_counter()
+        if self._lines and now - self._said >= LINE_SECONDS and self._total and self._done < self._total:
+            left = (now - self._began) / self._done * (self._total - self._done)
+            self._said = now
+            self._lines.print(f"{self._what}: {self._done} of {self._total} {self._unit}, {duration(left)} left")
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.perf_counter() - self._began
+
+
+def say_if_short(experiment: Experiment) -> None:
+    """One line where a run makes so few updates that it shows that everything works, and learns nothing."""
+    n_updates, steps = experiment.n_updates, steps_per_update(experiment)
+    if n_updates < FEWEST_UPDATES:
+        hosts.say(
+            f"note: training.total_timesteps makes {n_updates} updates of {steps:,} steps, too few to learn anything: "
+            f"lambda changes nothing; {FEWEST_UPDATES * steps:,} steps make {FEWEST_UPDATES}"
+        )
+
+
+@contextlib.contextmanager
+def stage(
+    what: str,
+    total: int | None = None,
+    unit: str = "",
+    *,
+    verbose: bool = True,
+    remember: str = "",
+    console: Console | None = None,
+) -> Iterator[Stage]:
+    """Say what is being done, and how far it is.
+
+    Args:
+        what: as "compiling the update".
+        total: parts that there are, None where nobody counts.
+        unit: of the parts, as "lanes".
+        verbose: False says nothing.
+        remember: name, beside ``what``, under which the time it takes is kept for the next time; empty for none.
+        console: where to; default standard output.
+    """
+    shown = verbose and hosts.is_chief()
+    console = console or standard_console()
+    last = _seconds_of(f"{what} {remember}") if remember else None
+    title = what if last is None else f"{what}, {duration(last)} the last time"
+    bar = _bar(console, total) if shown and console.is_terminal else None
+    with bar or contextlib.nullcontext():
+        if shown and bar is None:
+            console.print(title)
+        under_way = Stage(what if bar is None else title, total, unit, bar, console if shown else None)
+        yield under_way
+    if shown and under_way.seconds >= LONG:
+        console.print(f"{what}: {duration(under_way.seconds)}")
+    if remember and hosts.is_chief():
+        _keep_seconds(f"{what} {remember}", under_way.seconds)
+
+
+def _bar(console: Console, total: int | None) -> Progress:
+    """A bar that is gone when the stage is; without a total it pulses."""
+    counted = [] if total is None else [MofNCompleteColumn(), TextColumn("{task.fields[unit]}")]
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), *counted, TimeElapsedColumn(), console=console, transient=True
+    )
+
+
+def _file() -> Path | None:
+    folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    return None if not folder or not jax.config.jax_enable_compilation_cache else Path(folder) / _FILE  # type: ignore[attr-defined]
+
+
+def _all_seconds() -> dict[str, float]:
+    file = _file()
+    try:
+        kept = json.loads(file.read_text()) if file else {}
+        return {str(name): float(taken) for name, taken in kept.items()}
+    except (OSError, ValueError, TypeError, AttributeError):  # nobody's work: then nothing is known
+        return {}
+
+
+def _seconds_of(name: str) -> float | None:
+    """What a stage took the last time on this machine, None where nobody knows."""
+    return _all_seconds().get(name)
+
+
+def _keep_seconds(name: str, taken: float) -> None:
+    file = _file()
+    if file is None:
+        return
+    kept = {other: seconds for other, seconds in _all_seconds().items() if other != name}
+    newest = dict([*kept.items(), (name, round(taken, 1))][-_MOST:])
+    with contextlib.suppress(OSError):
+        write_atomically(file, (json.dumps(newest, indent=1) + "\n").encode())

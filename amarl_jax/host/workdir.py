@@ -1,0 +1,250 @@
+"""The folder of a run, and the rules that a run is never written over another, nor by two processes at once."""
+
+import contextlib
+import dataclasses
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import amarl_jax
+from amarl_jax import config as configuration
+from amarl_jax.errors import BadInput, ConfigError, Preempted
+from amarl_jax.host import claim, machine, saved_config, untrusted
+from amarl_jax.host import processes as hosts
+from amarl_jax.host.claim import RUN_FILE
+from amarl_jax.host.saved_config import CONFIG_FILE
+
+METRICS_FILE = "metrics.jsonl"
+_TRACES_OF_A_RUN = (CONFIG_FILE, METRICS_FILE, "checkpoints")
+_LINKS_ITS_RUNS = "wandb"  # the folder in which W&B names its latest run by a link; we write nothing into it
+_FILES = {  # that a command writes into its workdir
+    "train": ("evaluation.json", "training.png", "training.pdf"),
+    "sweep": (
+        "lanes.json",
+        "measured.json",
+        "lanes.csv",
+        "sweep.json",
+        "transition.json",
+        "theory.json",
+        *(f"{figure}.{kind}" for figure in ("transition", "fills") for kind in ("png", "pdf")),
+    ),
+}
+_FOLDERS = ("checkpoints", "tensorboard", "postmortem")
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment and the folder it lives in."""
+
+    experiment: configuration.Experiment
+    config: ConfigDict  # what config.json holds
+    path: Path  # the workdir
+    resume: bool  # continue from the latest checkpoint
+    n_devices: int | None = None  # devices to use of those present; None: all
+    command: str = "train"  # that made the workdir
+    fingerprint: str = ""  # of what its checkpoints are trained with
+    text: str | None = None  # what config.json is to hold, where that changes
+    found: frozenset[str] | None = None  # what a new run found in the folder; None: there was no folder
+    from_weights: bool = False  # began with another run's networks
+    not_followed: tuple[str, ...] = ()  # saved settings of the machine that this command has otherwise
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the Orbax checkpoints."""
+        return self.path / "checkpoints"
+
+
+def open_run(
+    config: ConfigDict | None,
+    workdir: str | Path | None = None,
+    *,
+    resume: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    n_devices: int | None = None,
+    command: str = "train",
+    from_weights: bool = False,
+) -> Run:
+    """Check everything, then create the workdir (default ``runs/<exp_name>``) with ``config.json`` and ``run.json``.
+
+    With ``resume`` the saved configuration is used, whatever ``config`` says, but for the settings of the machine
+    (device, cache, W&B): those are of ``config``, or the defaults. An override (dotted name to value) that differs from
+    what is saved is an error, but for a larger ``training.total_timesteps``: it extends the run. Without ``resume`` a
+    folder that holds a run is an error. ``dry_run`` writes nothing, and nothing is touched before all is checked.
+
+    Raises :class:`BadInput`.
+    """
+    path = _choose_path(config, workdir, resume)
+    if resume:
+        run = _opened_again(path, config, overrides or {}, command)
+    else:
+        assert config is not None
+        config, experiment = _with_key_kind(config)
+        text = configuration.save_json(config)
+        mark = saved_config.fingerprint(text)
+        run = Run(experiment, config, path, False, command=command, fingerprint=mark)
+    run = dataclasses.replace(run, n_devices=n_devices, from_weights=run.from_weights or from_weights)
+    _require_wandb(run.experiment.run)
+    machine.check_keys(run.experiment.run)
+    machine.find_devices(run.experiment.run.device, n_devices)
+    refuse_obstacles(path, (CONFIG_FILE, RUN_FILE, METRICS_FILE, *_FILES[command]), _FOLDERS)
+    if resume:
+        return run
+    _refuse_another_run(path)
+    if dry_run:
+        return run
+    return dataclasses.replace(run, found=_create(run, text))
+
+
+@contextlib.contextmanager
+def at_work(run: Run) -> Iterator[None]:
+    """Keep the workdir for this process, of several for the chief's; what fails before the first update leaves none.
+
+    Raises :class:`BadInput` where another process is at work in it.
+    """
+    if not hosts.is_chief():
+        yield
+        return
+    with claim.claimed(run.path):
+        for setting in run.not_followed:
+            print(f"{CONFIG_FILE}: {setting} is not followed: what acts on this machine, the command says")
+        try:
+            yield
+        except Preempted:
+            raise
+        except BaseException:
+            if not run.resume and not _has_begun(run.path):
+                _take_back(run)
+            raise
+
+
+def write_extended(run: Run) -> None:
+    """The new total of a run that is extended goes into its ``config.json``."""
+    if run.text is not None:
+        write_atomically(run.path / CONFIG_FILE, run.text.encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def refuse_obstacles(path: Path, files: tuple[str, ...], folders: tuple[str, ...] = ()) -> None:
+    """Raise :class:`BadInput` where a folder stands in ``path`` in the place of a file, or a file in a folder's."""
+    for name in files:
+        if (path / name).is_dir():
+            raise BadInput(f"{path / name}: is a folder, where a file is to be written")
+    for name in folders:
+        if (path / name).exists() and not (path / name).is_dir():
+            raise BadInput(f"{path / name}: is not a folder, which is to be written there")
+
+
+def _opened_again(path: Path, config: ConfigDict | None, overrides: Mapping[str, Any], command: str) -> Run:
+    """The run that a workdir holds, on this command's machine."""
+    _refuse_links(path)
+    saved = saved_config.read(path, overrides, config)
+    about = claim.require_maker(path, command)
+    return Run(
+        saved.experiment,
+        saved.config,
+        path,
+        True,
+        command=command,
+        fingerprint=saved.fingerprint,
+        text=saved.text,
+        not_followed=tuple(saved_config.not_followed(saved)),
+        from_weights=bool(about.get("from_weights")),
+    )
+
+
+def _create(run: Run, text: str) -> frozenset[str] | None:
+    """Make the folder a run's; returns what was in it before."""
+    path = run.path
+    found = frozenset(entry.name for entry in path.iterdir()) if path.is_dir() else None
+    path.mkdir(parents=True, exist_ok=True)
+    with claim.claimed(path):
+        _refuse_another_run(path)  # once more: now nobody else can make it one
+        about = {"command": run.command, "amarl_jax": amarl_jax.__version__, "from_weights": run.from_weights}
+        claim.write_maker(path, about)
+        write_atomically(path / CONFIG_FILE, text.encode())
+    return found
+
+
+def _has_begun(path: Path) -> bool:
+    """True if there is an update on record, or a checkpoint."""
+    metrics, checkpoints = path / METRICS_FILE, path / "checkpoints"
+    saved = checkpoints.is_dir() and any(entry.name.isdigit() for entry in checkpoints.iterdir())
+    return saved or (metrics.is_file() and metrics.stat().st_size > 0)
+
+
+def _take_back(run: Run) -> None:
+    """Remove what a run has made before its first update; what was there before stays."""
+    made = (RUN_FILE, CONFIG_FILE, METRICS_FILE, *_FILES[run.command], *_FOLDERS)
+    for name in made:
+        if run.found is not None and name in run.found:
+            continue
+        entry = run.path / name
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+    if run.found is None:
+        with contextlib.suppress(OSError):
+            run.path.rmdir()
+
+
+def _with_key_kind(config: ConfigDict) -> tuple[ConfigDict, configuration.Experiment]:
+    """The configuration that names how its random keys are made, for whoever resumes it elsewhere."""
+    config = config.copy_and_resolve_references()
+    config.prng_impl = machine.prng_impl()
+    return config, configuration.resolve(config)
+
+
+def _require_wandb(settings: configuration.RunSettings) -> None:
+    """Asked for and not installed is found out before anything is written."""
+    if settings.use_wandb and importlib.util.find_spec("wandb") is None:
+        raise BadInput("logging.use_wandb = True needs Weights & Biases: pip install 'amarl_jax[wandb]'")
+
+
+def _choose_path(config: ConfigDict | None, workdir: str | Path | None, resume: bool) -> Path:
+    if config is None and not resume:
+        raise BadInput("--config is required, for example --config=configs/fast_debug.py")
+    if workdir is None:
+        if config is None:
+            raise BadInput("--resume needs --workdir, or --config to name it")
+        return Path("runs", _folder_name(config.exp_name))
+    path = Path(workdir)
+    if (path.exists() or path.is_symlink()) and not path.is_dir():
+        raise BadInput(f"--workdir {path}: is not a folder, nor a link to one")
+    return path
+
+
+def _folder_name(exp_name: Any) -> str:
+    """The experiment's name, where it is one that stays inside ``runs/``."""
+    if isinstance(exp_name, str) and (Path(exp_name).is_absolute() or ".." in Path(exp_name).parts or "\0" in exp_name):
+        raise ConfigError("exp_name", exp_name, "a name of a folder inside runs/")
+    return exp_name
+
+
+def _refuse_links(path: Path) -> None:
+    """A run that goes on writes into its folder, and may be somebody else's: nothing in it leads out of it."""
+    for entry in sorted(path.iterdir()) if path.is_dir() else ():
+        if entry.name != _LINKS_ITS_RUNS or entry.is_symlink():
+            untrusted.refuse_links(entry)
+
+
+def _refuse_another_run(path: Path) -> None:
+    found = next((name for name in _TRACES_OF_A_RUN if (path / name).exists()), None)
+    if found:
+        raise BadInput(f"{path}: already holds a run ({found}); choose another --workdir, or --resume to continue it")

@@ -1,0 +1,1 @@
+"""A sweep: layout, program, table, measurements and figures of its lanes."""

@@ -1,0 +1,56 @@
+"""How much of its order each episode of each lane got done: mixing, stuck, or no longer trading, told apart."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from amarl_jax.evaluation.figures import save
+from amarl_jax.lanes.behaviour import FILLS
+
+
+def draw_lane_fills(sweep: str | Path, path: str | Path) -> list[str]:
+    """A line per lane, by penalty and seed: the distribution of its informed episodes' fills. None drawn, none named.
+
+    Two bright places in one line are a policy that mixes episodes; lines of one penalty that differ are seeds that are
+    stuck on different branches; brightness far from 1 is a trader that hides by not trading.
+
+    Args:
+        sweep: ``sweep.json``; its first arm is drawn.
+        path: of the figure, without suffix.
+    """
+    lanes: list[dict[str, Any]] = json.loads(Path(sweep).read_text())["lanes"]
+    lanes = [lane for lane in lanes if lane["arm"] == lanes[0]["arm"] and FILLS in (lane["measures"] or {})]
+    if not lanes:
+        return []
+    lanes.sort(key=lambda lane: (lane["lambda"], lane["seed"]))
+    counts = np.array([lane["measures"][FILLS] for lane in lanes], float)
+    edges = np.linspace(-1.0, 1.0, counts.shape[1] + 1)
+    first = max(min(int(np.flatnonzero(counts.sum(axis=0))[0]), counts.shape[1] - 5), 0)
+    figure = Figure(figsize=(7.5, 2.0 + 0.075 * max(len(lanes), 30)), layout="constrained")
+    axis = figure.subplots()
+    image = axis.imshow(
+        (counts / counts.sum(axis=1, keepdims=True))[:, first:],
+        aspect="auto",
+        cmap="cividis",
+        norm=PowerNorm(0.5, 0.0, 1.0),
+        extent=(edges[first], 1.0, len(lanes), 0),
+        interpolation="nearest",
+    )
+    figure.colorbar(image, ax=axis, label="share of the informed episodes")
+    _label_lanes(axis, np.array([lane["lambda"] for lane in lanes]))
+    axis.set(xlabel="share of the parent order done in an episode", title="fills, one line per lane")
+    return save(figure, path)
+
+
+def _label_lanes(axis: Axes, penalty: np.ndarray) -> None:
+    """Penalties beside their lanes, parted by lines."""
+    values, start, count = np.unique(penalty, return_index=True, return_counts=True)
+    axis.set_yticks(start + count / 2.0, [f"{value:.3g}" for value in values])
+    for line in start[1:]:
+        axis.axhline(line, color="white", linewidth=1.0)
+    axis.set_ylabel("lambda, reward units per nat; seeds downwards")

@@ -1,0 +1,253 @@
+"""What a trained sweep says: every lane measured on fresh episodes, lambda* and verdict, files, figure."""
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from amarl_jax.config import Experiment
+from amarl_jax.config.grid import Lane, keys_of, numbers_of
+from amarl_jax.errors import LawlessPolicy
+from amarl_jax.evaluation import baselines
+from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
+from amarl_jax.evaluation.metrics import evaluate_detected
+from amarl_jax.host.provenance import provenance
+from amarl_jax.host.stages import stage
+from amarl_jax.host.workdir import Run, write_atomically
+from amarl_jax.lanes.behaviour import conduct, shuffled
+from amarl_jax.lanes.detections import detect_each
+from amarl_jax.lanes.layout import Layout, over_lanes
+from amarl_jax.lanes.measured import Measured
+from amarl_jax.lanes.table import FAILED, OK, LaneTable, lane_row, read_lanes, write_lanes
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.state import TrainState
+from amarl_jax.market.params import EnvParams
+from amarl_jax.posterior.exact import ExactSpec
+from amarl_jax.theory.curves import calibrated_curves
+from amarl_jax.transition.curve_fits import penalty_at, penalty_axis
+from amarl_jax.transition.locate import NOT_DETERMINED
+from amarl_jax.transition.verdict import as_json, judge
+from amarl_jax.types import Array
+
+FEWEST_PENALTIES = 5  # that lambda* is looked for on
+N_FINE = 40  # penalties at which theory is drawn, beside those of the grid
+LOUD_GATE = 0.5  # share of the steps beyond which a fresh policy that acts in them is a loud start
+_BOOTSTRAP, _CONTROL = 2, 3  # folded into a lane's root key, which is split into the keys of training and evaluation
+
+
+@functools.partial(jax.jit, static_argnames=("game", "layout", "n_episodes", "exact"))
+def play_lanes(
+    keys: Array,
+    state: TrainState,
+    hypers: Hypers,
+    params: EnvParams,
+    game: Game,
+    layout: Layout,
+    n_episodes: int,
+    exact: ExactSpec | None = None,
+) -> FrozenEpisodes:
+    """Fresh episodes of the frozen policies of every lane, [n_padded, n], without traces; read at the horizon alone."""
+
+    def one(key: Array, state: TrainState, hypers: Hypers, params: EnvParams) -> FrozenEpisodes:
+        played = play_frozen(key, state, hypers, params, game, n_episodes, exact=exact)
+        rows = played.exact
+        rows = None if rows is None else dataclasses.replace(rows, log_ratio=rows.log_ratio[:, -1:])
+        return dataclasses.replace(played, trace=None, exact=rows)
+
+    return over_lanes(one, layout)(keys, state, hypers, params)
+
+
+def measure_lanes(
+    lanes: Sequence[Lane],
+    failures: Mapping[int, str],
+    state: TrainState,
+    game: Game,
+    layout: Layout,
+    run: Experiment,
+    measured: Measured,
+) -> list[dict[str, Any] | None]:
+    """One row of measures per lane, None for a lane that failed; each is kept in ``measured`` as soon as it is there.
+
+    A lane plays the episodes, and trains the detector, of the closing table of a single run with its seed.
+
+    Args:
+        lanes: of the sweep.
+        failures: by place in ``lanes``, those that diverged.
+        state: placed learners, [n_padded].
+        game: static bundle.
+        layout: of the lanes on the devices.
+        run: the experiment.
+        measured: those that are done already.
+    """
+    whole = [i for i in range(len(lanes)) if i not in failures and i not in measured.rows]
+    if whole:
+        _measure_rest(whole, lanes, state, game, layout, run, measured)
+    return [None if i in failures else measured.rows[i] for i in range(len(lanes))]
+
+
+def _measure_rest(
+    whole: Sequence[int],
+    lanes: Sequence[Lane],
+    state: TrainState,
+    game: Game,
+    layout: Layout,
+    run: Experiment,
+    measured: Measured,
+) -> None:
+    """Measure the lanes ``whole``: all of them play, then each has its detectors trained."""
+    pairs = [jax.random.split(key) for key in keys_of(lanes)[1]]
+    hypers, params = numbers_of(lanes, run)
+    placed = (layout.place(jax.numpy.stack([play for play, _ in pairs])), state, layout.place(hypers))
+    how = {"game": game, "layout": layout, "n_episodes": run.run.eval_episodes, "exact": run.run.exact}
+    with stage(f"playing {run.run.eval_episodes:,} fresh episodes of each lane", verbose=run.run.verbose):
+        episodes = layout.take_back(play_lanes(*placed, layout.place(params), **how))
+    mine = {i: jax.tree.map(lambda x, i=i: x[i], episodes) for i in whole}
+    prior, unit = (np.asarray(leaf, np.float64) for leaf in (params.informed_probability, params.is_unit_ticks))
+    keys = {i: _keys_of_measures(lanes[i]) for i in whole}
+    controls = {i: shuffled(keys[i].shuffle, mine[i].summary) for i in whole}
+    found = detect_each(
+        [key for i in whole for key in (pairs[i][1], keys[i].control)],
+        [rows for i in whole for rows in (mine[i].summary, controls[i])],
+        [float(prior[i]) for i in whole for _ in range(2)],
+        layout.devices,
+    )
+    with stage("training two detectors for each lane", len(whole), "lanes", verbose=run.run.verbose) as under_way:
+        for i, detection in zip(whole, found, strict=False):  # of the same iterator, two at a time
+            control = next(found)
+            scale = (float(prior[i]), float(unit[i]), game.market_spec.tick_bps)
+            try:
+                evaluation = evaluate_detected(detection, mine[i].summary, *scale, mine[i].exact)
+            except LawlessPolicy as error:
+                raise LawlessPolicy(f"lane {i}: {error}") from None
+            row = baselines.row(keys[i].bootstrap, mine[i].summary, evaluation)
+            measured.keep(i, row | conduct(mine[i], control, np.asarray(controls[i].z)))
+            under_way.advance()
+
+
+class _Keys(NamedTuple):
+    """Random keys of one lane's measurements, apart from its episodes and detector."""
+
+    bootstrap: Array
+    shuffle: Array
+    control: Array
+
+
+def _keys_of_measures(lane: Lane) -> _Keys:
+    bootstrap, control = (jax.random.fold_in(jax.random.key(lane.seed), i) for i in (_BOOTSTRAP, _CONTROL))
+    return _Keys(bootstrap, *jax.random.split(control))
+
+
+def write_answer(
+    run: Run,
+    lanes: Sequence[Lane],
+    rows: Sequence[dict[str, Any] | None],
+    failures: Mapping[int, str],
+    spent: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write the table, ``sweep.json`` and the figure with what it is drawn from; returns what ``sweep.json`` holds.
+
+    ``spent`` is what the sweep took, kept beside where it came from.
+    """
+    from amarl_jax.lanes.fills_figure import draw_lane_fills  # matplotlib takes a second to import
+    from amarl_jax.lanes.transition_figure import draw_transition
+
+    folder = run.path
+    lines = [lane_row(i, lane.penalty, lane.seed, rows[i], lane.arm) for i, lane in enumerate(lanes)]
+    write_lanes(folder / "lanes.csv", lines)
+    table = read_lanes(folder / "lanes.csv")
+    gates = {lane.arm: lane.hypers.get("start_gate", run.experiment.hypers.start_gate) for lane in lanes}
+    located = {arm: locate_arm(table, arm, gates[arm], run.experiment) for arm in table.arms()}
+    document = {
+        "provenance": provenance(run.config.to_dict(), run.experiment.run.seed),
+        **spent,
+        "n_lanes": len(lanes),
+        "n_failed": len(failures),
+        "located": located,
+        "lanes": [
+            {
+                "lane": i,
+                "seed": lane.seed,
+                "lambda": lane.penalty,
+                "arm": lane.arm,
+                "hypers": lane.hypers,
+                "env_params": lane.env_params,
+                "status": FAILED if i in failures else OK,
+                "failure": failures.get(i),
+                "measures": rows[i],
+            }
+            for i, lane in enumerate(lanes)
+        ],
+    }
+    document = _strict(document)
+    _write(folder / "sweep.json", document)
+    first = located[table.arms()[0]]
+    drawn_with = None
+    if "lambda_half" in first:
+        drawn_with = folder / "transition.json"
+        _write(drawn_with, _strict(first))
+    predicted = _predict(table, run.experiment)
+    if predicted is not None:
+        _write(folder / "theory.json", _strict(predicted))
+    draw_transition(
+        folder / "lanes.csv",
+        folder / "transition",
+        drawn_with,
+        None if predicted is None else folder / "theory.json",
+    )
+    draw_lane_fills(folder / "sweep.json", folder / "fills")
+    return document
+
+
+def _predict(table: LaneTable, experiment: Experiment) -> dict[str, Any] | None:
+    """Both theories at the penalties of the first arm, calibrated to what its least penalised lanes leak."""
+    penalty, values = table.grid(table.information)
+    if len(penalty) < FEWEST_PENALTIES or not len(values):
+        return None
+    prior = float(experiment.env_params.informed_probability)
+    return calibrated_curves(fine_penalties(penalty), float(values[:, 0].mean()), prior)
+
+
+def fine_penalties(penalty: np.ndarray) -> list[float]:
+    """The penalties of a grid and enough between them for a jump of theory to look like one."""
+    first, last = penalty_axis(penalty[[0, -1]])
+    between = penalty_at(np.linspace(first, last, N_FINE)[1:-1])
+    return [float(one) for one in np.union1d(penalty, between)]
+
+
+def locate_arm(table: LaneTable, arm: str, start_gate: float, experiment: Experiment) -> dict[str, Any]:
+    """lambda* and the verdict of one arm; the verdict alone where the grid is too short, or no seed is whole.
+
+    ``start_gate`` is the share of the steps in which its fresh policies act: in most of them, and they start loud.
+    """
+    penalty, values = table.grid(table.information, arm)
+    if len(penalty) < FEWEST_PENALTIES:
+        return {"verdict": f"{NOT_DETERMINED}: {len(penalty)} penalties, {FEWEST_PENALTIES} are needed"}
+    if not len(values):
+        return {"verdict": f"{NOT_DETERMINED}: no seed has all its lanes"}
+    spec = experiment.market_spec
+    start = "loud" if start_gate > LOUD_GATE else "quiet"
+    about = {"horizon": spec.horizon, "private_randomiser": spec.private_randomiser, "start": start}
+    verdict = judge([table.curves(arm, **about)])
+    return as_json(verdict.arms[0][1]) | {"verdict": str(verdict)}
+
+
+def _write(path: Path, document: Any) -> None:
+    write_atomically(path, (json.dumps(document, indent=1, default=str, allow_nan=False) + "\n").encode())
+
+
+def _strict(value: Any) -> Any:
+    """``value`` with None for every number that is not finite."""
+    if isinstance(value, dict):
+        return {name: _strict(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value

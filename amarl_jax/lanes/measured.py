@@ -1,0 +1,59 @@
+"""Lanes of a sweep that have been measured so far: what is kept of one that is stopped meanwhile."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from amarl_jax.errors import BadInput
+from amarl_jax.host import processes as hosts
+from amarl_jax.host import untrusted
+from amarl_jax.host.workdir import write_atomically
+from amarl_jax.lanes.behaviour import FILLS, N_FILLS
+from amarl_jax.lanes.table import lane_row
+
+MEASURED_FILE = "measured.json"
+
+
+class Measured:
+    """Rows of measures by lane, kept on disk beside what they were measured of.
+
+    A file that is damaged, or of other learners, another code or another number of episodes, is not read: those lanes
+    are measured again.
+    """
+
+    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
+        self._file, self._about = folder / MEASURED_FILE, about
+        self.rows: dict[int, dict[str, Any]] = self._read()
+
+    def keep(self, lane: int, row: dict[str, Any]) -> dict[str, Any]:
+        """Write one lane's measures down; returns them as they will be read."""
+        self.rows[lane] = json.loads(json.dumps(row, default=float))
+        if hosts.is_chief():
+            document = {"of": self._about, "rows": {str(i): kept for i, kept in self.rows.items()}}
+            write_atomically(self._file, (json.dumps(document) + "\n").encode())
+        return self.rows[lane]
+
+    def discard(self) -> None:
+        """Remove the file: its rows are in the sweep's own by now."""
+        self._file.unlink(missing_ok=True)
+
+    def _read(self) -> dict[int, dict[str, Any]]:
+        try:
+            document = untrusted.parse_json(untrusted.read_text(self._file), self._file)
+            if document["of"] != self._about:
+                return {}
+            rows = {int(lane): row for lane, row in document["rows"].items()}
+        except (BadInput, TypeError, KeyError, ValueError, AttributeError):
+            return {}
+        return rows if all(_is_row(row) for row in rows.values()) else {}
+
+
+def _is_row(row: Any) -> bool:
+    """True if a table can be made of it."""
+    try:
+        values = [value for name, value in lane_row(0, 0.0, 0, row).items() if name not in ("arm", "status")]
+        counts = row[FILLS]
+    except (TypeError, KeyError, AttributeError):
+        return False
+    numbers = all(value is None or type(value) in (int, float) for value in values)
+    return numbers and isinstance(counts, list) and len(counts) == N_FILLS and all(type(x) is int for x in counts)

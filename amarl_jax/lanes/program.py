@@ -1,0 +1,106 @@
+"""The compiled update of all lanes of a sweep, laid out in what memory allows."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from amarl_jax.config import game_of
+from amarl_jax.config.grid import Lane, numbers_of
+from amarl_jax.host import machine
+from amarl_jax.host import processes as hosts
+from amarl_jax.host.stages import stage
+from amarl_jax.host.workdir import Run
+from amarl_jax.lanes.layout import Layout, advance_lanes, lay_out
+from amarl_jax.learn import cost
+from amarl_jax.learn.game import Game
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
+from amarl_jax.learn.state import TrainState
+from amarl_jax.market.params import EnvParams
+from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.market.table_noise import like
+from amarl_jax.types import PyTree
+
+IN_CACHE = 8  # lanes that a processor computes at once where nobody asks for more: their arrays stay in its caches
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """The sweep's lanes, placed, and the compiled update of them all."""
+
+    lanes: list[Lane]
+    game: Game
+    layout: Layout
+    hypers: Hypers  # [n_padded, ...]
+    params: EnvParams  # [n_padded]
+    advance: Callable[..., tuple[TrainState, dict[str, Any]]]
+
+
+def devices_of(run: Run) -> tuple[jax.Device, ...]:
+    """The devices that lanes are spread over."""
+    return machine.find_devices(run.experiment.run.device, run.n_devices)
+
+
+def compile_lanes(run: Run, lanes: list[Lane]) -> Program:
+    """Lay the lanes out in what memory allows, and compile their update: once, if the first layout fits."""
+    experiment, game, devices = run.experiment, game_of(run.experiment), devices_of(run)
+    numbers = numbers_of(lanes, experiment)
+    at_most = experiment.sweep.lanes_at_once or (IN_CACHE if devices[0].platform == "cpu" else 0)
+    layout = lay_out(len(lanes), devices, at_most)
+    with stage("compiling the update of all lanes", verbose=experiment.run.verbose, remember=run.fingerprint):
+        compiled = _compile(game, layout, experiment.run.precision)
+    fit = hosts.smallest(lanes_that_fit(compiled.memory_analysis(), layout))
+    if fit < layout.at_once:
+        layout = lay_out(len(lanes), devices, fit)
+        with stage("compiling it again, for as many lanes at once as fit", verbose=experiment.run.verbose):
+            compiled = _compile(game, layout, experiment.run.precision)
+    hosts.say(
+        f"{len(lanes)} lanes of {experiment.n_updates} updates: {layout.at_once} at once on each of "
+        f"{len(layout.devices)} devices, {layout.rounds} rounds, {layout.n_padded - len(lanes)} lanes of padding"
+    )
+    hypers, params = (layout.place(bag) for bag in numbers)
+    return Program(lanes, game, layout, hypers, params, compiled)
+
+
+@functools.lru_cache(maxsize=2)
+def _compile(game: Game, layout: Layout, precision: str) -> Any:
+    """The update of all lanes, compiled from shapes alone; a second sweep in a process finds it here."""
+    hypers, params = hypers_as_arrays(Hypers()), params_as_arrays(like(game.noise_law, game.market_spec))
+    lanes = (shapes(layout.n_padded, one, layout.sharding) for one in (one_learner(game), hypers, params))
+    with jax.default_matmul_precision(precision):
+        return advance_lanes.lower(*lanes, game=game, layout=layout).compile()
+
+
+def one_learner(game: Game) -> TrainState:
+    """Shapes of a single learner; no number of it shapes anything."""
+    params = params_as_arrays(like(game.noise_law, game.market_spec))
+    return cost.abstract_state(hypers_as_arrays(Hypers()), params, game)
+
+
+def shapes(n_lanes: int, one: PyTree, sharding: Any = None) -> PyTree:
+    """Shapes of ``n_lanes`` of ``one``, with a leading axis."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((n_lanes, *x.shape), x.dtype, sharding=sharding), one)
+
+
+def lanes_that_fit(memory: Any, layout: Layout) -> int:
+    """Lanes that a device can compute together, by XLA's account of a layout.
+
+    Raises ``MemoryError`` with the arithmetic where not even one fits.
+    """
+    carried = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    scratch = memory.temp_size_in_bytes / layout.at_once
+    sharing = len(layout.devices) if layout.devices[0].platform == "cpu" else 1  # processors share one memory
+    usable = cost.USABLE * cost.free_bytes(layout.devices) / sharing
+    fit = math.floor((usable - carried) / max(scratch, 1.0))
+    if fit < 1:
+        gib = lambda n_bytes: f"{n_bytes / 2**30:.2f} GiB"  # noqa: E731
+        raise MemoryError(
+            f"not even one lane fits: {gib(usable)} usable per device ({cost.USABLE:.0%} of what is free), the "
+            f"learners of {layout.rounds * layout.at_once} lanes take {gib(carried)}, one lane at work "
+            f"{gib(scratch)}; fewer lanes per device, or a smaller training.n_envs or replay_capacity, need less"
+        )
+    return fit

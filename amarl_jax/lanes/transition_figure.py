@@ -1,0 +1,192 @@
+"""The main figure: what the penalty lambda does to detection and execution, drawn from a sweep's files."""
+
+import json
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import special
+
+from amarl_jax.evaluation.figures import STYLES, save, style
+from amarl_jax.lanes.table import LaneTable, read_lanes
+from amarl_jax.transition.curve_fits import SCALE
+
+PANELS = (  # column of lanes.csv, label, what the theory calls it, what the axis ends at however wide an interval is
+    ("information_nats", "I of a fresh detector, nats", "information_nats", (-0.1, 0.72)),
+    ("kl_nats", "KL of the flow from noise, nats", "kl_nats", (-0.1, np.inf)),
+    ("accuracy", "accuracy of a fresh detector", "accuracy", (0.4, 1.01)),
+    ("shortfall_units", "shortfall, reward units", None, (-np.inf, np.inf)),
+    ("completion", "share of the parent order done", None, (-1.01, 1.01)),
+)
+EXACT = {  # the exact measure and its label, drawn where a table has it, the detector's beside it in grey
+    "information_nats": ("exact_nats", "I, exact, nats"),
+    "accuracy": ("exact_accuracy", "accuracy, knowing the policy"),
+}
+ENDS_OF_THE_SCALE = {"information_nats": float(np.log(2.0)), "accuracy": 0.5}  # H(z), and a guess
+DEFINITIONS = {  # of lambda*: name in the file, label, line style
+    "lambda_half": ("logistic midpoint", "--"),
+    "lambda_chi": ("steepest accuracy", "-."),
+    "lambda_eq": ("I < 0.01 from here", ":"),
+}
+LINEAR_KL = 0.1  # nats: the KL axis is linear up to here, logarithmic beyond
+PINK = STYLES[3][0]
+FEWEST_SEEDS = 2  # fewer have no interval
+BAND_SEEDS = 4  # of fewer the interval by Student's t is wider than what it is of: dots alone
+
+
+def draw_transition(
+    lanes: str | Path, path: str | Path, located: str | Path | None = None, theory: str | Path | None = None
+) -> list[str]:
+    """I, KL, accuracy, shortfall and fill rate against lambda: seeds, means with 95% intervals, lambda*, theory.
+
+    I and accuracy are the exact ones where the table has them, with a fresh detector's mean beside.
+
+    Args:
+        lanes: ``lanes.csv`` of a sweep; every arm is drawn.
+        path: of the figure, without suffix.
+        located: JSON of :func:`amarl_jax.transition.verdict.as_json`, with "verdict" beside it where there is one.
+        theory: JSON of :func:`amarl_jax.theory.curves.theory_curves`.
+    """
+    table = read_lanes(lanes)
+    found = None if located is None else json.loads(Path(located).read_text())
+    predicted = None if theory is None else json.loads(Path(theory).read_text())
+    figure = Figure(figsize=(11, 6.6), layout="constrained")
+    axes = figure.subplots(2, 3, sharex=True)
+    for axis, (column, label, name, ends) in zip(axes.flat, PANELS, strict=False):
+        exact, exact_label = EXACT.get(column, (None, "")) if table.is_exact else (None, "")
+        if exact is not None:
+            _draw_detector(axis, table, column)
+            label = exact_label
+        _draw_arms(axis, table, exact or column)
+        if predicted is not None and name is not None:
+            _draw_theory(axis, predicted, name)
+        if found is not None:
+            _draw_located(axis, found)
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.3)
+        if column in ENDS_OF_THE_SCALE:
+            axis.axhline(ENDS_OF_THE_SCALE[column], color="0.6", linewidth=0.8)
+        _end_axis(axis, *ends)
+    _compress_kl(axes[0, 1])
+    _label_penalty(axes, table)
+    _draw_key(axes.flat[-1], axes[0, 0], found, predicted)
+    return save(figure, path)
+
+
+def mean_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over seeds [L] and half the width of its 95% interval by Student's t; NaN with one seed.
+
+    Args:
+        values: [S, L].
+    """
+    n = len(values)
+    if n < FEWEST_SEEDS:
+        return values.mean(axis=0), np.full(values.shape[1], np.nan)
+    half = special.stdtrit(n - 1, 0.975) * values.std(axis=0, ddof=1) / np.sqrt(n)
+    return values.mean(axis=0), half
+
+
+def _draw_arms(axis: Axes, table: LaneTable, column: str) -> None:
+    """Seeds as dots, their mean as a line, the interval as a band where there are enough seeds."""
+    for place, arm in enumerate(table.arms()):
+        colour, line = style(place)
+        penalty, values = table.grid(column, arm)
+        if not len(values):
+            continue
+        mean, half = mean_interval(values)
+        name = "measured" if len(table.arms()) == 1 else arm
+        few = len(values) < BAND_SEEDS
+        seeds = f"{len(values)} seeds, too few for an interval" if few else f"{len(values)} seeds"
+        axis.plot(penalty, mean, line, color=colour, label=f"{name}, mean of {seeds}")
+        if not few:
+            axis.fill_between(penalty, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
+        axis.plot(penalty, values.T, ".", color=colour, alpha=0.5, markersize=3)
+
+
+def _draw_detector(axis: Axes, table: LaneTable, column: str) -> None:
+    """What fresh detectors found: the mean of every arm, thin and grey, beside what is there to be found."""
+    for i, arm in enumerate(table.arms()):
+        penalty, values = table.grid(column, arm)
+        if len(values):
+            label = "found by a fresh detector" if i == 0 else None
+            axis.plot(penalty, values.mean(axis=0), color="0.45", linewidth=1.0, linestyle=(0, (3, 1)), label=label)
+
+
+def _end_axis(axis: Axes, lowest: float, highest: float) -> None:
+    """Cut a wide interval off at the ends, unless nothing measured lies between them."""
+    low, high = np.clip(axis.get_ylim(), lowest, highest)
+    if low < high:
+        axis.set_ylim(low, high)
+
+
+def _compress_kl(axis: Axes) -> None:
+    """An asinh axis with ticks at plain numbers: theory's KL at small penalties dwarfs the rest."""
+    axis.set_yscale("asinh", linear_width=LINEAR_KL)
+    ticks = [x for x in (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0) if x <= axis.get_ylim()[1]]
+    axis.set_yticks(ticks, [f"{x:g}" for x in ticks])
+    axis.minorticks_off()
+
+
+def _draw_theory(axis: Axes, predicted: Mapping[str, Any], name: str) -> None:
+    """The two predictions, where they are made."""
+    for trader, colour, line in (("deterministic", "0.35", (0, (1, 1))), ("randomised", "0.35", (0, (6, 2)))):
+        if name in predicted[trader]:
+            label = f"theory, {trader} trader, d = {predicted['max_leverage']:.1f}"
+            axis.plot(predicted["penalty"], predicted[trader][name], linestyle=line, color=colour, label=label)
+
+
+def _draw_located(axis: Axes, found: Mapping[str, Any]) -> None:
+    """lambda* by each definition, with its interval as a band."""
+    for name, (label, line) in DEFINITIONS.items():
+        location = found[name]
+        if isinstance(location["value"], float) and location["lower"] is not None:  # else it is not determined
+            axis.axvline(
+                location["value"], linestyle=line, color=STYLES[3][0], linewidth=1.2, label=f"lambda*: {label}"
+            )
+        if isinstance(location["lower"], float) and isinstance(location["upper"], float):
+            axis.axvspan(location["lower"], location["upper"], color=PINK, alpha=0.1, linewidth=0)
+
+
+def _label_penalty(axes: np.ndarray, table: LaneTable) -> None:
+    """One asinh axis for all panels, with ticks at penalties of the grid."""
+    penalty = np.unique(table.columns["lambda"])
+    ticks = [x for x in (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0) if penalty[0] <= x <= penalty[-1]]
+    for axis in axes.flat[:5]:
+        axis.set_xscale("asinh", linear_width=SCALE)
+        axis.set_xticks(ticks, [f"{x:g}" for x in ticks])
+        axis.minorticks_off()
+        axis.set_xlim(penalty[0] - 0.01, penalty[-1] * 1.05)
+        axis.tick_params(labelbottom=True)
+        axis.set_xlabel("lambda, reward units per nat")
+
+
+def _draw_key(key: Axes, legend_of: Axes, found: Mapping[str, Any] | None, predicted: Mapping[str, Any] | None) -> None:
+    """The last panel: the legend, what was found in words, what the theory assumes."""
+    key.axis("off")
+    key.legend(*legend_of.get_legend_handles_labels(), loc="upper left", fontsize="small", frameon=False)
+    lines = []
+    if found is not None:
+        lines = [f"{label}: {_text(found[name])}" for name, (label, _) in DEFINITIONS.items()]
+        lines += [f"width (asinh axis): {_text(found['width'])}", f"shape: {found['kind']}"]
+        lines += [f"verdict: {found['verdict']}"] if "verdict" in found else []
+    if predicted is not None and "calibrated_to_nats" in predicted:
+        lines.append(
+            f"theory: Gaussian channel, side known, haste worth 1 unit in proportion to d, d from the "
+            f"{predicted['calibrated_to_nats']:.2f} nats at the smallest lambda"
+        )
+    lines = [part for line in lines for part in textwrap.wrap(line, 52)]
+    key.text(0.02, 0.02, "\n".join(lines), fontsize="small", va="bottom", transform=key.transAxes)
+
+
+def _text(location: Mapping[str, Any]) -> str:
+    number = lambda x: f"{x:.2f}" if isinstance(x, float) else str(x)  # noqa: E731
+    if location["value"] is None and location["lower"] in (None, location["note"]):
+        return str(location["note"])
+    value = location["note"] if location["value"] is None else number(location["value"])
+    if location["lower"] is None:
+        return f"{value}, interval not determined"
+    return f"{value} [{number(location['lower'])}, {number(location['upper'])}]"

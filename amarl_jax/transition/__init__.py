@@ -1,0 +1,1 @@
+"""The mathematics of curves over lambda, in NumPy: fits, lambda*, bistability, verdict."""

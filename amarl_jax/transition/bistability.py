@@ -1,0 +1,107 @@
+"""Signs of two branches: seeds that split into two groups, and curves that depend on where they came from."""
+
+import dataclasses
+
+import numpy as np
+
+from amarl_jax.transition.curve_fits import penalty_axis
+from amarl_jax.transition.locate import FEWEST_SEEDS, NOT_DETERMINED
+
+LEVEL = 0.05  # of a test, over all penalties together
+APART_NATS = 0.05  # two groups of seeds closer than this are one
+N_NULL = 4000  # Gaussian samples behind a p-value
+N_RESAMPLES = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The best division of the seeds at one penalty into a quiet and a loud group."""
+
+    penalty: float
+    quiet_nats: float  # mean of the lower group
+    loud_nats: float  # mean of the upper group
+    n_loud: int
+    p_value: float  # of so clean a division among as many Gaussian seeds, times the number of penalties
+    bimodal: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Hysteresis:
+    """Warm starts from small penalties up against warm starts from large penalties down."""
+
+    area: float  # integral over the penalty axis of (I going up - I coming down), nats
+    lower: float | None  # None: not determined
+    upper: float | None
+    widest_nats: float  # largest mean difference at one penalty
+    widest_at: float  # that penalty
+    found: bool | None  # whether the interval lies above 0; None: not determined
+
+    def __str__(self) -> str:
+        if self.found is None:
+            return f"hysteresis {NOT_DETERMINED}"
+        word = "hysteresis" if self.found else "no hysteresis seen"
+        return f"{word}: area {self.area:.3f} [{self.lower:.3f}, {self.upper:.3f}] nats"
+
+
+def bimodality(penalty: np.ndarray, information: np.ndarray, seed: int = 0) -> list[Split] | None:
+    """True if the seeds at each penalty fall into two groups; None with fewer than eight seeds.
+
+    Sorted values are cut where the squares within groups are smallest, each group at least two seeds. Under one
+    Gaussian the share of squares that remains has a law that depends on the number of seeds alone; its p-value comes
+    from samples of it and is corrected for the number of penalties (Bonferroni). Two kinds of *episodes* of one policy
+    are mixing, which shows in per-episode fills; two kinds of *seeds* are policies stuck on different branches.
+
+    Args:
+        penalty: [L].
+        information: [S, L] nats.
+        seed: of the null samples.
+    """
+    information = np.asarray(information, np.float64)
+    n = len(information)
+    if n < FEWEST_SEEDS:
+        return None
+    null = _remaining_share(np.random.default_rng(seed).normal(size=(N_NULL, n)))[0]
+    remaining, cut = _remaining_share(information.T)
+    splits = []
+    for j, ordered in enumerate(np.sort(information, axis=0).T):
+        p_value = (1.0 + np.sum(null <= remaining[j])) / (1.0 + N_NULL)
+        corrected = min(1.0, p_value * len(penalty))
+        quiet, loud = float(ordered[: cut[j]].mean()), float(ordered[cut[j] :].mean())
+        bimodal = bool(corrected < LEVEL and loud - quiet > APART_NATS)
+        splits.append(Split(float(penalty[j]), quiet, loud, int(n - cut[j]), float(corrected), bimodal))
+    return splits
+
+
+def _remaining_share(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest share of squares left within two groups of sorted samples [B, S], and the size of the lower, [B]."""
+    ordered = np.sort(samples, axis=1)
+    n = ordered.shape[1]
+    total = ordered.var(axis=1) * n
+    within = np.stack([ordered[:, :k].var(axis=1) * k + ordered[:, k:].var(axis=1) * (n - k) for k in range(2, n - 1)])
+    best = np.argmin(within, axis=0)
+    share = within[best, np.arange(len(ordered))] / np.maximum(total, 1e-300)
+    return np.where(total > 0, share, 1.0), best + 2
+
+
+def hysteresis(penalty: np.ndarray, up: np.ndarray, down: np.ndarray, seed: int = 0) -> Hysteresis:
+    """Area between the two ways through the penalties, with a 95% interval over seeds, which are paired.
+
+    Going up starts loud: where there are two branches it stays loud further, and the area is positive.
+
+    Args:
+        penalty: [L] ascending.
+        up: [S, L] nats, each lane started from the one at the next smaller penalty.
+        down: [S, L] nats, from the next larger one.
+        seed: of the bootstrap.
+    """
+    difference = np.asarray(up, np.float64) - np.asarray(down, np.float64)
+    n = len(difference)
+    areas = np.trapezoid(difference, penalty_axis(penalty), axis=1)
+    mean = difference.mean(axis=0)
+    widest = int(np.argmax(np.abs(mean)))
+    lower = upper = found = None
+    if n >= FEWEST_SEEDS:
+        chosen = np.random.default_rng(seed).integers(0, n, (N_RESAMPLES, n))
+        lower, upper = (float(limit) for limit in np.quantile(areas[chosen].mean(axis=1), (0.025, 0.975)))
+        found = lower > 0.0
+    return Hysteresis(float(areas.mean()), lower, upper, float(mean[widest]), float(penalty[widest]), found)
