@@ -40,7 +40,7 @@ from ml_collections.config_flags import get_override_values
 
 import amarl_jax
 from amarl_jax.config import LAMBDA, resolve, steps_per_update
-from amarl_jax.config.grid import Lane, check_grid, keys_of, lanes_of, write_grid
+from amarl_jax.config.grid import LANES_FILE, Lane, check_grid, grid_text, keys_of, lanes_of
 from amarl_jax.errors import BadInput, ConfigError, LanesFailed, Preempted
 from amarl_jax.evaluation.baselines import COLUMNS
 from amarl_jax.host import cli, machine, postmortem
@@ -51,7 +51,7 @@ from amarl_jax.host.preemption import StopRequest
 from amarl_jax.host.provenance import Stopwatch, commit
 from amarl_jax.host.runlog import Progress, RunLog, closing_table, read_metrics
 from amarl_jax.host.stages import say_if_short
-from amarl_jax.host.workdir import Run, at_work, open_run, write_extended
+from amarl_jax.host.workdir import Run, at_work, open_run, write_atomically, write_extended
 from amarl_jax.lanes.layout import Layout, begin_lanes
 from amarl_jax.lanes.measure import measure_lanes, write_answer
 from amarl_jax.lanes.measured import Measured
@@ -158,7 +158,7 @@ def _check_before_compiling(run: Run, checkpoints: Checkpointer, lanes: list[Lan
         require_nothing_lost(run, len(lanes))
     if hosts.is_chief():
         if latest is None:
-            write_grid(run.path, lanes)
+            write_atomically(run.path / LANES_FILE, grid_text(lanes).encode())
         write_extended(run)
 
 

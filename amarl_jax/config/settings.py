@@ -1,8 +1,8 @@
 """Every setting of a configuration: its type, its range, and the typed field it feeds, or the conversion that reads it.
 
-``SETTINGS`` is the schema that ``config.py`` checks and resolves by. Meaning and unit of a setting stand beside its
-value in ``configs/default.py``. ``FOREIGN`` lists names of the reference system's configuration that mean nothing
-here, with the reason.
+``SETTINGS`` is the schema that :mod:`amarl_jax.config.loading` checks and resolves by. Meaning and unit of a setting
+stand beside its value in ``configs/default.py``. ``FOREIGN`` lists names of the reference system's configuration that
+mean nothing here, with the reason.
 """
 
 import math

@@ -1,26 +1,22 @@
 """A finished run, or one lane of a sweep, read back from its workdir for evaluation.
 
-A sweep's workdir holds, beside what a run's holds, ``lanes.json``: one object per lane with its ``seed`` and the leaves
-it changes, ``{"seed": 3, "hypers": {"leakage_weight": 0.5}, "env_params": {}}``; its checkpoint is the state of a run
-with a leading lane axis on every leaf.
+A sweep's workdir holds, beside what a run's holds, ``lanes.json``, see :mod:`amarl_jax.config.grid`; its checkpoint is
+the state of a run with a leading lane axis on every leaf.
 """
 
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from amarl_jax import config as configuration
 from amarl_jax.config import Experiment, game_of
-from amarl_jax.config.consistency import check_consistency
-from amarl_jax.config.settings import SETTINGS, whole
-from amarl_jax.errors import BadInput, ConfigError
+from amarl_jax.config.grid import LANES_FILE, Lane, read_grid
+from amarl_jax.errors import BadInput
 from amarl_jax.host import claim, machine, saved_config, untrusted
 from amarl_jax.host.checkpoint import Checkpointer
-from amarl_jax.host.continuation import LANES_FILE, OBJECTIVE, require_checkpoint_of
+from amarl_jax.host.continuation import OBJECTIVE, require_checkpoint_of
 from amarl_jax.host.saved_config import CONFIG_FILE, Saved
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
@@ -31,7 +27,6 @@ from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.types import PyTree
 
-MAIN = "main"  # the arm of a sweep without a second axis
 TRIES = 5  # at a run that saves one checkpoint after the other
 
 
@@ -87,61 +82,29 @@ def load(workdir: str | Path, lane: int | None = None, best: bool = False) -> Fr
     lanes = _read_lanes(path, config)
     chosen = _choose_lane(path, lanes, lane)
     if chosen is not None:
-        hypers = dataclasses.replace(hypers, **chosen.get("hypers", {}))
-        params = dataclasses.replace(params, **chosen.get("env_params", {}))
+        hypers = dataclasses.replace(hypers, **chosen.hypers)
+        params = dataclasses.replace(params, **chosen.env_params)
     hypers, params = hypers_as_arrays(hypers), params_as_arrays(params)
     if best and lanes:
         raise BadInput(f"--best: {path} holds a sweep, which keeps its latest checkpoint alone")
     state = _restore(path, saved.fingerprint, game, hypers, params, len(lanes), best)
     if lanes:
         state = jax.tree.map(lambda leaf: leaf[lane], state)
-    seed = experiment.run.seed if chosen is None else int(chosen.get("seed", experiment.run.seed))
-    arm = None if chosen is None else str(chosen.get("arm", MAIN))
+    seed, arm = (experiment.run.seed, None) if chosen is None else (chosen.seed, chosen.arm)
     return FrozenRun(experiment, config, game, hypers, params, state, path, int(state.update), lane, seed, arm)
 
 
-def _read_lanes(path: Path, config: ConfigDict) -> list[dict[str, Any]]:
-    """The lanes of the sweep in a workdir, checked as settings are; none if it holds a single run."""
+def _read_lanes(path: Path, config: ConfigDict) -> list[Lane]:
+    """The lanes of the sweep in a workdir; none if it holds a single run."""
     file = path / LANES_FILE
     if claim.read_maker(path)["command"] != "sweep":
         return []
     if not file.exists() and not file.is_symlink():
         raise BadInput(f"--workdir {path}: is of a sweep that has not begun")
-    lanes = untrusted.parse_json(untrusted.read_text(file), file)
-    if not isinstance(lanes, list) or not lanes or not all(isinstance(lane, dict) for lane in lanes):
-        raise BadInput(f"{file}: must be a list of lanes")
-    settings = configuration.flatten(config)
-    for number, lane in enumerate(lanes):
-        changes = {"seed": lane.get("seed", 0)}
-        for bag in ("hypers", "env_params"):
-            changes |= _changed_settings(file, bag, lane.get(bag, {}))
-        try:
-            _check(settings, changes)
-        except ConfigError as error:
-            raise BadInput(f"{file}: lane {number}: {error}") from None
-    return lanes
+    return read_grid(untrusted.read_text(file), str(file), config)
 
 
-def _changed_settings(file: Path, bag: str, leaves: Any) -> dict[str, Any]:
-    """What a lane changes, by the names of the settings that feed those leaves."""
-    if not isinstance(leaves, dict):
-        raise BadInput(f"{file}: {bag} must be an object of names and numbers")
-    names = configuration.varied_by_lanes()
-    for leaf in leaves:
-        if f"{bag}.{leaf}" not in names:
-            raise BadInput(f"{file}: {bag} has no {leaf!r} that lanes differ in")
-    return {names[f"{bag}.{leaf}"]: value for leaf, value in leaves.items()}
-
-
-def _check(settings: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Raise :class:`ConfigError` unless the changes are values of settings, and fit the others."""
-    for name, value in changes.items():
-        if not SETTINGS[name].admits(whole(value, SETTINGS[name].kind)):
-            raise ConfigError(name, value, SETTINGS[name].refusal(value))
-    check_consistency(settings | changes)
-
-
-def _choose_lane(path: Path, lanes: list[dict[str, Any]], lane: int | None) -> dict[str, Any] | None:
+def _choose_lane(path: Path, lanes: list[Lane], lane: int | None) -> Lane | None:
     if not lanes:
         if lane is not None:
             raise BadInput(f"--lane={lane}: {path} holds a single run, which has no lanes; leave --lane out")
