@@ -99,7 +99,8 @@ def evaluate(
             episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
         with stage("training a fresh detector on them", verbose=verbose):
             evaluation = evaluate_summaries(key_detector, episodes.summary, *units, episodes.exact)
-    evaluation = evaluation._replace(unread=why_unread(players(run.state, run.game).execution, run.game.noise_law))
+    game = run.setup.game
+    evaluation = evaluation._replace(unread=why_unread(players(run.state, game).execution, game.noise_law))
     return Evaluated(report(key_bootstrap, episodes, evaluation), episodes, evaluation)
 
 
@@ -107,7 +108,7 @@ def compare_baselines(
     run: FrozenRun, n_episodes: int, deterministic: bool = False, seed: int = 0, verbose: bool = False
 ) -> dict[str, Any]:
     """Rows of the learned execution policy and of every baseline in its place, against the same frozen others."""
-    names = ("learned", *make_baselines(run.game.market_spec))
+    names = ("learned", *make_baselines(run.setup.game.market_spec))
 
     def play(key: Array, i: int) -> baselines.Played:
         episodes = _play(run, key, i - 1, n_episodes, deterministic)
@@ -124,7 +125,7 @@ def compare_baselines(
 def _play(run: FrozenRun, key: Array, baseline: int, n_episodes: int, deterministic: bool) -> FrozenEpisodes:
     """Fresh episodes; one program plays the learned execution policy (-1) and every baseline."""
     who, exact = jnp.int32(baseline), run.experiment.run.exact
-    return play_frozen(key, run.state, run.hypers, run.params, run.game, n_episodes, deterministic, who, exact)
+    return play_frozen(key, run.state, run.setup, n_episodes, deterministic, who, exact)
 
 
 def _keys(run: FrozenRun, seed: int) -> Array:
@@ -134,8 +135,8 @@ def _keys(run: FrozenRun, seed: int) -> Array:
 
 
 def _scale(run: FrozenRun) -> baselines.Scale:
-    prior, unit = float(run.params.informed_probability), float(run.params.is_unit_ticks)
-    return baselines.Scale(prior, unit, run.game.market_spec.tick_bps)
+    prior, unit = float(run.setup.params.informed_probability), float(run.setup.params.is_unit_ticks)
+    return baselines.Scale(prior, unit, run.setup.game.market_spec.tick_bps)
 
 
 def main(values: flags.FlagValues) -> None:

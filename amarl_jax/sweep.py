@@ -39,7 +39,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import get_override_values
 
 import amarl_jax
-from amarl_jax.config import LAMBDA, resolve, steps_per_update
+from amarl_jax.config import LAMBDA, resolve
 from amarl_jax.config.grid import LANES_FILE, Lane, check_grid, grid_text, keys_of, lanes_of
 from amarl_jax.errors import BadInput, ConfigError, LanesFailed, Preempted
 from amarl_jax.evaluation.baselines import COLUMNS
@@ -126,7 +126,7 @@ def _run_sweep(run: Run, stop: StopRequest) -> Swept:
     watch.lap("training")
     hosts.say(f"measuring {len(lanes) - len(failures)} lanes, {experiment.run.eval_episodes} fresh episodes each")
     measured = _measured_so_far(run)
-    rows = measure_lanes(lanes, failures, state, program.game, program.layout, experiment, measured)
+    rows = measure_lanes(lanes, failures, state, program.layout, experiment, measured)
     watch.lap("measuring")
     answer: dict[str, Any] = {}
     if hosts.is_chief():
@@ -179,11 +179,11 @@ def _measured_so_far(run: Run) -> Measured:
 
 def _first_state(run: Run, checkpoints: Checkpointer, program: Program) -> TrainState:
     """Fresh learners, or those of the latest checkpoint, which holds them without padding."""
-    layout, game = program.layout, program.game
+    layout = program.layout
     if run.resume and checkpoints.latest_step() is not None:
-        return layout.place(checkpoints.restore(shapes(layout.n_lanes, one_learner(game))))
+        return layout.place(checkpoints.restore(shapes(layout.n_lanes, one_learner(program.setups.game))))
     keys = layout.place(keys_of(program.lanes)[0])
-    return begin_lanes(keys, program.hypers, program.params, game=game, layout=layout)
+    return begin_lanes(keys, program.setups, layout=layout)
 
 
 def _train_lanes(
@@ -191,9 +191,10 @@ def _train_lanes(
 ) -> tuple[TrainState, dict[int, str]]:
     """One compiled update of all lanes at a time; between them log, save, look for a signal."""
     settings, total = run.experiment.run, run.experiment.n_updates
-    steps, n_lanes = steps_per_update(run.experiment), len(program.lanes)
+    game, n_lanes = program.setups.game, len(program.lanes)
+    steps = game.steps_per_update()
     done = int(program.layout.take_back(state.update)[0])
-    failures = _failures_on_record(run, done, program.game, n_lanes)
+    failures = _failures_on_record(run, done, game, n_lanes)
     shown = settings.verbose and hosts.is_chief()
     lanes_hash = hash_of_lanes(run.path)
     if hosts.several():
@@ -201,7 +202,7 @@ def _train_lanes(
     with _log_of(run, done, n_lanes) as log, Progress(total, steps * n_lanes, done, shown) as progress:
         while done < total:
             started = time.perf_counter()
-            state, measured = program.advance(state, program.hypers, program.params)
+            state, measured = program.advance(state, program.setups)
             known = set(failures)
             table = program.layout.take_back(measured)
             stop.hold()
@@ -211,7 +212,7 @@ def _train_lanes(
                 row = {name: float(values[i]) for name, values in table.items()}
                 if log is not None:
                     log.write(done, {"lane": i, "env_steps": done * steps, "wall_seconds": seconds, **row})
-                _note_failure(failures, i, done, row, program.game)
+                _note_failure(failures, i, done, row, game)
             _save_postmortems(run, failures.keys() - known, done, table, state, program.layout)
             if done % settings.log_interval == 0 or done == total:
                 progress.advance(done, {"lanes learning": n_lanes - len(failures)})

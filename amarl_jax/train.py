@@ -26,7 +26,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from amarl_jax.config import Experiment, game_of, steps_per_update
+from amarl_jax.config import Experiment
 from amarl_jax.errors import BadInput, Diverged, Preempted
 from amarl_jax.evaluation.closing_programs import closing_programs
 from amarl_jax.evaluation.curves import read_curves
@@ -44,14 +44,10 @@ from amarl_jax.host.workdir import Run, at_work, open_run, write_atomically, wri
 from amarl_jax.lanes.warm_start import begin_with
 from amarl_jax.learn import cost
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.learn.phases import players
-from amarl_jax.learn.program import advance, begin
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
-from amarl_jax.learn.update import phase_names
-from amarl_jax.market.params import EnvParams
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.learn.update import advance, begin, phase_names
 from amarl_jax.posterior.exact import why_unread
 from amarl_jax.types import Array
 
@@ -75,9 +71,7 @@ class Trained:
     """A finished run: its learner, what it was built from, and its held-out evaluation."""
 
     state: TrainState
-    game: Game
-    hypers: Hypers
-    params: EnvParams
+    setup: Setup
     evaluation: Evaluation
     workdir: Path
 
@@ -115,35 +109,33 @@ def run_training(run: Run, init_from: Source | None = None) -> Trained:
 
 
 def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trained:
-    experiment = run.experiment
-    game = game_of(experiment)
+    experiment, setup = run.experiment, run.experiment.setup
     say_if_short(experiment)
-    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
     key_run, key_evaluation = jax.random.split(jax.random.key(experiment.run.seed))
     with (
         open_checkpoints(run) as checkpoints,
-        CompileAhead(_updates(run, checkpoints, hypers, params, game)) as updates,
+        CompileAhead(_updates(run, checkpoints, setup)) as updates,
     ):
         if not run.resume and init_from is None:  # nothing that is read can be refused
             updates.start()
-        state = _first_state(run, checkpoints, functools.partial(begin, key_run, hypers, params, game), init_from)
+        state = _first_state(run, checkpoints, functools.partial(begin, key_run, setup), init_from)
         write_extended(run)
         state = jax.device_put(state, *state.update.devices())  # as restored, so a resumed run finds its program cached
         updates.start()
         _wait(updates, "compiling the update", run)
-        closing = closing_programs(state, hypers, params, game, experiment.run.eval_episodes, experiment.run.exact)
+        closing = closing_programs(state, setup, experiment.run.eval_episodes, experiment.run.exact)
         with RunLog(run, int(state.update)) as log:
             with CompileAhead(closing) as ahead:
-                state = _train_loop(run, checkpoints, log, state, game, hypers, params, stop, ahead)
+                state = _train_loop(run, checkpoints, log, state, setup, stop, ahead)
                 _wait(ahead, "compiling what measures the run", run)
-            evaluation = evaluate_state(key_evaluation, state, game, hypers, params, experiment)
+            evaluation = evaluate_state(key_evaluation, state, setup, experiment)
             log.held_out(experiment.n_updates, {name: found.value for name, found in evaluation.metrics.items()})
     _write_closing(run, evaluation)
     draw_learning(run)
     closing_table(*closing_rows(evaluation))
     warn_if_sources_disagree(evaluation)
     print(f"curves in {run.path / 'training.png'}")
-    return Trained(state, game, hypers, params, evaluation, run.path)
+    return Trained(state, setup, evaluation, run.path)
 
 
 def _first_state(
@@ -174,15 +166,13 @@ def _wait(ahead: CompileAhead, what: str, run: Run) -> None:
             ahead.wait()
 
 
-def _updates(
-    run: Run, checkpoints: Checkpointer, hypers: Hypers, params: EnvParams, game: Game
-) -> list[Callable[[], Any]]:
+def _updates(run: Run, checkpoints: Checkpointer, setup: Setup) -> list[Callable[[], Any]]:
     """What compiles the update, in chunks of each length that are left."""
     done = checkpoints.latest_step() if run.resume else None
     interval, left = run.experiment.run.log_interval, run.experiment.n_updates - (done or 0)
 
     def compile_chunk(n_updates: int) -> None:
-        advance.lower(cost.placed_state(hypers, params, game), hypers, params, game, n_updates).compile()
+        advance.lower(cost.placed_state(setup), setup, n_updates).compile()
 
     lengths = dict.fromkeys((min(interval, left), left % interval))
     return [functools.partial(compile_chunk, length) for length in lengths if length > 0]
@@ -198,21 +188,19 @@ def _train_loop(
     checkpoints: Checkpointer,
     log: RunLog,
     state: TrainState,
-    game: Game,
-    hypers: Hypers,
-    params: EnvParams,
+    setup: Setup,
     stop: StopRequest,
     ahead: CompileAhead,
 ) -> TrainState:
     """Compiled chunks; between them log, save, look for a signal. ``ahead`` starts with the second."""
     experiment = run.experiment
     settings, total = experiment.run, experiment.n_updates
-    done, steps = int(state.update), steps_per_update(experiment)
+    done, steps = int(state.update), setup.game.steps_per_update()
     with Progress(total, steps, done, settings.verbose) as progress:
         while done < total:
             started = time.perf_counter()
             chunk = min(settings.log_interval, total - done)
-            state, measured = advance(state, hypers, params, game, chunk)
+            state, measured = advance(state, setup, chunk)
             rows = list(_rows(jax.device_get(measured), chunk))
             stop.hold()  # until here there was nothing to save, and compiling takes longest
             ahead.start()
@@ -221,8 +209,8 @@ def _train_loop(
                 done += 1
                 clock = {"env_steps": done * steps, "wall_seconds": seconds, "wall_steps_per_second": steps / seconds}
                 log.write(done, row | clock)
-                _stop_if_diverged(run, done, row, state, game)
-            progress.advance(done, shown_metrics(rows[-1], game))
+                _stop_if_diverged(run, done, row, state, setup.game)
+            progress.advance(done, shown_metrics(rows[-1], setup.game))
             if done % settings.checkpoint_interval == 0 or done >= total or stop.requested:
                 checkpoints.save(done, state, {OBJECTIVE: rows[-1][OBJECTIVE]}, log.training(run.fingerprint))
             if stop.requested and done < total:
@@ -258,14 +246,12 @@ def _stop_if_diverged(run: Run, update: int, row: dict[str, float], state: Train
     raise Diverged(f"{postmortem.message(update, terms, networks)}; {kept}")
 
 
-def evaluate_state(
-    key: Array, state: TrainState, game: Game, hypers: Hypers, params: EnvParams, experiment: Experiment
-) -> Evaluation:
+def evaluate_state(key: Array, state: TrainState, setup: Setup, experiment: Experiment) -> Evaluation:
     """Held-out metrics of a learner: new keys, a reader that knows its policy, and a detector trained from scratch."""
     key_play, key_detector = jax.random.split(key)
-    settings = experiment.run
+    settings, game, params = experiment.run, setup.game, setup.params
     with stage(f"playing {settings.eval_episodes:,} fresh episodes", verbose=settings.verbose):
-        played = play_frozen(key_play, state, hypers, params, game, settings.eval_episodes, exact=settings.exact)
+        played = play_frozen(key_play, state, setup, settings.eval_episodes, exact=settings.exact)
         summaries, exact = jax.tree.map(np.asarray, (played.summary, played.exact))
     scale = (float(params.informed_probability), float(params.is_unit_ticks), game.market_spec.tick_bps)
     with stage("training a fresh detector on them", verbose=settings.verbose):

@@ -15,6 +15,7 @@ from amarl_jax.information import estimators
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.rollout import Players, PriorBelief, rollouts
 from amarl_jax.learn.scoring import added_rewards, score
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import init_state
 from amarl_jax.market.env import Market
 from amarl_jax.market.noise import NoiseOrders
@@ -132,8 +133,9 @@ def test_scoring_asks_the_games_own_terms(params):
 
     def scored(key):
         key_state, key_play = jax.random.split(key)
-        state = init_state(key_state, game, Hypers(), params)
-        return score(state, play(key_play, state, game, Hypers(), params), game, Hypers(), params).reward
+        setup = Setup(Hypers(), params, game)
+        state = init_state(key_state, setup)
+        return score(state, play(key_play, state, setup), setup).reward
 
     horizon = game.market_spec.horizon
     assert jax.eval_shape(scored, jax.random.key(0)).shape == (game.learn.n_envs, horizon, 3)

@@ -19,9 +19,7 @@ from amarl_jax.host.continuation import hash_of_lanes
 from amarl_jax.host.runlog import RunLog, read_metrics
 from amarl_jax.host.saved_config import fingerprint
 from amarl_jax.host.workdir import open_run
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.program import begin
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.learn.update import begin
 
 TINY = "configs/fast_debug.py:tiny"  # three updates
 N_UPDATES = 3
@@ -79,9 +77,7 @@ def terminate_after(update: int, monkeypatch):
 
 
 def new_state(run, key):
-    experiment = run.experiment
-    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
-    return begin(key, hypers, params, configuration.game_of(experiment))
+    return begin(key, run.experiment.setup)
 
 
 def save_trained(run, state, n_lanes=0):

@@ -23,11 +23,12 @@ from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.rollout import Belief, PriorBelief
 from amarl_jax.market import observe, rewards
 from amarl_jax.market.env import Actions, Market, StepOutput
-from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.state import EnvState
 from amarl_jax.market.table_noise import law_of
 from amarl_jax.policies import action_box
 from amarl_jax.policies.learned import features, observation_sizes
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import Agent, Array, PyTree
 
 

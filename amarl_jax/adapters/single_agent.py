@@ -3,7 +3,7 @@
 Execution against a trained maker and arbitrageur, from a run's checkpoint::
 
     run = runs.load("runs/first")
-    env = SingleAgent(playable, Agent.EXECUTION, players(run.state, run.game))
+    env = SingleAgent(playable, Agent.EXECUTION, players(run.state, run.setup.game))
     observation, state = env.reset(key)
     observation, state, reward, done, info = env.step(key, state, action)
 

@@ -1,6 +1,6 @@
 """Settings: loaded, checked, resolved to typed bags of numbers; the grid of a sweep."""
 
-from amarl_jax.config.experiment import Experiment, RunSettings, SweepSettings, game_of, steps_per_update
+from amarl_jax.config.experiment import Experiment, RunSettings, SweepSettings
 from amarl_jax.config.loading import (
     LAMBDA,
     apply_overrides,
@@ -24,12 +24,10 @@ __all__ = [
     "apply_overrides",
     "check_name",
     "flatten",
-    "game_of",
     "load",
     "load_json",
     "resolve",
     "save_json",
-    "steps_per_update",
     "validate",
     "varied_by_lanes",
 ]

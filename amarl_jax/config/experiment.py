@@ -5,6 +5,7 @@ import math
 
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, LearnSpec
+from amarl_jax.learn.setup import Setup
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.table_noise import law_of
 from amarl_jax.nets.spec import NetworkSpec
@@ -77,15 +78,15 @@ class Experiment:
     @property
     def n_updates(self) -> int:
         """Updates that reach ``total_timesteps``."""
-        return math.ceil(self.total_timesteps / steps_per_update(self))
+        return math.ceil(self.total_timesteps / self.game.steps_per_update())
 
+    @property
+    def game(self) -> Game:
+        """The static bundle: what its programs are built from."""
+        law = law_of(self.env_params)
+        return Game(self.market_spec, self.network_spec, self.learn_spec, noise_law=law)
 
-def game_of(experiment: Experiment) -> Game:
-    """The static bundle of an experiment: what its programs are built from."""
-    law = law_of(experiment.env_params)
-    return Game(experiment.market_spec, experiment.network_spec, experiment.learn_spec, noise_law=law)
-
-
-def steps_per_update(experiment: Experiment) -> int:
-    """Environment steps of one update, summed over environments."""
-    return game_of(experiment).steps_per_update()
+    @property
+    def setup(self) -> Setup:
+        """The game with the traced leaves as arrays: what its programs are given."""
+        return Setup(self.hypers, self.env_params, self.game).arrays()

@@ -18,10 +18,7 @@ from amarl_jax.config.experiment import Experiment
 from amarl_jax.config.loading import flatten, varied_by_lanes
 from amarl_jax.config.settings import SETTINGS, whole
 from amarl_jax.errors import BadInput, ConfigError
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.market.params import EnvParams
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.learn.setup import Setup
 from amarl_jax.types import Array
 
 LANES_FILE = "lanes.json"  # of a sweep's workdir
@@ -81,12 +78,15 @@ def _arms(experiment: Experiment) -> list[tuple[str, dict[str, dict[str, Any]]]]
     return [(f"{leaf}={value:.9g}", {bag: {leaf: value}}) for value in sweep.axis_values]
 
 
-def numbers_of(lanes: Sequence[Lane], experiment: Experiment) -> tuple[Hypers, EnvParams]:
-    """Traced leaves with a leading lane axis, [n_lanes, ...]."""
-    hypers = [hypers_as_arrays(dataclasses.replace(experiment.hypers, **lane.hypers)) for lane in lanes]
-    params = [params_as_arrays(dataclasses.replace(experiment.env_params, **lane.env_params)) for lane in lanes]
-    stack = lambda *leaves: jnp.stack(leaves)  # noqa: E731
-    return jax.tree.map(stack, *hypers), jax.tree.map(stack, *params)
+def setup_of(lane: Lane, experiment: Experiment) -> Setup:
+    """What a lane is trained with: the experiment's setup with the leaves that the lane changes."""
+    changed = {bag: dataclasses.replace(getattr(experiment, bag), **getattr(lane, bag)) for bag in BAGS}
+    return dataclasses.replace(experiment, **changed).setup
+
+
+def setups_of(lanes: Sequence[Lane], experiment: Experiment) -> Setup:
+    """The setups of lanes as one, whose leaves have a leading lane axis, [n_lanes, ...]."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(setup_of(lane, experiment) for lane in lanes))
 
 
 def keys_of(lanes: Sequence[Lane]) -> tuple[Array, Array]:

@@ -38,12 +38,6 @@ class CovertParams:
     start: Array | float = 0.0  # latent that a decision of 0 stands for: how loud an untrained policy is
 
 
-def as_arrays(params: CovertParams) -> CovertParams:
-    """Every leaf as a float32 array, so that all params of a program share one trace."""
-    leaves = {name: jnp.asarray(getattr(params, name), jnp.float32) for name in CovertParams.__dataclass_fields__}
-    return CovertParams(**leaves)
-
-
 @struct.dataclass
 class CovertState:
     """One episode in progress."""

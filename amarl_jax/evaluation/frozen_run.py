@@ -5,26 +5,21 @@ the state of a run with a leading lane axis on every leaf.
 """
 
 import dataclasses
-import functools
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
-from amarl_jax.config import Experiment, game_of
-from amarl_jax.config.grid import LANES_FILE, Lane, read_grid
+from amarl_jax.config import Experiment
+from amarl_jax.config.grid import LANES_FILE, Lane, read_grid, setup_of
 from amarl_jax.errors import BadInput
 from amarl_jax.host import claim, machine, saved_config, untrusted
 from amarl_jax.host.checkpoint import Checkpointer
 from amarl_jax.host.continuation import OBJECTIVE, require_checkpoint_of
 from amarl_jax.host.saved_config import CONFIG_FILE, Saved
-from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.program import begin
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
-from amarl_jax.market.params import EnvParams
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.learn.update import begin
 from amarl_jax.types import PyTree
 
 TRIES = 5  # at a run that saves one checkpoint after the other
@@ -36,9 +31,7 @@ class FrozenRun:
 
     experiment: Experiment
     config: ConfigDict
-    game: Game
-    hypers: Hypers
-    params: EnvParams
+    setup: Setup  # of the run, or of the lane
     state: TrainState
     path: Path  # the workdir
     update: int  # updates done by the checkpoint
@@ -77,21 +70,16 @@ def load(workdir: str | Path, lane: int | None = None, best: bool = False) -> Fr
     saved = _read_saved(path)
     config, experiment = saved.config, saved.experiment
     machine.check_keys(experiment.run)
-    game = game_of(experiment)
-    hypers, params = experiment.hypers, experiment.env_params
     lanes = _read_lanes(path, config)
     chosen = _choose_lane(path, lanes, lane)
-    if chosen is not None:
-        hypers = dataclasses.replace(hypers, **chosen.hypers)
-        params = dataclasses.replace(params, **chosen.env_params)
-    hypers, params = hypers_as_arrays(hypers), params_as_arrays(params)
+    setup = experiment.setup if chosen is None else setup_of(chosen, experiment)
     if best and lanes:
         raise BadInput(f"--best: {path} holds a sweep, which keeps its latest checkpoint alone")
-    state = _restore(path, saved.fingerprint, game, hypers, params, len(lanes), best)
+    state = _restore(path, saved.fingerprint, setup, len(lanes), best)
     if lanes:
         state = jax.tree.map(lambda leaf: leaf[lane], state)
     seed, arm = (experiment.run.seed, None) if chosen is None else (chosen.seed, chosen.arm)
-    return FrozenRun(experiment, config, game, hypers, params, state, path, int(state.update), lane, seed, arm)
+    return FrozenRun(experiment, config, setup, state, path, int(state.update), lane, seed, arm)
 
 
 def _read_lanes(path: Path, config: ConfigDict) -> list[Lane]:
@@ -115,15 +103,12 @@ def _choose_lane(path: Path, lanes: list[Lane], lane: int | None) -> Lane | None
     return lanes[lane]
 
 
-def _restore(
-    path: Path, fingerprint: str, game: Game, hypers: Hypers, params: EnvParams, n_lanes: int, best: bool
-) -> PyTree:
+def _restore(path: Path, fingerprint: str, setup: Setup, n_lanes: int, best: bool) -> PyTree:
     """The latest checkpoint, or the best one, with its leading lane axis where there are lanes.
 
     A run that is being trained may save another one and delete this one meanwhile: then that other one.
     """
-    make = functools.partial(begin, game=game)
-    like = jax.eval_shape(make, jax.random.key(0), hypers, params)
+    like = jax.eval_shape(begin, jax.random.key(0), setup)
     if n_lanes:
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((n_lanes, *leaf.shape), leaf.dtype), like)
     folder = path / "checkpoints"

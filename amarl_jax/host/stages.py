@@ -10,7 +10,7 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from amarl_jax.config import Experiment, steps_per_update
+from amarl_jax.config import Experiment
 from amarl_jax.host import processes as hosts
 from amarl_jax.host.runlog import duration, standard_console
 from amarl_jax.host.workdir import write_atomically
@@ -51,7 +51,7 @@ class Stage:
 
 def say_if_short(experiment: Experiment) -> None:
     """One line where a run makes so few updates that it shows that everything works, and learns nothing."""
-    n_updates, steps = experiment.n_updates, steps_per_update(experiment)
+    n_updates, steps = experiment.n_updates, experiment.game.steps_per_update()
     if n_updates < FEWEST_UPDATES:
         hosts.say(
             f"note: training.total_timesteps makes {n_updates} updates of {steps:,} steps, too few to learn anything: "

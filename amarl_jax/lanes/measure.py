@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from amarl_jax.config import Experiment
-from amarl_jax.config.grid import Lane, keys_of, numbers_of
+from amarl_jax.config.grid import Lane, keys_of, setups_of
 from amarl_jax.errors import LawlessPolicy
 from amarl_jax.evaluation import baselines
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
@@ -25,10 +25,8 @@ from amarl_jax.lanes.detections import detect_each
 from amarl_jax.lanes.layout import Layout, over_lanes
 from amarl_jax.lanes.measured import Measured
 from amarl_jax.lanes.table import FAILED, OK, LaneTable, lane_row, read_lanes, write_lanes
-from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
-from amarl_jax.market.params import EnvParams
 from amarl_jax.posterior.exact import ExactSpec
 from amarl_jax.theory.curves import calibrated_curves
 from amarl_jax.transition.curve_fits import penalty_at, penalty_axis
@@ -42,33 +40,25 @@ LOUD_GATE = 0.5  # share of the steps beyond which a fresh policy that acts in t
 _BOOTSTRAP, _CONTROL = 2, 3  # folded into a lane's root key, which is split into the keys of training and evaluation
 
 
-@functools.partial(jax.jit, static_argnames=("game", "layout", "n_episodes", "exact"))
+@functools.partial(jax.jit, static_argnames=("layout", "n_episodes", "exact"))
 def play_lanes(
-    keys: Array,
-    state: TrainState,
-    hypers: Hypers,
-    params: EnvParams,
-    game: Game,
-    layout: Layout,
-    n_episodes: int,
-    exact: ExactSpec | None = None,
+    keys: Array, state: TrainState, setups: Setup, layout: Layout, n_episodes: int, exact: ExactSpec | None = None
 ) -> FrozenEpisodes:
     """Fresh episodes of the frozen policies of every lane, [n_padded, n], without traces; read at the horizon alone."""
 
-    def one(key: Array, state: TrainState, hypers: Hypers, params: EnvParams) -> FrozenEpisodes:
-        played = play_frozen(key, state, hypers, params, game, n_episodes, exact=exact)
+    def one(key: Array, state: TrainState, setup: Setup) -> FrozenEpisodes:
+        played = play_frozen(key, state, setup, n_episodes, exact=exact)
         rows = played.exact
         rows = None if rows is None else dataclasses.replace(rows, log_ratio=rows.log_ratio[:, -1:])
         return dataclasses.replace(played, trace=None, exact=rows)
 
-    return over_lanes(one, layout)(keys, state, hypers, params)
+    return over_lanes(one, layout)(keys, state, setups)
 
 
 def measure_lanes(
     lanes: Sequence[Lane],
     failures: Mapping[int, str],
     state: TrainState,
-    game: Game,
     layout: Layout,
     run: Experiment,
     measured: Measured,
@@ -81,14 +71,13 @@ def measure_lanes(
         lanes: of the sweep.
         failures: by place in ``lanes``, those that diverged.
         state: placed learners, [n_padded].
-        game: static bundle.
         layout: of the lanes on the devices.
         run: the experiment.
         measured: those that are done already.
     """
     whole = [i for i in range(len(lanes)) if i not in failures and i not in measured.rows]
     if whole:
-        _measure_rest(whole, lanes, state, game, layout, run, measured)
+        _measure_rest(whole, lanes, state, layout, run, measured)
     return [None if i in failures else measured.rows[i] for i in range(len(lanes))]
 
 
@@ -96,19 +85,19 @@ def _measure_rest(
     whole: Sequence[int],
     lanes: Sequence[Lane],
     state: TrainState,
-    game: Game,
     layout: Layout,
     run: Experiment,
     measured: Measured,
 ) -> None:
     """Measure the lanes ``whole``: all of them play, then each has its detectors trained."""
     pairs = [jax.random.split(key) for key in keys_of(lanes)[1]]
-    hypers, params = numbers_of(lanes, run)
-    placed = (layout.place(jax.numpy.stack([play for play, _ in pairs])), state, layout.place(hypers))
-    how = {"game": game, "layout": layout, "n_episodes": run.run.eval_episodes, "exact": run.run.exact}
+    setups = setups_of(lanes, run)
+    placed = (layout.place(jax.numpy.stack([play for play, _ in pairs])), state, layout.place(setups))
+    how = {"layout": layout, "n_episodes": run.run.eval_episodes, "exact": run.run.exact}
     with stage(f"playing {run.run.eval_episodes:,} fresh episodes of each lane", verbose=run.run.verbose):
-        episodes = layout.take_back(play_lanes(*placed, layout.place(params), **how))
+        episodes = layout.take_back(play_lanes(*placed, **how))
     mine = {i: jax.tree.map(lambda x, i=i: x[i], episodes) for i in whole}
+    params = setups.params
     prior, unit = (np.asarray(leaf, np.float64) for leaf in (params.informed_probability, params.is_unit_ticks))
     keys = {i: _keys_of_measures(lanes[i]) for i in whole}
     controls = {i: shuffled(keys[i].shuffle, mine[i].summary) for i in whole}
@@ -121,7 +110,7 @@ def _measure_rest(
     with stage("training two detectors for each lane", len(whole), "lanes", verbose=run.run.verbose) as under_way:
         for i, detection in zip(whole, found, strict=False):  # of the same iterator, two at a time
             control = next(found)
-            scale = (float(prior[i]), float(unit[i]), game.market_spec.tick_bps)
+            scale = (float(prior[i]), float(unit[i]), setups.game.market_spec.tick_bps)
             try:
                 evaluation = evaluate_detected(detection, mine[i].summary, *scale, mine[i].exact)
             except LawlessPolicy as error:

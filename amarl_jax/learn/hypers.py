@@ -93,9 +93,3 @@ def annealed(hypers: Hypers, update: Array) -> Hypers:
         leakage_weight=jnp.where(on_the_way, start + share * (end - start), end),
         entropy_weight=hypers.entropy_weight + done * (hypers.entropy_weight_end - hypers.entropy_weight),
     )
-
-
-def as_arrays(hypers: Hypers) -> Hypers:
-    """Every leaf as a float32 array, so that all hypers of a program share one trace."""
-    leaves = {name: jnp.asarray(getattr(hypers, name), jnp.float32) for name in Hypers.__dataclass_fields__}
-    return Hypers(**leaves)

@@ -7,11 +7,11 @@ from flax import struct
 from amarl_jax.information.mine import MineState
 from amarl_jax.learn import replay
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import EXACT, Hypers
+from amarl_jax.learn.hypers import EXACT
 from amarl_jax.learn.optimiser import Agents, Trained, fresh
 from amarl_jax.learn.replay import ReplayState
+from amarl_jax.learn.setup import Setup
 from amarl_jax.market import observe
-from amarl_jax.market.params import EnvParams
 from amarl_jax.nets.actors import start_execution_at
 from amarl_jax.nets.predictor import flow_series
 from amarl_jax.policies.learned import init_parameters
@@ -49,15 +49,15 @@ def empty_episode(game: Game) -> Episode:
     return Episode(tape=tape, target=jnp.zeros(shape, jnp.float32))
 
 
-def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> TrainState:
+def init_state(key: Array, setup: Setup) -> TrainState:
     """A fresh learner.
 
     Args:
         key: typed key of the run.
-        game: static bundle.
-        hypers: traced hyperparameters; the initial execution policy reads ``start_gate`` and ``start_along``.
-        params: market constants; they shape nothing here.
+        setup: what it will be trained with. The initial execution policy reads ``hypers.start_gate`` and
+            ``hypers.start_along``; the market's constants shape nothing here.
     """
+    game, hypers, params = setup.game, setup.hypers, setup.params
     *keys_agents, key_critic, key_belief, key_statistics, key_predictor, key_run = jax.random.split(key, 8)
     market, spec = game.market, game.market_spec
     start = jax.eval_shape(lambda: market.reset(jax.random.key(0), params, jnp.int32(0)))

@@ -25,10 +25,10 @@ from amarl_jax.evaluation.exact_reading import exact_reading
 from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.rollout import Players, PriorBelief, Trajectory
 from amarl_jax.market.env import Market
-from amarl_jax.market.params import as_arrays
 from amarl_jax.policies.baselines import choice, make_baselines
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.value_rule import ValueRule
+from amarl_jax.trees import as_arrays
 
 MARKETS = {"default": "configs/default.py", "lambda_sweep": "configs/lambda_sweep.py"}
 BATCH = 256  # episodes side by side

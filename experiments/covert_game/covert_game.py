@@ -31,10 +31,8 @@ from scipy import special
 
 from amarl_jax.covert import learner as covert
 from amarl_jax.covert.game import CovertGame, CovertParams
-from amarl_jax.covert.game import as_arrays as params_as_arrays
 from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.hypers import Hypers, LearnSpec
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.theory.deterministic import best_leverage, jump, linear_haste
 from amarl_jax.theory.gaussian_channel import (
     Channel,
@@ -45,6 +43,7 @@ from amarl_jax.theory.gaussian_channel import (
     reading_grid,
 )
 from amarl_jax.theory.randomised import best_mixture
+from amarl_jax.trees import as_arrays
 
 HERE = Path(__file__).parent
 CHANNEL = Channel()
@@ -157,7 +156,7 @@ def lane_arguments(arm, penalty, start, seed):
         private_randomiser=arm["private_randomiser"],
         start=arm["starts"][start],
     )
-    return jnp.uint32(seed), jnp.float32(arm["log_std"]), hypers_as_arrays(hypers), params_as_arrays(params)
+    return jnp.uint32(seed), jnp.float32(arm["log_std"]), as_arrays(hypers), as_arrays(params)
 
 
 def train_lanes(arm, lanes):

@@ -29,11 +29,11 @@ from amarl_jax.evaluation.frozen import play_frozen
 from amarl_jax.evaluation.metrics import claimed_information, evaluate_detected, fresh_detection
 from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.rollout import Players, PriorBelief, Trajectory
-from amarl_jax.market.params import as_arrays
 from amarl_jax.policies.baselines import make_baselines
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.value_rule import ValueRule
 from amarl_jax.posterior.exact import ExactRow, ExactSpec
+from amarl_jax.trees import as_arrays
 
 HERE = Path(__file__).parent
 SCRIPTED = ("mimic", "mimic_one_sided", "twap", "twap_camouflaged")
@@ -58,7 +58,7 @@ def scripted(name: str, n_episodes: int, spec: ExactSpec) -> Played:
     """Episodes of a scripted policy against a constant spread and an arbitrageur of one rule."""
     config = configuration.load("configs/fast_debug.py")
     experiment = configuration.resolve(config)
-    game, params = configuration.game_of(experiment), as_arrays(experiment.env_params)
+    game, params = experiment.game, as_arrays(experiment.env_params)
     policy = make_baselines(game.market_spec)[name]
     reading = exact_reading(game.market, policy, spec, n_episodes, BATCH)
 
@@ -85,8 +85,8 @@ def trained(workdir: Path, source: str, lane: int, n_episodes: int, spec: ExactS
     """Episodes of one lane's learned policies."""
     run = runs.load(workdir / source, lane)
     key = jax.random.fold_in(jax.random.key(run.seed), 100 + lane)
-    played = play_frozen(key, run.state, run.hypers, run.params, run.game, n_episodes, exact=spec)
-    penalty = float(run.hypers.leakage_weight)
+    played = play_frozen(key, run.state, run.setup, n_episodes, exact=spec)
+    penalty = float(run.setup.hypers.leakage_weight)
     about = {
         "row": f"{source}, lambda {penalty:g}, seed {run.seed}",
         "source": source,
@@ -94,7 +94,8 @@ def trained(workdir: Path, source: str, lane: int, n_episodes: int, spec: ExactS
         "seed": run.seed,
         "updates": run.update,
     }
-    scale = (float(run.params.informed_probability), float(run.params.is_unit_ticks), run.game.market_spec.tick_bps)
+    params, spec = run.setup.params, run.setup.game.market_spec
+    scale = (float(params.informed_probability), float(params.is_unit_ticks), spec.tick_bps)
     summary, exact = jax.tree.map(np.asarray, (played.summary, played.exact))
     return Played(about, summary, exact, *scale, run.config.to_dict(), np.asarray(played.trace.belief[0]))
 

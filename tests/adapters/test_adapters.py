@@ -191,9 +191,10 @@ def test_execution_against_the_agents_of_a_checkpoint(workdirs):
     from amarl_jax.learn.phases import TransformerBelief, players
 
     run = runs.load(workdirs["run"])
-    belief = TransformerBelief(run.state.belief.params, run.game, run.hypers)
-    playable = Playable(run.game.market_spec, run.params, run.hypers, belief, z=1)
-    env = SingleAgent(playable, Agent.EXECUTION, players(run.state, run.game))
+    setup = run.setup
+    belief = TransformerBelief(run.state.belief.params, setup)
+    playable = Playable(setup.game.market_spec, setup.params, setup.hypers, belief, z=1)
+    env = SingleAgent(playable, Agent.EXECUTION, players(run.state, setup.game))
 
     def minute(key):
         key_reset, key_step = jax.random.split(key)
