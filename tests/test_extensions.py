@@ -19,6 +19,7 @@ from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import init_state
 from amarl_jax.market.env import Market
 from amarl_jax.market.noise import NoiseOrders
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.policies.baselines import choice
 from amarl_jax.policies.mimic import Mimic
 from amarl_jax.policies.protocol import Decision
@@ -133,7 +134,7 @@ def test_scoring_asks_the_games_own_terms(params):
 
     def scored(key):
         key_state, key_play = jax.random.split(key)
-        setup = Setup(Hypers(), params, game)
+        setup = Setup(Hypers(), RewardWeights(), params, game)
         state = init_state(key_state, setup)
         return score(state, play(key_play, state, setup), setup).reward
 

@@ -15,7 +15,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"types", "errors"},
     {"trees", "draws", "transition"},
     {"lob", "nets", "theory"},
-    {"flow", "information", "learn.returns", "learn.losses", "learn.hypers"},
+    {"flow", "information"},
     {"market"},
     {"policies"},
     {"posterior"},

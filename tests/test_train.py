@@ -160,7 +160,7 @@ def test_every_metric_of_an_update_is_on_the_page_of_metrics(finished):
 
 def test_the_objective_is_what_the_last_phase_paid_and_leaked(finished):
     """``-IS - lambda I`` by hand, with the larger claim; its own bound is ln 2, and the return is another number."""
-    weight = float(finished.trained.setup.hypers.leakage_weight)
+    weight = float(finished.trained.setup.weights.leakage_weight)
     for row in read_metrics(finished.trained.workdir / "metrics.jsonl"):
         claims = [row[f"phase_b/information/{name}_nats"] for name in ("source", "belief")]
         expected = -row["phase_b/execution/shortfall"] - weight * max(0.0, *claims)

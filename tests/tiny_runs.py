@@ -111,7 +111,7 @@ def make_workdirs(folder):
         open_run(config, folder / name, command=made) for name, made in (("run", "train"), ("sweep", "sweep"))
     )
     states = [new_state(run, jax.random.key(seed)).replace(update=jnp.int32(N_UPDATES)) for seed in (0, 1)]
-    lanes = [{"seed": 4, "hypers": {"leakage_weight": 0.25}}, {"seed": 5, "env_params": {"noise_rate": 1.5}}]
+    lanes = [{"seed": 4, "weights": {"leakage_weight": 0.25}}, {"seed": 5, "env_params": {"noise_rate": 1.5}}]
     (sweep.path / "lanes.json").write_text(json.dumps(lanes))
     save_trained(run, states[0])
     save_trained(sweep, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), len(lanes))

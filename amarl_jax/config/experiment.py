@@ -7,6 +7,7 @@ from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.learn.setup import Setup
 from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.market.table_noise import law_of
 from amarl_jax.nets.spec import NetworkSpec
 from amarl_jax.posterior.exact import ExactSpec
@@ -70,6 +71,7 @@ class Experiment:
     network_spec: NetworkSpec
     learn_spec: LearnSpec
     env_params: EnvParams
+    weights: RewardWeights
     hypers: Hypers
     run: RunSettings
     sweep: SweepSettings
@@ -89,4 +91,4 @@ class Experiment:
     @property
     def setup(self) -> Setup:
         """The game with the traced leaves as arrays: what its programs are given."""
-        return Setup(self.hypers, self.env_params, self.game).arrays()
+        return Setup(self.hypers, self.weights, self.env_params, self.game).arrays()

@@ -1,7 +1,7 @@
 """The lanes of a sweep: penalties times values of a second axis times seeds, and the text that names them.
 
 The text of ``lanes.json`` is a list of one object per lane, with its ``seed``, its ``arm`` and the leaves it changes:
-``{"seed": 3, "arm": "main", "hypers": {"leakage_weight": 0.5}, "env_params": {}}``.
+``{"seed": 3, "arm": "main", "weights": {"leakage_weight": 0.5}, "hypers": {}, "env_params": {}}``.
 """
 
 import dataclasses
@@ -16,15 +16,14 @@ from ml_collections import ConfigDict
 from amarl_jax.config.consistency import check_consistency
 from amarl_jax.config.experiment import Experiment
 from amarl_jax.config.loading import flatten, varied_by_lanes
-from amarl_jax.config.settings import SETTINGS, whole
+from amarl_jax.config.settings import BAGS, ENV, HYPER, SETTINGS, WEIGHT, whole
 from amarl_jax.errors import BadInput, ConfigError
 from amarl_jax.learn.setup import Setup
 from amarl_jax.types import Array
 
 LANES_FILE = "lanes.json"  # of a sweep's workdir
 MAIN = "main"  # the arm of a sweep without a second axis
-BAGS = ("hypers", "env_params")  # whose leaves lanes may change
-PENALTY = "leakage_weight"  # the leaf of Hypers that is lambda
+PENALTY = "leakage_weight"  # the leaf of RewardWeights that is lambda
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,14 +31,15 @@ class Lane:
     """One learner of a sweep and the leaves in which it differs from the configuration."""
 
     seed: int  # its keys depend on it alone: lanes of one seed share their luck across penalties
-    hypers: dict[str, Any]  # changed leaves of Hypers, lambda among them
+    weights: dict[str, Any]  # changed leaves of RewardWeights, lambda among them
+    hypers: dict[str, Any]  # changed leaves of Hypers
     env_params: dict[str, Any]  # changed leaves of EnvParams
     arm: str = MAIN  # names what differs beside lambda and seed
 
     @property
     def penalty(self) -> float:
         """Lambda."""
-        return self.hypers[PENALTY]
+        return self.weights[PENALTY]
 
     def __str__(self) -> str:
         arm = "" if self.arm == MAIN else f"{self.arm}, "
@@ -62,9 +62,9 @@ def lanes_of(experiment: Experiment) -> list[Lane]:
     """Every lane: arms outermost, then penalties ascending, then seeds from ``config.seed`` on."""
     sweep, first = experiment.sweep, experiment.run.seed
     return [
-        Lane(first + i, {PENALTY: penalty, **changes.get("hypers", {})}, changes.get("env_params", {}), arm)
+        Lane(first + i, **{bag: {**own, **changes.get(bag, {})} for bag, own in bags.items()}, arm=arm)
         for arm, changes in _arms(experiment)
-        for penalty in sweep.lambdas()
+        for bags in ({WEIGHT: {PENALTY: penalty}, HYPER: {}, ENV: {}} for penalty in sweep.lambdas())
         for i in range(sweep.n_seeds)
     ]
 
@@ -130,8 +130,7 @@ def read_grid(text: str, where: str, config: ConfigDict) -> list[Lane]:
     return [
         Lane(
             seed=int(row.get("seed", settings["seed"])),
-            hypers=row.get("hypers", {}),
-            env_params=row.get("env_params", {}),
+            **{bag: row.get(bag, {}) for bag in BAGS},
             arm=str(row.get("arm", MAIN)),
         )
         for row in rows

@@ -14,11 +14,12 @@ from amarl_jax.config import files as config_files
 from amarl_jax.config.consistency import check_consistency, size_beta
 from amarl_jax.config.experiment import Experiment, RunSettings, SweepSettings
 from amarl_jax.config.flow_settings import table_for, with_flow
-from amarl_jax.config.settings import FOREIGN, SETTINGS, float32, whole
+from amarl_jax.config.settings import BAGS, FOREIGN, SETTINGS, float32, whole
 from amarl_jax.errors import ConfigError, UnknownSetting
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 
 LAMBDA = "agents.execution.lambda_leakage"  # the first axis of every sweep
@@ -100,6 +101,7 @@ def resolve(config: ConfigDict) -> Experiment:
         network_spec=network_spec,
         learn_spec=learn_spec,
         env_params=EnvParams(size_beta_a=a, size_beta_b=b, flow=table_for(values), **bags["env_params"]),
+        weights=RewardWeights(**bags["weights"]),
         hypers=Hypers(n_updates=float(-(-total // needed)), lr_final_fraction=final_fraction, **bags["hypers"]),
         run=RunSettings(**bags["run"]),
         sweep=sweep,
@@ -151,7 +153,7 @@ def _check_axis(values: dict[str, Any]) -> None:
     if name == "none":
         return
     if name == LAMBDA or name not in varied_by_lanes().values():
-        allowed = "none, or a number of EnvParams or Hypers, such as environment.latency_ms.arbitrageur"
+        allowed = "none, or a number of EnvParams, RewardWeights or Hypers, such as environment.latency_ms.arbitrageur"
         raise ConfigError("sweep.axis", name, allowed)
     setting = SETTINGS[name]
     seen = [float32(value) for value in values["sweep.axis_values"]]
@@ -174,11 +176,11 @@ def _check_ladder(sweep: SweepSettings) -> None:
 
 
 def varied_by_lanes() -> dict[str, str]:
-    """Settings that the lanes of a sweep may differ in, by the leaf of ``Hypers`` or ``EnvParams`` that holds each."""
+    """Settings that the lanes of a sweep may differ in, by the traced leaf that holds each, ``bag.leaf``."""
     return {
         setting.target: name
         for name, setting in SETTINGS.items()
-        if setting.kind in ("int", "float") and setting.target.startswith(("hypers.", "env_"))
+        if setting.kind in ("int", "float") and setting.target.partition(".")[0] in BAGS
     }
 
 

@@ -161,7 +161,7 @@ def update(
     else:
         log_posterior = mine.log_posterior(scores, prior)[..., 1]
     leakage = jax.vmap(lambda row: mine.leakage_increments(row, prior))(log_posterior)
-    reward = episodes.haste - hypers.leakage_weight * leakage
+    reward = episodes.haste - params.leakage_weight * leakage
     informed = episodes.z.astype(jnp.float32)
     share = informed / jnp.sum(informed)
     mean, noise = leverage_law(trader, _private_quantiles(), training, params)

@@ -70,8 +70,8 @@ def _lanes(path: Path) -> dict[int, str]:
     file = path / LANES_FILE
     found = {}
     for number, lane in enumerate(read_rows(untrusted.read_text(file), str(file))):
-        hypers = lane.get("hypers", {})
-        penalty = hypers.get(PENALTY) if isinstance(hypers, dict) else None
+        weights = lane.get("weights", {})
+        penalty = weights.get(PENALTY) if isinstance(weights, dict) else None
         arm = "" if lane.get("arm", MAIN) == MAIN else f"{lane['arm']} "
         found[number] = f"{arm}lambda {penalty}"
     return found

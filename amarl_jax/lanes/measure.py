@@ -165,6 +165,7 @@ def write_answer(
                 "seed": lane.seed,
                 "lambda": lane.penalty,
                 "arm": lane.arm,
+                "weights": lane.weights,
                 "hypers": lane.hypers,
                 "env_params": lane.env_params,
                 "status": FAILED if i in failures else OK,

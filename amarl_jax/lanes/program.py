@@ -19,6 +19,7 @@ from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.market.table_noise import like
 from amarl_jax.types import PyTree
 
@@ -75,7 +76,7 @@ def one_learner(game: Game) -> TrainState:
 
 def _any_setup(game: Game) -> Setup:
     """A setup of the shapes that a game needs; no number of it shapes anything."""
-    return Setup(Hypers(), like(game.noise_law, game.market_spec), game).arrays()
+    return Setup(Hypers(), RewardWeights(), like(game.noise_law, game.market_spec), game).arrays()
 
 
 def shapes(n_lanes: int, one: PyTree, sharding: Any = None) -> PyTree:

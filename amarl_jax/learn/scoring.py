@@ -95,7 +95,7 @@ def score(state: TrainState, trajectory: Trajectory, setup: Setup, exact: Array 
     money = functools.partial(rewards.market_terms, params=params, credit=game.learn.shortfall_credit)
     terms = jax.vmap(lambda out, side: money(out, side))(trajectory.output, trajectory.direction)
     reward = jax.vmap(rewards.compose, in_axes=(0, 0, 0, 0, 0, 0, None))(
-        terms, trajectory.output, trajectory.z, trajectory.belief, leakage, predicted, setup.hypers
+        terms, trajectory.output, trajectory.z, trajectory.belief, leakage, predicted, setup.weights
     )
     return Scores(
         reward=jax.lax.stop_gradient(reward + added_rewards(trajectory, game.reward_terms, params)),

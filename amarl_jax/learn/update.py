@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers, annealed
 from amarl_jax.learn.metrics import Metrics
 from amarl_jax.learn.optimiser import Trained
 from amarl_jax.learn.phases import learned_metric_names, metrics_measured, play_and_learn
-from amarl_jax.learn.setup import Setup
+from amarl_jax.learn.setup import Setup, annealed
 from amarl_jax.learn.state import TrainState, init_state
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.trees import all_finite
 from amarl_jax.types import AGENT_NAMES, Agent, Array
 
@@ -34,7 +34,7 @@ def update(state: TrainState, setup: Setup) -> tuple[TrainState, Metrics]:
         The learner after the update and scalar metrics by name; phase names lead their names, and ``objective`` is
         what the execution agent is after, by which the best learner is chosen.
     """
-    game, setup = setup.game, setup.replace(hypers=annealed(setup.hypers, state.update))
+    game, setup = setup.game, annealed(setup, state.update)
     schedule = [index for index, agents in enumerate(game.phases()) for _ in range(game.episodes_per_phase(agents))]
 
     def body(carry: TrainState, phase: Array) -> tuple[TrainState, Metrics]:
@@ -42,12 +42,12 @@ def update(state: TrainState, setup: Setup) -> tuple[TrainState, Metrics]:
 
     state, rows = jax.lax.scan(body, state, jnp.array(schedule, jnp.int32))
     metrics = _average_by_phase(rows, schedule, game)
-    found = {"objective": objective(metrics, phase_names(game)[-1], setup.hypers)}
+    found = {"objective": objective(metrics, phase_names(game)[-1], setup.weights)}
     state = state.replace(update=state.update + 1)
     return state, metrics | Metrics.of(found | finite_networks(state))
 
 
-def objective(metrics: Mapping[str, Array], phase: str, hypers: Hypers) -> Array:
+def objective(metrics: Mapping[str, Array], phase: str, weights: RewardWeights) -> Array:
     """``E[-IS | z = 1] - lambda I`` of the rollouts of one phase, in reward units.
 
     Never the return, which pays for what the source of the day believes. The last phase of an alternating update plays
@@ -56,7 +56,7 @@ def objective(metrics: Mapping[str, Array], phase: str, hypers: Hypers) -> Array
     """
     claims = [metrics[f"{phase}/information/{name}_nats"] for name in ("source", "belief")]
     information = jnp.maximum(jnp.maximum(*claims), 0.0)
-    return -metrics[f"{phase}/execution/shortfall"] - hypers.leakage_weight * information
+    return -metrics[f"{phase}/execution/shortfall"] - weights.leakage_weight * information
 
 
 def networks(state: TrainState) -> dict[str, Trained]:

@@ -116,8 +116,8 @@ def lanes_of(state: TrainState, setup: Setup, n: int) -> tuple[TrainState, Setup
     data = jax.random.key_data(state.key)
     states = stack(state.replace(key=data))
     states = states.replace(key=jax.random.wrap_key_data(states.key))
-    swept = dataclasses.replace(stack(setup.hypers), leakage_weight=jnp.linspace(0.0, LARGEST_LAMBDA, n))
-    return states, setup.replace(hypers=swept)
+    swept = dataclasses.replace(stack(setup.weights), leakage_weight=jnp.linspace(0.0, LARGEST_LAMBDA, n))
+    return states, setup.replace(weights=swept)
 
 
 def whole_update(setup: Setup, n_lanes: int) -> Program:
@@ -125,7 +125,7 @@ def whole_update(setup: Setup, n_lanes: int) -> Program:
     state = fresh_learner(setup)
     if n_lanes == 1:
         return compile_twice(update, state, setup)
-    axes = Setup(hypers=0, params=None, game=setup.game)  # type: ignore[arg-type]
+    axes = Setup(hypers=None, weights=0, params=None, game=setup.game)  # type: ignore[arg-type]
     return compile_twice(jax.vmap(update, in_axes=(0, axes)), *lanes_of(state, setup, n_lanes))
 
 

@@ -150,10 +150,11 @@ def training_of(arm):
 def lane_arguments(arm, penalty, start, seed):
     """What one lane is trained with, as arrays."""
     rates = {"n_updates": float(arm["n_updates"]), "gae_decay": arm["gae_decay"]}
-    hypers = Hypers(leakage_weight=penalty, **rates, **CONFIG["hypers"])
+    hypers = Hypers(**rates, **CONFIG["hypers"])
     params = CovertParams(
         max_leverage=CONFIG["max_leverage"],
         private_randomiser=arm["private_randomiser"],
+        leakage_weight=penalty,
         start=arm["starts"][start],
     )
     return jnp.uint32(seed), jnp.float32(arm["log_std"]), as_arrays(hypers), as_arrays(params)

@@ -27,6 +27,7 @@ from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import init_state
 from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 
 HERE = Path(__file__).resolve().parent
@@ -93,7 +94,7 @@ def curves(run):
     theta = jnp.asarray(run["theta"])
     rates = {name: CONFIG[name] for name in ("lr_mine", "lr_belief")}
     hypers = Hypers(n_updates=CONFIG["rollouts"][-1], replay_beta=run["replay_beta"], **rates)
-    setup = Setup(hypers, EnvParams(), game_of("mine")).arrays()
+    setup = Setup(hypers, RewardWeights(), EnvParams(), game_of("mine")).arrays()
     state = init_state(jax.random.key(CONFIG["seed"]), setup)
     rows, done, started = {source: [] for source in run["fitted"]}, 0, time.time()
     for rollouts in CONFIG["rollouts"]:

@@ -90,7 +90,7 @@ def measure(workdir: Path, source: str, lane: int, n_episodes: int, n_held: int)
     tapes, z = jax.tree.map(jnp.asarray, played.summary.tape), jnp.asarray(played.summary.z, jnp.float32)
     exact = np.log(2.0) - np.asarray(cross_entropy(ratio[:, -1], z))
     row: dict[str, Any] = {
-        "row": f"{source}, lambda {float(run.setup.hypers.leakage_weight):g}, seed {run.seed}",
+        "row": f"{source}, lambda {float(run.setup.weights.leakage_weight):g}, seed {run.seed}",
         "exact": {"nats": float(exact.mean()), "stderr": float(exact.std() / np.sqrt(n_episodes))},
         "episodes": {"fitted": n_episodes - n_held, "held_out": n_held},
         "fits": {},

@@ -86,7 +86,7 @@ def trained(workdir: Path, source: str, lane: int, n_episodes: int, spec: ExactS
     run = runs.load(workdir / source, lane)
     key = jax.random.fold_in(jax.random.key(run.seed), 100 + lane)
     played = play_frozen(key, run.state, run.setup, n_episodes, exact=spec)
-    penalty = float(run.setup.hypers.leakage_weight)
+    penalty = float(run.setup.weights.leakage_weight)
     about = {
         "row": f"{source}, lambda {penalty:g}, seed {run.seed}",
         "source": source,
@@ -136,7 +136,7 @@ def rows(given: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     for source in given.source:
         lanes = json.loads((given.workdir / source / "lanes.json").read_text())
         for lane, about in enumerate(lanes):
-            name = f"{source}, lambda {about['hypers']['leakage_weight']:g}, seed {about['seed']}"
+            name = f"{source}, lambda {about['weights']['leakage_weight']:g}, seed {about['seed']}"
             yield name, functools.partial(trained, given.workdir, source, lane, n_episodes, spec)
 
 

@@ -17,6 +17,7 @@ from amarl_jax.config.settings import FOREIGN, SETTINGS
 from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.market.noise import size_distribution
 from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 
 ROOT = Path(__file__).parents[2]
@@ -153,6 +154,7 @@ def test_every_typed_field_is_fed_by_a_setting():
         "learn_spec": LearnSpec,
         "env_params": EnvParams,
         "hypers": Hypers,
+        "weights": RewardWeights,
         "run": configuration.RunSettings,
         "sweep": configuration.SweepSettings,
     }

@@ -83,16 +83,18 @@ def learned():
     hypers = [
         as_arrays(
             Hypers(
-                leakage_weight=penalty,
                 gae_decay=0.0 if (private, start) == (0.0, QUIET) else Hypers().gae_decay,
                 discount=(1.0, 1.0, 1.0),
                 n_updates=N_UPDATES,
                 **common,
             )
         )
+        for _, private, start, _ in LANES
+    ]
+    params = [
+        as_arrays(CovertParams(leakage_weight=penalty, private_randomiser=private, start=start))
         for penalty, private, start, _ in LANES
     ]
-    params = [as_arrays(CovertParams(private_randomiser=private, start=start)) for _, private, start, _ in LANES]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *zip(hypers, params, strict=True))
     noise = jnp.array([0.3 if private else -1.2 for _, private, _, _ in LANES])
 

@@ -62,7 +62,7 @@ def test_a_lane_has_its_own_state_and_what_it_changes(workdirs):
     assert_same_parameters(second.state, workdirs["states"][1])
     for run, expected in ((first, (4, 0.25, 2.0)), (second, (5, 0.5, 1.5))):
         setup = run.setup
-        assert (run.seed, float(setup.hypers.leakage_weight), float(setup.params.noise_rate)) == expected
+        assert (run.seed, float(setup.weights.leakage_weight), float(setup.params.noise_rate)) == expected
 
 
 def test_a_workdir_without_a_checkpoint_or_with_foreign_lanes_is_bad_input(workdirs, tmp_path):
@@ -71,7 +71,7 @@ def test_a_workdir_without_a_checkpoint_or_with_foreign_lanes_is_bad_input(workd
     with pytest.raises(BadInput, match="holds no checkpoint"):
         runs.load(tmp_path)
     shutil.copy(workdirs["sweep"] / "run.json", tmp_path)
-    (tmp_path / "lanes.json").write_text('[{"hypers": {"lambda": 1.0}}]')
+    (tmp_path / "lanes.json").write_text('[{"weights": {"lambda": 1.0}}]')
     with pytest.raises(BadInput, match="hypers has no 'lambda'"):
         runs.load(tmp_path, 0)
 

@@ -17,6 +17,7 @@ from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import init_state
 from amarl_jax.market.params import EnvParams
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.nets.spec import BeliefSpec
 from tests.learn.conftest import LEARN, MARKET, NETWORK
 
@@ -48,7 +49,7 @@ def errors(source):
     """Relative error of the gradient, untrained and at the plateau: of the source, and of Bayes' belief."""
     rate, n_rollouts = FITS[source]
     hypers = Hypers(n_updates=n_rollouts, lr_mine=rate, lr_belief=rate, replay_beta=1.0)
-    setup = Setup(hypers, EnvParams(), game_of(source)).arrays()
+    setup = Setup(hypers, RewardWeights(), EnvParams(), game_of(source)).arrays()
     theta, exact = jnp.asarray(THETA), exact_gradient(THETA)
     start = init_state(jax.random.key(3), setup)
     fitted = fit(start, theta, setup, (source,), jnp.int32(n_rollouts))

@@ -317,7 +317,7 @@ def test_a_sweep_stopped_by_a_signal_and_resumed_equals_one_that_was_not(finishe
 
 def test_a_lane_of_the_sweep_is_evaluated_by_itself(finished):
     run = runs.load(finished.swept.workdir, LOUD)
-    assert (run.update, run.seed, float(run.setup.hypers.leakage_weight)) == (N_UPDATES, 1, 2.0)
+    assert (run.update, run.seed, float(run.setup.weights.leakage_weight)) == (N_UPDATES, 1, 2.0)
     measured = evaluate.evaluate(run, n_episodes=96).measures
     assert math.isfinite(measured["eval/information/fresh_nats"].value)
 
@@ -354,7 +354,7 @@ def test_a_second_axis_makes_arms_and_seeds_share_their_keys_across_everything()
     assert str(lanes[-1]) == "latency_arbitrageur_ms=50, lambda 4, seed 4"
     setups = setups_of(lanes, experiment)
     np.testing.assert_array_equal(setups.params.latency_arbitrageur_ms, [1.0] * 12 + [50.0] * 12)
-    np.testing.assert_array_equal(setups.hypers.leakage_weight, np.tile(np.repeat([0, 0.25, 0.5, 1, 2, 4], 2), 2))
+    np.testing.assert_array_equal(setups.weights.leakage_weight, np.tile(np.repeat([0, 0.25, 0.5, 1, 2, 4], 2), 2))
     keys = jax.random.key_data(keys_of(lanes)[0])
     np.testing.assert_array_equal(keys[::2], np.broadcast_to(keys[0], (12, 2)))
     assert (keys[0] != keys[1]).any()

@@ -12,6 +12,7 @@ from amarl_jax.learn.phases import play, play_and_learn
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import init_state
 from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 from amarl_jax.trees import as_arrays
 
@@ -53,7 +54,7 @@ def params():
 
 @pytest.fixture(scope="session")
 def setup(hypers, params):
-    return Setup(hypers, params, GAME)
+    return Setup(hypers, as_arrays(RewardWeights()), params, GAME)
 
 
 @pytest.fixture(scope="session")

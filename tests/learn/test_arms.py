@@ -4,25 +4,26 @@ import jax
 import numpy as np
 import pytest
 
-from amarl_jax.learn.hypers import Hypers, annealed
+from amarl_jax.learn.setup import annealed
 from amarl_jax.learn.state import init_state
-from amarl_jax.trees import as_arrays
 from amarl_jax.types import Owner
 from tests.learn.conftest import compiled_play, with_key
 
-RAMP = {"leakage_weight": 2.0, "leakage_weight_start": 0.5, "leakage_ramp_updates": 3.0}
+
+def penalty(setup, update, weight, start, ramp):
+    """Lambda of one update."""
+    hypers = setup.hypers.replace(leakage_weight_start=np.float32(start), leakage_ramp_updates=np.float32(ramp))
+    weights = setup.weights.replace(leakage_weight=np.float32(weight))
+    return float(annealed(setup.replace(hypers=hypers, weights=weights), np.int32(update)).weights.leakage_weight)
 
 
 @pytest.mark.parametrize(("update", "expected"), [(0, 0.5), (1, 1.0), (2, 1.5), (3, 2.0), (7, 2.0)])
-def test_lambda_moves_in_equal_steps_and_stays(update, expected):
-    assert float(annealed(as_arrays(Hypers(**RAMP)), np.int32(update)).leakage_weight) == pytest.approx(
-        expected, abs=1e-6
-    )
+def test_lambda_moves_in_equal_steps_and_stays(setup, update, expected):
+    assert penalty(setup, update, weight=2.0, start=0.5, ramp=3.0) == pytest.approx(expected, abs=1e-6)
 
 
-def test_without_a_ramp_the_start_is_read_by_nothing():
-    hypers = as_arrays(Hypers(leakage_weight=0.7, leakage_weight_start=4.0))
-    assert float(annealed(hypers, np.int32(0)).leakage_weight) == np.float32(0.7)
+def test_without_a_ramp_the_start_is_read_by_nothing(setup):
+    assert penalty(setup, 0, weight=0.7, start=4.0, ramp=0.0) == np.float32(0.7)
 
 
 def episodes(setup, start):

@@ -93,7 +93,7 @@ def test_lanes_are_the_single_run(start, setup):
 
     def rewards(key, weight):
         state = start.replace(key=key)
-        of_lane = setup.replace(game=EXACT, hypers=setup.hypers.replace(leakage_weight=weight))
+        of_lane = setup.replace(game=EXACT, weights=setup.weights.replace(leakage_weight=weight))
         _, metrics = play_and_learn(state, jnp.int32(0), of_lane)
         return metrics["execution/leakage"], metrics["execution/reward"]
 

@@ -15,6 +15,7 @@ from amarl_jax.learn.phases import learned_metric_names, metrics_measured, playe
 from amarl_jax.learn.state import init_state
 from amarl_jax.learn.update import finite_networks, networks, update
 from amarl_jax.market.params import EnvParams
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.policies.baselines import make_baselines
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.learned import Learned
@@ -53,9 +54,8 @@ def test_one_trace_serves_both_phases_and_every_swept_number(start, setup):
     learn = compiled_learning()
     base, _ = learn(with_key(start, 2), jnp.int32(0), setup)
     other = setup.replace(
-        hypers=setup.hypers.replace(
-            leakage_weight=jnp.float32(3.0), lr_actor=jnp.float32(1e-2), clip_ratio=jnp.float32(0.1)
-        ),
+        hypers=setup.hypers.replace(lr_actor=jnp.float32(1e-2), clip_ratio=jnp.float32(0.1)),
+        weights=setup.weights.replace(leakage_weight=jnp.float32(3.0)),
         params=setup.params.replace(latency_maker_ms=jnp.float32(30.0), noise_rate=jnp.float32(1.0)),
         game=dataclasses.replace(GAME),  # another object, and equal
     )
@@ -105,7 +105,9 @@ def unread_leaves(jaxpr, before, setup):
     """Leaves of a setup, the last argument, that no output of a program depends on."""
     _, used = partial_eval.dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(setup)]
-    named = [name for bag in (Hypers, EnvParams) for name in bag.__dataclass_fields__ if name != "flow"]  # None here
+    named = [
+        name for bag in (Hypers, RewardWeights, EnvParams) for name in bag.__dataclass_fields__ if name != "flow"
+    ]  # None here
     assert len(paths) == len(named)
     n_before = len(jax.tree.leaves(before))
     assert n_before + len(paths) == len(used)
