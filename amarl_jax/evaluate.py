@@ -34,7 +34,7 @@ from amarl_jax.evaluation import baselines
 from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
 from amarl_jax.evaluation.frozen_run import FrozenRun
-from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
+from amarl_jax.evaluation.metrics import Evaluation, Scale, evaluate_summaries
 from amarl_jax.evaluation.report import Measure, flat, report, save_episodes, units_table
 from amarl_jax.host import cli, machine, untrusted
 from amarl_jax.host.provenance import provenance
@@ -92,13 +92,11 @@ def evaluate(
         raise BadInput(f"n_episodes = {n_episodes}: must be at least {FEWEST}, for a detector to be trained on")
     run = run if isinstance(run, FrozenRun) else runs.load(run, lane, best)
     key_play, key_detector, key_bootstrap, _ = _keys(run, seed)
-    scale = _scale(run)
-    units = (scale.prior, scale.unit_ticks, scale.tick_bps)
     with jax.default_matmul_precision(run.experiment.run.precision):
         with stage(f"playing {n_episodes:,} fresh episodes", verbose=verbose):
             episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
         with stage("training a fresh detector on them", verbose=verbose):
-            evaluation = evaluate_summaries(key_detector, episodes.summary, *units, episodes.exact)
+            evaluation = evaluate_summaries(key_detector, episodes.summary, _scale(run), episodes.exact)
     game = run.setup.game
     evaluation = evaluation._replace(unread=why_unread(players(run.state, game).execution, game.noise_law))
     return Evaluated(report(key_bootstrap, episodes, evaluation), episodes, evaluation)
@@ -134,9 +132,8 @@ def _keys(run: FrozenRun, seed: int) -> Array:
     return jax.random.split(jax.random.fold_in(closing, 1 + seed), 4)
 
 
-def _scale(run: FrozenRun) -> baselines.Scale:
-    prior, unit = float(run.setup.params.informed_probability), float(run.setup.params.is_unit_ticks)
-    return baselines.Scale(prior, unit, run.setup.game.market_spec.tick_bps)
+def _scale(run: FrozenRun) -> Scale:
+    return Scale.of(run.setup.params, run.setup.game.market_spec)
 
 
 def main(values: flags.FlagValues) -> None:

@@ -31,7 +31,7 @@ from amarl_jax.errors import BadInput, Diverged, Preempted
 from amarl_jax.evaluation.closing_programs import closing_programs
 from amarl_jax.evaluation.curves import read_curves
 from amarl_jax.evaluation.frozen import play_frozen
-from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
+from amarl_jax.evaluation.metrics import Evaluation, Scale, evaluate_summaries
 from amarl_jax.host import cli, machine, postmortem
 from amarl_jax.host.checkpoint import Checkpointer
 from amarl_jax.host.compile_ahead import CompileAhead
@@ -249,13 +249,13 @@ def _stop_if_diverged(run: Run, update: int, row: dict[str, float], state: Train
 def evaluate_state(key: Array, state: TrainState, setup: Setup, experiment: Experiment) -> Evaluation:
     """Held-out metrics of a learner: new keys, a reader that knows its policy, and a detector trained from scratch."""
     key_play, key_detector = jax.random.split(key)
-    settings, game, params = experiment.run, setup.game, setup.params
+    settings, game = experiment.run, setup.game
     with stage(f"playing {settings.eval_episodes:,} fresh episodes", verbose=settings.verbose):
         played = play_frozen(key_play, state, setup, settings.eval_episodes, exact=settings.exact)
         summaries, exact = jax.tree.map(np.asarray, (played.summary, played.exact))
-    scale = (float(params.informed_probability), float(params.is_unit_ticks), game.market_spec.tick_bps)
+    scale = Scale.of(setup.params, game.market_spec)
     with stage("training a fresh detector on them", verbose=settings.verbose):
-        evaluation = evaluate_summaries(key_detector, summaries, *scale, exact=exact)
+        evaluation = evaluate_summaries(key_detector, summaries, scale, exact)
     return evaluation._replace(unread=why_unread(players(state, game).execution, game.noise_law))
 
 

@@ -149,7 +149,7 @@ def test_a_metric_is_reported_with_its_error(episodes, monkeypatch):
     monkeypatch.setattr(metrics, "fresh_detection", lambda *_: detection)
     monkeypatch.setattr(metrics, "METRICS", {})
     metric = metrics.register(SquaredShortfall())
-    found = metrics.evaluate_summaries(jax.random.key(0), rows, 0.5, 16.0, 1.0).metrics[metric.name]
+    found = metrics.evaluate_summaries(jax.random.key(0), rows, metrics.Scale(0.5, 16.0, 1.0)).metrics[metric.name]
     assert found.value == pytest.approx(np.mean(rows.shortfall_ticks**2))
     assert found.stderr > 0
     with pytest.raises(ValueError, match="exists already"):

@@ -1,6 +1,5 @@
 """Rows of the baselines' table: what each execution policy costs, how much it gets done, what it gives away."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,7 +8,7 @@ import jax
 import numpy as np
 
 from amarl_jax.evaluation.episodes import EpisodeSummary
-from amarl_jax.evaluation.metrics import Estimate, Evaluation, evaluate_summaries
+from amarl_jax.evaluation.metrics import Estimate, Evaluation, Scale, evaluate_summaries
 from amarl_jax.information.divergence import bootstrap
 from amarl_jax.posterior.exact import ExactRow
 from amarl_jax.types import Array
@@ -37,15 +36,6 @@ MISSING = Estimate(math.nan, math.nan)  # of what this table's episodes do not h
 Played = tuple[EpisodeSummary, ExactRow | None]
 
 
-@dataclasses.dataclass(frozen=True)
-class Scale:
-    """What turns ticks into the units of a report."""
-
-    prior: float  # p_z
-    unit_ticks: float  # ticks per parent lot in one reward unit
-    tick_bps: float  # one tick in basis points of the opening mid
-
-
 def rows(
     key: Array,
     play: Callable[[Array, int], Played],
@@ -68,8 +58,7 @@ def rows(
     table = {}
     for i, name in enumerate(names):
         summaries, exact = jax.tree.map(np.asarray, play(jax.random.clone(key_play), i))
-        units = (scale.prior, scale.unit_ticks, scale.tick_bps)
-        evaluation = evaluate_summaries(jax.random.clone(key_detector), summaries, *units, exact)
+        evaluation = evaluate_summaries(jax.random.clone(key_detector), summaries, scale, exact)
         table[name] = row(jax.random.clone(key_bootstrap), summaries, evaluation)
         done()
     return table

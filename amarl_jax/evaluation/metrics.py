@@ -1,5 +1,6 @@
 """Numbers to report of frozen policies: means with standard errors, and information measured held out."""
 
+import dataclasses
 import math
 from typing import NamedTuple, Protocol
 
@@ -10,6 +11,7 @@ from amarl_jax.evaluation.episodes import EpisodeSummary
 from amarl_jax.information import mine
 from amarl_jax.information.detector import Detection
 from amarl_jax.information.tape_detector import TapeDetectorSpec, detect_tapes
+from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.posterior.exact import ExactRow, exact_information
 from amarl_jax.types import Array
 
@@ -19,6 +21,20 @@ class Estimate(NamedTuple):
 
     value: float
     stderr: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """What turns ticks into the units of a report, and what was known of z beforehand."""
+
+    prior: float  # p_z
+    unit_ticks: float  # ticks per parent lot in one reward unit
+    tick_bps: float  # one tick in basis points of the opening mid
+
+    @classmethod
+    def of(cls, params: EnvParams, spec: MarketSpec) -> "Scale":
+        """Of the market that episodes were played in."""
+        return cls(float(params.informed_probability), float(params.is_unit_ticks), spec.tick_bps)
 
 
 class Evaluation(NamedTuple):
@@ -128,45 +144,32 @@ def efficiency(found: Estimate, exact: Estimate) -> Estimate:
 
 
 def evaluate_summaries(
-    key: Array,
-    summaries: EpisodeSummary,
-    prior: float,
-    unit_ticks: float,
-    tick_bps: float,
-    exact: ExactRow | None = None,
+    key: Array, summaries: EpisodeSummary, scale: Scale, exact: ExactRow | None = None
 ) -> Evaluation:
     """Metrics of fresh episodes of frozen policies, by a detector freshly trained on them.
 
     Args:
         key: typed key of the fresh detector.
         summaries: [n] episodes that nothing was trained on.
-        prior: p_z.
-        unit_ticks: ``is_unit_ticks``, ticks per parent lot in one reward unit.
-        tick_bps: one tick in basis points of the opening mid.
+        scale: units of the market that was played.
         exact: [m] rows of the first m of them; None for no exact information.
     """
-    detection = fresh_detection(key, summaries, prior)
-    return evaluate_detected(detection, summaries, prior, unit_ticks, tick_bps, exact)
+    return evaluate_detected(fresh_detection(key, summaries, scale.prior), summaries, scale, exact)
 
 
 def evaluate_detected(
-    detection: Detection,
-    summaries: EpisodeSummary,
-    prior: float,
-    unit_ticks: float,
-    tick_bps: float,
-    exact: ExactRow | None = None,
+    detection: Detection, summaries: EpisodeSummary, scale: Scale, exact: ExactRow | None = None
 ) -> Evaluation:
     """The same with what a fresh detector found on these episodes given; other arguments as above."""
-    rows = jax.tree.map(np.asarray, summaries)
+    rows, prior = jax.tree.map(np.asarray, summaries), scale.prior
     informed = rows.z == 1
     claimed = claimed_information(rows.belief, rows.z, prior)
     shortfall = mean_and_error(rows.shortfall_ticks[informed])
     right = (rows.belief > prior) == informed
     metrics = {
         "execution/shortfall_ticks": shortfall,
-        "execution/shortfall_units": Estimate(shortfall.value / unit_ticks, shortfall.stderr / unit_ticks),
-        "execution/shortfall_bps": Estimate(shortfall.value * tick_bps, shortfall.stderr * tick_bps),
+        "execution/shortfall_units": Estimate(shortfall.value / scale.unit_ticks, shortfall.stderr / scale.unit_ticks),
+        "execution/shortfall_bps": Estimate(shortfall.value * scale.tick_bps, shortfall.stderr * scale.tick_bps),
         "execution/completion": mean_and_error(rows.completion[informed]),
         "execution/child_orders": mean_and_error(rows.child_orders[informed]),
         "information/fresh_nats": Estimate(float(detection.mi), float(detection.mi_stderr)),

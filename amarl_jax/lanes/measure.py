@@ -16,7 +16,7 @@ from amarl_jax.config.grid import Lane, keys_of, setups_of
 from amarl_jax.errors import LawlessPolicy
 from amarl_jax.evaluation import baselines
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
-from amarl_jax.evaluation.metrics import evaluate_detected
+from amarl_jax.evaluation.metrics import Scale, evaluate_detected
 from amarl_jax.host.provenance import provenance
 from amarl_jax.host.stages import stage
 from amarl_jax.host.workdir import Run, write_atomically
@@ -97,22 +97,21 @@ def _measure_rest(
     with stage(f"playing {run.run.eval_episodes:,} fresh episodes of each lane", verbose=run.run.verbose):
         episodes = layout.take_back(play_lanes(*placed, **how))
     mine = {i: jax.tree.map(lambda x, i=i: x[i], episodes) for i in whole}
-    params = setups.params
-    prior, unit = (np.asarray(leaf, np.float64) for leaf in (params.informed_probability, params.is_unit_ticks))
+    params, spec = jax.tree.map(np.asarray, setups.params), setups.game.market_spec
+    scales = [Scale.of(jax.tree.map(lambda x, i=i: x[i], params), spec) for i in range(len(lanes))]
     keys = {i: _keys_of_measures(lanes[i]) for i in whole}
     controls = {i: shuffled(keys[i].shuffle, mine[i].summary) for i in whole}
     found = detect_each(
         [key for i in whole for key in (pairs[i][1], keys[i].control)],
         [rows for i in whole for rows in (mine[i].summary, controls[i])],
-        [float(prior[i]) for i in whole for _ in range(2)],
+        [scales[i].prior for i in whole for _ in range(2)],
         layout.devices,
     )
     with stage("training two detectors for each lane", len(whole), "lanes", verbose=run.run.verbose) as under_way:
         for i, detection in zip(whole, found, strict=False):  # of the same iterator, two at a time
             control = next(found)
-            scale = (float(prior[i]), float(unit[i]), setups.game.market_spec.tick_bps)
             try:
-                evaluation = evaluate_detected(detection, mine[i].summary, *scale, mine[i].exact)
+                evaluation = evaluate_detected(detection, mine[i].summary, scales[i], mine[i].exact)
             except LawlessPolicy as error:
                 raise LawlessPolicy(f"lane {i}: {error}") from None
             row = baselines.row(keys[i].bootstrap, mine[i].summary, evaluation)

@@ -35,7 +35,7 @@ from amarl_jax import config as configuration
 from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes, summarise
 from amarl_jax.evaluation.exact_reading import exact_reading
 from amarl_jax.evaluation.frozen import spread_belief_moments
-from amarl_jax.evaluation.metrics import evaluate_summaries
+from amarl_jax.evaluation.metrics import Scale, evaluate_summaries
 from amarl_jax.evaluation.report import spread_toxicity
 from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.game import Game
@@ -129,10 +129,10 @@ def sample(
     return replace(drawn, exact=reading.only_read(drawn.exact))
 
 
-def point(key: Array, drawn: Sample, unit_ticks: float, tick_bps: float, prior: float) -> dict[str, Any]:
+def point(key: Array, drawn: Sample, scale: Scale) -> dict[str, Any]:
     """One point of the curves: [value, standard error] of each metric."""
     drawn = jax.tree.map(np.asarray, drawn)
-    measured = evaluate_summaries(key, drawn.summary, prior, unit_ticks, tick_bps, drawn.exact).metrics
+    measured = evaluate_summaries(key, drawn.summary, scale, drawn.exact).metrics
     row: dict[str, Any] = {name: [round(x, 5) for x in measured[name]] for name in METRICS}
     correlation = spread_toxicity(np.random.default_rng(0), drawn.moments)
     row["spread_belief_correlation"] = [round(x, 4) if np.isfinite(x) else None for x in correlation]
@@ -148,17 +148,17 @@ def run(arm: str, seed: int, n_points: int, n_episodes: int, minutes: float, ove
     path, changes = ARMS[arm]
     experiment = configuration.resolve(configuration.load(path, changes | overrides))
     setup = experiment.setup
-    game, params = setup.game, setup.params
+    game = setup.game
     every = max(1, experiment.n_updates // n_points)
     state = begin(jax.random.key(seed), setup)
     size = {"n_episodes": n_episodes, "exact": experiment.run.exact}
     measure = functools.partial(sample, setup=setup, **size)
-    units = (float(params.is_unit_ticks), game.market_spec.tick_bps, float(params.informed_probability))
+    scale = Scale.of(setup.params, game.market_spec)
     points, entropies, started = [], [], time.monotonic()
     before, update, training = jax.tree.map(jnp.copy, state), 0, 0.0
     while True:
         key_play, key_detector = jax.random.split(jax.random.fold_in(jax.random.key(1000 + seed), update))
-        row = point(key_detector, measure(key_play, state, before), *units)
+        row = point(key_detector, measure(key_play, state, before), scale)
         points.append({"env_steps": update * game.steps_per_update()} | row)
         print(
             arm,

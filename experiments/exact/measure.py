@@ -26,7 +26,7 @@ from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes, summarise
 from amarl_jax.evaluation.exact_reading import exact_reading
 from amarl_jax.evaluation.frozen import play_frozen
-from amarl_jax.evaluation.metrics import claimed_information, evaluate_detected, fresh_detection
+from amarl_jax.evaluation.metrics import Scale, claimed_information, evaluate_detected, fresh_detection
 from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.rollout import Players, PriorBelief, Trajectory
 from amarl_jax.policies.baselines import make_baselines
@@ -113,8 +113,8 @@ def measure(played: Played, sizes: list[int]) -> dict[str, Any]:
             "accuracy": float(detection.accuracy),
             "cpu_seconds": time.process_time() - started,
         }
-    scale = (played.prior, played.unit_ticks, played.tick_bps)
-    metrics = evaluate_detected(detection, part, *scale, played.exact).metrics
+    scale = Scale(played.prior, played.unit_ticks, played.tick_bps)
+    metrics = evaluate_detected(detection, part, scale, played.exact).metrics
     names = [name for name in metrics if name.startswith(("information/exact", "execution/"))]
     row = {name: metrics[name]._asdict() for name in names} | {"fresh": found}
     for name, posterior in (("mine", played.summary.mine), ("belief", played.summary.belief)):

@@ -9,6 +9,7 @@ import pytest
 from amarl_jax.evaluation import metrics
 from amarl_jax.evaluation.metrics import (
     Estimate,
+    Scale,
     claimed_information,
     efficiency,
     evaluate_summaries,
@@ -97,7 +98,7 @@ def evaluations(summaries):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "DETECTOR", TapeDetectorSpec(n_folds=2, min_steps=250))
         return {
-            name: evaluate_summaries(jax.random.key(9), rows, prior=0.5, unit_ticks=17.0, tick_bps=2.0)
+            name: evaluate_summaries(jax.random.key(9), rows, Scale(prior=0.5, unit_ticks=17.0, tick_bps=2.0))
             for name, rows in summaries.items()
         }
 
