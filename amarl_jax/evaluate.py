@@ -42,7 +42,7 @@ from amarl_jax.host.runlog import closing_table
 from amarl_jax.host.stages import stage
 from amarl_jax.host.workdir import refuse_obstacles, write_atomically
 from amarl_jax.lanes.table import read_lanes
-from amarl_jax.learn.phases import players
+from amarl_jax.learn.players import players
 from amarl_jax.policies.baselines import make_baselines
 from amarl_jax.posterior.exact import why_unread
 from amarl_jax.types import Array

@@ -41,6 +41,7 @@ from ml_collections.config_flags import get_override_values
 import amarl_jax
 from amarl_jax.config import LAMBDA, resolve
 from amarl_jax.config.grid import LANES_FILE, Lane, check_grid, grid_text, keys_of, lanes_of
+from amarl_jax.dry_run import describe
 from amarl_jax.errors import BadInput, ConfigError, LanesFailed, Preempted
 from amarl_jax.evaluation.baselines import COLUMNS
 from amarl_jax.host import cli, machine, postmortem
@@ -56,7 +57,7 @@ from amarl_jax.lanes.layout import Layout, begin_lanes
 from amarl_jax.lanes.measure import measure_lanes, write_answer
 from amarl_jax.lanes.measured import Measured
 from amarl_jax.lanes.program import Program, compile_lanes, devices_of, one_learner, shapes
-from amarl_jax.learn import cost
+from amarl_jax.learn.finite import not_finite
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.state import TrainState
 from amarl_jax.types import Array
@@ -250,7 +251,7 @@ def _save_postmortems(
 
 def _note_failure(failures: dict[int, str], lane: int, update: int, row: dict[str, float], game: Game) -> None:
     """Keep the first update of a lane with a term or a network that is not finite."""
-    terms, networks = postmortem.not_finite(row, game)
+    terms, networks = not_finite(row, game)
     if (terms or networks) and lane not in failures:
         failures[lane] = postmortem.message(update, terms, networks)
 
@@ -334,7 +335,7 @@ def main(values: flags.FlagValues) -> None:
         with machine.prepared(run.experiment.run, run.n_devices) as device:
             print(device)
             print(f"{len(lanes_of(run.experiment))} lanes; what follows is one of them")
-            cost.describe(run, devices_of(run))
+            describe(run, devices_of(run))
         return
     swept = run_sweep(run)
     if swept.failures:

@@ -27,6 +27,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from amarl_jax.config import Experiment
+from amarl_jax.dry_run import describe
 from amarl_jax.errors import BadInput, Diverged, Preempted
 from amarl_jax.evaluation.closing_programs import closing_programs
 from amarl_jax.evaluation.curves import read_curves
@@ -43,11 +44,12 @@ from amarl_jax.host.stages import say_if_short, stage
 from amarl_jax.host.workdir import Run, at_work, open_run, write_atomically, write_extended
 from amarl_jax.lanes.warm_start import begin_with
 from amarl_jax.learn import cost
+from amarl_jax.learn.finite import not_finite
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.phases import players
+from amarl_jax.learn.players import players
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
-from amarl_jax.learn.update import advance, begin, phase_names
+from amarl_jax.learn.update import advance, begin
 from amarl_jax.posterior.exact import why_unread
 from amarl_jax.types import Array
 
@@ -228,13 +230,13 @@ def _rows(measured: dict[str, Any], n_updates: int) -> Iterator[dict[str, float]
 
 def shown_metrics(row: dict[str, float], game: Game) -> dict[str, float]:
     """What the progress line shows of an update's metrics."""
-    phases = phase_names(game)
+    phases = game.phase_names()
     return {name: row[f"{phases[index]}/{metric}"] for name, (index, metric) in SHOWN.items()}
 
 
 def _stop_if_diverged(run: Run, update: int, row: dict[str, float], state: TrainState, game: Game) -> None:
     """Stop at the first update with a term or a network that is not finite, and keep what it left."""
-    terms, networks = postmortem.not_finite(row, game)
+    terms, networks = not_finite(row, game)
     if not terms and not networks:
         return
     folder = run.path / "postmortem"
@@ -347,7 +349,7 @@ def main(values: flags.FlagValues) -> None:
     if values.dry_run:
         with machine.prepared(run.experiment.run) as device:
             print(device)
-            cost.describe(run, machine.find_devices(run.experiment.run.device)[:1])
+            describe(run, machine.find_devices(run.experiment.run.device)[:1])
         return
     run_training(run, source)
 

@@ -13,7 +13,8 @@ from amarl_jax.evaluation import metrics
 from amarl_jax.evaluation.episodes import summarise
 from amarl_jax.information import estimators
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.rollout import Players, PriorBelief, rollouts
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import rollouts
 from amarl_jax.learn.scoring import added_rewards, score
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import init_state

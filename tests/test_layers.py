@@ -24,8 +24,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"ground_truth", "testing"},
     {"config"},
     {"host"},
-    {"learn.cost"},
-    {"evaluation", "adapters"},
+    {"evaluation", "adapters", "dry_run"},
     {"lanes"},
     {"train", "evaluate", "sweep", "random_play", "replay_lobster", "fit_flow", "compare", "leakage", "__main__"},
 ]

@@ -36,8 +36,8 @@ from amarl_jax.host import cli
 from amarl_jax.host.checkpoint import Checkpointer
 from amarl_jax.host.runlog import read_metrics
 from amarl_jax.lanes import warm_start
+from amarl_jax.learn.finite import finite_networks, networks
 from amarl_jax.learn.phases import metrics_measured
-from amarl_jax.learn.update import finite_networks, networks
 from amarl_jax.trees import count_parameters
 from amarl_jax.types import Agent
 from tests.tiny_runs import STEPS_PER_UPDATE, TINY, edit_config, jax_settings, numbers, terminate_after, tree

@@ -5,7 +5,7 @@
 
 **Rewards** are those of :mod:`amarl_jax.market.rewards`, paid as they accrue: shortfall, profit and adverse selection
 marked to V, with the terms of the maker's belief as far as the belief given says them. With the default,
-:class:`~amarl_jax.learn.rollout.PriorBelief`, belief lag and leakage are 0 and the maker's belief terms are constants.
+:class:`~amarl_jax.learn.players.PriorBelief`, belief lag and leakage are 0 and the maker's belief terms are constants.
 With another, leakage is what that belief gains per step. Predictability needs a network over the whole flow and is 0.
 At ``z = 0`` the execution agent's actions are ignored, and it is paid 0.
 """
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from amarl_jax.information.mine import leakage_increments
-from amarl_jax.learn.rollout import Belief, PriorBelief
+from amarl_jax.learn.players import Belief, PriorBelief
 from amarl_jax.market import observe, rewards
 from amarl_jax.market.env import Actions, Market, StepOutput
 from amarl_jax.market.params import EnvParams, MarketSpec

@@ -17,7 +17,7 @@ from flax import struct
 
 from amarl_jax.adapters.given_actions import given_action
 from amarl_jax.adapters.playable import Playable, PlayState
-from amarl_jax.learn.rollout import Players
+from amarl_jax.learn.players import Players
 from amarl_jax.market.env import Actions, streams
 from amarl_jax.policies.action_box import ACTION_SIZES
 from amarl_jax.types import AGENT_NAMES, Agent, Array, PyTree

@@ -9,7 +9,7 @@ from flax import struct
 
 from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes, summarise
 from amarl_jax.evaluation.exact_reading import exact_reading
-from amarl_jax.learn.phases import TransformerBelief, players
+from amarl_jax.learn.players import TransformerBelief, players
 from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.learn.scoring import mine_log_posterior_one
 from amarl_jax.learn.setup import Setup

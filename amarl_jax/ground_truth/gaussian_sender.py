@@ -5,7 +5,7 @@ z = 0. At z = 1 the sender adds a drift to its mean, ``theta[0]`` in the first h
 the log-ratio of a prefix is ``sum m x - m^2 / 2``, the leverage is ``d = |m|``, and ``I(z; F)`` and its slope are those
 of the binary-input Gaussian channel. Rounding to lots costs a share of 3e-4 of the information.
 
-Everything that is estimated runs through what training calls: :func:`amarl_jax.learn.phases.TransformerBelief` reads
+Everything that is estimated runs through what training calls: :func:`amarl_jax.learn.players.TransformerBelief` reads
 the tape, :mod:`amarl_jax.learn.tape_readers` fits, :func:`amarl_jax.learn.scoring.score` scores, ``gae`` and
 ``clipped_surrogate`` make the gradient.
 """
@@ -18,7 +18,8 @@ import numpy as np
 
 from amarl_jax.learn import tape_readers as sources
 from amarl_jax.learn.losses import clipped_surrogate
-from amarl_jax.learn.phases import TransformerBelief, play
+from amarl_jax.learn.phases import play
+from amarl_jax.learn.players import TransformerBelief
 from amarl_jax.learn.returns import gae
 from amarl_jax.learn.rollout import Trajectory, stratified_labels
 from amarl_jax.learn.scoring import score

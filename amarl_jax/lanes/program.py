@@ -92,12 +92,12 @@ def lanes_that_fit(memory: Any, layout: Layout) -> int:
     carried = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     scratch = memory.temp_size_in_bytes / layout.at_once
     sharing = len(layout.devices) if layout.devices[0].platform == "cpu" else 1  # processors share one memory
-    usable = cost.USABLE * cost.free_bytes(layout.devices) / sharing
+    usable = machine.USABLE * machine.free_bytes(layout.devices) / sharing
     fit = math.floor((usable - carried) / max(scratch, 1.0))
     if fit < 1:
         gib = lambda n_bytes: f"{n_bytes / 2**30:.2f} GiB"  # noqa: E731
         raise MemoryError(
-            f"not even one lane fits: {gib(usable)} usable per device ({cost.USABLE:.0%} of what is free), the "
+            f"not even one lane fits: {gib(usable)} usable per device ({machine.USABLE:.0%} of what is free), the "
             f"learners of {layout.rounds * layout.at_once} lanes take {gib(carried)}, one lane at work "
             f"{gib(scratch)}; fewer lanes per device, or a smaller training.n_envs or replay_capacity, need less"
         )

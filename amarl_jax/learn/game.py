@@ -117,6 +117,10 @@ class Game:
             return (Agent.EXECUTION,), (Agent.MAKER, Agent.ARBITRAGEUR)
         return (tuple(Agent),)
 
+    def phase_names(self) -> tuple[str, ...]:
+        """What leads the metrics of each of :meth:`phases`."""
+        return ("phase_a", "phase_b") if self.learn.alternating else ("joint",)
+
     def improved(self, agents: tuple[Agent, ...]) -> tuple[Agent, ...]:
         """The agents of a phase whose policies PPO changes: all but the frozen ones."""
         return tuple(agent for agent in agents if agent not in self.frozen)

@@ -12,45 +12,14 @@ from amarl_jax.learn.experience import market_experience
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import EXACT
 from amarl_jax.learn.metrics import Metrics
+from amarl_jax.learn.players import TransformerBelief, players
 from amarl_jax.learn.ppo import ACTOR_METRICS, PpoBatch, improve_actors, improve_critic, make_batch, minibatches
-from amarl_jax.learn.rollout import Players, Trajectory, rollouts, stratified_labels
+from amarl_jax.learn.rollout import Trajectory, rollouts, stratified_labels
 from amarl_jax.learn.scoring import Scores, score
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
-from amarl_jax.nets.belief import debias, init_memory
-from amarl_jax.policies.learned import learned_policy
-from amarl_jax.types import AGENT_NAMES, Agent, Array, PyTree, Tape
-
-
-class TransformerBelief:
-    """The belief network, decoding one token per step; what it returns is the de-biased posterior.
-
-    With ``hypers.belief_frozen`` it returns the prior, and still learns; its hidden state is what it would have been.
-    """
-
-    def __init__(self, parameters: PyTree, setup: Setup) -> None:
-        self.parameters, self.game, self.hypers = parameters, setup.game, setup.hypers
-
-    def init(self, params: EnvParams) -> PyTree:
-        """Nothing seen yet."""
-        return init_memory(self.game.network.belief, self.game.market_spec.horizon)
-
-    def read(self, memory: PyTree, tape: Tape, time: Array, params: EnvParams) -> tuple[PyTree, Array, Array]:
-        """One step of tape."""
-        decode = self.game.belief.decode
-        memory, logit, hidden = self.game.belief.apply(self.parameters, memory, tape, time, method=decode)
-        posterior = debias(jax.nn.sigmoid(logit), self.hypers.belief_loss_entropy)
-        return memory, jnp.where(self.hypers.belief_frozen > 0, params.informed_probability, posterior), hidden
-
-
-def players(state: TrainState, game: Game, deterministic: bool = False) -> Players:
-    """The learned policies as they stand, and the scripted ones of the game."""
-    policies = {
-        agent: learned_policy(agent, state.agents[agent].params, game.network, game.market_spec, deterministic)
-        for agent in Agent
-    }
-    return Players(*(policies | dict(game.scripted)).values())
+from amarl_jax.types import AGENT_NAMES, Agent, Array
 
 
 def play(

@@ -27,8 +27,7 @@ class Setup(struct.PyTreeNode):
 
     def arrays(self) -> "Setup":
         """The same with every leaf a strongly typed array."""
-        hypers, weights, params = (as_arrays(bag) for bag in (self.hypers, self.weights, self.params))
-        return Setup(hypers, weights, params, self.game)
+        return Setup(as_arrays(self.hypers), as_arrays(self.weights), as_arrays(self.params), self.game)
 
 
 def annealed(setup: Setup, update: Array) -> Setup:

@@ -7,20 +7,14 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from amarl_jax.learn.finite import finite_networks
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.metrics import Metrics
-from amarl_jax.learn.optimiser import Trained
 from amarl_jax.learn.phases import learned_metric_names, metrics_measured, play_and_learn
 from amarl_jax.learn.setup import Setup, annealed
 from amarl_jax.learn.state import TrainState, init_state
 from amarl_jax.market.rewards import RewardWeights
-from amarl_jax.trees import all_finite
-from amarl_jax.types import AGENT_NAMES, Agent, Array
-
-
-def phase_names(game: Game) -> tuple[str, ...]:
-    """What leads the metrics of each of ``game.phases()``."""
-    return ("phase_a", "phase_b") if game.learn.alternating else ("joint",)
+from amarl_jax.types import Array
 
 
 def update(state: TrainState, setup: Setup) -> tuple[TrainState, Metrics]:
@@ -42,7 +36,7 @@ def update(state: TrainState, setup: Setup) -> tuple[TrainState, Metrics]:
 
     state, rows = jax.lax.scan(body, state, jnp.array(schedule, jnp.int32))
     metrics = _average_by_phase(rows, schedule, game)
-    found = {"objective": objective(metrics, phase_names(game)[-1], setup.weights)}
+    found = {"objective": objective(metrics, game.phase_names()[-1], setup.weights)}
     state = state.replace(update=state.update + 1)
     return state, metrics | Metrics.of(found | finite_networks(state))
 
@@ -59,28 +53,10 @@ def objective(metrics: Mapping[str, Array], phase: str, weights: RewardWeights) 
     return -metrics[f"{phase}/execution/shortfall"] - weights.leakage_weight * information
 
 
-def networks(state: TrainState) -> dict[str, Trained]:
-    """Everything that is trained, by name."""
-    agents = {AGENT_NAMES[agent]: state.agents[agent] for agent in Agent}
-    return agents | {
-        "critic": state.critic,
-        "belief": state.belief,
-        "statistics": state.statistics,
-        "predictor": state.predictor,
-    }
-
-
-def finite_networks(state: TrainState) -> dict[str, Array]:
-    """1 for every network, by name, whose parameters and optimiser state are all finite, else 0."""
-    by_name = networks(state)
-    sound = all_finite(list(by_name.values())).astype(jnp.float32)
-    return {f"finite/{name}": sound[i] for i, name in enumerate(by_name)}
-
-
 def _average_by_phase(rows: Metrics, schedule: list[int], game: Game) -> Metrics:
     """Means over each phase's rollouts, named ``phase/metric``, of what was measured in that phase."""
     means = []
-    for index, (name, trained) in enumerate(zip(phase_names(game), game.phases(), strict=True)):
+    for index, (name, trained) in enumerate(zip(game.phase_names(), game.phases(), strict=True)):
         mine = slice(schedule.index(index), schedule.index(index) + schedule.count(index))
         measured = (set(rows) - set(learned_metric_names())) | set(metrics_measured(trained, game))
         mean = Metrics(jnp.mean(rows.columns[mine], axis=0), rows.names)

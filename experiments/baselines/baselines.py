@@ -24,7 +24,8 @@ from amarl_jax.evaluation.episodes import Batch, fresh_episodes, summarise
 from amarl_jax.evaluation.exact_reading import exact_reading
 from amarl_jax.evaluation.metrics import Scale
 from amarl_jax.host.provenance import provenance
-from amarl_jax.learn.rollout import Players, PriorBelief, Trajectory
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.market.env import Market
 from amarl_jax.policies.baselines import choice, make_baselines
 from amarl_jax.policies.constant_spread import ConstantSpread

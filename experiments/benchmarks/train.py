@@ -23,16 +23,19 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax import config as configuration
+from amarl_jax.host import machine
 from amarl_jax.host.provenance import provenance
 from amarl_jax.learn import cost, phases, ppo
 from amarl_jax.learn import tape_readers as sources
 from amarl_jax.learn.experience import market_experience
+from amarl_jax.learn.finite import networks
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.rollout import Players, PriorBelief, rollouts
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import rollouts
 from amarl_jax.learn.scoring import score
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState, init_state
-from amarl_jax.learn.update import networks, update
+from amarl_jax.learn.update import update
 from amarl_jax.market.params import EnvParams
 from amarl_jax.nets.belief import init_memory
 from amarl_jax.policies.uniform import Uniform
@@ -272,7 +275,7 @@ def main() -> None:
     args = parser.parse_args()
     experiment = configuration.resolve(configuration.load(args.config))
     output = args.output or Path(f"experiments/benchmarks/train_{Path(args.config).stem}_{jax.default_backend()}.json")
-    limit = cost.USABLE * cost.free_bytes()
+    limit = machine.USABLE * machine.free_bytes()
     settings = {name: value for name, value in vars(args).items() if name != "output"}
     document = {"provenance": provenance(settings, 0), "matrix_product": matrix_product(), "updates": [], "split": None}
     with tempfile.TemporaryDirectory() as cache:

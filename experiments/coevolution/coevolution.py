@@ -39,7 +39,7 @@ from amarl_jax.evaluation.metrics import Scale, evaluate_summaries
 from amarl_jax.evaluation.report import spread_toxicity
 from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.phases import TransformerBelief, players
+from amarl_jax.learn.players import TransformerBelief, players
 from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.learn.scoring import mine_log_posterior_one
 from amarl_jax.learn.setup import Setup

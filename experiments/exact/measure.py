@@ -28,7 +28,8 @@ from amarl_jax.evaluation.exact_reading import exact_reading
 from amarl_jax.evaluation.frozen import play_frozen
 from amarl_jax.evaluation.metrics import Scale, claimed_information, evaluate_detected, fresh_detection
 from amarl_jax.host.provenance import provenance
-from amarl_jax.learn.rollout import Players, PriorBelief, Trajectory
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.policies.baselines import make_baselines
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.value_rule import ValueRule

@@ -21,7 +21,7 @@ from amarl_jax import config as configuration
 from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_summaries
 from amarl_jax.evaluation.metrics import fresh_detection, mean_and_error
 from amarl_jax.host.provenance import provenance
-from amarl_jax.learn.rollout import Players, PriorBelief
+from amarl_jax.learn.players import Players, PriorBelief
 from amarl_jax.market.env import Market
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.policies.constant_spread import ConstantSpread

@@ -28,8 +28,7 @@ from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_summaries
 from amarl_jax.evaluation.metrics import claimed_information, fresh_detection, mean_and_error
 from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.game import Game, script
-from amarl_jax.learn.phases import TransformerBelief, players
-from amarl_jax.learn.rollout import Players, PriorBelief
+from amarl_jax.learn.players import Players, PriorBelief, TransformerBelief, players
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
 from amarl_jax.learn.update import advance, begin

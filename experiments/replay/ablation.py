@@ -24,7 +24,8 @@ from amarl_jax.host.provenance import provenance
 from amarl_jax.learn import replay
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.rollout import Players, PriorBelief, rollouts, stratified_labels
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import rollouts, stratified_labels
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import Episode, TrainState, init_state
 from amarl_jax.learn.tape_readers import fit_belief

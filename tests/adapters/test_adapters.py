@@ -13,7 +13,8 @@ from amarl_jax.adapters.jaxmarl import MarketEnv
 from amarl_jax.adapters.playable import Playable, PlayState
 from amarl_jax.adapters.single_agent import SingleAgent, SingleState
 from amarl_jax.information.mine import leakage_increments
-from amarl_jax.learn.rollout import Players, rollout, step_keys
+from amarl_jax.learn.players import Players
+from amarl_jax.learn.rollout import rollout, step_keys
 from amarl_jax.market import rewards
 from amarl_jax.market.env import Actions
 from amarl_jax.market.rewards import RewardWeights
@@ -188,7 +189,7 @@ def test_an_execution_agent_from_outside_works_its_order():
 def test_execution_against_the_agents_of_a_checkpoint(workdirs):
     """The lines of docs/extending.md, traced: the belief network reads the tape, trained policies take two seats."""
     from amarl_jax.evaluation import frozen_run as runs
-    from amarl_jax.learn.phases import TransformerBelief, players
+    from amarl_jax.learn.players import TransformerBelief, players
 
     run = runs.load(workdirs["run"])
     setup = run.setup

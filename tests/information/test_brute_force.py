@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amarl_jax.learn.rollout import Players
+from amarl_jax.learn.players import Players
 from amarl_jax.market.env import Market
 from amarl_jax.market.events import arrival_times
 from amarl_jax.market.noise import size_distribution

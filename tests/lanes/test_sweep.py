@@ -263,9 +263,9 @@ def test_memory_bounds_the_lanes_at_once_and_a_lane_that_does_not_fit_is_told_wi
         argument_size_in_bytes=gib, output_size_in_bytes=gib, alias_size_in_bytes=gib, temp_size_in_bytes=8 * gib
     )
     layout = Layout(8, tuple(jax.devices()[:1]), 4)  # two rounds: 2 GiB of scratch a lane, 1 GiB carried
-    monkeypatch.setattr(sweep.cost, "free_bytes", lambda devices: 10 * gib)
+    monkeypatch.setattr(sweep.machine, "free_bytes", lambda devices: 10 * gib)
     assert lane_program.lanes_that_fit(memory, layout) == 4
-    monkeypatch.setattr(sweep.cost, "free_bytes", lambda devices: 3 * gib)
+    monkeypatch.setattr(sweep.machine, "free_bytes", lambda devices: 3 * gib)
     with pytest.raises(MemoryError, match=r"2\.70 GiB usable .* 8 lanes take 1\.00 GiB, one lane at work 2\.00 GiB"):
         lane_program.lanes_that_fit(memory, layout)
 

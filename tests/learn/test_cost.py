@@ -10,8 +10,10 @@ import pytest
 
 from amarl_jax import config as configuration
 from amarl_jax import learn
+from amarl_jax.dry_run import batch_rows, flops_rows, memory_rows, tree_bytes
+from amarl_jax.host.machine import free_bytes
 from amarl_jax.learn import cost as cost_module
-from amarl_jax.learn.cost import PARTS, Cost, batch_rows, count_flops, flops_rows, free_bytes, memory_rows, tree_bytes
+from amarl_jax.learn.cost import PARTS, Cost, count_flops
 
 LEARN = Path(*learn.__path__)
 

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from amarl_jax.learn.exact_source import exact_log_posterior
+from amarl_jax.learn.finite import networks
 from amarl_jax.learn.game import script
-from amarl_jax.learn.phases import play, play_and_learn, players
+from amarl_jax.learn.phases import play, play_and_learn
+from amarl_jax.learn.players import players
 from amarl_jax.learn.scoring import score
-from amarl_jax.learn.update import networks, update
+from amarl_jax.learn.update import update
 from amarl_jax.policies.mimic import Mimic
 from amarl_jax.types import Agent
 from tests.learn.conftest import GAME, with_key

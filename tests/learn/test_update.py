@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from jax.interpreters import partial_eval
 
+from amarl_jax.learn.finite import finite_networks, networks
 from amarl_jax.learn.game import script
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.phases import learned_metric_names, metrics_measured, players
+from amarl_jax.learn.phases import learned_metric_names, metrics_measured
+from amarl_jax.learn.players import players
 from amarl_jax.learn.state import init_state
-from amarl_jax.learn.update import finite_networks, networks, update
+from amarl_jax.learn.update import update
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.policies.baselines import make_baselines
