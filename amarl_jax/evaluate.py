@@ -17,7 +17,6 @@ them. Writes to OUT (default DIR/evaluation):
 """
 
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +39,7 @@ from amarl_jax.host import cli, machine, untrusted
 from amarl_jax.host.provenance import provenance
 from amarl_jax.host.runlog import closing_table
 from amarl_jax.host.stages import stage
-from amarl_jax.host.workdir import refuse_obstacles, write_atomically
+from amarl_jax.host.workdir import refuse_obstacles, write_atomically, write_json
 from amarl_jax.lanes.table import read_lanes
 from amarl_jax.learn.players import players
 from amarl_jax.policies.baselines import make_baselines
@@ -173,10 +172,9 @@ def _measure(values: flags.FlagValues, workdir: Path, device: str) -> None:
 
 def write(folder: Path, run: FrozenRun, evaluated: Evaluated, seed: int) -> None:
     """The measures, their units, where they came from, and what figures are drawn from."""
-    numbers = json.dumps(flat(evaluated.measures), indent=1, allow_nan=False) + "\n"
-    write_atomically(folder / "eval_metrics.json", numbers.encode())
+    write_json(folder / "eval_metrics.json", flat(evaluated.measures))
     write_atomically(folder / "eval_metrics.csv", units_table(evaluated.measures).encode())
-    write_atomically(folder / "provenance.json", _json({"provenance": _provenance(run, seed)}))
+    write_json(folder / "provenance.json", {"provenance": _provenance(run, seed)})
     save_episodes(folder / "episodes.npz", evaluated.episodes)
 
 
@@ -185,7 +183,7 @@ def plot(folder: Path, run: FrozenRun, table: Mapping[str, Any], seed: int) -> l
     from amarl_jax.evaluation.episode_figures import draw_episode, draw_fills, draw_flow  # matplotlib takes a second
     from amarl_jax.lanes.plane_figure import draw_plane
 
-    write_atomically(folder / "baselines.json", _json({"provenance": _provenance(run, seed), "rows": table}))
+    write_json(folder / "baselines.json", {"provenance": _provenance(run, seed), "rows": table})
     names = ["baselines.json"]
     drawings = {"episode": draw_episode, "flow": draw_flow, "fills": draw_fills}
     for name, draw in drawings.items():
@@ -207,10 +205,6 @@ def _frontier(folder: Path, run: FrozenRun) -> Path | None:
     except (KeyError, ValueError, IndexError):
         raise BadInput(f"{table}: is not the table of a sweep") from None
     return folder / table.name
-
-
-def _json(document: Any) -> bytes:
-    return (json.dumps(document, indent=1, default=str, allow_nan=False) + "\n").encode()
 
 
 def _provenance(run: FrozenRun, seed: int) -> dict[str, Any]:

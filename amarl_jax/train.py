@@ -13,7 +13,6 @@ of an update that diverged is in DIR/postmortem, which --resume does not read.
 
 import dataclasses
 import functools
-import json
 import math
 import sys
 import time
@@ -41,7 +40,7 @@ from amarl_jax.host.preemption import StopRequest
 from amarl_jax.host.provenance import provenance
 from amarl_jax.host.runlog import Progress, RunLog, closing_table
 from amarl_jax.host.stages import say_if_short, stage
-from amarl_jax.host.workdir import Run, at_work, open_run, write_atomically, write_extended
+from amarl_jax.host.workdir import Run, at_work, open_run, write_extended, write_json
 from amarl_jax.lanes.warm_start import begin_with
 from amarl_jax.learn import cost
 from amarl_jax.learn.finite import not_finite
@@ -267,13 +266,9 @@ def _write_closing(run: Run, evaluation: Evaluation) -> None:
         "provenance": provenance(run.config.to_dict(), run.experiment.run.seed),
         "n_episodes": evaluation.n_episodes,
         "n_informed": evaluation.n_informed,
-        "metrics": {
-            name: {part: x if math.isfinite(x) else None for part, x in estimate._asdict().items()}
-            for name, estimate in evaluation.metrics.items()
-        },
+        "metrics": {name: estimate._asdict() for name, estimate in evaluation.metrics.items()},
     }
-    text = json.dumps(document, indent=1, default=str, allow_nan=False)
-    write_atomically(run.path / "evaluation.json", (text + "\n").encode())
+    write_json(run.path / "evaluation.json", document)
 
 
 def draw_learning(run: Run) -> None:

@@ -29,6 +29,10 @@ class Packed:
     leaves: tuple[jax.ShapeDtypeStruct, ...] = struct.field(pytree_node=False)  # without the axes that lead
     treedef: Any = struct.field(pytree_node=False)
 
+    def take(self, rows: Array | slice) -> PyTree:
+        """The tree of these rows of the first axis."""
+        return unpack(jax.tree.map(lambda x: x[rows], self))
+
 
 def pack(tree: PyTree, n_lead: int = 0) -> Packed:
     """Pack a tree of arrays that share their first ``n_lead`` axes."""

@@ -12,7 +12,7 @@ import amarl_jax
 
 PACKAGE = Path(amarl_jax.__file__).parent
 LAYERS = [  # bottom first; a name covers its submodules, the longest name counts
-    {"types", "errors"},
+    {"types", "errors", "strict_json"},
     {"trees", "draws", "transition"},
     {"lob", "nets", "theory"},
     {"flow", "information"},

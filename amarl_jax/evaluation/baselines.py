@@ -1,7 +1,7 @@
 """Rows of the baselines' table: what each execution policy costs, how much it gets done, what it gives away."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from amarl_jax.evaluation.episodes import EpisodeSummary
 from amarl_jax.evaluation.metrics import Estimate, Evaluation, Scale, evaluate_summaries
 from amarl_jax.information.divergence import bootstrap
 from amarl_jax.posterior.exact import ExactRow
+from amarl_jax.strict_json import finite
 from amarl_jax.types import Array
 
 COLUMNS = {  # of a row, and what they are called in evaluation.metrics
@@ -82,8 +83,3 @@ def row(key: Array, summaries: EpisodeSummary, evaluation: Evaluation) -> dict[s
         "kl_nats": finite(interval),
         "completion_quantiles_5_50_95": [float(x) for x in completion],
     }
-
-
-def finite(parts: Mapping[str, float]) -> dict[str, float | None]:
-    """``parts`` with None for what is not a finite number."""
-    return {part: x if math.isfinite(x) else None for part, x in parts.items()}

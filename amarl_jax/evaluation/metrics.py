@@ -100,6 +100,7 @@ def claimed_information(belief: np.ndarray, z: np.ndarray, prior: float) -> Esti
     return mean_and_error(np.log(np.clip(right, 1e-6, 1.0)) - np.log(base))
 
 
+NORMAL_95 = 1.959964  # standard errors on either side of a mean, to the ends of its 95% interval
 DETECTOR = TapeDetectorSpec()  # what every fresh detector is trained with
 
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from amarl_jax.config import Experiment
 from amarl_jax.host import processes as hosts
 from amarl_jax.host.runlog import duration, standard_console
-from amarl_jax.host.workdir import write_atomically
+from amarl_jax.host.workdir import write_json
 
 LINE_SECONDS = 10.0  # between two lines of a stage where there is no terminal
 LONG = 5.0  # seconds: a stage that took longer is worth a line of what it took
@@ -129,4 +129,4 @@ def _keep_seconds(name: str, taken: float) -> None:
     kept = {other: seconds for other, seconds in _all_seconds().items() if other != name}
     newest = dict([*kept.items(), (name, round(taken, 1))][-_MOST:])
     with contextlib.suppress(OSError):
-        write_atomically(file, (json.dumps(newest, indent=1) + "\n").encode())
+        write_json(file, newest)

@@ -2,15 +2,13 @@
 
 import dataclasses
 import functools
-import json
-import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from amarl_jax import strict_json
 from amarl_jax.config import Experiment
 from amarl_jax.config.grid import Lane, keys_of, setups_of
 from amarl_jax.errors import LawlessPolicy
@@ -19,7 +17,7 @@ from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
 from amarl_jax.evaluation.metrics import Scale, evaluate_detected
 from amarl_jax.host.provenance import provenance
 from amarl_jax.host.stages import stage
-from amarl_jax.host.workdir import Run, write_atomically
+from amarl_jax.host.workdir import Run, write_json
 from amarl_jax.lanes.behaviour import conduct, shuffled
 from amarl_jax.lanes.detections import detect_each
 from amarl_jax.lanes.layout import Layout, over_lanes
@@ -174,16 +172,16 @@ def write_answer(
             for i, lane in enumerate(lanes)
         ],
     }
-    document = _strict(document)
-    _write(folder / "sweep.json", document)
+    document = strict_json.finite(document)
+    write_json(folder / "sweep.json", document)
     first = located[table.arms()[0]]
     drawn_with = None
     if "lambda_half" in first:
         drawn_with = folder / "transition.json"
-        _write(drawn_with, _strict(first))
+        write_json(drawn_with, first)
     predicted = _predict(table, run.experiment)
     if predicted is not None:
-        _write(folder / "theory.json", _strict(predicted))
+        write_json(folder / "theory.json", predicted)
     draw_transition(
         folder / "lanes.csv",
         folder / "transition",
@@ -225,18 +223,3 @@ def locate_arm(table: LaneTable, arm: str, start_gate: float, experiment: Experi
     about = {"horizon": spec.horizon, "private_randomiser": spec.private_randomiser, "start": start}
     verdict = judge([table.curves(arm, **about)])
     return as_json(verdict.arms[0][1]) | {"verdict": str(verdict)}
-
-
-def _write(path: Path, document: Any) -> None:
-    write_atomically(path, (json.dumps(document, indent=1, default=str, allow_nan=False) + "\n").encode())
-
-
-def _strict(value: Any) -> Any:
-    """``value`` with None for every number that is not finite."""
-    if isinstance(value, dict):
-        return {name: _strict(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value

@@ -14,7 +14,7 @@ from amarl_jax.learn.losses import clipped_surrogate, masked_mean, value_loss
 from amarl_jax.learn.metrics import Metrics
 from amarl_jax.learn.optimiser import Agents, Trained, descend, scheduled
 from amarl_jax.learn.returns import gae, normalise
-from amarl_jax.trees import pack, unpack
+from amarl_jax.trees import pack
 from amarl_jax.types import AGENT_NAMES, N_AGENTS, Agent, Array, PyTree
 
 ACTOR_METRICS = ("surrogate", "entropy", "approx_kl", "clip_fraction")
@@ -151,7 +151,7 @@ def improve_actors(
     def step(networks: dict[Agent, Trained], rows: Array) -> tuple[dict[Agent, Trained], Metrics]:
         stepped, metrics = dict[Agent, Trained](), dict[str, Array]()
         for agent, network in networks.items():
-            part = unpack(jax.tree.map(lambda x: x[rows], packed[agent]))
+            part = packed[agent].take(rows)
             gradient, diagnostics = jax.grad(actor_loss, has_aux=True)(network.params, agent, part, game, hypers)
             stepped[agent] = descend(network, gradient, learning_rate, hypers)
             metrics |= diagnostics
@@ -173,7 +173,7 @@ def improve_critic(
     packed = pack(batch.critic, n_lead=2)
 
     def step(critic: Trained, rows: Array) -> tuple[Trained, Array]:
-        part = unpack(jax.tree.map(lambda x: x[rows], packed))
+        part = packed.take(rows)
         loss, gradient = jax.value_and_grad(critic_loss)(critic.params, part, game, hypers)
         return descend(critic, gradient, learning_rate, hypers), loss
 

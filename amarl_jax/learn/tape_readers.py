@@ -19,7 +19,7 @@ from amarl_jax.learn.scoring import (
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import Episode, TrainState
 from amarl_jax.nets.belief import belief_loss
-from amarl_jax.trees import Packed, pack, unpack
+from amarl_jax.trees import Packed, pack
 from amarl_jax.types import Array, PyTree, Tape
 
 MINE_EPISODES = 16  # of a step of the MI critic at least: a partition over fewer is mostly noise
@@ -159,7 +159,7 @@ def fit_belief(
     memory = state.replay.replace(priority=priority)
     priorities = jnp.zeros(n_envs, jnp.float32).at[order.reshape(-1)].set(losses.reshape(-1))
     kept = min(n_envs, game.learn.replay_capacity)
-    memory = replay.add(memory, unpack(jax.tree.map(lambda x: x[:kept], fresh)), priorities[:kept])
+    memory = replay.add(memory, fresh.take(slice(kept)), priorities[:kept])
     return state.replace(belief=belief, replay=memory), {"belief/loss": jnp.mean(losses)}
 
 
@@ -174,7 +174,7 @@ def _belief_gradient(network: PyTree, episodes: Packed, weights: Array, setup: S
     padded = jnp.where(at < n_episodes, weights[at % n_episodes], 0.0) / jnp.sum(weights)
 
     def loss(params: PyTree, part: Array) -> tuple[Array, Array]:
-        batch: Episode = unpack(jax.tree.map(lambda x: x[part % n_episodes], episodes))
+        batch: Episode = episodes.take(part % n_episodes)
         logits, _ = jax.vmap(lambda tape: game.belief.apply(params, tape))(batch.tape)
         bonus = setup.hypers.belief_loss_entropy
         losses = jax.vmap(lambda row, target: belief_loss(row, target, bonus))(logits, batch.target)
