@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 
-def encode(document: Any) -> str:
+def to_text(document: Any) -> str:
     """The text of a file: indented, :func:`finite`, a line break at the end; what JSON cannot hold becomes a string."""
     return json.dumps(finite(document), indent=1, default=str, allow_nan=False) + "\n"
 

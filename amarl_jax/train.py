@@ -68,7 +68,7 @@ class Source(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class TrainResult:
     """A finished run: its learner, what it was built from, and its held-out evaluation."""
 
     state: TrainState
@@ -82,7 +82,7 @@ def train(
     workdir: str | Path | None = None,
     resume: bool = False,
     init_from: Source | None = None,
-) -> Trained:
+) -> TrainResult:
     """Train on a configuration, as the command does; returns the learner and its evaluation.
 
     Args:
@@ -100,7 +100,7 @@ def train(
     return run_training(run, init_from)
 
 
-def run_training(run: Run, init_from: Source | None = None) -> Trained:
+def run_training(run: Run, init_from: Source | None = None) -> TrainResult:
     """Everything after the workdir has been opened, which until then is nobody's but this process's."""
     settings = run.experiment.run
     with StopRequest() as stop, at_work(run), machine.prepared(settings) as device:
@@ -109,7 +109,7 @@ def run_training(run: Run, init_from: Source | None = None) -> Trained:
         return _run_training(run, init_from, stop)
 
 
-def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trained:
+def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> TrainResult:
     experiment, setup = run.experiment, run.experiment.setup
     say_if_short(experiment)
     key_run, key_evaluation = jax.random.split(jax.random.key(experiment.run.seed))
@@ -136,7 +136,7 @@ def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trai
     closing_table(*closing_rows(evaluation))
     warn_if_sources_disagree(evaluation)
     print(f"curves in {run.path / 'training.png'}")
-    return Trained(state, setup, evaluation, run.path)
+    return TrainResult(state, setup, evaluation, run.path)
 
 
 def _first_state(

@@ -14,7 +14,7 @@ from amarl_jax import evaluate, sweep, train
 from amarl_jax.config.grid import setups_of
 from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.baselines import COLUMNS
-from amarl_jax.evaluation.metrics import Estimate
+from amarl_jax.evaluation.metrics import MetricValue
 from amarl_jax.lanes import program as lane_program
 from amarl_jax.lanes.behaviour import CONDUCT, FILLS, N_FILLS
 from amarl_jax.lanes.layout import lay_out
@@ -89,7 +89,7 @@ class Zeros(dict):
     """Metrics of an evaluation, whatever they are called."""
 
     def __missing__(self, name):
-        return Estimate(0.0, 0.0)
+        return MetricValue(0.0, 0.0)
 
 
 def install(patch):

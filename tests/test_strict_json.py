@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amarl_jax.strict_json import encode, finite
+from amarl_jax.strict_json import finite, to_text
 
 
 def test_a_number_that_is_not_finite_is_null_at_any_depth():
     document = {"a": [math.nan, (1.5, np.float32("inf"))], "b": {"c": np.float64(-0.0)}, "d": Path("x"), "e": None}
-    text = encode(document)
+    text = to_text(document)
     read = json.loads(text, parse_constant=lambda name: pytest.fail(name))
     assert read == {"a": [None, [1.5, None]], "b": {"c": 0.0}, "d": "x", "e": None}
     assert text.endswith("}\n")

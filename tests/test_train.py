@@ -53,7 +53,7 @@ COMMAND = [f"--config={TINY}"]
 class Finished(NamedTuple):
     """One run from its first update to its closing table."""
 
-    trained: train.Trained
+    trained: train.TrainResult
     printed: str
     config: object
     compiled: list[str]  # what was compiled, by its name

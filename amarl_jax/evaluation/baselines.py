@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from amarl_jax.evaluation.episodes import EpisodeSummary
-from amarl_jax.evaluation.metrics import Estimate, Evaluation, Scale, evaluate_summaries
+from amarl_jax.evaluation.metrics import Evaluation, MetricValue, Scale, evaluate_summaries
 from amarl_jax.information.divergence import bootstrap
 from amarl_jax.posterior.exact import ExactRow
 from amarl_jax.strict_json import finite
@@ -33,7 +33,7 @@ COLUMNS = {  # of a row, and what they are called in evaluation.metrics
     "arbitrageur_pnl_tick_lots": "arbitrageur/pnl_tick_lots",
 }
 
-MISSING = Estimate(math.nan, math.nan)  # of what this table's episodes do not have: a critic, an exact reader
+MISSING = MetricValue(math.nan, math.nan)  # of what this table's episodes do not have: a critic, an exact reader
 Played = tuple[EpisodeSummary, ExactRow | None]
 
 

@@ -11,7 +11,7 @@ from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes,
 from amarl_jax.evaluation.exact_reading import exact_reading
 from amarl_jax.learn.players import TransformerBelief, players
 from amarl_jax.learn.rollout import Trajectory
-from amarl_jax.learn.scoring import mine_log_posterior_one
+from amarl_jax.learn.scoring import log_posterior_informed
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
@@ -142,7 +142,7 @@ def play_frozen(
 
     def read(trajectories: Trajectory, which: Batch) -> FrozenEpisodes:
         rows = read_episodes(trajectories, params)
-        claimed = jnp.exp(mine_log_posterior_one(state, trajectories, setup)[:, -1])
+        claimed = jnp.exp(log_posterior_informed(state, trajectories, setup)[:, -1])
         found = reading.read(trajectories, which, params)
         return replace(rows, summary=replace(rows.summary, mine=claimed), exact=found)
 

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from amarl_jax.evaluation.frozen import ChildOrders, FrozenEpisodes
-from amarl_jax.evaluation.metrics import METRICS, NORMAL_95, Estimate, Evaluation, mean_and_error
+from amarl_jax.evaluation.metrics import METRICS, NORMAL_95, Evaluation, MetricValue, mean_and_error
 from amarl_jax.information.calibration import brier, expected_calibration_error
 from amarl_jax.information.divergence import (
     HistogramDivergence,
@@ -69,7 +69,7 @@ def _place(name: str) -> int:
     return GROUPS.index(group) if group in GROUPS else len(GROUPS)
 
 
-def _exact_measures(metrics: Mapping[str, Estimate]) -> dict[str, Measure]:
+def _exact_measures(metrics: Mapping[str, MetricValue]) -> dict[str, Measure]:
     """The information with limits that hold its bracket and the error over episodes, and the bracket's width."""
     if "information/exact_nats" not in metrics:
         return {}
@@ -236,7 +236,7 @@ def _entropy(orders: ChildOrders, informed: np.ndarray) -> float:
     return flow_entropy(columns, order_edges(orders)) if len(columns) else math.nan
 
 
-def _measure(estimate: Estimate, unit: str, meaning: str) -> Measure:
+def _measure(estimate: MetricValue, unit: str, meaning: str) -> Measure:
     half = NORMAL_95 * estimate.stderr
     return Measure(estimate.value, estimate.value - half, estimate.value + half, unit, meaning)
 

@@ -143,7 +143,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, document: Any) -> None:
     """Write a whole file of strict JSON or nothing; see :mod:`amarl_jax.strict_json`."""
-    write_atomically(path, strict_json.encode(document).encode())
+    write_atomically(path, strict_json.to_text(document).encode())
 
 
 def refuse_obstacles(path: Path, files: tuple[str, ...], folders: tuple[str, ...] = ()) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.optimiser import Trained
+from amarl_jax.learn.optimiser import Network
 from amarl_jax.learn.phases import learned_metric_names
 from amarl_jax.learn.state import TrainState
 from amarl_jax.trees import all_finite
@@ -15,7 +15,7 @@ from amarl_jax.types import AGENT_NAMES, Agent, Array
 _FINITE = "finite/"  # leads the flag of each network
 
 
-def networks(state: TrainState) -> dict[str, Trained]:
+def networks(state: TrainState) -> dict[str, Network]:
     """Everything that is trained, by name."""
     agents = {AGENT_NAMES[agent]: state.agents[agent] for agent in Agent}
     return agents | {

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from amarl_jax.information.mine import claimed_information
+from amarl_jax.information.mine import barber_agakov
 from amarl_jax.learn import tape_readers as sources
 from amarl_jax.learn.exact_source import exact_log_posterior
 from amarl_jax.learn.experience import market_experience
@@ -176,7 +176,7 @@ def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -
         1.0 / informed.size,
     )
     posteriors = jnp.stack([jnp.exp(scores.log_posterior[:, -1]), belief[:, -1]], axis=-1)
-    claims = claimed_information(posteriors, trajectory.z, prior)
+    claims = barber_agakov(posteriors, trajectory.z, prior)
     return Metrics(jnp.sum(weights * of_episodes.columns, axis=0), of_episodes.names) | Metrics(
         claims, ("information/source_nats", "information/belief_nats")
     )

@@ -49,7 +49,7 @@ def statistics_scores(params: PyTree, tape: Tape, beside: Array, game: Game) -> 
     return jax.vmap(lambda tape, beside: game.statistics.apply(params, tape, beside))(tape, beside)
 
 
-def mine_log_posterior_one(state: TrainState, trajectory: Trajectory, setup: Setup) -> Array:
+def log_posterior_informed(state: TrainState, trajectory: Trajectory, setup: Setup) -> Array:
     """``log P(z = 1 | F_<=t)`` of the MI critic's ``p(z) e^T`` in played episodes. [E, T] nats."""
     beside = evidence(trajectory.belief, trajectory.hidden)
     scores = statistics_scores(state.statistics.params, trajectory.output.tape, beside, setup.game)
@@ -87,7 +87,7 @@ def score(state: TrainState, trajectory: Trajectory, setup: Setup, exact: Array 
     elif game.learn.leakage_source == "belief":
         log_posterior = jnp.log(jnp.maximum(trajectory.belief, 1e-8))
     else:
-        log_posterior = mine_log_posterior_one(state, trajectory, setup)
+        log_posterior = log_posterior_informed(state, trajectory, setup)
     credit = mine.leakage_increments if game.learn.leakage_credit == "increment" else mine.leakage_levels
     leakage = jax.vmap(lambda row: credit(row, params.informed_probability))(log_posterior)
     series = standard_flow(trajectory)

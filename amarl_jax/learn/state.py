@@ -8,7 +8,7 @@ from amarl_jax.information.mine import MineState
 from amarl_jax.learn import replay
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import EXACT
-from amarl_jax.learn.optimiser import Agents, Trained, fresh
+from amarl_jax.learn.optimiser import Agents, Network, untrained
 from amarl_jax.learn.replay import ReplayState
 from amarl_jax.learn.setup import Setup
 from amarl_jax.market import observe
@@ -32,11 +32,11 @@ class TrainState(struct.PyTreeNode):
     key: Array  # [] typed
     update: Array  # [] int32, updates done
     agents: Agents
-    critic: Trained
-    belief: Trained
-    statistics: Trained  # critic of the mutual-information estimator
+    critic: Network
+    belief: Network
+    statistics: Network  # critic of the mutual-information estimator
     estimator: MineState | PyTree  # its moving averages, [T]
-    predictor: Trained
+    predictor: Network
     replay: ReplayState  # of Episode
 
 
@@ -64,27 +64,28 @@ def init_state(key: Array, setup: Setup) -> TrainState:
     seen = jax.eval_shape(lambda s: observe.views(s, jnp.float32(0.5), params, spec), start)
     agents = Agents(
         *(
-            fresh(init_parameters(key_agent, agent, view, game.network, params), hypers)
+            untrained(init_parameters(key_agent, agent, view, game.network, params), hypers)
             for key_agent, agent, view in zip(
                 keys_agents, Agent, (seen.execution, seen.maker, seen.arbitrageur), strict=True
             )
         )
     )
-    execution = fresh(start_execution_at(agents.execution.params, hypers.start_gate, hypers.start_along), hypers)
+    execution = untrained(start_execution_at(agents.execution.params, hypers.start_gate, hypers.start_along), hypers)
     everything = jax.eval_shape(lambda s, v: observe.global_features(s, v, jnp.float32(0.5), params), start, seen)
     episode = empty_episode(game)
     width = game.network.belief.d_model
     series = jax.eval_shape(flow_series, episode.tape)
     beside = jnp.zeros((market.spec.horizon, width + 1), jnp.float32)
+    critic = game.critic.init(key_critic, jnp.zeros(everything.shape, jnp.float32), _zero_actions())
     return TrainState(
         key=key_run,
         update=jnp.int32(0),
         agents=agents._replace(execution=execution),
-        critic=fresh(game.critic.init(key_critic, jnp.zeros(everything.shape, jnp.float32), _zero_actions()), hypers),
-        belief=fresh(game.belief.init(key_belief, episode.tape), hypers),
-        statistics=fresh(game.statistics.init(key_statistics, episode.tape, beside), hypers),
+        critic=untrained(critic, hypers),
+        belief=untrained(game.belief.init(key_belief, episode.tape), hypers),
+        statistics=untrained(game.statistics.init(key_statistics, episode.tape, beside), hypers),
         estimator=game.estimator.init((spec.horizon,)),
-        predictor=fresh(game.predictor.init(key_predictor, jnp.zeros(series.shape, jnp.float32)), hypers),
+        predictor=untrained(game.predictor.init(key_predictor, jnp.zeros(series.shape, jnp.float32)), hypers),
         replay=replay.init(episode, game.learn.replay_capacity),
     )
 

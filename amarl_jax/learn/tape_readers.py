@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from amarl_jax.learn import replay
 from amarl_jax.learn.game import Learnable
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.optimiser import Trained, descend, scheduled
+from amarl_jax.learn.optimiser import Network, descend, scheduled
 from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.learn.scoring import (
     evidence,
@@ -24,7 +24,7 @@ from amarl_jax.types import Array, PyTree, Tape
 
 MINE_EPISODES = 16  # of a step of the MI critic at least: a partition over fewer is mostly noise
 
-Fitted = tuple[Trained, PyTree]  # the statistics network, and the state of the estimator that trains it
+Fitted = tuple[Network, PyTree]  # the statistics network, and the state of the estimator that trains it
 
 
 def fit_mine(
@@ -105,7 +105,7 @@ def fit_predictor(state: TrainState, series: Array, setup: Setup) -> tuple[Train
     starts = (jnp.arange(game.learn.n_mine_steps, dtype=jnp.int32) * share) % n_envs
     learning_rate = scheduled(hypers.lr_mine, state.update, hypers)
 
-    def step(predictor: Trained, start: Array) -> tuple[Trained, Array]:
+    def step(predictor: Network, start: Array) -> tuple[Network, Array]:
         rows = (start + jnp.arange(share, dtype=jnp.int32)) % n_envs
 
         def loss(network: PyTree) -> Array:

@@ -41,7 +41,7 @@ from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.players import TransformerBelief, players
 from amarl_jax.learn.rollout import Trajectory
-from amarl_jax.learn.scoring import mine_log_posterior_one
+from amarl_jax.learn.scoring import log_posterior_informed
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
 from amarl_jax.learn.update import advance, begin
@@ -115,7 +115,7 @@ def sample(
     reading = exact_reading(game.market, everyone.execution, exact, n_episodes, batch)
 
     def read(trajectories: Trajectory, which: Batch) -> Sample:
-        claimed = jnp.exp(mine_log_posterior_one(state, trajectories, setup)[:, -1])
+        claimed = jnp.exp(log_posterior_informed(state, trajectories, setup)[:, -1])
         summaries = jax.vmap(lambda one: summarise(one, params))(trajectories)
         return Sample(
             summary=replace(summaries, mine=claimed),

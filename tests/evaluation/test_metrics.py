@@ -8,7 +8,7 @@ import pytest
 
 from amarl_jax.evaluation import metrics
 from amarl_jax.evaluation.metrics import (
-    Estimate,
+    MetricValue,
     Scale,
     claimed_information,
     efficiency,
@@ -68,11 +68,11 @@ def test_a_belief_that_is_certain_and_wrong_costs_a_finite_amount():
 
 def test_an_efficiency_is_a_share_with_the_errors_of_both():
     """0.3 of 0.4 nats: (0.02, 0.75 x 0.03) over 0.4 in quadrature; of next to nothing there is no share."""
-    share = efficiency(Estimate(0.3, 0.02), Estimate(0.4, 0.03))
+    share = efficiency(MetricValue(0.3, 0.02), MetricValue(0.4, 0.03))
     assert share.value == pytest.approx(0.75)
     assert share.stderr == pytest.approx(math.sqrt(0.02**2 + 0.0225**2) / 0.4)
-    assert math.isnan(efficiency(Estimate(0.3, 0.02), Estimate(0.0099, 0.001)).value)
-    assert math.isnan(efficiency(Estimate(0.3, 0.02), Estimate(math.nan, math.nan)).value)
+    assert math.isnan(efficiency(MetricValue(0.3, 0.02), MetricValue(0.0099, 0.001)).value)
+    assert math.isnan(efficiency(MetricValue(0.3, 0.02), MetricValue(math.nan, math.nan)).value)
 
 
 def test_the_exact_information_is_of_the_episodes_that_were_read():

@@ -114,7 +114,7 @@ def test_a_policy_is_evaluated_at_what_it_drew(batch, trained, hypers):
 
 def test_a_frozen_agent_is_left_out_of_its_phase(batch, trained, hypers):
     game = freeze(GAME, Agent.MAKER)
-    assert GAME.frozen == ()
+    assert GAME.not_improved == ()
     agents = game.improved(game.phases()[1])
     assert agents == (Agent.ARBITRAGEUR,)
     small = jax.tree.map(lambda x: x[: GAME.learn.n_envs], batch)
