@@ -28,7 +28,7 @@ import numpy as np
 import pytest
 
 from amarl_jax import config as configuration
-from amarl_jax import train
+from amarl_jax import dry_run, train
 from amarl_jax.config.settings import SETTINGS
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation.training_metrics import LEARNING, OF_ACTORS, ROLLOUT, UPDATE
@@ -398,7 +398,7 @@ def as_if_compiled(cost, *_):
 
 def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train.cost, "measure_more", as_if_compiled)
+    monkeypatch.setattr(dry_run, "measure_more", as_if_compiled)
     assert command(*COMMAND, "--dry_run") == 0
     text = capsys.readouterr().out
     assert not tree(tmp_path)
