@@ -32,8 +32,6 @@ def main() -> None:
     about = runs[0]["hardware"]
     names = [path.stem.removeprefix("sweep_") for path in files]
     spent = ", ".join(f"{name} updates {run['cpu_seconds'] / 60:.0f}" for name, run in zip(names, runs, strict=True))
-        f"{path.stem.removeprefix('sweep_')} updates {run['cpu_seconds'] / 60:.0f}" for path, run in zip(files, runs)
-    )
     foot = f"Commit {commits}; {about['processor']}, one core of {about['cores']}. CPU minutes: {spent}."
     commands = "```bash\npython experiments/convergence/convergence.py\npython experiments/convergence/report.py\n```"
     (HERE / "README.md").write_text("\n".join([HEAD, *lines]) + f"\n\n{foot}\n\n{commands}\n")
