@@ -14,7 +14,6 @@ from amarl_jax.learn.state import init_state
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
-from amarl_jax.trees import as_arrays
 
 MARKET = MarketSpec(horizon=10, book_capacity=32, max_noise_orders=4, n_levels=2, n_tape_events=4, initial_levels=3)
 NETWORK = NetworkSpec(
@@ -42,19 +41,20 @@ LEARN = LearnSpec(
 GAME = Game(MARKET, NETWORK, LEARN)
 
 
-@pytest.fixture(scope="session")
-def hypers():
-    return as_arrays(Hypers(n_updates=10.0))
+def tiny_setup():
+    """What the tests of this folder train with."""
+    params = EnvParams(noise_rate=2.0, slot_rate=0.3, parent_lots=10, max_spread_ticks=4)
+    return Setup(Hypers(n_updates=10.0), RewardWeights(), params, GAME).arrays()
 
 
 @pytest.fixture(scope="session")
-def params():
-    return as_arrays(EnvParams(noise_rate=2.0, slot_rate=0.3, parent_lots=10, max_spread_ticks=4))
+def setup():
+    return tiny_setup()
 
 
 @pytest.fixture(scope="session")
-def setup(hypers, params):
-    return Setup(hypers, as_arrays(RewardWeights()), params, GAME)
+def hypers(setup):
+    return setup.hypers
 
 
 @pytest.fixture(scope="session")
