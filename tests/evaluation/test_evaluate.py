@@ -72,7 +72,7 @@ def test_a_workdir_without_a_checkpoint_or_with_foreign_lanes_is_bad_input(workd
         runs.load(tmp_path)
     shutil.copy(workdirs["sweep"] / "run.json", tmp_path)
     (tmp_path / "lanes.json").write_text('[{"weights": {"lambda": 1.0}}]')
-    with pytest.raises(BadInput, match="hypers has no 'lambda'"):
+    with pytest.raises(BadInput, match="weights has no 'lambda'"):
         runs.load(tmp_path, 0)
 
 
