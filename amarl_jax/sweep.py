@@ -271,7 +271,7 @@ def _print_closing(run: Run, answer: dict[str, Any]) -> None:
     """One line per arm: lambda* where it was looked for, and the verdict."""
     rows: list[tuple[str, float | str | None, str]] = []
     for arm, found in answer["located"].items():
-        for name in ("lambda_eq", "lambda_half", "lambda_chi"):
+        for name in ("lambda_eq", "lambda_half", "lambda_isotonic", "lambda_chi"):
             if name in found:
                 rows.append((f"{arm}: {name}", found[name]["value"], found[name]["note"] or "reward units per nat"))
         rows.append((f"{arm}: verdict", "", found["verdict"]))

@@ -21,9 +21,9 @@ LEARNED, HULL, JUMPED = STYLES[0][0], "0.4", STYLES[3][0]
 def draw_frontier(sweep: str | Path, path: str | Path) -> list[str]:
     """Three panels for each arm of a ``sweep.json``; nothing is drawn where no arm has a frontier.
 
-    Left, policies in the plane of I and cost with the lower hull, jumps in colour. Middle, learned I against lambda over
-    what the hull predicts, with 95% bands. Right, the slope ``-dC/dI`` between neighbours over lambda, where 1 is paying
-    the nominal price.
+    Left, policies in the plane of I and cost with the lower hull, jumps in colour. Middle, learned I against lambda
+    over what the hull predicts, with 95% bands. Right, the slope ``-dC/dI`` between neighbours over lambda, where 1 is
+    paying the nominal price.
 
     Args:
         sweep: ``sweep.json``, whose "located" has a "trade_off" for the arms to draw.
@@ -49,10 +49,14 @@ def _draw_plane(axis: Axes, found: Mapping[str, Any]) -> None:
     points = np.array([(policy["nats"], policy["units"]) for policy in policies])
     n_learned = len(found["learned"]["lambda"])
     if len(points) > n_learned:
-        axis.plot(*points[n_learned:].T, "D", color=STYLES[2][0], markersize=4, markerfacecolor="white", label="scripted")
+        axis.plot(
+            *points[n_learned:].T, "D", color=STYLES[2][0], markersize=4, markerfacecolor="white", label="scripted"
+        )
     seeds = (np.ravel(found["seeds"][name]) for name in ("nats", "units"))
     axis.plot(*seeds, ".", color=LEARNED, alpha=0.3, markersize=3)
-    axis.plot(*points[:n_learned].T, "o", color=LEARNED, markersize=4, label=f"learned, mean of {found['n_seeds']} seeds")
+    axis.plot(
+        *points[:n_learned].T, "o", color=LEARNED, markersize=4, label=f"learned, mean of {found['n_seeds']} seeds"
+    )
     hull = points[frontier["corners"]]
     axis.plot(*hull.T, color=HULL, linewidth=1.0, label="lower hull")
     for a, b, piece in zip(hull[:-1], hull[1:], frontier["pieces"], strict=True):

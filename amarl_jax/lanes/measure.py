@@ -25,12 +25,12 @@ from amarl_jax.lanes.detections import detect_each
 from amarl_jax.lanes.layout import Layout, over_lanes
 from amarl_jax.lanes.measured import Measured
 from amarl_jax.lanes.table import FAILED, OK, LaneTable, lane_row, read_lanes, write_lanes
+from amarl_jax.lanes.trade_off import can_trade_off, trade_off
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.posterior.exact import ExactSpec
-from amarl_jax.lanes.trade_off import can_trade_off, trade_off
 from amarl_jax.transition.intervals import NOT_DETERMINED
 from amarl_jax.transition.verdict import as_json, judge
 from amarl_jax.types import Array

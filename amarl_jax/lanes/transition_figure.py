@@ -29,17 +29,18 @@ EXACT = {  # the exact measure and its label, drawn where a table has it, the de
 ENDS_OF_THE_SCALE = {"information_nats": float(np.log(2.0)), "accuracy": 0.5}  # H(z), and a guess
 DEFINITIONS = {  # of lambda*: name in the file, label, line style
     "lambda_half": ("logistic midpoint", "--"),
+    "lambda_isotonic": ("half of the fall", (0, (5, 1, 1, 1, 1, 1))),
     "lambda_chi": ("steepest accuracy", "-."),
     "lambda_eq": ("I < 0.01 from here", ":"),
 }
+ABSENT = {"value": None, "lower": None, "upper": None}  # a definition that a file is older than
 LINEAR_KL = 0.1  # nats: the KL axis is linear up to here, logarithmic beyond
 PINK = STYLES[3][0]
 FEWEST_SEEDS = 2  # fewer have no interval
 BAND_SEEDS = 4  # of fewer the interval by Student's t is wider than what it is of: dots alone
 
 
-def draw_transition(
-    lanes: str | Path, path: str | Path, located: str | Path | None = None) -> list[str]:
+def draw_transition(lanes: str | Path, path: str | Path, located: str | Path | None = None) -> list[str]:
     """I, KL, accuracy, shortfall and fill rate against lambda: seeds, means with 95% intervals, lambda*.
 
     I and accuracy are the exact ones where the table has them, with a fresh detector's mean beside.
@@ -129,7 +130,7 @@ def _compress_kl(axis: Axes) -> None:
 def _draw_located(axis: Axes, found: Mapping[str, Any]) -> None:
     """lambda* by each definition, with its interval as a band."""
     for name, (label, line) in DEFINITIONS.items():
-        location = found[name]
+        location = found.get(name, ABSENT)
         if isinstance(location["value"], float) and location["lower"] is not None:  # else it is not determined
             axis.axvline(
                 location["value"], linestyle=line, color=STYLES[3][0], linewidth=1.2, label=f"lambda*: {label}"
@@ -157,8 +158,8 @@ def _draw_key(key: Axes, legend_of: Axes, found: Mapping[str, Any] | None) -> No
     key.legend(*legend_of.get_legend_handles_labels(), loc="upper left", fontsize="small", frameon=False)
     lines = []
     if found is not None:
-        lines = [f"{label}: {_text(found[name])}" for name, (label, _) in DEFINITIONS.items()]
-        lines += [f"width (asinh axis): {_text(found['width'])}", f"shape: {found['kind']}"]
+        lines = [f"{label}: {_text(found[name])}" for name, (label, _) in DEFINITIONS.items() if name in found]
+        lines += [f"width (asinh axis): {_text(found['width'])}", f"kind of fall: {found['kind']}"]
         lines += [f"verdict: {found['verdict']}"] if "verdict" in found else []
     lines = [part for line in lines for part in textwrap.wrap(line, 52)]
     key.text(0.02, 0.02, "\n".join(lines), fontsize="small", va="bottom", transform=key.transAxes)

@@ -9,6 +9,7 @@ its length cannot be told from a steep fall.
 
 import bisect
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -41,6 +42,9 @@ class Policies:
     ) -> "Policies":
         """Means over seeds at each penalty; whole seeds are resampled, since they share keys across penalties.
 
+        Resampled means vary by ``(S - 1) / S`` of what means do and have a normal's tails; each deviation is scaled by
+        ``sqrt(S / chi2)`` with S - 1 degrees of freedom, which gives one mean Student's interval.
+
         Args:
             penalty: [L].
             information: [S, L] nats.
@@ -51,8 +55,8 @@ class Policies:
         both = np.stack([information, cost], axis=-1).astype(np.float64)
         n = len(both)
         means = both[resampled_seeds(n, seed)].mean(axis=1)
-        spread = np.sqrt(n / (n - 1)) if n > 1 else 1.0  # resampled means vary by (n - 1) / n of what means do
-        resampled = means[0] + spread * (means[1:] - means[0])
+        freedom = np.random.default_rng([seed, 1]).chisquare(max(n - 1, 1), (len(means) - 1, len(penalty), 1))
+        resampled = means[0] + np.sqrt(n / freedom) * (means[1:] - means[0])
         return cls(tuple(f"{name}, lambda {x:g}" for x in penalty), means[0], resampled)
 
     @classmethod
@@ -136,18 +140,21 @@ class Frontier:
     def as_json(self, penalty: np.ndarray) -> dict[str, Any]:
         """Ready for a strict JSON file, with the prediction at the given penalties [L]."""
         value, limits = self.predicted(penalty)
+        lower, upper = limits.tolist() if np.isfinite(limits).all() else (None, None)
         means = self.policies.points.tolist()
         return {
             "statement": str(self),
             "resolution_nats": self.resolution_nats,
             "pieces": [piece.as_json() for piece in self.pieces],
-            "policies": [{"name": n, "nats": i, "units": c} for n, (i, c) in zip(self.policies.names, means, strict=True)],
+            "policies": [
+                {"name": n, "nats": i, "units": c} for n, (i, c) in zip(self.policies.names, means, strict=True)
+            ],
             "corners": list(self.corners),
             "predicted": {
                 "lambda": np.asarray(penalty, float).tolist(),
                 "nats": value.tolist(),
-                "lower": limits[0].tolist(),
-                "upper": limits[1].tolist(),
+                "lower": lower,
+                "upper": upper,
             },
         }
 
@@ -179,10 +186,10 @@ def frontier(policies: Policies) -> Frontier:
     noise, null = _null_depths(policies, corners, efficient)
     hulls = [_hull_of(sample) for sample in policies.resampled]
     pieces = []
-    for quiet, loud in zip(corners[:-1], corners[1:], strict=True):
+    for quiet, loud in itertools.pairwise(corners.tolist()):
         between = (points[:, 0] > points[quiet, 0]) & (points[:, 0] < points[loud, 0])
         above = np.flatnonzero(efficient & between & ~np.isin(np.arange(len(points)), corners))
-        pieces.append(_piece(policies, hulls, (int(quiet), int(loud)), above, noise, null))
+        pieces.append(_piece(policies, hulls, (quiet, loud), above, noise, null))
     return Frontier(policies, tuple(int(i) for i in corners), tuple(pieces))
 
 
@@ -268,7 +275,7 @@ def _null_depths(policies: Policies, corners: np.ndarray, efficient: np.ndarray)
     piece = np.clip(np.searchsorted(hull[:, 0], points[:, 0]) - 1, 0, max(len(hull) - 2, 0))
     slope = np.zeros(len(points))
     if len(hull) > 1:
-        slope = np.array([_slope(a, b) for a, b in zip(hull[:-1], hull[1:], strict=True)])[piece]
+        slope = np.array([_slope(a, b) for a, b in itertools.pairwise(hull)])[piece]
     noise = np.maximum((deviations[..., 1] + slope * deviations[..., 0]).std(axis=0), smallest)
     flat = np.stack([points[:, 0], np.interp(points[:, 0], *hull.T)], axis=1)[efficient]
     depths = np.zeros(len(deviations))
@@ -299,4 +306,3 @@ def _spanning(hull: _Hull, nats: float, deepest: int | None) -> tuple[float, flo
 def _slope(quiet: np.ndarray, loud: np.ndarray) -> float:
     """Reward units saved per nat from one policy to a louder one: the penalty at which both are as good."""
     return float((quiet[1] - loud[1]) / (loud[0] - quiet[0]))
-

@@ -23,7 +23,7 @@ def measured(nats, units):
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """Lanes on ``C = 2 (0.7 - I)^2``, where I is ``0.7 - lambda / 4``, eight seeds a hair apart; a lone lane besides."""
+    """Lanes on ``C = 2 (0.7 - I)^2`` at ``I = 0.7 - lambda / 4``, eight seeds a hair apart; a lone lane beside."""
     lines = []
     for penalty in PENALTY:
         for seed in range(8):

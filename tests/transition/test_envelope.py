@@ -1,4 +1,4 @@
-"""The price paid between neighbouring penalties: on a frontier of known slope, by learners that pay half, and Fieller."""
+"""The price paid between neighbouring penalties: on a frontier of known slope, by learners that pay half; Fieller."""
 
 import numpy as np
 import pytest
