@@ -1,8 +1,6 @@
 """What hiding costs, read off a sweep's table: the envelope condition, the frontier and the curve it predicts."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,11 +60,6 @@ def scripted_policies(rows: Mapping[str, Any], column: str) -> Policies:
         for what in ("value", "stderr")
     )
     return Policies.scripted(list(whole), values, errors)
-
-
-def read_rows(path: str | Path) -> dict[str, Any]:
-    """Rows of one market, as ``experiments/baselines`` and ``experiments/frontier`` write them."""
-    return json.loads(Path(path).read_text())["rows"]
 
 
 def _between(penalty: np.ndarray) -> np.ndarray:

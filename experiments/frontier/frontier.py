@@ -28,8 +28,8 @@ from amarl_jax.evaluation import frozen_run
 from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes, summarise
 from amarl_jax.evaluation.exact_reading import exact_reading
 from amarl_jax.host.provenance import provenance
-from amarl_jax.host.workdir import write_atomically
-from amarl_jax.learn.phases import TransformerBelief, players
+from amarl_jax.host.workdir import write_json
+from amarl_jax.learn.players import TransformerBelief, players
 from amarl_jax.learn.rollout import Belief, Players, PriorBelief, Trajectory
 from amarl_jax.market.env import Market
 from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
@@ -71,12 +71,12 @@ def opponents(given: argparse.Namespace) -> tuple[Market, EnvParams, Players, Be
     if given.workdir is None:
         config = configuration.load(given.config)
         experiment = configuration.resolve(config)
-        game, params = configuration.game_of(experiment), as_arrays(experiment.env_params)
+        params = as_arrays(experiment.env_params)
         beside = Players(None, ConstantSpread(1.0), ValueRule(1.0))  # type: ignore[arg-type]
-        return game.market, params, beside, PriorBelief(), config.to_dict()
+        return experiment.game.market, params, beside, PriorBelief(), config.to_dict()
     run = frozen_run.load(given.workdir, given.lane)
-    belief = TransformerBelief(run.state.belief.params, run.game, run.hypers)
-    return run.game.market, run.params, players(run.state, run.game, False), belief, run.config.to_dict()
+    game, belief = run.setup.game, TransformerBelief(run.state.belief.params, run.setup)
+    return game.market, run.setup.params, players(run.state, game), belief, run.config.to_dict()
 
 
 def program(
@@ -209,7 +209,7 @@ def main() -> None:
         "best": [{"lambda": penalty, "row": name_of(plan)} for penalty, plan in best.items()],
         "searched": rows,
     }
-    write_atomically(given.output, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+    write_json(given.output, document)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,8 @@ def replicate_frontier(cost: np.ndarray, noise: tuple[float, float], n_seeds: in
         if jumps:
             found["size"] += jumps[0].size_nats.lower <= SIZE <= jumps[0].size_nats.upper
             found["penalty"] += jumps[0].penalty.lower <= PRICE <= jumps[0].penalty.upper
-    return {"found": found["jump"] / n} | {f"{k} covered": found[k] / max(found["jump"], 1) for k in ("size", "penalty")}
+    covered = {f"{name} covered": found[name] / max(found["jump"], 1) for name in ("size", "penalty")}
+    return {"found": found["jump"] / n} | covered
 
 
 def main() -> None:
