@@ -59,8 +59,8 @@ def _between(below: float, above: float, d_nats: np.ndarray, d_units: np.ndarray
     if slope.value is None or slope.lower is None or slope.upper is None:
         return Slope(below, above, slope, None if slope.value is None else slope.value / middle, None)
     low, high = min(below, (1.0 - TOLERANCE) * middle), max(above, (1.0 + TOLERANCE) * middle)
-    inside = low <= slope.lower and slope.upper <= high
-    outside = slope.upper < low or slope.lower > high
+    inside = bool(low <= slope.lower and slope.upper <= high)
+    outside = bool(slope.upper < low or slope.lower > high)
     return Slope(below, above, slope, slope.value / middle, inside if inside or outside else None)
 
 

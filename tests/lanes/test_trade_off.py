@@ -39,7 +39,7 @@ def test_the_price_paid_and_the_prediction_come_from_the_exact_columns(table):
     found = trade_off(table)
     assert found["information"] == "exact_nats"
     assert [slope["ratio"] for slope in found["envelope"]] == pytest.approx([1.0] * 4, abs=0.02)
-    assert [slope["agrees"] for slope in found["envelope"]] == [True] * 4
+    assert all(slope["agrees"] is True for slope in found["envelope"])
     predicted = found["frontier"]["predicted"]
     at_grid = np.interp(PENALTY, predicted["lambda"], predicted["nats"])
     np.testing.assert_allclose(at_grid, found["learned"]["nats"], atol=0.01)
