@@ -7,6 +7,7 @@ quiet by a private toss. All parameters are leaves, so one compiled program serv
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -116,7 +117,7 @@ def plan_at(place: np.ndarray, spec: MarketSpec) -> BurstPlan:
     Ends are plans of their own: a share of 0 or 1 is exactly that. Starts and windows are whole steps, clips lots.
     """
     place = np.clip(np.asarray(place, np.float64), 0.0, 1.0)
-    leaves = {}
+    leaves: dict[str, Any] = {}
     for i, name in enumerate(AXES):
         low, high, logarithmic = _range(name, spec)
         value = low * (high / low) ** place[..., i] if logarithmic else low + (high - low) * place[..., i]

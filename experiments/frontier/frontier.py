@@ -29,8 +29,8 @@ from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes,
 from amarl_jax.evaluation.exact_reading import exact_reading
 from amarl_jax.host.provenance import provenance
 from amarl_jax.host.workdir import write_json
-from amarl_jax.learn.players import TransformerBelief, players
-from amarl_jax.learn.rollout import Belief, Players, PriorBelief, Trajectory
+from amarl_jax.learn.players import Belief, Players, PriorBelief, TransformerBelief, players
+from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.market.env import Market
 from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
 from amarl_jax.policies.bursts import AXES, BurstPlan, Bursts, place_of, plan_at
