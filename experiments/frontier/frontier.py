@@ -4,11 +4,13 @@
     python experiments/frontier/report.py
 
 The family is :class:`amarl_jax.policies.bursts.Bursts`: bursts, cover by noise orders, private coins. A space-filling
-first round and named corners are followed by rounds of steps around the best plan of each penalty, all judged on the
-same random numbers; then the best plans are measured again on fresh, more numerous episodes, which no choice was made
-on. Every plan is one call of one compiled program. Plans go to a ``.jsonl`` beside the output as they are measured, and
-an interrupted search goes on with the same command. Opponents are a constant spread and an arbitrageur of one rule in
-the debug market, or, with ``--workdir``, the learned ones of a run or a sweep's lane in its own market.
+first round and named corners are followed by rounds of steps around the best plan of each penalty. All are judged on
+the same random numbers, and by ``H(z) - E H(z | G)`` of the reader's own posterior, which is I where the filter is
+right and is far less noisy where little leaks. Then the best plans are measured again on fresh, more numerous
+episodes, which no choice was made on. Every plan is one call of one compiled program. Plans go to a ``.jsonl`` beside
+the output as they are measured, and an interrupted search goes on with the same command. Opponents are a constant
+spread and an arbitrageur of one rule in the debug market, or, with ``--workdir``, the learned ones of a run or a
+sweep's lane in its own market.
 """
 
 import argparse
@@ -21,22 +23,25 @@ from typing import Any
 
 import jax
 import numpy as np
+from scipy import special
 from scipy.stats import qmc
 
 from amarl_jax import config as configuration
 from amarl_jax.evaluation import frozen_run
 from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes, summarise
 from amarl_jax.evaluation.exact_reading import exact_reading
+from amarl_jax.evaluation.metrics import mean_and_error
 from amarl_jax.host.provenance import provenance
 from amarl_jax.host.workdir import write_json
 from amarl_jax.learn.players import Belief, Players, PriorBelief, TransformerBelief, players
 from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.market.env import Market
-from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.policies.bursts import AXES, BurstPlan, Bursts, place_of, plan_at
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.value_rule import ValueRule
 from amarl_jax.posterior.exact import ExactRow, ExactSpec, exact_information
+from amarl_jax.trees import as_arrays
 
 HERE = Path(__file__).parent
 CONFIG = "configs/fast_debug.py"
@@ -103,17 +108,22 @@ def program(
 
 
 def measure(compiled: Any, keys: Sequence[jax.Array], plan: dict[str, float], params: EnvParams) -> dict[str, Any]:
-    """C and I of a plan with standard errors over the episodes of all keys."""
+    """C and I of a plan, exact and by the reader's posterior, with standard errors over the episodes of all keys."""
     prior, unit = float(params.informed_probability), float(params.is_unit_ticks)
     leaves = BurstPlan(**{name: np.float32(plan[name]) for name in AXES})
     parts = [jax.tree.map(np.asarray, compiled(jax.random.clone(key), leaves)) for key in keys]
     z, shortfall, rows = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     paid = shortfall[z == 1].astype(np.float64) / unit
     read = exact_information(rows, z, prior)
+    log_odds = rows.log_ratio[:, -1].astype(np.float64) + special.logit(prior)
+    by_posterior = special.rel_entr(special.expit(log_odds), prior) + special.rel_entr(
+        special.expit(-log_odds), 1.0 - prior
+    )
     return {
         "plan": plan,
         "n_episodes": len(z),
-        "shortfall_units": {"value": float(paid.mean()), "stderr": float(paid.std(ddof=1) / np.sqrt(paid.size))},
+        "shortfall_units": mean_and_error(paid)._asdict(),
+        "posterior_nats": mean_and_error(by_posterior)._asdict(),
         "exact_nats": {"value": read.nats, "stderr": read.stderr},
         "exact_nats_lower": {"value": read.lower, "stderr": None},
         "exact_nats_upper": {"value": read.upper, "stderr": None},
@@ -121,8 +131,8 @@ def measure(compiled: Any, keys: Sequence[jax.Array], plan: dict[str, float], pa
 
 
 def objective(row: dict[str, Any], penalty: float) -> float:
-    """``C + lambda I``, reward units."""
-    return row["shortfall_units"]["value"] + penalty * row["exact_nats"]["value"]
+    """``C + lambda I`` with I by the reader's posterior, reward units."""
+    return row["shortfall_units"]["value"] + penalty * row["posterior_nats"]["value"]
 
 
 def as_plan(place: np.ndarray, spec: MarketSpec) -> dict[str, float]:
