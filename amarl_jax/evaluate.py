@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
+from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import baselines
 from amarl_jax.evaluation import frozen_run as runs
@@ -143,7 +144,11 @@ def main(values: flags.FlagValues) -> None:
     if values.workdir is None:
         raise BadInput("--workdir is required: the folder of a run, or of a sweep with --lane")
     workdir = cli.user_path("--workdir", values.workdir)
-    settings = runs.read_experiment(workdir)[1].run
+    configuration.import_estimator(values.estimator)
+    experiment = runs.read_experiment(workdir)[1]
+    settings, trained_by = experiment.run, experiment.learn_spec.mi_estimator
+    if values.estimator not in (None, trained_by):
+        raise BadInput(f"--estimator={values.estimator}: the run was trained with {trained_by!r}; leave it out")
     with machine.prepared(dataclasses.replace(settings, device=values.device or settings.device)) as device:
         _measure(values, workdir, device)
 
@@ -251,6 +256,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_boolean("best", False, "The checkpoint with the largest objective; default the latest.", values)
     flags.DEFINE_boolean("deterministic", False, "Policies play the mode of their heads.", values)
     flags.DEFINE_integer("seed", 0, "Another seed plays other fresh episodes.", 0, flag_values=values)
+    cli.define_estimator(values)
 
 
 def command(argv: Sequence[str] | None = None) -> int:

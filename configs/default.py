@@ -146,7 +146,7 @@ def networks() -> ConfigDict:
     section.mine = ConfigDict()
     section.mine.hidden_dims = (256, 256)  # units per hidden layer of the statistics network
     section.mine.ema_decay = 0.99  # per update, of the partition's moving average in the gradient
-    section.mine.estimator = "mine"  # bound that trains it: mine, nwj, barber_agakov or smile
+    section.mine.estimator = "mine"  # bound that trains it: mine, nwj, barber_agakov, smile, or MODULE:NAME of yours
     section.predictor = ConfigDict({"hidden_dim": 64})  # width of the GRU that measures predictability
     return section
 

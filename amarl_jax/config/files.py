@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from amarl_jax.errors import ConfigError
 
 _HINT = re.compile(r'Did you mean "[^"]*"( instead of "[^"]*")?\?')  # behind that listing
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 _FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # an installed wheel; a checkout
 
 

@@ -6,18 +6,19 @@ here, with the reason.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from amarl_jax.information.estimators import REGISTRY
+from amarl_jax.information import estimators
 from amarl_jax.market.env import MAX_LOTS
 from amarl_jax.market.params import STEP_MS
 
 BOOK, NET, LEARN, HYPER, ENV, RUN = "market_spec", "network_spec", "learn_spec", "hypers", "env_params", "run"
 SWEEP = "sweep"
-
+ESTIMATOR = "networks.mine.estimator"  # the one setting that may name code: it is imported where a user gives it
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)  # what the compiled programs compute in
 FLOAT32_MIN = float(np.finfo(np.float32).smallest_normal)  # what lies below may count as 0
@@ -34,6 +35,7 @@ class Setting:
     above: float = -math.inf  # numbers must exceed this
     below: float = math.inf  # numbers must stay under this
     choices: tuple[str, ...] = ()  # strings allowed; empty: any that is not blank
+    estimator: bool = False  # a string that names a registered estimator of mutual information
     length: int = 0  # exact length of a tuple; 0: any but empty
     most: int = 0  # longest tuple allowed; 0: any
     converted: tuple[str, ...] = ()  # "bag.field" of what config.resolve makes of it; empty where there is a target
@@ -57,12 +59,17 @@ class Setting:
         if kind == "bool":
             return isinstance(value, bool)
         if kind == "str":
-            return isinstance(value, str) and (value in self.choices if self.choices else bool(value.strip()))
+            choices = self._strings()
+            return isinstance(value, str) and (value in choices if choices else bool(value.strip()))
         if isinstance(value, bool) or not isinstance(value, int if kind == "int" else (int, float)):
             return False
         if not abs(value) <= FLOAT32_MAX:
             return False  # infinite, NaN, or more than a float can hold
         return self._in_range(float(value)) and (kind == "int" or self._seen_in_range(float(value)))
+
+    def _strings(self) -> Iterable[str]:
+        """Strings allowed, those registered by now included; empty: any that is not blank."""
+        return estimators.REGISTRY if self.estimator else self.choices
 
     def _in_range(self, number: float) -> bool:
         return self.low <= number <= self.high and self.above < number < self.below
@@ -77,6 +84,8 @@ class Setting:
         """What would be accepted, in words."""
         if self.kind == "bool":
             return "True or False"
+        if self.estimator:
+            return "one of " + ", ".join(sorted(self._strings())) + ", or module:name of one of yours"
         if self.kind == "str":
             return "one of " + ", ".join(self.choices) if self.choices else "a non-empty string"
         bounds = ((">=", self.low), (">", self.above), ("<=", self.high), ("<", self.below))
@@ -232,7 +241,7 @@ SETTINGS: dict[str, Setting] = {
     "networks.shared_critic.head_hidden_dim": _int(f"{NET}.critic_head_hidden", high=_MAX_WIDTH),
     "networks.mine.hidden_dims": _widths("statistics_hidden"),
     "networks.mine.ema_decay": Setting("float", f"{HYPER}.mine_ema", low=0.0, below=1.0),
-    "networks.mine.estimator": _choice(f"{LEARN}.mi_estimator", *sorted(REGISTRY)),
+    ESTIMATOR: Setting("str", f"{LEARN}.mi_estimator", estimator=True),
     "networks.predictor.hidden_dim": _int(f"{NET}.predictor_hidden", high=_MAX_WIDTH),
     "training.total_timesteps": _converted("int", "total_timesteps", f"{HYPER}.n_updates", low=1, high=10**15),
     "training.n_envs": _int(f"{LEARN}.n_envs", low=2, high=_MAX_EPISODES),

@@ -31,7 +31,7 @@ class LearnSpec:
     exact_private: int = 4  # private numbers that stand for their law in them
     leakage_credit: str = "increment"  # or "level"
     shortfall_credit: str = "marked"  # or "horizon"
-    mi_estimator: str = "mine"  # a name in information.estimators.REGISTRY
+    mi_estimator: str = "mine"  # a name in information.estimators.REGISTRY, or module:name
 
 
 @struct.dataclass
