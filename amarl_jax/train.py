@@ -3,7 +3,8 @@
 Writes DIR/config.json, DIR/metrics.jsonl (one object per update), DIR/tensorboard and DIR/checkpoints (the latest two
 and the best by E[-IS] - lambda I), shows progress with the time left, and closes with a table measured on fresh
 episodes of the frozen policies: shortfall, completion, information and belief accuracy held out, spread, and what maker
-and arbitrageur earned. The table is kept in DIR/evaluation.json, the learning curves in DIR/training.png. What is kept
+and arbitrageur earned. The table is kept in DIR/evaluation.json, the learning curves in DIR/training.png, one of the fresh
+episodes in DIR/episode.png; TensorBoard shows both, also while a long run trains. What is kept
 of an update that diverged is in DIR/postmortem, which --resume does not read.
 
   python -m amarl_jax.train --config=configs/default.py --config.training.lr_actor=1e-4
@@ -29,9 +30,9 @@ from ml_collections import ConfigDict
 from amarl_jax.config import Experiment, game_of, steps_per_update
 from amarl_jax.errors import BadInput, Diverged, Preempted
 from amarl_jax.evaluation.closing_programs import closing_programs
-from amarl_jax.evaluation.curves import read_curves
-from amarl_jax.evaluation.frozen import play_frozen
+from amarl_jax.evaluation.frozen import Trace, play_frozen
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
+from amarl_jax.evaluation.pictures import Pictures
 from amarl_jax.host import cli, machine, postmortem
 from amarl_jax.host.checkpoint import Checkpointer
 from amarl_jax.host.compile_ahead import CompileAhead
@@ -133,16 +134,17 @@ def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trai
         _wait(updates, "compiling the update", run)
         closing = closing_programs(state, hypers, params, game, experiment.run.eval_episodes, experiment.run.exact)
         with RunLog(run, int(state.update)) as log:
+            pictures = Pictures(run, log, functools.partial(_play_one, run, hypers, params, game))
             with CompileAhead(closing) as ahead:
-                state = _train_loop(run, checkpoints, log, state, game, hypers, params, stop, ahead)
+                state = _train_loop(run, checkpoints, log, state, game, hypers, params, stop, ahead, pictures)
                 _wait(ahead, "compiling what measures the run", run)
             evaluation = evaluate_state(key_evaluation, state, game, hypers, params, experiment)
             log.held_out(experiment.n_updates, {name: found.value for name, found in evaluation.metrics.items()})
-    _write_closing(run, evaluation)
-    draw_learning(run)
+            _write_closing(run, evaluation)
+            draw_learning(run, pictures, evaluation)
     closing_table(*closing_rows(evaluation))
     warn_if_sources_disagree(evaluation)
-    print(f"curves in {run.path / 'training.png'}")
+    print(f"curves in {run.path / 'training.png'}, an episode in {run.path / 'episode.png'}")
     return Trained(state, game, hypers, params, evaluation, run.path)
 
 
@@ -203,8 +205,9 @@ def _train_loop(
     params: EnvParams,
     stop: StopRequest,
     ahead: CompileAhead,
+    pictures: Pictures,
 ) -> TrainState:
-    """Compiled chunks; between them log, save, look for a signal. ``ahead`` starts with the second."""
+    """Compiled chunks; between them log, save, draw, look for a signal. ``ahead`` starts with the second."""
     experiment = run.experiment
     settings, total = experiment.run, experiment.n_updates
     done, steps = int(state.update), steps_per_update(experiment)
@@ -225,6 +228,7 @@ def _train_loop(
             progress.advance(done, shown_metrics(rows[-1], game))
             if done % settings.checkpoint_interval == 0 or done >= total or stop.requested:
                 checkpoints.save(done, state, {OBJECTIVE: rows[-1][OBJECTIVE]}, log.training(run.fingerprint))
+                pictures.at_checkpoint(done, state)
             if stop.requested and done < total:
                 raise Preempted(saved_at(done, total, run))
     stop.note = f"trained and saved; --resume --workdir={run.path} measures it"
@@ -266,11 +270,18 @@ def evaluate_state(
     settings = experiment.run
     with stage(f"playing {settings.eval_episodes:,} fresh episodes", verbose=settings.verbose):
         played = play_frozen(key_play, state, hypers, params, game, settings.eval_episodes, exact=settings.exact)
-        summaries, exact = jax.tree.map(np.asarray, (played.summary, played.exact))
+        summaries, exact, trace = jax.tree.map(np.asarray, (played.summary, played.exact, played.trace))
     scale = (float(params.informed_probability), float(params.is_unit_ticks), game.market_spec.tick_bps)
     with stage("training a fresh detector on them", verbose=settings.verbose):
         evaluation = evaluate_summaries(key_detector, summaries, *scale, exact=exact)
-    return evaluation._replace(unread=why_unread(players(state, game).execution, game.noise_law))
+    return evaluation._replace(unread=why_unread(players(state, game).execution, game.noise_law), trace=trace)
+
+
+def _play_one(run: Run, hypers: Hypers, params: EnvParams, game: Game, state: TrainState) -> Trace:
+    """An informed episode of a learner under way, [1, T], by a program of two episodes."""
+    small = dataclasses.replace(game, learn=dataclasses.replace(game.learn, n_envs=2))
+    key = jax.random.fold_in(jax.random.key(run.experiment.run.seed), 2 + int(state.update))
+    return jax.tree.map(np.asarray, play_frozen(key, state, hypers, params, small, 2).trace)
 
 
 def _write_closing(run: Run, evaluation: Evaluation) -> None:
@@ -288,12 +299,12 @@ def _write_closing(run: Run, evaluation: Evaluation) -> None:
     write_atomically(run.path / "evaluation.json", (text + "\n").encode())
 
 
-def draw_learning(run: Run) -> None:
-    """``training.png`` and ``.pdf``: the learning curves."""
-    from amarl_jax.evaluation.curves_figure import draw_curves  # matplotlib takes a second to import
-
-    with stage("drawing the learning curves", verbose=run.experiment.run.verbose):
-        draw_curves(read_curves(run.path), run.path / "training")
+def draw_learning(run: Run, pictures: Pictures, evaluation: Evaluation) -> None:
+    """``training`` and ``episode``, .png and .pdf: the learning curves, and one of the fresh episodes."""
+    with stage("drawing the learning curves and an episode", verbose=run.experiment.run.verbose):
+        pictures.draw_curves(run.experiment.n_updates)
+        if evaluation.trace is not None:
+            pictures.draw_episode(run.experiment.n_updates, evaluation.trace)
 
 
 def closing_rows(evaluation: Evaluation) -> tuple[str, list[tuple[str, str, str]]]:

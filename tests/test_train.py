@@ -102,6 +102,7 @@ def test_a_run_leaves_its_configuration_metrics_events_and_checkpoints(finished)
     (events,) = (workdir / "tensorboard").iterdir()
     assert b"execution/shortfall/phase_a" in events.read_bytes()
     assert b"held_out/information/exact_nats" in events.read_bytes(), "what was measured at the end"
+    assert events.read_bytes().count(b"\x89PNG") == 2, "the learning curves and an episode"
     with train.open_checkpoints(SimpleNamespace(checkpoints=workdir / "checkpoints")) as checkpoints:
         assert checkpoints.all_steps() == [2, 3], "at the interval and at the end"
         objective = {row["update"]: row["objective"] for row in read_metrics(workdir / "metrics.jsonl")}
@@ -109,6 +110,8 @@ def test_a_run_leaves_its_configuration_metrics_events_and_checkpoints(finished)
     assert sorted(path.name for path in workdir.iterdir()) == [
         "checkpoints",
         "config.json",
+        "episode.pdf",
+        "episode.png",
         "evaluation.json",
         "metrics.jsonl",
         "run.json",

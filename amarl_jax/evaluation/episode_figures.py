@@ -1,5 +1,6 @@
 """Figures of episodes, drawn from ``episodes.npz``: one of them step by step, all orders, all fills."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ def draw_episode(episodes: str | Path, path: str | Path) -> list[str]:
     """
     with np.load(episodes) as archive:
         one = {name.removeprefix("trace_"): archive[name] for name in archive.files if name.startswith("trace_")}
+    return draw_trace(one, path)
+
+
+def draw_trace(one: Mapping[str, np.ndarray], path: str | Path) -> list[str]:
+    """One informed episode, from the columns [T] of :func:`amarl_jax.evaluation.frozen.trace_columns`."""
     figure = Figure(figsize=(9, 8), layout="constrained")
     prices, position, belief = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 1))
     step = np.arange(len(one["mid"]))
@@ -39,7 +45,7 @@ def draw_episode(episodes: str | Path, path: str | Path) -> list[str]:
     return save(figure, path)
 
 
-def _draw_prices(axis: Axes, step: np.ndarray, one: dict[str, np.ndarray]) -> None:
+def _draw_prices(axis: Axes, step: np.ndarray, one: Mapping[str, np.ndarray]) -> None:
     """Mid, V, W, the maker's quotes as a band, child orders as triangles at their price."""
     bid, ask = one["quote_price"].T
     axis.fill_between(step, bid, ask, step="post", color="0.85", label="maker's quotes")

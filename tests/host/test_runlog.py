@@ -2,13 +2,17 @@ import hashlib
 import io
 import json
 import math
+import struct
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput
@@ -161,6 +165,39 @@ def test_held_out_numbers_reach_the_loggers_and_add_no_row(tmp_path):
     assert b"held_out/execution/completion" in events.read_bytes()
     assert b"exact_nats" not in events.read_bytes()
     assert len(read_metrics(run.path / "metrics.jsonl")) == 1
+
+
+def test_tensorboard_has_the_settings_and_the_pictures_of_a_run(tmp_path):
+    run = open_run(configuration.load("configs/fast_debug.py"), tmp_path / "run")
+    png = tmp_path / "drawn.png"
+    figure = Figure(figsize=(2, 1))
+    figure.savefig(png, dpi=50)
+    with RunLog(run) as log:
+        assert log.shows_pictures
+        log.picture(7, "episode", png)
+    shown = list(events_of(run.path / "tensorboard"))
+    (picture,) = ((event.step, value.image) for event in shown for value in event.summary.value if value.tag == "episode")
+    assert (picture[0], picture[1].width, picture[1].height) == (7, 100, 50)
+    assert picture[1].encoded_image_string.startswith(b"\x89PNG")
+    starts = [value for event in shown for value in event.summary.value if "session_start" in value.tag]
+    settings = HParamsPluginData.FromString(starts[0].metadata.plugin_data.content).session_start_info.hparams
+    assert settings["training.lr_actor"].number_value == run.config.training.lr_actor
+    assert settings["training.gamma"].string_value == str(run.config.training.gamma)
+
+
+def events_of(folder):
+    """The events in the one file of a folder: records of a length, its checksum, the event, its checksum."""
+    (file,) = folder.iterdir()
+    data = file.read_bytes()
+    while data:
+        (size,) = struct.unpack("<Q", data[:8])
+        yield Event.FromString(data[12 : 12 + size])
+        data = data[16 + size :]
+
+
+def test_a_run_without_loggers_shows_no_pictures(run):
+    with RunLog(run) as log:
+        assert not log.shows_pictures
 
 
 def test_each_lane_of_a_sweep_is_a_run_of_tensorboard(tmp_path):
