@@ -227,9 +227,7 @@ def _provenance(run: FrozenRun, seed: int) -> dict[str, Any]:
 
 def _output(output: str | None, run: FrozenRun) -> Path:
     own = run.path / ("evaluation" if run.lane is None else f"evaluation_{run.lane}")
-    folder = own if output is None else cli.user_path("--output", output)
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"--output {folder}: is not a folder")
+    folder = cli.folder_to_write("--output", own if output is None else cli.user_path("--output", output))
     if output is None:
         untrusted.refuse_links(folder)  # the workdir's own; nothing is written where a link in it leads
     refuse_obstacles(folder, _FILES)

@@ -3,9 +3,9 @@
 Writes DIR/config.json, DIR/metrics.jsonl (one object per update), DIR/tensorboard and DIR/checkpoints (the latest two
 and the best by E[-IS] - lambda I), shows progress with the time left, and closes with a table measured on fresh
 episodes of the frozen policies: shortfall, completion, information and belief accuracy held out, spread, and what maker
-and arbitrageur earned. The table is kept in DIR/evaluation.json, the learning curves in DIR/training.png, one of the fresh
-episodes in DIR/episode.png; TensorBoard shows both, also while a long run trains. What is kept
-of an update that diverged is in DIR/postmortem, which --resume does not read.
+and arbitrageur earned. The table is kept in DIR/evaluation.json, the learning curves in DIR/training.png, one of the
+fresh episodes in DIR/episode.png; TensorBoard shows both, also while a long run trains. What is kept of an update that
+diverged is in DIR/postmortem, which --resume does not read.
 
   python -m amarl_jax.train --config=configs/default.py --config.training.lr_actor=1e-4
   python -m amarl_jax.train --resume --workdir=runs/default
@@ -210,6 +210,7 @@ def _train_loop(
     """Compiled chunks; between them log, save, draw, look for a signal. ``ahead`` starts with the second."""
     experiment = run.experiment
     settings, total = experiment.run, experiment.n_updates
+    interval = settings.checkpoint_interval
     done, steps = int(state.update), steps_per_update(experiment)
     with Progress(total, steps, done, settings.verbose) as progress:
         while done < total:
@@ -226,9 +227,11 @@ def _train_loop(
                 log.write(done, row | clock)
                 _stop_if_diverged(run, done, row, state, game)
             progress.advance(done, shown_metrics(rows[-1], game))
-            if done % settings.checkpoint_interval == 0 or done >= total or stop.requested:
+            passed = done // interval > (done - chunk) // interval  # a run that was extended logs beside its multiples
+            if passed or done >= total or stop.requested:
                 checkpoints.save(done, state, {OBJECTIVE: rows[-1][OBJECTIVE]}, log.training(run.fingerprint))
-                pictures.at_checkpoint(done, state)
+                if done < total and not stop.requested:
+                    pictures.at_checkpoint(done, state)
             if stop.requested and done < total:
                 raise Preempted(saved_at(done, total, run))
     stop.note = f"trained and saved; --resume --workdir={run.path} measures it"
@@ -341,7 +344,11 @@ def _exact_rows(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     lower, upper = (metrics[f"information/exact_nats_{end}"].value for end in ("lower", "upper"))
     of = f"nats of {metrics['information/bound_nats'].value:.3f}"
     return [
-        ("information", "information/exact_nats", f"{of}, exact, between {lower:.3f} and {upper:.3f}"),
+        (
+            "information",
+            "information/exact_nats",
+            f"{of}, exact: mean of estimates {lower:.3f} from below, {upper:.3f} from above",
+        ),
         ("accuracy", "information/exact_accuracy", "informed or not, of whoever knows the policy"),
     ]
 

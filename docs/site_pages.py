@@ -1,8 +1,8 @@
 """Hooks of the built documentation: API pages, notebooks, files outside ``docs/`` that pages link to, formulas.
 
 A page links to a result file or a figure by its path in the repository, as ``../experiments/theory/phase_diagram.png``,
-and so reads the same where it lies. In the site such a file is ``files/experiments/theory/phase_diagram.png``, a notebook
-is a page with its outputs. Formulas become MathML, which browsers draw by themselves: the site needs no network.
+and so reads the same where it lies. In the site such a file is ``files/experiments/theory/phase_diagram.png``, and a
+notebook is a page with its outputs. Formulas become MathML, which browsers draw: the site needs no network.
 """
 
 import html as html_text

@@ -115,7 +115,7 @@ def test_what_is_no_estimator_is_one_line(place, why, fresh_process, capsys):
     assert capsys.readouterr().err == line
 
 
-REFUSED = f"{ESTIMATOR} = {PLACE!r}: must be named again by you, as --estimator={PLACE}: no file says what is imported"
+REFUSED = f"{ESTIMATOR} = {PLACE!r}: must be named again, as --estimator={PLACE}: no file says what is imported"
 
 
 def test_a_workdir_alone_imports_nothing(workdir, tmp_path, capsys):

@@ -214,7 +214,7 @@ def test_the_closing_table_reports_the_evaluation(finished):
         assert f"{estimate.value:.3f} +- {estimate.stderr:.3f}" in line
     metrics = finished.trained.evaluation.metrics
     bounds = [metrics[f"information/exact_nats_{end}"].value for end in ("lower", "upper")]
-    assert "exact, between {:.3f} and {:.3f}".format(*bounds) in table
+    assert "{:.3f} from below, {:.3f} from above".format(*bounds) in table
 
 
 def test_a_closing_table_without_an_exact_value_says_why(finished):

@@ -239,7 +239,7 @@ def import_estimator(place: object) -> None:
 def _require_named(place: object) -> None:
     """Refuse an estimator's ``module:name`` that a file says and nobody in this process has said."""
     if isinstance(place, str) and ":" in place and place not in estimators.REGISTRY:
-        raise ConfigError(ESTIMATOR, place, f"named again by you, as --estimator={place}: no file says what is imported")
+        raise ConfigError(ESTIMATOR, place, f"named again, as --estimator={place}: no file says what is imported")
 
 
 def flatten(config: ConfigDict) -> dict[str, Any]:

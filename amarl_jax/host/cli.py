@@ -67,7 +67,7 @@ def define_run_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
 
 def define_estimator(values: flags.FlagValues) -> None:
     """The flag that names an estimator of the user's own, which no workdir may name alone."""
-    flags.DEFINE_string("estimator", None, f"Your own estimator of mutual information, the setting {ESTIMATOR}.", values)
+    flags.DEFINE_string("estimator", None, f"Your own estimator, the setting {ESTIMATOR}.", values)
 
 
 def run(
@@ -190,6 +190,14 @@ def user_path(name: str, value: str) -> Path:
     if "\0" in path or len(b"/".join(names)) > _LONGEST_PATH or max(map(len, names)) > _LONGEST_NAME:
         raise BadInput(f"{name}={value}: must be names of at most {_LONGEST_NAME} bytes, {_LONGEST_PATH} together")
     return Path(path)
+
+
+def folder_to_write(name: str, folder: Path) -> Path:
+    """The folder, which flag ``name`` gave, where it is one or can be made; said before the work, not behind it."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_symlink() or path.exists())
+    if not there.is_dir():
+        raise BadInput(f"{name} {folder}: {there} is not a folder")
+    return folder
 
 
 def help_text(usage: str, values: flags.FlagValues) -> str:

@@ -36,7 +36,7 @@ def folder(tmp_path, monkeypatch):
     rows = [f"{day},{day % 2},{x},{abs(x)}" for day in range(50) for x in lots[day]]
     (tmp_path / "orders.csv").write_text("\n".join(["day,z,lots,gap", *rows]) + "\n")
     for name, text in FILES.items():
-        assert len(text.splitlines()) <= LONGEST
+        assert len([line for line in text.splitlines() if line]) < LONGEST
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(estimators, "REGISTRY", dict(estimators.REGISTRY))

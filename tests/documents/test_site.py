@@ -133,7 +133,7 @@ def test_what_the_package_offers_has_a_page_each_with_its_fields(site):
     assert pages - set(amarl_jax.__all__) <= {path.stem for path in (ROOT / "amarl_jax").glob("*.py")}
     for name in ("EnvParams", "MarketSpec", "Actions"):
         there = getattr(amarl_jax, name)
-        names = [field.name for field in dataclasses.fields(there)] if dataclasses.is_dataclass(there) else there._fields
+        names = [field.name for field in dataclasses.fields(there)]
         assert not [field for field in names if f"{name}.{field}" not in site[f"api/{name}.html"]]
 
 

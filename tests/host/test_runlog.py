@@ -176,10 +176,11 @@ def test_tensorboard_has_the_settings_and_the_pictures_of_a_run(tmp_path):
         assert log.shows_pictures
         log.picture(7, "episode", png)
     shown = list(events_of(run.path / "tensorboard"))
-    (picture,) = ((event.step, value.image) for event in shown for value in event.summary.value if value.tag == "episode")
-    assert (picture[0], picture[1].width, picture[1].height) == (7, 100, 50)
-    assert picture[1].encoded_image_string.startswith(b"\x89PNG")
-    starts = [value for event in shown for value in event.summary.value if "session_start" in value.tag]
+    values = [(event.step, value) for event in shown for value in event.summary.value]
+    ((step, picture),) = ((step, value.image) for step, value in values if value.tag == "episode")
+    assert (step, picture.width, picture.height) == (7, 100, 50)
+    assert picture.encoded_image_string.startswith(b"\x89PNG")
+    starts = [value for _, value in values if "session_start" in value.tag]
     settings = HParamsPluginData.FromString(starts[0].metadata.plugin_data.content).session_start_info.hparams
     assert settings["training.lr_actor"].number_value == run.config.training.lr_actor
     assert settings["training.gamma"].string_value == str(run.config.training.gamma)
