@@ -30,7 +30,7 @@ from ml_collections import ConfigDict
 from amarl_jax.config import Experiment, game_of, steps_per_update
 from amarl_jax.errors import BadInput, Diverged, Preempted
 from amarl_jax.evaluation.closing_programs import closing_programs
-from amarl_jax.evaluation.frozen import Trace, play_frozen
+from amarl_jax.evaluation.frozen import FrozenEpisodes, Trace, play_frozen
 from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
 from amarl_jax.evaluation.pictures import Pictures
 from amarl_jax.host import cli, machine, postmortem
@@ -53,7 +53,7 @@ from amarl_jax.learn.state import TrainState
 from amarl_jax.learn.update import phase_names
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.params import as_arrays as params_as_arrays
-from amarl_jax.posterior.exact import why_unread
+from amarl_jax.posterior.exact import ExactSpec, why_unread
 from amarl_jax.types import Array
 
 SOURCES_AGREE_NATS = 0.02  # MINE and the belief may differ by this much before a run says so
@@ -81,6 +81,12 @@ class Trained:
     params: EnvParams
     evaluation: Evaluation
     workdir: Path
+    exact: ExactSpec  # how much of fresh episodes is read exactly
+
+    def play(self, key: Array, n_episodes: int) -> FrozenEpisodes:
+        """Fresh episodes of its policies as they stand, [n] host arrays, rounded up to whole batches of ``n_envs``."""
+        played = play_frozen(key, self.state, self.hypers, self.params, self.game, n_episodes, exact=self.exact)
+        return jax.tree.map(np.asarray, played)
 
 
 def train(
@@ -145,7 +151,7 @@ def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trai
     closing_table(*closing_rows(evaluation))
     warn_if_sources_disagree(evaluation)
     print(f"curves in {run.path / 'training.png'}, an episode in {run.path / 'episode.png'}")
-    return Trained(state, game, hypers, params, evaluation, run.path)
+    return Trained(state, game, hypers, params, evaluation, run.path, experiment.run.exact)
 
 
 def _first_state(
