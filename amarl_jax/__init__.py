@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from amarl_jax.market.params import EnvParams, MarketSpec
     from amarl_jax.types import Agent
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Actions",

@@ -23,10 +23,10 @@ def draw_episode(episodes: str | Path, path: str | Path) -> list[str]:
     """
     with np.load(episodes) as archive:
         one = {name.removeprefix("trace_"): archive[name] for name in archive.files if name.startswith("trace_")}
-    return draw_trace(one, path)
+    return save(trace_figure(one), path)
 
 
-def draw_trace(one: Mapping[str, np.ndarray], path: str | Path) -> list[str]:
+def trace_figure(one: Mapping[str, np.ndarray]) -> Figure:
     """One informed episode, from the columns [T] of :func:`amarl_jax.evaluation.frozen.trace_columns`."""
     figure = Figure(figsize=(9, 8), layout="constrained")
     prices, position, belief = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 1))
@@ -42,7 +42,7 @@ def draw_trace(one: Mapping[str, np.ndarray], path: str | Path) -> list[str]:
     belief.set(ylim=(0.0, 1.0), ylabel="belief P(z = 1)", xlabel="step (minute)")
     for axis in (prices, position, belief):
         axis.grid(alpha=0.3)
-    return save(figure, path)
+    return figure
 
 
 def _draw_prices(axis: Axes, step: np.ndarray, one: Mapping[str, np.ndarray]) -> None:

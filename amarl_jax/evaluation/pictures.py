@@ -66,7 +66,8 @@ class Pictures:
 
     def draw_episode(self, update: int, trace: Trace) -> None:
         """The first of the episodes [n, T]."""
-        from amarl_jax.evaluation.episode_figures import draw_trace
+        from amarl_jax.evaluation.episode_figures import trace_figure
+        from amarl_jax.evaluation.figures import save
 
-        draw_trace(trace_columns(trace), self._run.path / "episode")
+        save(trace_figure(trace_columns(trace)), self._run.path / "episode")
         self._log.picture(update, "episode", self._run.path / "episode.png")

@@ -63,6 +63,7 @@ def measure_policies(
     Returns:
         What was measured, by name.
     """
+
     @jax.jit
     def play(key: Array, which: Array, params: EnvParams) -> tuple[EpisodeSummary, ExactRow | None]:
         chosen = choice(policies, which)
