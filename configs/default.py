@@ -180,6 +180,7 @@ def training() -> ConfigDict:
     section.replay_batch = 8  # of them per belief step, beside the fresh ones
     section.replay_alpha = 0.6  # exponent of priorities: 0 samples uniformly
     section.replay_beta = 1.0  # exponent of importance weights: 1 corrects fully, less leaves the belief too unsure
+    section.frozen = "none"  # agents that keep their policy, as maker+arbitrageur; what reads the tape is fitted on
     section.alternating = ConfigDict()
     section.alternating.enabled = True  # False trains all agents at once, the ablation
     section.alternating.exec_phase_steps = 1000  # steps per environment in phase A, rounded up to whole episodes

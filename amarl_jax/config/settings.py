@@ -5,6 +5,7 @@ value in ``configs/default.py``. ``FOREIGN`` lists names of the reference system
 here, with the reason.
 """
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from amarl_jax.information import estimators
+from amarl_jax.learn.hypers import NOBODY
 from amarl_jax.market.env import MAX_LOTS
 from amarl_jax.market.params import STEP_MS
+from amarl_jax.types import AGENT_NAMES
 
 BOOK, NET, LEARN, HYPER, ENV, RUN = "market_spec", "network_spec", "learn_spec", "hypers", "env_params", "run"
 SWEEP = "sweep"
@@ -150,6 +153,9 @@ def _widths(target: str) -> Setting:
     return Setting("ints", f"{NET}.{target}", low=1, high=_MAX_WIDTH, most=32)
 
 
+FREEZABLE = tuple(  # all but all of them
+    "+".join(names) for n in range(1, len(AGENT_NAMES)) for names in itertools.combinations(AGENT_NAMES, n)
+)
 _INT8_MAX = 127  # sizes and prices on the tape are 8-bit
 _MAX_WIDTH = 16_384  # units of a layer
 _MAX_UPDATES = 1_000_000  # between two looks at a run
@@ -268,6 +274,7 @@ SETTINGS: dict[str, Setting] = {
     "training.replay_batch": _int(f"{LEARN}.replay_batch", high=_MAX_EPISODES),
     "training.replay_alpha": _fraction(f"{HYPER}.replay_alpha"),
     "training.replay_beta": _fraction(f"{HYPER}.replay_beta"),
+    "training.frozen": _choice(f"{LEARN}.frozen", NOBODY, *FREEZABLE),
     "training.alternating.enabled": Setting("bool", f"{LEARN}.alternating"),
     "training.alternating.exec_phase_steps": _int(f"{LEARN}.execution_phase_steps", high=10_000_000),
     "training.alternating.mm_arb_phase_steps": _int(f"{LEARN}.maker_arbitrageur_phase_steps", high=10_000_000),
