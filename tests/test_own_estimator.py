@@ -1,5 +1,6 @@
 """An estimator of the user's own in training: named as ``module:name``, imported only where the user names it."""
 
+import shutil
 import sys
 
 import jax
@@ -11,10 +12,10 @@ from amarl_jax import config as configuration
 from amarl_jax import evaluate, train
 from amarl_jax.config.settings import ESTIMATOR, SETTINGS
 from amarl_jax.errors import ConfigError
-from amarl_jax.host.workdir import open_run
 from amarl_jax.information import estimators
+from amarl_jax.learn.optimiser import fresh
 from amarl_jax.learn.tape_readers import critic_step
-from tests.tiny_runs import N_UPDATES, TINY, jax_settings, new_state, save_trained
+from tests.tiny_runs import TINY, edit_config, jax_settings
 
 __all__ = ["jax_settings"]
 
@@ -23,13 +24,13 @@ SOURCE = """
 import dataclasses
 import pathlib
 
-from amarl_jax.information.estimators import BarberAgakov
+from amarl_jax.information.estimators import Mine
 
 pathlib.Path("imported").touch()
 
 
 @dataclasses.dataclass(frozen=True)
-class Halved(BarberAgakov):
+class Halved(Mine):
     name: str = "halved"
 
     def bound(self, scores, labels, prior):
@@ -58,12 +59,11 @@ def fresh_process(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def workdir(tmp_path, fresh_process):
-    """Of a run that was trained with it; forgotten since."""
-    run = open_run(configuration.load(TINY, {ESTIMATOR: PLACE}), tmp_path / "own")
-    save_trained(run, new_state(run, jax.random.key(0)).replace(update=jnp.int32(N_UPDATES)))
-    fresh_process()
-    return run.path
+def workdir(workdirs, tmp_path, fresh_process):
+    """Of a run that was trained with it; nobody has named it in this process."""
+    path = shutil.copytree(workdirs["run"], tmp_path / "own")
+    edit_config(path, lambda document: document["networks"]["mine"].update(estimator=PLACE))
+    return path
 
 
 def test_the_setting_names_what_trains_the_critic(fresh_process, monkeypatch):
@@ -74,22 +74,14 @@ def test_the_setting_names_what_trains_the_critic(fresh_process, monkeypatch):
     asked = []
     loss = type(game.estimator).loss
     monkeypatch.setattr(type(game.estimator), "loss", lambda *given: asked.append(1) or loss(*given))
-    state = jax.eval_shape(lambda key: new_state(_Run(experiment), key), jax.random.key(0))
 
-    def step(statistics, state):
-        def scores(network):
-            return sum(leaf.sum() for leaf in jax.tree.leaves(network)) * jnp.ones((4, 12, 2))
-
+    def step(weights):
+        critic = (fresh({"weights": weights}, experiment.hypers), game.estimator.init((2,)))
         z, rate = jnp.array([0, 1, 0, 1]), jnp.float32(1e-3)
-        return critic_step((statistics, state), scores, z, 0.5, rate, game, experiment.hypers)
+        return critic_step(critic, lambda network: network["weights"], z, 0.5, rate, game, experiment.hypers)
 
-    jax.eval_shape(step, state.statistics, state.estimator)
+    jax.eval_shape(step, jax.ShapeDtypeStruct((4, 2, 2), jnp.float32))
     assert asked == [1]
-
-
-class _Run:
-    def __init__(self, experiment):
-        self.experiment = experiment
 
 
 def test_a_name_registered_late_is_a_setting_too(fresh_process):
