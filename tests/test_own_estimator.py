@@ -120,17 +120,21 @@ def test_a_workdir_alone_imports_nothing(workdir, tmp_path, capsys):
     assert not (tmp_path / "imported").exists()
 
 
-def test_a_command_that_names_it_again_goes_on(workdir, fresh_process, tmp_path, capsys):
+def test_a_command_that_names_it_again_goes_on(workdir, fresh_process, tmp_path, monkeypatch, capsys):
+    opened = []
+    monkeypatch.setattr(train, "run_training", lambda run, source: opened.append(run))
     assert evaluate.command(["evaluate", f"--workdir={workdir}", f"--estimator={PLACE}", "--lane=3"]) == 2
     assert "--lane=3: " in capsys.readouterr().err  # what is wrong behind it
     assert (tmp_path / "imported").exists()
     for again in ([f"--estimator={PLACE}"], [f"--config={TINY}", f"--config.{ESTIMATOR}={PLACE}"]):
         fresh_process()
-        assert train.command(["train", "--resume", f"--workdir={workdir}", "--dry_run", *again]) == 0
+        assert train.command(["train", "--resume", f"--workdir={workdir}", *again]) == 0
+        assert opened.pop().experiment.learn_spec.mi_estimator == PLACE
     for command in (evaluate, train):
         arguments = [f"--workdir={workdir}", "--estimator=mine", *(["--resume"] if command is train else [])]
         assert command.command([command.__name__, *arguments]) == 2
-        capsys.readouterr()
+        assert "estimator" in capsys.readouterr().err
+    assert not opened
 
 
 def test_python_that_names_it_again_goes_on(workdir):
