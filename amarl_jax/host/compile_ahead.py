@@ -18,7 +18,7 @@ _NAME = "compile ahead"  # of the threads
 _CONTEXTS: dict[str, Callable[[Any], contextlib.AbstractContextManager[Any]]] = {  # that JAX tells programs apart by
     "jax_default_matmul_precision": jax.default_matmul_precision,
     "jax_default_device": jax.default_device,
-    "jax_enable_x64": getattr(jax, "enable_x64", None) or jax.experimental.enable_x64,  # the former since jax 0.8
+    "jax_enable_x64": jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64,  # since 0.8
     "jax_debug_key_reuse": jax.debug_key_reuse,
     "jax_numpy_rank_promotion": jax.numpy_rank_promotion,
     "jax_numpy_dtype_promotion": jax.numpy_dtype_promotion,
