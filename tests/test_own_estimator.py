@@ -68,7 +68,7 @@ def workdir(workdirs, tmp_path, fresh_process):
 
 def test_the_setting_names_what_trains_the_critic(fresh_process, monkeypatch):
     experiment = configuration.resolve(configuration.load(TINY, {ESTIMATOR: PLACE}))
-    game = configuration.game_of(experiment)
+    game = experiment.game
     assert experiment.learn_spec.mi_estimator == PLACE
     assert type(game.estimator).__name__ == "Halved"
     asked = []

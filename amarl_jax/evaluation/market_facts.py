@@ -9,7 +9,8 @@ import numpy as np
 
 from amarl_jax.flow.facts import Stretch
 from amarl_jax.flow.stretches import simulated_stretches
-from amarl_jax.learn.rollout import Players, PriorBelief, rollouts
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import rollouts
 from amarl_jax.market.env import Market
 from amarl_jax.market.noise import NoiseLaw
 from amarl_jax.market.params import EnvParams, MarketSpec

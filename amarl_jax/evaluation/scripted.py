@@ -9,23 +9,25 @@ import numpy as np
 
 from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes, summarise
 from amarl_jax.evaluation.exact_reading import exact_reading
-from amarl_jax.evaluation.metrics import Estimate, evaluate_summaries
-from amarl_jax.learn.rollout import Players, PriorBelief, Trajectory
+from amarl_jax.evaluation.metrics import MetricValue, Scale, evaluate_summaries
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.market.env import Market
 from amarl_jax.market.noise import NoiseLaw, orders
-from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.policies.baselines import choice
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.protocol import Policy
 from amarl_jax.policies.value_rule import ValueRule
 from amarl_jax.posterior.exact import ExactRow, ExactSpec, why_unread
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import Array
 
 
 class Measured(NamedTuple):
     """Fresh episodes of a policy, and what was measured on them."""
 
-    metrics: dict[str, Estimate]  # by the names of docs/metrics.md
+    metrics: dict[str, MetricValue]  # by the names of docs/metrics.md
     episodes: EpisodeSummary  # [n] host arrays
     unread: str  # why there is no exact information; empty where there is
 
@@ -78,11 +80,11 @@ def measure_policies(
         return rows, reader.only_read(found)
 
     key_play, key_detector = jax.random.split(key)
-    units = (float(params.informed_probability), float(params.is_unit_ticks), spec.tick_bps)
+    scale, params = Scale.of(params, spec), as_arrays(params)
     unread = why_unread(choice(policies, jnp.int32(0)), noise_law)
     measured = {}
     for i, name in enumerate(policies):
-        episodes, found = jax.tree.map(np.asarray, play(jax.random.clone(key_play), jnp.int32(i), as_arrays(params)))
-        evaluation = evaluate_summaries(jax.random.clone(key_detector), episodes, *units, found)
+        episodes, found = jax.tree.map(np.asarray, play(jax.random.clone(key_play), jnp.int32(i), params))
+        evaluation = evaluate_summaries(jax.random.clone(key_detector), episodes, scale, found)
         measured[name] = Measured(evaluation.metrics, episodes, unread)
     return measured

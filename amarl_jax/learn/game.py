@@ -117,14 +117,18 @@ class Game:
         return (tuple(Agent),)
 
     @property
-    def frozen(self) -> tuple[Agent, ...]:
+    def not_improved(self) -> tuple[Agent, ...]:
         """Agents that never train; see :func:`freeze`."""
         names = self.learn.frozen.split("+")
         return tuple(agent for agent in Agent if AGENT_NAMES[agent] in names)
 
+    def phase_names(self) -> tuple[str, ...]:
+        """What leads the metrics of each of :meth:`phases`."""
+        return ("phase_a", "phase_b") if self.learn.alternating else ("joint",)
+
     def improved(self, agents: tuple[Agent, ...]) -> tuple[Agent, ...]:
         """The agents of a phase whose policies PPO changes: all but the frozen ones."""
-        return tuple(agent for agent in agents if agent not in self.frozen)
+        return tuple(agent for agent in agents if agent not in self.not_improved)
 
     def steps_per_update(self) -> int:
         """Environment steps of one update, summed over environments."""
@@ -137,7 +141,7 @@ def freeze(game: Game, *agents: Agent) -> Game:
 
     What reads the tape (belief, MI critic, predictor) is fitted as before.
     """
-    return _with_frozen(game, {*game.frozen, *agents})
+    return _with_frozen(game, {*game.not_improved, *agents})
 
 
 def unfreeze(game: Game, *agents: Agent) -> Game:
@@ -145,7 +149,7 @@ def unfreeze(game: Game, *agents: Agent) -> Game:
     for agent, _ in game.scripted:
         if agent in agents:
             raise ValueError(f"{AGENT_NAMES[agent]} plays a policy of rules, which does not train")
-    return _with_frozen(game, {*game.frozen} - {*agents})
+    return _with_frozen(game, {*game.not_improved} - {*agents})
 
 
 def _with_frozen(game: Game, agents: Set[Agent]) -> Game:

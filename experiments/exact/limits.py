@@ -85,12 +85,12 @@ def measure(workdir: Path, source: str, lane: int, n_episodes: int, n_held: int)
     run = runs.load(workdir / source, lane)
     key = jax.random.fold_in(jax.random.key(run.seed), 1000 + lane)
     spec = ExactSpec(n_episodes, 64, 8)
-    played = play_frozen(key, run.state, run.hypers, run.params, run.game, n_episodes, exact=spec)
+    played = play_frozen(key, run.state, run.setup, n_episodes, exact=spec)
     ratio = jnp.clip(jnp.asarray(played.exact.log_ratio), -30.0, 30.0)
     tapes, z = jax.tree.map(jnp.asarray, played.summary.tape), jnp.asarray(played.summary.z, jnp.float32)
     exact = np.log(2.0) - np.asarray(cross_entropy(ratio[:, -1], z))
     row: dict[str, Any] = {
-        "row": f"{source}, lambda {float(run.hypers.leakage_weight):g}, seed {run.seed}",
+        "row": f"{source}, lambda {float(run.setup.weights.leakage_weight):g}, seed {run.seed}",
         "exact": {"nats": float(exact.mean()), "stderr": float(exact.std() / np.sqrt(n_episodes))},
         "episodes": {"fitted": n_episodes - n_held, "held_out": n_held},
         "fits": {},

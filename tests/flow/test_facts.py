@@ -8,8 +8,9 @@ from amarl_jax.evaluation.market_facts import play_noise
 from amarl_jax.flow.facts import AGES, HORIZONS, LAGS, N_DEPTH, Stretch, distances, facts_of
 from amarl_jax.flow.fit import fit
 from amarl_jax.flow.stretches import recorded_stretch
-from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.table_noise import TableNoise, table_of
+from amarl_jax.trees import as_arrays
 from tests.flow.days import day
 
 SPEC = MarketSpec(
