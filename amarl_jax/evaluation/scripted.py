@@ -24,7 +24,7 @@ from amarl_jax.trees import as_arrays
 from amarl_jax.types import Array
 
 
-class Measured(NamedTuple):
+class PolicyMeasures(NamedTuple):
     """Fresh episodes of a policy, and what was measured on them."""
 
     metrics: dict[str, MetricValue]  # by the names of docs/metrics.md
@@ -44,7 +44,7 @@ def measure_policies(
     arbitrageur: Policy | None = None,
     noise_law: NoiseLaw = orders,
     exact: ExactSpec | None = None,
-) -> dict[str, Measured]:
+) -> dict[str, PolicyMeasures]:
     """Measure execution policies in the same market, against the same others, under the same random keys.
 
     All are played by one program. Information is exact where every policy states its law; a detector trained from
@@ -86,5 +86,5 @@ def measure_policies(
     for i, name in enumerate(policies):
         episodes, found = jax.tree.map(np.asarray, play(jax.random.clone(key_play), jnp.int32(i), params))
         evaluation = evaluate_summaries(jax.random.clone(key_detector), episodes, scale, found)
-        measured[name] = Measured(evaluation.metrics, episodes, unread)
+        measured[name] = PolicyMeasures(evaluation.metrics, episodes, unread)
     return measured
