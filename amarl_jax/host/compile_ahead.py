@@ -15,10 +15,11 @@ import jax.experimental
 from amarl_jax.types import PyTree
 
 _NAME = "compile ahead"  # of the threads
+_X64_HOME: Any = jax if hasattr(jax, "enable_x64") else jax.experimental  # the latter before jax 0.8
 _CONTEXTS: dict[str, Callable[[Any], contextlib.AbstractContextManager[Any]]] = {  # that JAX tells programs apart by
     "jax_default_matmul_precision": jax.default_matmul_precision,
     "jax_default_device": jax.default_device,
-    "jax_enable_x64": jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64,  # since 0.8
+    "jax_enable_x64": _X64_HOME.enable_x64,
     "jax_debug_key_reuse": jax.debug_key_reuse,
     "jax_numpy_rank_promotion": jax.numpy_rank_promotion,
     "jax_numpy_dtype_promotion": jax.numpy_dtype_promotion,
