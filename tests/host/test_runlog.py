@@ -190,7 +190,7 @@ def test_a_run_without_loggers_shows_no_pictures(run):
 
 def test_each_lane_of_a_sweep_is_a_run_of_tensorboard(tmp_path):
     run = open_run(configuration.load("configs/fast_debug.py"), tmp_path / "run")
-    with RunLog(run) as log:
+    with RunLog(run, n_lanes=MOST_LANES + 1) as log:
         for lane in (0, 1, MOST_LANES):
             log.write(1, {"lane": lane, "loss": 1.0})
     folders = sorted((run.path / "tensorboard").iterdir())
