@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 HERE = Path(__file__).parent
+COST = ("shortfall_units", "completion")
 HEAD = """# What the order flow gives away
 
 Exact information `I(z; G)` of the debug market's order-level record, in nats (certainty is 0.693), beside what learned
@@ -35,7 +36,7 @@ def numbers(row: dict[str, Any], name: str) -> str:
 
 def share(value: float, row: dict[str, Any]) -> str:
     """A detector's nats and its efficiency."""
-    exact = row.get("many", {}).get("nats", row["information/exact_nats"]["value"])
+    exact = exact_of(row)
     return f"{value:.3f}" + (f" ({100 * value / exact:.0f}%)" if exact > 0.01 else "")
 
 
@@ -121,6 +122,89 @@ def read(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def summary(rows: list[dict[str, Any]], source: str) -> str:
+    """What lanes of one source pay and give away, and each reader's share of it; means over seeds."""
+    head = ["lambda", "seeds", "shortfall, units", "completion", "exact, nats"]
+    head += ["fresh, 16,384", "fresh, 1,024", "MINE", "belief"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for penalty in sorted({row["lambda"] for row in rows if row.get("source") == source}):
+        seeds = [row for row in rows if row.get("source") == source and row["lambda"] == penalty]
+        cells = [f"{penalty:g}", f"{len(seeds)}"]
+        cells += [f"{np.mean([row[f'execution/{name}']['value'] for row in seeds]):.3f}" for name in COST]
+        cells.append(f"{np.mean([exact_of(row) for row in seeds]):.3f}")
+        for size in ("16384", "1024"):
+            cells.append(efficiency([(row["fresh"][size]["nats"], row) for row in seeds if size in row["fresh"]]))
+        cells += [efficiency([(row[name]["value"], row) for row in seeds]) for name in ("mine", "belief")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def efficiency(found: list[tuple[float, dict[str, Any]]]) -> str:
+    """Nats of the seeds together over their exact ones."""
+    return f"{100 * sum(nats for nats, _ in found) / sum(exact_of(row) for _, row in found):.0f}%"
+
+
+def draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
+    """Information by reader against lambda, paid by the exact source; the price of hiding, by source."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6))
+    lanes = [row for row in rows if row.get("source") == "exact"]
+    grid = sorted({row["lambda"] for row in lanes})
+    readers = {
+        "exact": (exact_of, "k-o"),
+        "fresh detector, 16,384 episodes": (lambda row: row["fresh"].get("16384", {}).get("nats"), "C0--s"),
+        "MINE": (lambda row: row["mine"]["value"], "C1-.^"),
+        "maker's belief": (lambda row: row["belief"]["value"], "C2:D"),
+    }
+    for name, (read_of, style) in readers.items():
+        means = [
+            np.mean([x for row in lanes if row["lambda"] == at and (x := read_of(row)) is not None]) for at in grid
+        ]
+        left.plot(np.arcsinh(np.array(grid) / 0.5), means, style, markersize=4, label=name)
+    left.set_xticks(np.arcsinh(np.array(grid) / 0.5), [f"{at:g}" for at in grid])
+    left.set(xlabel="lambda, reward units per nat", ylabel="information about z, nats", ylim=(0, None))
+    left.axhline(np.log(2), color="0.8", linewidth=0.8)
+    left.legend(fontsize=8, frameon=False)
+    for source, style in (("exact", "k-o"), ("mine", "C1-.^")):
+        of = [row for row in rows if row.get("source") == source]
+        points = [[np.mean([f(row) for row in of if row["lambda"] == at]) for f in (exact_of, cost_of)] for at in grid]
+        right.plot(
+            *np.array(points).T,
+            style,
+            markersize=4,
+            label=f"learned, paid for {'what leaks' if source == 'exact' else 'what MINE claims'}",
+        )
+        for at, (x, y) in zip(grid, points, strict=True):
+            shift = (5, 3) if source == "exact" else (-9, -10)
+            right.annotate(f"{at:g}", (x, y), textcoords="offset points", xytext=shift, fontsize=8)
+    for row in rows:
+        if "source" not in row:
+            right.plot(exact_of(row), cost_of(row), "x", color="0.5", markersize=5)
+            ends = {"xytext": (-6, 0), "ha": "right"} if exact_of(row) > 0.5 else {"xytext": (6, 0)}
+            right.annotate(
+                row["row"].replace("_", " "),
+                (exact_of(row), cost_of(row)),
+                textcoords="offset points",
+                va="center",
+                fontsize=7,
+                color="0.4",
+                **ends,
+            )
+    right.set(xlabel="exact information, nats", ylabel="shortfall, reward units", ylim=(0, None))
+    right.legend(fontsize=8, frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=140)
+
+
+def exact_of(row: dict[str, Any]) -> float:
+    """Exact nats, of many episodes where they were read."""
+    return row.get("many", {}).get("nats", row["information/exact_nats"]["value"])
+
+
+def cost_of(row: dict[str, Any]) -> float:
+    """Shortfall in reward units."""
+    return row["execution/shortfall_units"]["value"]
+
+
 def growth_table(rows: list[dict[str, Any]], many: dict[str, dict[str, float]]) -> str:
     """Fresh detectors of several sizes."""
     sizes = sorted({int(size) for row in rows for size in row["fresh"]})
@@ -146,7 +230,20 @@ def main() -> None:
     commands = (HERE / "measure.py").read_text().split('"""')[1].splitlines()
     shown = "\n".join(line.strip() for line in commands if line.strip().startswith("python"))
     lanes = "python experiments/exact/lanes.py --source exact mine --workdir=runs/exact"
-    parts = [HEAD, table(rows), how, f"```bash\n{lanes}\n{shown}\n```"]
+    paid = [
+        f"Paid by {'what MINE claims' if source == 'mine' else 'what leaks'}:\n\n{summary(rows, source)}"
+        for source in ("mine", "exact")
+    ]
+    draw_curve(rows, HERE / "curve.png")
+    parts = [
+        HEAD,
+        *paid,
+        "![what hiding costs, and who sees what](curve.png)",
+        "## Every row",
+        table(rows),
+        how,
+        f"```bash\n{lanes}\n{shown}\n```",
+    ]
     if any("episode" in row for row in rows):
         draw(rows, HERE / "posterior.png")
         parts.append("![The exact posterior beside the maker's belief](posterior.png)")
