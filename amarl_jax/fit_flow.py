@@ -35,7 +35,7 @@ from amarl_jax.evaluation.figures import STYLES
 from amarl_jax.evaluation.market_facts import play_noise
 from amarl_jax.flow.facts import UNITS, Facts, distances, facts_of
 from amarl_jax.flow.fit import Fit, fit
-from amarl_jax.flow.law import text_of
+from amarl_jax.flow.law import MAX_RATE, text_of
 from amarl_jax.flow.stretches import recorded_stretch
 from amarl_jax.host import cli, machine
 from amarl_jax.host.runlog import closing_table
@@ -244,7 +244,7 @@ def define_flags(values: flags.FlagValues, _: Sequence[str]) -> None:
     )
     for name, default, least, most, meaning in numbers:
         flags.DEFINE_integer(name, default, meaning, lower_bound=least, upper_bound=most, flag_values=values)
-    flags.DEFINE_float("orders_per_step", 10.0, "Orders that come in a step.", 0.1, 1000.0, values)
+    flags.DEFINE_float("orders_per_step", 10.0, "Orders that come in a step.", 0.1, float(MAX_RATE), values)
 
 
 def command(argv: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ lean against the recent price by more than two standard errors: a tilt below 0 w
 """
 
 import functools
+import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -20,7 +21,15 @@ from amarl_jax.market.params import FlowTable
 from amarl_jax.market.table_noise import table_of
 
 FLOW, LAW, NONE = "environment.flow", "environment.noise_law", "none"
-_LEAST_CAPACITY, _SPARE = 96, 48  # orders a side
+OF_A_FILE = ("table",)  # laws that read the file of the flow
+DRAWS_NOTHING = (  # where the marks come from the file: settings of the Beta law alone
+    "environment.market_order_probability",
+    "environment.noise_order_size_mean",
+    "environment.noise_order_size_std",
+)
+_SHAPES = ("environment.offset_min_ticks", "environment.offset_max_ticks", "agents.execution.max_order_size")
+_LEAST_CAPACITY, _MOST_CAPACITY, _SPARE = 96, 4096, 48  # orders a side
+_EDGE = 0.02  # share of the range that means and deviations of sizes keep from its ends, for a Beta law to have them
 
 
 def with_flow(overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,6 +37,31 @@ def with_flow(overrides: Mapping[str, Any]) -> dict[str, Any]:
     overrides = absolute(overrides)
     path = overrides.get(FLOW, NONE)
     return overrides if not _names_a_file(path) else settings_of(_flow(path)) | overrides
+
+
+def from_file(values: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration file that names a flow itself leaves to it, dotted name to value, the path made absolute.
+
+    Args:
+        values: the file's settings.
+        plain: those of the default configuration; what the file has otherwise stays as the file has it.
+    """
+    path = values.get(FLOW, NONE)
+    if not _names_a_file(path):
+        return {}
+    named = absolute({FLOW: path})
+    taken = settings_of(_flow(named[FLOW]))
+    if all(values[name] == value for name, value in taken.items() if name != LAW):
+        return named  # loaded with it
+    return {name: value for name, value in taken.items() if values[name] == plain[name]} | named
+
+
+def content_hash(law: str, path: str) -> str:
+    """Hash of the file that the noise law reads at ``path``; empty where it reads none."""
+    if law not in OF_A_FILE:
+        return ""
+    _flow(path)  # says in one line what is wrong with it
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def absolute(overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,36 +84,45 @@ def table_for(values: Mapping[str, Any]) -> FlowTable | None:
             LAW, "table", f"beta, or beside {FLOW}=DIR/flow.json, which python -m amarl_jax.fit_flow writes"
         )
     flow = _flow(values[FLOW])
-    for name in ("environment.offset_min_ticks", "environment.offset_max_ticks", "agents.execution.max_order_size"):
-        own = settings_of(flow)[name]
+    settings = settings_of(flow)
+    for name in (*_SHAPES, *DRAWS_NOTHING):
+        own = settings[name]
         if values[name] != own:
             raise ConfigError(name, values[name], f"{own}, as the table in {values[FLOW]} has it, or noise_law beta")
     return table_of(np.array(flow.table))
 
 
+def check_axis(name: str, law: str) -> None:
+    """Raise :class:`ConfigError` where a sweep would vary what the noise law does not read."""
+    if law in OF_A_FILE and name in DRAWS_NOTHING:
+        raise ConfigError("sweep.axis", name, f"another setting, or noise_law beta: noise_law {law} does not read it")
+
+
 def settings_of(flow: Flow) -> dict[str, Any]:
-    """Settings by dotted name, with which the market's noise traders have the flow's laws."""
+    """Settings by dotted name, with which the market's noise traders have the flow's laws, all within their ranges."""
     table = np.array(flow.table)
     lots, places = np.arange(1, flow.max_lots + 1), table.sum(1) / table.sum()
-    mean = float(lots @ table.sum(0) / table.sum())
-    deviation = math.sqrt(float((lots - mean) ** 2 @ table.sum(0) / table.sum()))
-    widest = math.sqrt(mean * max(flow.max_lots - mean, 1e-6))
+    recorded_mean = float(lots @ table.sum(0) / table.sum())
+    mean = min(recorded_mean, (1.0 - _EDGE) * flow.max_lots)
+    deviation = math.sqrt(float((lots - recorded_mean) ** 2 @ table.sum(0) / table.sum()))
+    widest = math.sqrt(mean * (flow.max_lots - mean))
     resting = flow.rate * (1.0 - places[0]) * flow.lifetime_steps / 2
+    capacity = math.ceil(1.2 * resting) + _SPARE + flow.opening_levels
     values = {
         LAW: "table",
         "environment.tick_size": flow.tick / 1e4,
         "environment.initial_mid_price": flow.mid,
         "environment.noise_trader_arrival_rate": flow.rate,
-        "environment.max_noise_orders": smallest_noise_bound(flow.rate),
+        "environment.max_noise_orders": max(smallest_noise_bound(flow.rate), 1),
         "environment.market_order_probability": float(places[0]),
         "environment.noise_order_size_mean": mean,
-        "environment.noise_order_size_std": min(max(deviation, 0.02 * widest), 0.98 * widest),
+        "environment.noise_order_size_std": min(max(deviation, _EDGE * widest), (1.0 - _EDGE) * widest),
         "environment.order_lifetime_steps": flow.lifetime_steps,
         "environment.offset_min_ticks": flow.offset_min,
         "environment.offset_max_ticks": flow.offset_max,
         "environment.initial_levels": flow.opening_levels,
         "environment.initial_sizes": (flow.opening_lots,),
-        "environment.book_capacity": max(_LEAST_CAPACITY, math.ceil(1.2 * resting) + _SPARE + flow.opening_levels),
+        "environment.book_capacity": min(max(_LEAST_CAPACITY, capacity), _MOST_CAPACITY),
         "agents.execution.max_order_size": flow.max_lots,
     }
     if flow.tilt_per_tick > 2.0 * flow.tilt_stderr:

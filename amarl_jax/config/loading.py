@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from amarl_jax.config import files as config_files
 from amarl_jax.config.consistency import check_consistency, size_beta
-from amarl_jax.config.flow_settings import table_for, with_flow
+from amarl_jax.config.flow_settings import FLOW, LAW, check_axis, from_file, table_for, with_flow
 from amarl_jax.config.settings import FOREIGN, SETTINGS, float32, whole
 from amarl_jax.errors import ConfigError, UnknownSetting
 from amarl_jax.learn.game import Game
@@ -115,9 +115,23 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config
     """
     name, _, variant = str(path).partition(":")
     config = config_files.call(config_files.find(name), variant)
+    _apply_own_flow(config, overrides or {})
     apply_overrides(config, overrides or {})
     validate(config)
     return config.lock()
+
+
+def _apply_own_flow(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
+    """Set what the flow that a configuration file names speaks of, unless the overrides name one themselves."""
+    values = flatten(config)
+    if FLOW in overrides or not isinstance(values.get(FLOW), str):
+        return
+    plain = flatten(config_files.call(config_files.find_packaged("default"), ""))
+    if not plain.keys() <= values.keys():
+        return  # something is missing, which the check of the whole names
+    for name, value in from_file(values, plain).items():
+        section, leaf = _section(config, name)
+        section[leaf] = value
 
 
 def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
@@ -247,6 +261,7 @@ def _check_axis(values: dict[str, Any]) -> None:
     if name == LAMBDA or name not in varied_by_lanes().values():
         allowed = "none, or a number of EnvParams or Hypers, such as environment.latency_ms.arbitrageur"
         raise ConfigError("sweep.axis", name, allowed)
+    check_axis(name, values[LAW])
     setting = SETTINGS[name]
     seen = [float32(value) for value in values["sweep.axis_values"]]
     for i, value in enumerate(values["sweep.axis_values"]):

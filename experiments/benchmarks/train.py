@@ -104,7 +104,7 @@ def game_for(experiment: configuration.Experiment, n_envs: int) -> Game:
         execution_phase_steps=1,
         maker_arbitrageur_phase_steps=1,
     )
-    return Game(experiment.market_spec, experiment.network_spec, learn)
+    return dataclasses.replace(configuration.game_of(experiment), learn=learn)
 
 
 def fresh_learner(game: Game, hypers: Hypers, params: EnvParams) -> TrainState:
