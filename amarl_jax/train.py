@@ -329,8 +329,11 @@ def _exact_rows(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         return [("information", "", evaluation.unread or "not read")]
     lower, upper = (metrics[f"information/exact_nats_{end}"].value for end in ("lower", "upper"))
     of = f"nats of {metrics['information/bound_nats'].value:.3f}"
+    how = f"exact, between {lower:.3f} and {upper:.3f}"
+    if math.isnan(upper):
+        how = "a lower bound by a misspecified model, the law fitted to the recorded noise"
     return [
-        ("information", "information/exact_nats", f"{of}, exact, between {lower:.3f} and {upper:.3f}"),
+        ("information", "information/exact_nats", f"{of}, {how}"),
         ("accuracy", "information/exact_accuracy", "informed or not, of whoever knows the policy"),
     ]
 

@@ -17,16 +17,26 @@ import numpy as np
 from amarl_jax.config.consistency import smallest_noise_bound
 from amarl_jax.errors import ConfigError
 from amarl_jax.flow.law import Flow, read_flow
+from amarl_jax.flow.stream import Stream, read_stream
 from amarl_jax.market.params import FlowTable
+from amarl_jax.market.recorded_noise import RecordedNoise, recorded_noise, windows_of
 from amarl_jax.market.table_noise import table_of
 
 FLOW, LAW, NONE = "environment.flow", "environment.noise_law", "none"
-OF_A_FILE = ("table",)  # laws that read the file of the flow
+TABLE, RECORDED = "table", "recorded"
+OF_A_FILE = (TABLE, RECORDED)  # laws that read the file of the flow
+STREAM_FILE = "stream.npz"  # beside it, where the orders themselves are played
 DRAWS_NOTHING = (  # where the marks come from the file: settings of the Beta law alone
     "environment.market_order_probability",
     "environment.noise_order_size_mean",
     "environment.noise_order_size_std",
 )
+_RATE, _BOUND, _TILT = (
+    "environment.noise_trader_arrival_rate",
+    "environment.max_noise_orders",
+    "environment.tilt_per_tick",
+)
+_DRAW_NOTHING = {TABLE: DRAWS_NOTHING, RECORDED: (*DRAWS_NOTHING, _RATE, _TILT)}
 _SHAPES = ("environment.offset_min_ticks", "environment.offset_max_ticks", "agents.execution.max_order_size")
 _LEAST_CAPACITY, _MOST_CAPACITY, _SPARE = 96, 4096, 48  # orders a side
 _EDGE = 0.02  # share of the range that means and deviations of sizes keep from its ends, for a Beta law to have them
@@ -36,7 +46,7 @@ def with_flow(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The overrides with those of the flow that they name in front of them, its path made absolute."""
     overrides = absolute(overrides)
     path = overrides.get(FLOW, NONE)
-    return overrides if not _names_a_file(path) else settings_of(_flow(path)) | overrides
+    return overrides if not _names_a_file(path) else _settings(path, overrides.get(LAW, TABLE)) | overrides
 
 
 def from_file(values: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,7 +60,7 @@ def from_file(values: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, 
     if not _names_a_file(path):
         return {}
     named = absolute({FLOW: path})
-    taken = settings_of(_flow(named[FLOW]))
+    taken = _settings(named[FLOW], values[LAW])
     if all(values[name] == value for name, value in taken.items() if name != LAW):
         return named  # loaded with it
     return {name: value for name, value in taken.items() if values[name] == plain[name]} | named
@@ -61,7 +71,10 @@ def content_hash(law: str, path: str) -> str:
     if law not in OF_A_FILE:
         return ""
     _flow(path)  # says in one line what is wrong with it
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    digest = hashlib.sha256(Path(path).read_bytes())
+    if law == RECORDED:
+        digest.update(_stream(path).digest.encode())
+    return digest.hexdigest()
 
 
 def absolute(overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,24 +90,39 @@ def table_for(values: Mapping[str, Any]) -> FlowTable | None:
 
     Raises :class:`ConfigError` where there is none, or where its shape is not that of the market's sizes.
     """
-    if values[LAW] != "table":
+    law = values[LAW]
+    if law not in OF_A_FILE:
         return None
     if values[FLOW] == NONE:
-        raise ConfigError(
-            LAW, "table", f"beta, or beside {FLOW}=DIR/flow.json, which python -m amarl_jax.fit_flow writes"
-        )
-    flow = _flow(values[FLOW])
-    settings = settings_of(flow)
-    for name in (*_SHAPES, *DRAWS_NOTHING):
+        raise ConfigError(LAW, law, f"beta, or beside {FLOW}=DIR/flow.json, which python -m amarl_jax.fit_flow writes")
+    settings = _settings(values[FLOW], law)
+    for name in (*_SHAPES, *_DRAW_NOTHING[law]):
         own = settings[name]
         if values[name] != own:
-            raise ConfigError(name, values[name], f"{own}, as the table in {values[FLOW]} has it, or noise_law beta")
-    return table_of(np.array(flow.table))
+            raise ConfigError(
+                name, values[name], f"{own}, as the {law} law of {values[FLOW]} has it, or noise_law beta"
+            )
+    return table_of(np.array(_flow(values[FLOW]).table))
+
+
+def recorded_for(values: Mapping[str, Any]) -> tuple[RecordedNoise, np.ndarray] | None:
+    """The recorded noise that the settings ask for and the windows it is played in [2, 2], None for another law.
+
+    Raises :class:`ConfigError` where there is no recording, or where it is too short.
+    """
+    if values[LAW] != RECORDED:
+        return None
+    law, horizon = _recorded_noise(values[FLOW]), values["environment.max_steps_per_episode"]
+    try:
+        return law, np.stack(windows_of(law.n_steps, horizon, values["environment.held_out_share"]))
+    except ValueError as error:
+        allowed = f"fewer, of the {law.n_steps} steps in {STREAM_FILE} beside {values[FLOW]}: {error}"
+        raise ConfigError("environment.max_steps_per_episode", horizon, allowed) from None
 
 
 def check_axis(name: str, law: str) -> None:
     """Raise :class:`ConfigError` where a sweep would vary what the noise law does not read."""
-    if law in OF_A_FILE and name in DRAWS_NOTHING:
+    if name in _DRAW_NOTHING.get(law, ()):
         raise ConfigError("sweep.axis", name, f"another setting, or noise_law beta: noise_law {law} does not read it")
 
 
@@ -130,6 +158,18 @@ def settings_of(flow: Flow) -> dict[str, Any]:
     return values
 
 
+def _settings(path: str, law: str) -> dict[str, Any]:
+    """:func:`settings_of` the flow in a file, for a noise law that reads it, or for the Beta law beside it.
+
+    Recorded orders buy and sell as they did, so no price tilts them; a step takes as many as 99% of the recorded have.
+    """
+    settings = settings_of(_flow(path))
+    if law != RECORDED:
+        return settings
+    bound = int(np.quantile(np.diff(_stream(path).first), 0.99, method="inverted_cdf"))
+    return settings | {LAW: RECORDED, _TILT: 0.0, _BOUND: min(max(bound, settings[_BOUND]), 1024)}
+
+
 def _names_a_file(path: Any) -> bool:
     return isinstance(path, str) and bool(path.strip()) and path != NONE
 
@@ -141,6 +181,32 @@ def _flow(path: str) -> Flow:
     except (OSError, ValueError) as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise ConfigError(FLOW, path, f"a flow.json as python -m amarl_jax.fit_flow writes it: {reason}") from None
+
+
+def _stream(path: str) -> Stream:
+    """The recorded orders beside a flow."""
+    file = Path(path).with_name(STREAM_FILE)
+    try:
+        status = file.stat() if file.is_file() else None
+        return _read_stream(str(file), status.st_mtime_ns, status.st_size) if status else read_stream(file)
+    except (OSError, ValueError) as error:
+        raise ConfigError(LAW, RECORDED, f"table, or beside the recorded orders: {error}") from None
+
+
+def _recorded_noise(path: str) -> RecordedNoise:
+    return _packed(_stream(path).digest, path)
+
+
+@functools.lru_cache(maxsize=4)
+def _packed(digest: str, path: str) -> RecordedNoise:
+    """The recorded noise of these orders, which stand beside a flow; the same ones are packed once."""
+    return recorded_noise(_stream(path))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_stream(path: str, modified: int, size: int) -> Stream:
+    """The file as it is now; the same one is read once."""
+    return read_stream(path)
 
 
 @functools.lru_cache(maxsize=4)

@@ -13,13 +13,14 @@ from ml_collections import ConfigDict
 
 from amarl_jax.config import files as config_files
 from amarl_jax.config.consistency import check_consistency, size_beta
-from amarl_jax.config.flow_settings import FLOW, LAW, check_axis, from_file, table_for, with_flow
+from amarl_jax.config.flow_settings import FLOW, LAW, check_axis, from_file, recorded_for, table_for, with_flow
 from amarl_jax.config.settings import FOREIGN, SETTINGS, float32, whole
 from amarl_jax.errors import ConfigError, UnknownSetting
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, LearnSpec
+from amarl_jax.market.noise import NoiseLaw, orders
 from amarl_jax.market.params import EnvParams, MarketSpec
-from amarl_jax.market.table_noise import law_of
+from amarl_jax.market.table_noise import TableNoise
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 from amarl_jax.posterior.exact import ExactSpec
 
@@ -100,6 +101,7 @@ class Experiment:
     run: RunSettings
     sweep: SweepSettings
     total_timesteps: int  # environment steps asked for, summed over environments
+    noise_law: NoiseLaw = orders  # of the noise traders' orders
 
     @property
     def n_updates(self) -> int:
@@ -115,13 +117,13 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config
     """
     name, _, variant = str(path).partition(":")
     config = config_files.call(config_files.find(name), variant)
-    _apply_own_flow(config, overrides or {})
+    apply_own_flow(config, overrides or {})
     apply_overrides(config, overrides or {})
     validate(config)
     return config.lock()
 
 
-def _apply_own_flow(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
+def apply_own_flow(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
     """Set what the flow that a configuration file names speaks of, unless the overrides name one themselves."""
     values = flatten(config)
     if FLOW in overrides or not isinstance(values.get(FLOW), str):
@@ -192,22 +194,24 @@ def resolve(config: ConfigDict) -> Experiment:
     final_fraction = 1.0 if values["training.lr_schedule"] == "constant" else 0.0
     sweep = SweepSettings(**bags["sweep"])
     _check_ladder(sweep)
+    table, recorded = table_for(values), recorded_for(values)
+    law, windows = recorded or (TableNoise() if table is not None else orders, None)
     return Experiment(
         market_spec=market_spec,
         network_spec=network_spec,
         learn_spec=learn_spec,
-        env_params=EnvParams(size_beta_a=a, size_beta_b=b, flow=table_for(values), **bags["env_params"]),
+        env_params=EnvParams(size_beta_a=a, size_beta_b=b, flow=table, windows=windows, **bags["env_params"]),  # type: ignore[arg-type]
         hypers=Hypers(n_updates=float(-(-total // needed)), lr_final_fraction=final_fraction, **bags["hypers"]),
         run=RunSettings(**bags["run"]),
         sweep=sweep,
         total_timesteps=total,
+        noise_law=law,
     )
 
 
 def game_of(experiment: Experiment) -> Game:
     """The static bundle of an experiment: what its programs are built from."""
-    law = law_of(experiment.env_params)
-    return Game(experiment.market_spec, experiment.network_spec, experiment.learn_spec, noise_law=law)
+    return Game(experiment.market_spec, experiment.network_spec, experiment.learn_spec, noise_law=experiment.noise_law)
 
 
 def steps_per_update(experiment: Experiment) -> int:

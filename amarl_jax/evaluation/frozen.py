@@ -16,6 +16,7 @@ from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.learn.scoring import mine_log_posterior_one
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
+from amarl_jax.market.recorded_noise import held_out
 from amarl_jax.policies.baselines import Choice, make_baselines
 from amarl_jax.posterior.exact import ExactRow, ExactSpec
 from amarl_jax.types import GAP_UNITS, HALF_TICK, Array, Owner
@@ -121,7 +122,9 @@ def play_frozen(
     baseline: Array | None = None,
     exact: ExactSpec | None = None,
 ) -> FrozenEpisodes:
-    """Fresh episodes of the learned policies as they stand, compiled. [n] leading.
+    """Fresh episodes of the learned policies as they stand, compiled; of a recorded day what training held out.
+
+    Leading axis [n].
 
     Args:
         key: typed key; episodes are stratified over ``z``.
@@ -135,6 +138,7 @@ def play_frozen(
             :func:`amarl_jax.policies.baselines.make_baselines`. None is the learned policy in a program of its own.
         exact: which of the episodes are read by whoever knows the execution policy, None for none.
     """
+    params = held_out(params)
     everyone = players(state, game, deterministic)
     if baseline is not None:
         scripted = make_baselines(game.market_spec, law=game.noise_law).values()

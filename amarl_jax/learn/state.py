@@ -14,7 +14,8 @@ from amarl_jax.market import observe
 from amarl_jax.market.params import EnvParams
 from amarl_jax.nets.actors import start_execution_at
 from amarl_jax.nets.predictor import flow_series
-from amarl_jax.policies.learned import init_parameters
+from amarl_jax.nets.tilt import start_tilt_at
+from amarl_jax.policies.learned import init_parameters, tilts
 from amarl_jax.types import Agent, Array, PyTree, Tape, empty_tape
 
 
@@ -56,7 +57,7 @@ def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> Tra
         key: typed key of the run.
         game: static bundle.
         hypers: traced hyperparameters; the initial execution policy reads ``start_gate`` and ``start_along``.
-        params: market constants; they shape nothing here.
+        params: market constants; they shape nothing here, and a head that tilts reads ``slot_rate``.
     """
     *keys_agents, key_critic, key_belief, key_statistics, key_predictor, key_run = jax.random.split(key, 8)
     market, spec = game.market, game.market_spec
@@ -64,13 +65,13 @@ def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> Tra
     seen = jax.eval_shape(lambda s: observe.views(s, jnp.float32(0.5), params, spec), start)
     agents = Agents(
         *(
-            fresh(init_parameters(key_agent, agent, view, game.network, params), hypers)
+            fresh(init_parameters(key_agent, agent, view, game.network, params, spec), hypers)
             for key_agent, agent, view in zip(
                 keys_agents, Agent, (seen.execution, seen.maker, seen.arbitrageur), strict=True
             )
         )
     )
-    execution = fresh(start_execution_at(agents.execution.params, hypers.start_gate, hypers.start_along), hypers)
+    execution = fresh(_started(agents.execution.params, game, hypers, params), hypers)
     everything = jax.eval_shape(lambda s, v: observe.global_features(s, v, jnp.float32(0.5), params), start, seen)
     episode = empty_episode(game)
     width = game.network.belief.d_model
@@ -87,6 +88,13 @@ def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> Tra
         predictor=fresh(game.predictor.init(key_predictor, jnp.zeros(series.shape, jnp.float32)), hypers),
         replay=replay.init(episode, game.learn.replay_capacity),
     )
+
+
+def _started(parameters: PyTree, game: Game, hypers: Hypers, params: EnvParams) -> PyTree:
+    """The execution agent's fresh parameters, where they act and trade along as often as the hyperparameters say."""
+    if tilts(Agent.EXECUTION, game.network):
+        return start_tilt_at(parameters, hypers.start_gate, hypers.start_along, params.slot_rate)
+    return start_execution_at(parameters, hypers.start_gate, hypers.start_along)
 
 
 def _zero_actions() -> tuple[Array, Array, Array]:

@@ -98,6 +98,7 @@ class EnvParams:
     terminal_penalty_ticks: Array | float = 10.0  # kappa, per lot left over
     is_unit_ticks: Array | float = 17.0  # reward unit, ticks per parent lot
     flow: FlowTable | None = None  # the law of the noise orders' marks, where it is a table
+    windows: Array | None = None  # [2, 2] int32 first steps that a recording's windows may have: trained on, held out
 
 
 def as_arrays(params: EnvParams) -> EnvParams:
@@ -106,6 +107,8 @@ def as_arrays(params: EnvParams) -> EnvParams:
     leaves = {
         name: jnp.asarray(getattr(params, name), jnp.int32 if isinstance(getattr(defaults, name), int) else jnp.float32)
         for name in EnvParams.__dataclass_fields__
-        if name != "flow"
+        if name not in ("flow", "windows")
     }
-    return EnvParams(**leaves, flow=jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params.flow))
+    flow = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params.flow)
+    windows = jax.tree.map(lambda x: jnp.asarray(x, jnp.int32), params.windows)
+    return EnvParams(**leaves, flow=flow, windows=windows)

@@ -67,13 +67,18 @@ class TableNoise:
 
 def law_of(params: EnvParams) -> NoiseLaw:
     """The noise law that market constants are for: the table's where they hold one."""
+    if params.windows is not None:
+        raise ValueError("EnvParams.windows: a recorded flow is played by the law of its recording, recorded_noise")
     return orders if params.flow is None else TableNoise()
 
 
 def like(law: NoiseLaw, spec: MarketSpec) -> EnvParams:
     """Market constants of the shapes that a law needs, and of no other meaning."""
     shape = (1 + spec.n_offsets, spec.max_order_size)
-    return EnvParams(flow=table_of(np.ones(shape)) if isinstance(law, TableNoise) else None)
+    return EnvParams(
+        flow=table_of(np.ones(shape)) if isinstance(law, TableNoise) else None,
+        windows=np.zeros((2, 2), np.int32) if hasattr(law, "plan") else None,  # type: ignore[arg-type]
+    )
 
 
 def _table(params: EnvParams, spec: MarketSpec) -> FlowTable:

@@ -9,6 +9,7 @@ import pytest
 from amarl_jax import config as configuration
 from amarl_jax import fit_flow
 from amarl_jax.errors import BadInput, ConfigError
+from amarl_jax.flow.facts import UNITS
 from amarl_jax.flow.law import read_flow, text_of
 from amarl_jax.host import cli
 from amarl_jax.host.checkpoint_record import Record, Training, require_training
@@ -43,7 +44,7 @@ def test_the_command_writes_laws_and_facts(folder):
     assert np.sum(flow.table) == pytest.approx(1, abs=1e-4)
     assert flow.rate == pytest.approx(10)
     assert facts["simulated"] == {} == facts["distances"]
-    assert set(facts["recorded"]["quantiles"]) | set(facts["recorded"]["curves"]) == set(fit_flow.UNITS)
+    assert set(facts["recorded"]["quantiles"]) | set(facts["recorded"]["curves"]) == set(UNITS)
     assert (folder / "facts.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -92,6 +93,9 @@ def test_a_flow_that_a_configuration_file_names_is_that_of_the_command_line(fold
     assert configuration.load(tmp_path / "own.py", {"environment.flow": str(other)}).environment.flow == str(other)
     none = configuration.load(tmp_path / "own.py", {"environment.flow": "none"})
     assert none.environment.noise_law == "beta"
+    runs, arguments = [], ["train", f"--config={tmp_path / 'own.py'}", "--dry_run", f"--workdir={tmp_path / 'run'}"]
+    assert cli.run(lambda values: runs.append(cli.open_from_flags(values)), "Usage.", argv=arguments) == 0
+    assert runs[0].experiment.market_spec == configuration.resolve(own).market_spec, "a command's configuration too"
 
 
 def test_whatever_a_flow_says_its_settings_are_within_their_ranges(folder, tmp_path):
@@ -150,15 +154,15 @@ def test_a_tilt_is_taken_only_where_orders_lean_against_the_price(folder, tmp_pa
         ),
         (
             {"environment.flow": "FOLDER/flow.json", "environment.offset_max_ticks": 40},
-            "environment.offset_max_ticks = 40: must be .*, as the table in .*flow.json has it",
+            "environment.offset_max_ticks = 40: must be .*, as the table law of .*flow.json has it",
         ),
         (
             {"environment.flow": "FOLDER/flow.json", "environment.market_order_probability": 0.5},
-            "environment.market_order_probability = 0.5: must be 0.*, as the table in .*flow.json has it, or noise_law",
+            "environment.market_order_probability = 0.5: must be 0.*, as the table law of .* has it, or noise_law",
         ),
         (
             {"environment.flow": "FOLDER/flow.json", "environment.noise_order_size_std": 1.5},
-            "environment.noise_order_size_std = 1.5: must be .*, as the table in .*flow.json has it",
+            "environment.noise_order_size_std = 1.5: must be .*, as the table law of .*flow.json has it",
         ),
         (
             {"environment.flow": "FOLDER/flow.json", "sweep.axis": "environment.market_order_probability"},
