@@ -31,7 +31,7 @@ class Stream:
     side: np.ndarray  # [n] int8, +1 buys, -1 sells
     is_limit: np.ndarray  # [n] bool
     lots: np.ndarray  # [n] uint8
-    offset: np.ndarray  # [n] int8, ticks behind mid on its own side; 0 of market orders
+    offset: np.ndarray  # [n] int8, ticks behind mid on its own side; of market orders one that limit orders have
     lifetime: np.ndarray  # [n] uint16, steps after which its owner takes it out; 1 of market orders
 
     @property
@@ -71,7 +71,7 @@ def stream_of(fitted: Fit, seed: int = 0) -> Stream:
         side=orders.side[kept].astype(np.int8),
         is_limit=orders.is_limit[kept],
         lots=fitted.lots[kept].astype(np.uint8),
-        offset=np.where(orders.is_limit, fitted.place - 1 + flow.offset_min, 0)[kept].astype(np.int8),
+        offset=(np.maximum(fitted.place - 1, 0) + flow.offset_min)[kept].astype(np.int8),
         lifetime=lifetime[kept].astype(np.uint16),
     )
 

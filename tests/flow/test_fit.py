@@ -11,8 +11,8 @@ from amarl_jax.flow.fit import fit, fit_tilt, in_lots, lot_of
 from amarl_jax.flow.law import read_flow, text_of
 from amarl_jax.flow.lifetimes import kaplan_meier, mean_steps
 from amarl_jax.flow.table import STRENGTHS, counts_of, fit_table, smoothed
+from amarl_jax.ground_truth.recorded_day import day
 from amarl_jax.lob.recording import Event
-from tests.flow.days import day
 
 N = 4000
 OFFSETS, LOTS = 6, 8  # 1 .. 6 ticks behind mid

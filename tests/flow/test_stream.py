@@ -33,7 +33,7 @@ def test_orders_are_those_of_the_day_in_its_units(known, fitted):
     np.testing.assert_array_equal(found.side, side[1 : 1 + n])
     np.testing.assert_array_equal(found.lots, lots[1 : 1 + n])
     np.testing.assert_array_equal(found.is_limit, is_limit[1 : 1 + n])
-    np.testing.assert_array_equal(found.offset, np.where(is_limit, behind, 0)[1 : 1 + n])
+    np.testing.assert_array_equal(found.offset, np.where(is_limit, behind, fitted.flow.offset_min)[1 : 1 + n])
     counts = counts_of(found)
     np.testing.assert_array_equal(
         counts, np.histogram((seconds[1:] - seconds[1]) / step, np.arange(found.n_steps + 1))[0]
