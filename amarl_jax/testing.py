@@ -108,7 +108,7 @@ def check_noise_law(law: NoiseLaw, spec: MarketSpec = SMALL, params: EnvParams |
 
 def check_learnable(
     game: Learnable,
-    observations: tuple[int, ...],
+    observations: tuple[int | tuple[PyTree, ...], ...],
     global_size: int,
     evidence: tuple[PyTree, ...],
     agents: tuple[Agent, ...],
@@ -121,7 +121,7 @@ def check_learnable(
 
     Args:
         game: the game.
-        observations: features of each agent's observation, in the order of ``Agent``.
+        observations: features of each agent's observation, or all that its network is told, in the order of ``Agent``.
         global_size: features of the critic's state.
         evidence: what the statistics network reads of an episode, or of a step.
         agents: those that train.
@@ -209,18 +209,18 @@ def _claims(estimator: MIEstimator, right: tuple[float, ...]) -> list[float]:
     return [float(x) for x in jax.jit(jax.vmap(claim))(signals)]
 
 
-def _check_actor(game: Learnable, agent: Agent, size: int) -> None:
+def _check_actor(game: Learnable, agent: Agent, told: int | tuple[PyTree, ...]) -> None:
     """One agent's network: a head with draws, densities and gradients."""
     who, network = agent.name.lower(), game.actor(agent)
 
     @jax.jit
     def act(key: Array) -> tuple[Array, PyTree, Array, PyTree, PyTree]:
         key_seen, key_network, key_draw = jax.random.split(key, 3)
-        seen = jax.random.normal(key_seen, (size,))
-        parameters = network.init(key_network, seen)
-        head: Any = network.apply(parameters, seen)
+        seen = (jax.random.normal(key_seen, (told,)),) if isinstance(told, int) else told
+        parameters = network.init(key_network, *seen)
+        head: Any = network.apply(parameters, *seen)
         latents = head.sample(key_draw)
-        value, gradient = jax.value_and_grad(lambda p: network.apply(p, seen).log_prob(latents))(parameters)
+        value, gradient = jax.value_and_grad(lambda p: network.apply(p, *seen).log_prob(latents))(parameters)
         return value, gradient, head.entropy(), latents, head.mode()
 
     value, gradient, entropy, latents, mode = act(jax.random.key(2))
@@ -288,15 +288,18 @@ def _check_draws(law: SlotLaw, drawn: SlotDecision, spec: MarketSpec) -> None:
         _check_marks(_at(law.marks, way), spec)
     acts, is_limit = drawn.acts, drawn.acts & drawn.is_limit
     marks = jax.tree.map(lambda x: np.asarray(x, np.float64), law.marks)
-    said = {"acting": (acts, gate.sum()), "buying": (acts & (drawn.side > 0), gate @ marks.buy)}
+    said: dict[str, tuple[Any, Any]] = {
+        "acting": (acts, gate.sum()),
+        "buying": (acts & (drawn.side > 0), gate @ marks.buy),
+    }
     said |= {"a limit order": (is_limit, gate @ marks.limit)}
-    cells = sum(gate[way] * _cells(_at(marks, way)) for way in range(len(gate)))
+    cells = np.sum([gate[way] * _cells(_at(marks, way)) for way in range(len(gate))], axis=0)
     for k, probability in enumerate(cells.sum(0)):
         said[f"{k + 1} lots"] = (acts & (drawn.lots == k + 1), probability)
     for k, probability in enumerate(cells[1:].sum(1), start=spec.offset_min_ticks):
         said[f"a limit order at offset {k}"] = (is_limit & (drawn.offset_ticks == k), probability)
     place = np.where(acts, np.where(is_limit, 1 + drawn.offset_ticks - spec.offset_min_ticks, 0), -1)
-    said |= _by_cell(place, drawn.lots, cells, spec)
+    said |= _by_cell(place, np.asarray(drawn.lots), cells, spec)
     for what, (seen, probability) in said.items():
         _check_frequency(what, int(np.sum(seen)), float(probability), _N_DRAWS)
 
@@ -322,9 +325,10 @@ def _cells(marks: Any) -> np.ndarray:
 
 def _check_noise_frequencies(marks: Any, orders: NoiseOrders, spec: MarketSpec) -> None:
     """Noise orders [n] against the probabilities that they are drawn by."""
-    side, lots, is_limit = orders.side, orders.lots, orders.is_limit
-    offset = orders.offset_ticks - spec.offset_min_ticks
-    said = {"buy": (side > 0, marks.buy), "limit": (is_limit, marks.limit)}
+    side, lots, is_limit, offset = (
+        np.asarray(x) for x in (orders.side, orders.lots, orders.is_limit, orders.offset_ticks - spec.offset_min_ticks)
+    )
+    said: dict[str, tuple[Any, Any]] = {"buy": (side > 0, marks.buy), "limit": (is_limit, marks.limit)}
     if marks.lots.ndim == 1:
         said |= {f"{k + 1} lots": (lots == k + 1, p) for k, p in enumerate(marks.lots)}
         said |= {f"offset {k + spec.offset_min_ticks}": (offset == k, p) for k, p in enumerate(marks.offset)}
@@ -339,7 +343,7 @@ def _check_noise_frequencies(marks: Any, orders: NoiseOrders, spec: MarketSpec) 
         _check_independent({"side": side, name: mark})
 
 
-def _by_cell(place: np.ndarray, lots: np.ndarray, cells: np.ndarray, spec: MarketSpec) -> dict[str, tuple]:
+def _by_cell(place: np.ndarray, lots: np.ndarray, cells: np.ndarray, spec: MarketSpec) -> dict[str, tuple[Any, Any]]:
     """Which orders [n] are of each place and size, and the cell's probability."""
     names = ["a market order", *(f"a limit order at offset {spec.offset_min_ticks + k}" for k in range(len(cells) - 1))]
     return {

@@ -18,11 +18,13 @@ from amarl_jax.market.noise import StylisedNoise, orders
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.table_noise import TableNoise, table_of
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
+from amarl_jax.nets.tilt import TiltInput
 from amarl_jax.policies.baselines import make_baselines
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.learned import actor, learned_policy, observation_sizes
 from amarl_jax.policies.mimic import Mimic
 from amarl_jax.policies.protocol import Decision
+from amarl_jax.policies.tilted import market_cells
 from amarl_jax.policies.uniform import Uniform
 from amarl_jax.policies.value_rule import ValueRule
 from amarl_jax.testing import SMALL, check_estimator, check_learnable, check_noise_law, check_policy
@@ -81,6 +83,9 @@ def test_estimators_conform(name):
 def test_learners_conform():
     game = Game(SMALL, NETWORK, LearnSpec(n_envs=8))
     check_learnable(game, SIZES, 20, EVIDENCE, tuple(Agent))
+    told = TiltInput(jnp.ones(SIZES[Agent.EXECUTION]), jnp.float32(0.6)), market_cells(orders, EnvParams(), SMALL)
+    tilting = dataclasses.replace(game, network=dataclasses.replace(NETWORK, execution_head="tilt"))
+    check_learnable(tilting, (told, *SIZES[1:]), 20, EVIDENCE, (Agent.EXECUTION,))
     covert = CovertTraining(CovertGame(), LearnSpec(n_envs=8))
     check_learnable(covert, (1, 1, 1), 4, (jnp.ones(2),), (Agent.EXECUTION,))
 

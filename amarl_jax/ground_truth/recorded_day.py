@@ -105,8 +105,8 @@ def day(marks: Marks, seconds: np.ndarray, lifetimes: np.ndarray, seed: int = 0)
             continue
         for met, traded, price in book.trade(side, shares):
             writer.write(time, Event.EXECUTION, met, traded, price, -side)
-    time, event, key, shares, price, side = (np.array(column) for column in zip(*writer.rows, strict=True))
-    return Recording(Path("m.csv"), Path("b.csv"), time, event, key, shares, price, side, np.array(writer.levels))
+    columns = [np.array(column) for column in zip(*writer.rows, strict=True)]
+    return Recording(Path("m.csv"), Path("b.csv"), *columns, np.array(writer.levels))
 
 
 def drawn_day(n: int, rate: float = 2.0, lifetime: float = 12.0, seed: int = 0) -> Recording:

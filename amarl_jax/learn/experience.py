@@ -42,7 +42,8 @@ def market_experience(trajectory: Trajectory, reward: Array, game: Game, params:
     """
     informed = jnp.broadcast_to(trajectory.z[:, None], reward.shape[:2]).astype(jnp.float32)
     decisions = (trajectory.execution, trajectory.maker, trajectory.arbitrageur)
-    seen, told = trajectory.execution_seen, ()
+    seen: Any = trajectory.execution_seen
+    told: tuple[Any, ...] = ()
     if tilts(Agent.EXECUTION, game.network) and isinstance(decisions[0].latents, TiltLatents):
         seen, told = tilt_inputs(seen, params), (market_cells(game.noise_law, params, game.market_spec),)
     return Experience(

@@ -242,6 +242,7 @@ class Market:
             noise_cut=state.noise_cut + cut,
         )
         if isinstance(self.noise_law, RecordedNoise):
+            assert state.window is not None, "reset opens a window"
             coming = self.noise_law.plan(draws.marks[:2, 0], state.window + after.time, params)
             after = after.replace(planned=coming)
         return self._observe_step(state, after, log, intentions, removals, spread)
@@ -262,7 +263,7 @@ class Market:
             quotes=decode_quotes(actions.maker, state.mid2, params),
             slot=decision,
             noise=flow.orders,
-            noise_count=flow.count,
+            noise_count=flow.n_sent,
             lifetimes=jnp.concatenate([own_lifetime[None], flow.lifetimes]),
         )
         jitter, arrival = -jnp.log1p(-draws.jitter), jnp.concatenate([draws.arrival[:1], flow.time])
@@ -274,6 +275,7 @@ class Market:
         """The noise traders' orders, drawn or as recorded, and how long the slot's order rests: [] int32 steps."""
         lifetimes = noise.lifetimes(draws.lifetimes, params)
         if isinstance(self.noise_law, RecordedNoise):
+            assert state.window is not None, "reset opens a window"
             flow = self.noise_law.flow(state.window + state.time, state.planned, self.spec)
             return flow, jnp.where(state.planned.lifetime > 0, state.planned.lifetime, lifetimes[0])
         count, cut = noise.bounded_count(draws.n_noise, params.noise_rate, self.spec.max_noise_orders)

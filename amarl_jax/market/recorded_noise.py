@@ -37,7 +37,7 @@ class StepFlow(NamedTuple):
     """The noise orders of a step, [M_max] each."""
 
     orders: NoiseOrders
-    count: Array  # [] int32 of them that are sent
+    n_sent: Array  # [] int32 of them that are sent
     cut: Array  # [] int32 beyond the bound
     lifetimes: Array
     time: Array  # in [0, 1) of the step

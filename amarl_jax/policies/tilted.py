@@ -98,7 +98,7 @@ class Tilted:
 
     def _head(self, features: Array, buys: Array, direction: Array, marks: MarksLaw, params: EnvParams) -> TiltHead:
         seen = TiltInput(features, along_side(buys, direction))
-        return TiltActor(self.hidden).apply(self.parameters, seen, cells_of(marks, params.slot_rate))  # type: ignore[return-value]
+        return TiltActor(self.hidden).apply(self.parameters, seen, cells_of(marks, params.slot_rate))
 
     def _marks(self, buys: Array, size_cdf: Array, params: EnvParams) -> MarksLaw:
         return self.noise_law.marks(buys, size_cdf, params, self.spec)  # type: ignore[attr-defined]

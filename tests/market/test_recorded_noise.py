@@ -225,6 +225,6 @@ def test_orders_beyond_the_bound_are_counted():
     for t in range(SPEC.horizon):
         flow = LAW.flow(state.window + t, state.planned, narrow.spec)
         cut += max(len(recorded_rows(int(state.window), t)) - 2, 0)
-        assert int(flow.count) == min(len(recorded_rows(int(state.window), t)), 2)
+        assert int(flow.n_sent) == min(len(recorded_rows(int(state.window), t)), 2)
         cut -= int(flow.cut)
     assert cut == 0

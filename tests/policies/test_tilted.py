@@ -29,9 +29,9 @@ from amarl_jax.posterior.filter import BUYS, NOISE, Reader
 from amarl_jax.testing import check_policy
 from amarl_jax.types import Agent
 from tests.information.test_brute_force import PARAMS, SPEC
-from tests.market.test_table_noise import settings
 from tests.posterior import test_laws
 from tests.posterior.games import ENOUGH
+from tests.posterior.test_table_law import settings
 
 NETWORK = NetworkSpec(execution_hidden=(8,), execution_head="tilt")
 LAW = TableNoise()
