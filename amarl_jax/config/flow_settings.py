@@ -42,11 +42,14 @@ _LEAST_CAPACITY, _MOST_CAPACITY, _SPARE = 96, 4096, 48  # orders a side
 _EDGE = 0.02  # share of the range that means and deviations of sizes keep from its ends, for a Beta law to have them
 
 
-def with_flow(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The overrides with those of the flow that they name in front of them, its path made absolute."""
+def with_flow(overrides: Mapping[str, Any], own_law: Any) -> dict[str, Any]:
+    """The overrides with those of the flow that they name in front of them, its path made absolute.
+
+    Where they name no noise law it is the table's, unless what they override has the recorded one, ``own_law``.
+    """
     overrides = absolute(overrides)
     path = overrides.get(FLOW, NONE)
-    return overrides if not _names_a_file(path) else _settings(path, overrides.get(LAW, TABLE)) | overrides
+    return overrides if not _names_a_file(path) else _settings(path, overrides.get(LAW, own_law)) | overrides
 
 
 def from_file(values: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
     """Set dotted names in place; two names of one value (the horizon) must not be given two values."""
     for name in overrides:
         check_name(name)
-    overrides = with_flow(overrides)
+    overrides = with_flow(overrides, flatten(config).get(LAW))
     overrides = {
         name: whole(tuple(value) if isinstance(value, list) else value, SETTINGS[name].kind)
         for name, value in overrides.items()

@@ -61,8 +61,14 @@ class TableNoise:
             buy=p_buy,
             limit=limit,
             lots=jnp.diff(flow.lots_cdf, prepend=0.0, axis=-1),
-            offset=places[1:] / jnp.where(limit > 0, limit, 1.0),
+            offset=of_limit_orders(places[1:], limit),
         )
+
+
+def of_limit_orders(places: Array, limit: Array) -> Array:
+    """Probabilities of the offsets given a limit order, [n] of those of the places [n] and their sum; even where 0."""
+    even = np.float32(1.0 / places.shape[-1])
+    return jnp.where(limit > 0, places / jnp.where(limit > 0, limit, 1.0), even)
 
 
 def law_of(params: EnvParams) -> NoiseLaw:

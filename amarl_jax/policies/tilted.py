@@ -10,6 +10,7 @@ from amarl_jax.market.noise import MarksLaw, NoiseLaw, buy_probability, size_dis
 from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.slot import SlotDecision, SlotLaw, encode_action, noise_decision, one_way
+from amarl_jax.market.table_noise import of_limit_orders
 from amarl_jax.nets.tilt import NoiseCells, TiltActor, TiltHead, TiltInput, TiltLatents
 from amarl_jax.policies.mimic import noise_buys
 from amarl_jax.policies.protocol import Decision
@@ -62,7 +63,7 @@ class Tilted:
             buy=jnp.where(view.direction > 0, along, 1.0 - along),
             limit=limit,
             lots=lots,
-            offset=place[1:] / jnp.where(limit > 0, limit, 1.0),
+            offset=of_limit_orders(place[1:], limit),
         )
         if self.deterministic:
             return one_way(gate, tilted)
