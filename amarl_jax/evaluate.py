@@ -207,7 +207,7 @@ def write_facts(folder: Path, run: FrozenRun, n_episodes: int, seed: int) -> tup
     from amarl_jax.evaluation.figures import save
 
     recorded = _recorded_facts(run)
-    key_agents, key_noise = jax.random.split(_keys(run, seed)[0])
+    key_agents, key_noise = jax.random.split(jax.random.fold_in(_keys(run, seed)[0], 1))
     params, game = held_out(run.params), run.game
     with jax.default_matmul_precision(run.experiment.run.precision):
         simulated = {
