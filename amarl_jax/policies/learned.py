@@ -137,10 +137,10 @@ def learned_policy(
     noise_law: NoiseLaw = orders,
 ) -> Learned | Tilted:
     """The policy that an agent's network parameters play; a head that tilts does so to the market's ``noise_law``."""
+    head_of = functools.partial(actor(agent, network).apply, parameters)
     if tilts(agent, network):
-        return Tilted(parameters, network.execution_hidden, spec, noise_law, deterministic)
-    module = actor(agent, network)
-    return Learned(agent, functools.partial(module.apply, parameters), spec, deterministic)
+        return Tilted(head_of, spec, noise_law, deterministic)
+    return Learned(agent, head_of, spec, deterministic)
 
 
 def init_parameters(

@@ -1,6 +1,7 @@
 """The execution agent whose head tilts the noise law: where its network says 0 the noise law itself draws."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,10 @@ from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.slot import SlotDecision, SlotLaw, encode_action, noise_decision, one_way
 from amarl_jax.market.table_noise import of_limit_orders
-from amarl_jax.nets.tilt import NoiseCells, TiltActor, TiltHead, TiltInput, TiltLatents
+from amarl_jax.nets.tilt import NoiseCells, TiltHead, TiltInput, TiltLatents
 from amarl_jax.policies.mimic import noise_buys
 from amarl_jax.policies.protocol import Decision
-from amarl_jax.types import Agent, Array, PyTree
+from amarl_jax.types import Agent, Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,15 +23,13 @@ class Tilted:
     """A network that tilts the noise law, with its parameters, as a policy of the execution seat.
 
     Attributes:
-        parameters: of the network.
-        hidden: its widths.
+        head_of: what the network sees, and the law that it tilts, to a head; parameters closed over.
         spec: market sizes.
         noise_law: of the market; it must say by which probabilities it draws.
         deterministic: play the head's mode.
     """
 
-    parameters: PyTree
-    hidden: tuple[int, ...]
+    head_of: Callable[[TiltInput, NoiseCells], TiltHead]
     spec: MarketSpec
     noise_law: NoiseLaw
     deterministic: bool = False
@@ -99,7 +98,7 @@ class Tilted:
 
     def _head(self, features: Array, buys: Array, direction: Array, marks: MarksLaw, params: EnvParams) -> TiltHead:
         seen = TiltInput(features, along_side(buys, direction))
-        return TiltActor(self.hidden).apply(self.parameters, seen, cells_of(marks, params.slot_rate))
+        return self.head_of(seen, cells_of(marks, params.slot_rate))
 
     def _marks(self, buys: Array, size_cdf: Array, params: EnvParams) -> MarksLaw:
         return self.noise_law.marks(buys, size_cdf, params, self.spec)  # type: ignore[attr-defined]
