@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from amarl_jax.evaluation.trained_policy import load_policy
     from amarl_jax.information import EstimateSpec, estimate
     from amarl_jax.information.detector import detect
-    from amarl_jax.learn.rollout import Players, rollouts
+    from amarl_jax.learn.players import Players
+    from amarl_jax.learn.rollout import rollouts
     from amarl_jax.lob.replay import replay, replay_batch
     from amarl_jax.market.env import Actions, Market
     from amarl_jax.market.params import EnvParams, MarketSpec
@@ -51,7 +52,7 @@ _HOMES = {  # where the others are defined
     "EstimateSpec": "information",
     "Market": "market.env",
     "MarketSpec": "market.params",
-    "Players": "learn.rollout",
+    "Players": "learn.players",
     "detect": "information.detector",
     "estimate": "information",
     "load_policy": "evaluation.trained_policy",

@@ -19,7 +19,6 @@ them. Writes to OUT (default DIR/evaluation):
 """
 
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,17 +37,17 @@ from amarl_jax.evaluation.facts_report import FACTS_FILE, as_bytes, distance_row
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
 from amarl_jax.evaluation.frozen_run import FrozenRun
 from amarl_jax.evaluation.market_facts import play_agents, play_noise
-from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
+from amarl_jax.evaluation.metrics import Evaluation, Scale, evaluate_summaries
 from amarl_jax.evaluation.report import Measure, flat, report, save_episodes, units_table
 from amarl_jax.flow.facts import Facts, facts_of
 from amarl_jax.host import cli, machine, untrusted
 from amarl_jax.host.provenance import provenance
 from amarl_jax.host.runlog import closing_table
 from amarl_jax.host.stages import stage
-from amarl_jax.host.workdir import refuse_obstacles, write_atomically
+from amarl_jax.host.workdir import refuse_obstacles, write_atomically, write_json
 from amarl_jax.lanes.table import read_lanes
-from amarl_jax.learn.phases import players
-from amarl_jax.market.recorded_noise import held_out
+from amarl_jax.learn.players import players
+from amarl_jax.market.recorded_noise import on_held_out
 from amarl_jax.policies.baselines import make_baselines
 from amarl_jax.posterior.exact import why_unread
 from amarl_jax.types import Array
@@ -100,14 +99,13 @@ def evaluate(
         raise BadInput(f"n_episodes = {n_episodes}: must be at least {FEWEST}, for a detector to be trained on")
     run = run if isinstance(run, FrozenRun) else runs.load(run, lane, best)
     key_play, key_detector, key_bootstrap, _ = _keys(run, seed)
-    scale = _scale(run)
-    units = (scale.prior, scale.unit_ticks, scale.tick_bps)
     with jax.default_matmul_precision(run.experiment.run.precision):
         with stage(f"playing {n_episodes:,} fresh episodes", verbose=verbose):
             episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
         with stage("training a fresh detector on them", verbose=verbose):
-            evaluation = evaluate_summaries(key_detector, episodes.summary, *units, episodes.exact)
-    evaluation = evaluation._replace(unread=why_unread(players(run.state, run.game).execution, run.game.noise_law))
+            evaluation = evaluate_summaries(key_detector, episodes.summary, _scale(run), episodes.exact)
+    game = run.setup.game
+    evaluation = evaluation._replace(unread=why_unread(players(run.state, game).execution, game.noise_law))
     return Evaluated(report(key_bootstrap, episodes, evaluation), episodes, evaluation)
 
 
@@ -115,7 +113,7 @@ def compare_baselines(
     run: FrozenRun, n_episodes: int, deterministic: bool = False, seed: int = 0, verbose: bool = False
 ) -> dict[str, Any]:
     """Rows of the learned execution policy and of every baseline in its place, against the same frozen others."""
-    names = ("learned", *make_baselines(run.game.market_spec))
+    names = ("learned", *make_baselines(run.setup.game.market_spec))
 
     def play(key: Array, i: int) -> baselines.Played:
         episodes = _play(run, key, i - 1, n_episodes, deterministic)
@@ -132,7 +130,7 @@ def compare_baselines(
 def _play(run: FrozenRun, key: Array, baseline: int, n_episodes: int, deterministic: bool) -> FrozenEpisodes:
     """Fresh episodes; one program plays the learned execution policy (-1) and every baseline."""
     who, exact = jnp.int32(baseline), run.experiment.run.exact
-    return play_frozen(key, run.state, run.hypers, run.params, run.game, n_episodes, deterministic, who, exact)
+    return play_frozen(key, run.state, run.setup, n_episodes, deterministic, who, exact)
 
 
 def _keys(run: FrozenRun, seed: int) -> Array:
@@ -141,9 +139,8 @@ def _keys(run: FrozenRun, seed: int) -> Array:
     return jax.random.split(jax.random.fold_in(closing, 1 + seed), 4)
 
 
-def _scale(run: FrozenRun) -> baselines.Scale:
-    prior, unit = float(run.params.informed_probability), float(run.params.is_unit_ticks)
-    return baselines.Scale(prior, unit, run.game.market_spec.tick_bps)
+def _scale(run: FrozenRun) -> Scale:
+    return Scale.of(run.setup.params, run.setup.game.market_spec)
 
 
 def main(values: flags.FlagValues) -> None:
@@ -190,10 +187,9 @@ def _measure(values: flags.FlagValues, workdir: Path, device: str) -> None:
 
 def write(folder: Path, run: FrozenRun, evaluated: Evaluated, seed: int) -> None:
     """The measures, their units, where they came from, and what figures are drawn from."""
-    numbers = json.dumps(flat(evaluated.measures), indent=1, allow_nan=False) + "\n"
-    write_atomically(folder / "eval_metrics.json", numbers.encode())
+    write_json(folder / "eval_metrics.json", flat(evaluated.measures))
     write_atomically(folder / "eval_metrics.csv", units_table(evaluated.measures).encode())
-    write_atomically(folder / "provenance.json", _json({"provenance": _provenance(run, seed)}))
+    write_json(folder / "provenance.json", {"provenance": _provenance(run, seed)})
     save_episodes(folder / "episodes.npz", evaluated.episodes)
 
 
@@ -208,7 +204,7 @@ def write_facts(folder: Path, run: FrozenRun, n_episodes: int, seed: int) -> tup
 
     recorded = _recorded_facts(run)
     key_agents, key_noise = jax.random.split(jax.random.fold_in(_keys(run, seed)[0], 1))
-    params, game = held_out(run.params), run.game
+    params, game = on_held_out(run.setup.params), run.setup.game
     with jax.default_matmul_precision(run.experiment.run.precision):
         simulated = {
             "all agents": facts_of(play_agents(key_agents, run, n_episodes)),
@@ -231,7 +227,7 @@ def plot(folder: Path, run: FrozenRun, table: Mapping[str, Any], seed: int) -> l
     from amarl_jax.evaluation.episode_figures import draw_episode, draw_fills, draw_flow  # matplotlib takes a second
     from amarl_jax.lanes.plane_figure import draw_plane
 
-    write_atomically(folder / "baselines.json", _json({"provenance": _provenance(run, seed), "rows": table}))
+    write_json(folder / "baselines.json", {"provenance": _provenance(run, seed), "rows": table})
     names = ["baselines.json"]
     drawings = {"episode": draw_episode, "flow": draw_flow, "fills": draw_fills}
     for name, draw in drawings.items():
@@ -253,10 +249,6 @@ def _frontier(folder: Path, run: FrozenRun) -> Path | None:
     except (KeyError, ValueError, IndexError):
         raise BadInput(f"{table}: is not the table of a sweep") from None
     return folder / table.name
-
-
-def _json(document: Any) -> bytes:
-    return (json.dumps(document, indent=1, default=str, allow_nan=False) + "\n").encode()
 
 
 def _provenance(run: FrozenRun, seed: int) -> dict[str, Any]:

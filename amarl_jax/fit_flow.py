@@ -47,9 +47,9 @@ from amarl_jax.lob.order_feed import read_order_feed
 from amarl_jax.lob.recording import Recording, read_recording
 from amarl_jax.market.noise import NoiseLaw
 from amarl_jax.market.noise import orders as beta_law
-from amarl_jax.market.params import as_arrays
 from amarl_jax.market.recorded_noise import recorded_noise, windows_of
 from amarl_jax.market.table_noise import TableNoise, table_of
+from amarl_jax.trees import as_arrays
 
 NAMES = ("flow.json", FACTS_FILE, "facts.png")
 STREAM = "stream.npz"

@@ -22,11 +22,13 @@ from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput
 from amarl_jax.host import cli, machine
 from amarl_jax.host.runlog import closing_table
-from amarl_jax.learn.rollout import Players, PriorBelief, Trajectory, rollouts, stratified_labels
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import Trajectory, rollouts, stratified_labels
 from amarl_jax.market.env import Market
 from amarl_jax.market.noise import NoiseLaw, orders
-from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.policies.uniform import Uniform
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import Agent, Array, Owner
 
 

@@ -13,7 +13,6 @@ the plain way is counted and printed: messages that a book could not follow, see
 
 import hashlib
 import io
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput
 from amarl_jax.host import cli, machine
 from amarl_jax.host.runlog import closing_table
-from amarl_jax.host.workdir import write_atomically
+from amarl_jax.host.workdir import write_atomically, write_json
 from amarl_jax.lob.lobster import CENT, Following, Recording, follow, read_recording
 
 N_BINS = 40  # of the curve
@@ -75,7 +74,7 @@ def main(values: flags.FlagValues) -> None:
         "windows": [_summary(following) for following in followings],
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / NAMES[0], (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
+    write_json(folder / NAMES[0], report)
     write_atomically(folder / NAMES[1], _figure(table, n_levels))
     closing_table(f"\n{paths[0].name}, {len(recording)} rows, {len(followings)} books", _rows(table, followings))
     print(f"written to {folder}: {', '.join(NAMES)}")

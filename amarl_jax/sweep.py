@@ -39,8 +39,9 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import get_override_values
 
 import amarl_jax
-from amarl_jax.config import LAMBDA, resolve, steps_per_update
-from amarl_jax.config.grid import Lane, check_grid, keys_of, lanes_of, write_grid
+from amarl_jax.config import LAMBDA, resolve
+from amarl_jax.config.grid import LANES_FILE, Lane, check_grid, grid_text, keys_of, lanes_of
+from amarl_jax.dry_run import describe
 from amarl_jax.errors import BadInput, ConfigError, LanesFailed, Preempted
 from amarl_jax.evaluation.baselines import COLUMNS
 from amarl_jax.host import cli, machine, postmortem
@@ -51,12 +52,12 @@ from amarl_jax.host.preemption import StopRequest
 from amarl_jax.host.provenance import Stopwatch, commit
 from amarl_jax.host.runlog import Progress, RunLog, closing_table, read_metrics
 from amarl_jax.host.stages import say_if_short
-from amarl_jax.host.workdir import Run, at_work, open_run, write_extended
+from amarl_jax.host.workdir import Run, at_work, open_run, write_atomically, write_extended
 from amarl_jax.lanes.layout import Layout, begin_lanes
 from amarl_jax.lanes.measure import measure_lanes, write_answer
 from amarl_jax.lanes.measured import Measured
 from amarl_jax.lanes.program import Program, compile_lanes, devices_of, one_learner, shapes
-from amarl_jax.learn import cost
+from amarl_jax.learn.finite import not_finite
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.state import TrainState
 from amarl_jax.types import Array
@@ -126,7 +127,7 @@ def _run_sweep(run: Run, stop: StopRequest) -> Swept:
     watch.lap("training")
     hosts.say(f"measuring {len(lanes) - len(failures)} lanes, {experiment.run.eval_episodes} fresh episodes each")
     measured = _measured_so_far(run)
-    rows = measure_lanes(lanes, failures, state, program.game, program.layout, experiment, measured)
+    rows = measure_lanes(lanes, failures, state, program.layout, experiment, measured)
     watch.lap("measuring")
     answer: dict[str, Any] = {}
     if hosts.is_chief():
@@ -158,7 +159,7 @@ def _check_before_compiling(run: Run, checkpoints: Checkpointer, lanes: list[Lan
         require_nothing_lost(run, len(lanes))
     if hosts.is_chief():
         if latest is None:
-            write_grid(run.path, lanes)
+            write_atomically(run.path / LANES_FILE, grid_text(lanes).encode())
         write_extended(run)
 
 
@@ -179,11 +180,11 @@ def _measured_so_far(run: Run) -> Measured:
 
 def _first_state(run: Run, checkpoints: Checkpointer, program: Program) -> TrainState:
     """Fresh learners, or those of the latest checkpoint, which holds them without padding."""
-    layout, game = program.layout, program.game
+    layout = program.layout
     if run.resume and checkpoints.latest_step() is not None:
-        return layout.place(checkpoints.restore(shapes(layout.n_lanes, one_learner(game))))
+        return layout.place(checkpoints.restore(shapes(layout.n_lanes, one_learner(program.setups.game))))
     keys = layout.place(keys_of(program.lanes)[0])
-    return begin_lanes(keys, program.hypers, program.params, game=game, layout=layout)
+    return begin_lanes(keys, program.setups, layout=layout)
 
 
 def _train_lanes(
@@ -191,9 +192,10 @@ def _train_lanes(
 ) -> tuple[TrainState, dict[int, str]]:
     """One compiled update of all lanes at a time; between them log, save, look for a signal."""
     settings, total = run.experiment.run, run.experiment.n_updates
-    steps, n_lanes = steps_per_update(run.experiment), len(program.lanes)
+    game, n_lanes = program.setups.game, len(program.lanes)
+    steps = game.steps_per_update()
     done = int(program.layout.take_back(state.update)[0])
-    failures = _failures_on_record(run, done, program.game, n_lanes)
+    failures = _failures_on_record(run, done, game, n_lanes)
     shown = settings.verbose and hosts.is_chief()
     lanes_hash = hash_of_lanes(run.path)
     if hosts.several():
@@ -201,7 +203,7 @@ def _train_lanes(
     with _log_of(run, done, n_lanes) as log, Progress(total, steps * n_lanes, done, shown) as progress:
         while done < total:
             started = time.perf_counter()
-            state, measured = program.advance(state, program.hypers, program.params)
+            state, measured = program.advance(state, program.setups)
             known = set(failures)
             table = program.layout.take_back(measured)
             stop.hold()
@@ -211,7 +213,7 @@ def _train_lanes(
                 row = {name: float(values[i]) for name, values in table.items()}
                 if log is not None:
                     log.write(done, {"lane": i, "env_steps": done * steps, "wall_seconds": seconds, **row})
-                _note_failure(failures, i, done, row, program.game)
+                _note_failure(failures, i, done, row, game)
             _save_postmortems(run, failures.keys() - known, done, table, state, program.layout)
             if done % settings.log_interval == 0 or done == total:
                 progress.advance(done, {"lanes learning": n_lanes - len(failures)})
@@ -249,7 +251,7 @@ def _save_postmortems(
 
 def _note_failure(failures: dict[int, str], lane: int, update: int, row: dict[str, float], game: Game) -> None:
     """Keep the first update of a lane with a term or a network that is not finite."""
-    terms, networks = postmortem.not_finite(row, game)
+    terms, networks = not_finite(row, game)
     if (terms or networks) and lane not in failures:
         failures[lane] = postmortem.message(update, terms, networks)
 
@@ -333,7 +335,7 @@ def main(values: flags.FlagValues) -> None:
         with machine.prepared(run.experiment.run, run.n_devices) as device:
             print(device)
             print(f"{len(lanes_of(run.experiment))} lanes; what follows is one of them")
-            cost.describe(run, devices_of(run))
+            describe(run, devices_of(run))
         return
     swept = run_sweep(run)
     if swept.failures:

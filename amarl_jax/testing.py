@@ -22,10 +22,11 @@ from amarl_jax.information.estimators import MIEstimator
 from amarl_jax.learn.game import Learnable
 from amarl_jax.market.noise import NoiseLaw, NoiseOrders, size_distribution
 from amarl_jax.market.observe import ArbitrageurView, ExecutionView, MakerView, PublicView
-from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.slot import SlotDecision, SlotLaw, decode_action
 from amarl_jax.market.state import TapeEvents
 from amarl_jax.policies.protocol import Decision, Policy
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import N_AGENTS, Agent, Array, PyTree
 
 __all__ = ["check_estimator", "check_learnable", "check_noise_law", "check_policy"]

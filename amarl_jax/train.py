@@ -13,7 +13,6 @@ of an update that diverged is in DIR/postmortem, which --resume does not read.
 
 import dataclasses
 import functools
-import json
 import math
 import sys
 import time
@@ -26,12 +25,13 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from amarl_jax.config import Experiment, game_of, steps_per_update
+from amarl_jax.config import Experiment
+from amarl_jax.dry_run import describe
 from amarl_jax.errors import BadInput, Diverged, Preempted
 from amarl_jax.evaluation.closing_programs import closing_programs
 from amarl_jax.evaluation.curves import read_curves
 from amarl_jax.evaluation.frozen import play_frozen
-from amarl_jax.evaluation.metrics import Evaluation, evaluate_summaries
+from amarl_jax.evaluation.metrics import Evaluation, Scale, evaluate_summaries
 from amarl_jax.host import cli, machine, postmortem
 from amarl_jax.host.checkpoint import Checkpointer
 from amarl_jax.host.compile_ahead import CompileAhead
@@ -40,18 +40,15 @@ from amarl_jax.host.preemption import StopRequest
 from amarl_jax.host.provenance import provenance
 from amarl_jax.host.runlog import Progress, RunLog, closing_table
 from amarl_jax.host.stages import say_if_short, stage
-from amarl_jax.host.workdir import Run, at_work, open_run, write_atomically, write_extended
+from amarl_jax.host.workdir import Run, at_work, open_run, write_extended, write_json
 from amarl_jax.lanes.warm_start import begin_with
 from amarl_jax.learn import cost
+from amarl_jax.learn.finite import not_finite
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.phases import players
-from amarl_jax.learn.program import advance, begin
+from amarl_jax.learn.players import players
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
-from amarl_jax.learn.update import phase_names
-from amarl_jax.market.params import EnvParams
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.learn.update import advance, begin
 from amarl_jax.posterior.exact import why_unread
 from amarl_jax.types import Array
 
@@ -71,13 +68,11 @@ class Source(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class TrainResult:
     """A finished run: its learner, what it was built from, and its held-out evaluation."""
 
     state: TrainState
-    game: Game
-    hypers: Hypers
-    params: EnvParams
+    setup: Setup
     evaluation: Evaluation
     workdir: Path
 
@@ -87,7 +82,7 @@ def train(
     workdir: str | Path | None = None,
     resume: bool = False,
     init_from: Source | None = None,
-) -> Trained:
+) -> TrainResult:
     """Train on a configuration, as the command does; returns the learner and its evaluation.
 
     Args:
@@ -105,7 +100,7 @@ def train(
     return run_training(run, init_from)
 
 
-def run_training(run: Run, init_from: Source | None = None) -> Trained:
+def run_training(run: Run, init_from: Source | None = None) -> TrainResult:
     """Everything after the workdir has been opened, which until then is nobody's but this process's."""
     settings = run.experiment.run
     with StopRequest() as stop, at_work(run), machine.prepared(settings) as device:
@@ -114,36 +109,34 @@ def run_training(run: Run, init_from: Source | None = None) -> Trained:
         return _run_training(run, init_from, stop)
 
 
-def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trained:
-    experiment = run.experiment
-    game = game_of(experiment)
+def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> TrainResult:
+    experiment, setup = run.experiment, run.experiment.setup
     say_if_short(experiment)
-    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
     key_run, key_evaluation = jax.random.split(jax.random.key(experiment.run.seed))
     with (
         open_checkpoints(run) as checkpoints,
-        CompileAhead(_updates(run, checkpoints, hypers, params, game)) as updates,
+        CompileAhead(_updates(run, checkpoints, setup)) as updates,
     ):
         if not run.resume and init_from is None:  # nothing that is read can be refused
             updates.start()
-        state = _first_state(run, checkpoints, functools.partial(begin, key_run, hypers, params, game), init_from)
+        state = _first_state(run, checkpoints, functools.partial(begin, key_run, setup), init_from)
         write_extended(run)
         state = jax.device_put(state, *state.update.devices())  # as restored, so a resumed run finds its program cached
         updates.start()
         _wait(updates, "compiling the update", run)
-        closing = closing_programs(state, hypers, params, game, experiment.run.eval_episodes, experiment.run.exact)
+        closing = closing_programs(state, setup, experiment.run.eval_episodes, experiment.run.exact)
         with RunLog(run, int(state.update)) as log:
             with CompileAhead(closing) as ahead:
-                state = _train_loop(run, checkpoints, log, state, game, hypers, params, stop, ahead)
+                state = _train_loop(run, checkpoints, log, state, setup, stop, ahead)
                 _wait(ahead, "compiling what measures the run", run)
-            evaluation = evaluate_state(key_evaluation, state, game, hypers, params, experiment)
+            evaluation = evaluate_state(key_evaluation, state, setup, experiment)
             log.held_out(experiment.n_updates, {name: found.value for name, found in evaluation.metrics.items()})
     _write_closing(run, evaluation)
     draw_learning(run)
     closing_table(*closing_rows(evaluation))
     warn_if_sources_disagree(evaluation)
     print(f"curves in {run.path / 'training.png'}")
-    return Trained(state, game, hypers, params, evaluation, run.path)
+    return TrainResult(state, setup, evaluation, run.path)
 
 
 def _first_state(
@@ -174,15 +167,13 @@ def _wait(ahead: CompileAhead, what: str, run: Run) -> None:
             ahead.wait()
 
 
-def _updates(
-    run: Run, checkpoints: Checkpointer, hypers: Hypers, params: EnvParams, game: Game
-) -> list[Callable[[], Any]]:
+def _updates(run: Run, checkpoints: Checkpointer, setup: Setup) -> list[Callable[[], Any]]:
     """What compiles the update, in chunks of each length that are left."""
     done = checkpoints.latest_step() if run.resume else None
     interval, left = run.experiment.run.log_interval, run.experiment.n_updates - (done or 0)
 
     def compile_chunk(n_updates: int) -> None:
-        advance.lower(cost.placed_state(hypers, params, game), hypers, params, game, n_updates).compile()
+        advance.lower(cost.placed_state(setup), setup, n_updates).compile()
 
     lengths = dict.fromkeys((min(interval, left), left % interval))
     return [functools.partial(compile_chunk, length) for length in lengths if length > 0]
@@ -198,21 +189,19 @@ def _train_loop(
     checkpoints: Checkpointer,
     log: RunLog,
     state: TrainState,
-    game: Game,
-    hypers: Hypers,
-    params: EnvParams,
+    setup: Setup,
     stop: StopRequest,
     ahead: CompileAhead,
 ) -> TrainState:
     """Compiled chunks; between them log, save, look for a signal. ``ahead`` starts with the second."""
     experiment = run.experiment
     settings, total = experiment.run, experiment.n_updates
-    done, steps = int(state.update), steps_per_update(experiment)
+    done, steps = int(state.update), setup.game.steps_per_update()
     with Progress(total, steps, done, settings.verbose) as progress:
         while done < total:
             started = time.perf_counter()
             chunk = min(settings.log_interval, total - done)
-            state, measured = advance(state, hypers, params, game, chunk)
+            state, measured = advance(state, setup, chunk)
             rows = list(_rows(jax.device_get(measured), chunk))
             stop.hold()  # until here there was nothing to save, and compiling takes longest
             ahead.start()
@@ -221,8 +210,8 @@ def _train_loop(
                 done += 1
                 clock = {"env_steps": done * steps, "wall_seconds": seconds, "wall_steps_per_second": steps / seconds}
                 log.write(done, row | clock)
-                _stop_if_diverged(run, done, row, state, game)
-            progress.advance(done, shown_metrics(rows[-1], game))
+                _stop_if_diverged(run, done, row, state, setup.game)
+            progress.advance(done, shown_metrics(rows[-1], setup.game))
             if done % settings.checkpoint_interval == 0 or done >= total or stop.requested:
                 checkpoints.save(done, state, {OBJECTIVE: rows[-1][OBJECTIVE]}, log.training(run.fingerprint))
             if stop.requested and done < total:
@@ -240,13 +229,13 @@ def _rows(measured: dict[str, Any], n_updates: int) -> Iterator[dict[str, float]
 
 def shown_metrics(row: dict[str, float], game: Game) -> dict[str, float]:
     """What the progress line shows of an update's metrics."""
-    phases = phase_names(game)
+    phases = game.phase_names()
     return {name: row[f"{phases[index]}/{metric}"] for name, (index, metric) in SHOWN.items()}
 
 
 def _stop_if_diverged(run: Run, update: int, row: dict[str, float], state: TrainState, game: Game) -> None:
     """Stop at the first update with a term or a network that is not finite, and keep what it left."""
-    terms, networks = postmortem.not_finite(row, game)
+    terms, networks = not_finite(row, game)
     if not terms and not networks:
         return
     folder = run.path / "postmortem"
@@ -258,18 +247,16 @@ def _stop_if_diverged(run: Run, update: int, row: dict[str, float], state: Train
     raise Diverged(f"{postmortem.message(update, terms, networks)}; {kept}")
 
 
-def evaluate_state(
-    key: Array, state: TrainState, game: Game, hypers: Hypers, params: EnvParams, experiment: Experiment
-) -> Evaluation:
+def evaluate_state(key: Array, state: TrainState, setup: Setup, experiment: Experiment) -> Evaluation:
     """Held-out metrics of a learner: new keys, a reader that knows its policy, and a detector trained from scratch."""
     key_play, key_detector = jax.random.split(key)
-    settings = experiment.run
+    settings, game = experiment.run, setup.game
     with stage(f"playing {settings.eval_episodes:,} fresh episodes", verbose=settings.verbose):
-        played = play_frozen(key_play, state, hypers, params, game, settings.eval_episodes, exact=settings.exact)
+        played = play_frozen(key_play, state, setup, settings.eval_episodes, exact=settings.exact)
         summaries, exact = jax.tree.map(np.asarray, (played.summary, played.exact))
-    scale = (float(params.informed_probability), float(params.is_unit_ticks), game.market_spec.tick_bps)
+    scale = Scale.of(setup.params, game.market_spec)
     with stage("training a fresh detector on them", verbose=settings.verbose):
-        evaluation = evaluate_summaries(key_detector, summaries, *scale, exact=exact)
+        evaluation = evaluate_summaries(key_detector, summaries, scale, exact)
     return evaluation._replace(unread=why_unread(players(state, game).execution, game.noise_law))
 
 
@@ -279,13 +266,9 @@ def _write_closing(run: Run, evaluation: Evaluation) -> None:
         "provenance": provenance(run.config.to_dict(), run.experiment.run.seed),
         "n_episodes": evaluation.n_episodes,
         "n_informed": evaluation.n_informed,
-        "metrics": {
-            name: {part: x if math.isfinite(x) else None for part, x in estimate._asdict().items()}
-            for name, estimate in evaluation.metrics.items()
-        },
+        "metrics": {name: estimate._asdict() for name, estimate in evaluation.metrics.items()},
     }
-    text = json.dumps(document, indent=1, default=str, allow_nan=False)
-    write_atomically(run.path / "evaluation.json", (text + "\n").encode())
+    write_json(run.path / "evaluation.json", document)
 
 
 def draw_learning(run: Run) -> None:
@@ -364,7 +347,7 @@ def main(values: flags.FlagValues) -> None:
     if values.dry_run:
         with machine.prepared(run.experiment.run) as device:
             print(device)
-            cost.describe(run, machine.find_devices(run.experiment.run.device)[:1])
+            describe(run, machine.find_devices(run.experiment.run.device)[:1])
         return
     run_training(run, source)
 

@@ -1,9 +1,10 @@
 """Small helpers over pytrees."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,8 @@ import numpy as np
 from flax import struct
 
 from amarl_jax.types import Array, PyTree
+
+Bag = TypeVar("Bag")
 
 
 @struct.dataclass
@@ -25,6 +28,10 @@ class Packed:
     dtypes: tuple[Any, ...] = struct.field(pytree_node=False)  # in the order of their first leaf
     leaves: tuple[jax.ShapeDtypeStruct, ...] = struct.field(pytree_node=False)  # without the axes that lead
     treedef: Any = struct.field(pytree_node=False)
+
+    def take(self, rows: Array | slice) -> PyTree:
+        """The tree of these rows of the first axis."""
+        return unpack(jax.tree.map(lambda x: x[rows], self))
 
 
 def pack(tree: PyTree, n_lead: int = 0) -> Packed:
@@ -46,6 +53,24 @@ def unpack(packed: Packed) -> PyTree:
             shape = packed.leaves[i].shape
             found[i] = columns[..., end - math.prod(shape) : end].reshape(*columns.shape[:-1], *shape)
     return jax.tree.unflatten(packed.treedef, found)
+
+
+def as_arrays(bag: Bag) -> Bag:
+    """A dataclass of numbers with every leaf a strongly typed array, so that all such bags share one trace.
+
+    int32 where the field's default is an integer, float32 elsewhere; a tree in a field without a default value is
+    float32 throughout.
+    """
+    defaults: Any = type(bag)()
+
+    def typed(name: str) -> PyTree:
+        kind = jnp.int32 if isinstance(getattr(defaults, name), int) else jnp.float32
+        value = getattr(bag, name)
+        if getattr(defaults, name) is None:
+            return jax.tree.map(lambda x: jnp.asarray(x, kind), value)
+        return jnp.asarray(value, kind)
+
+    return type(bag)(**{field.name: typed(field.name) for field in dataclasses.fields(defaults)})
 
 
 def count_parameters(tree: PyTree) -> int:

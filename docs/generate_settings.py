@@ -32,9 +32,9 @@ HEAD = """# Every setting
 Written by `python docs/generate_settings.py` from the comments of [`configs/default.py`](../configs/default.py) and the
 ranges of [`amarl_jax/config/settings.py`](../amarl_jax/config/settings.py). *debug* is the value of
 [`configs/fast_debug.py`](../configs/fast_debug.py) where it differs. *Feeds* names the typed field that holds the
-value, or the fields that are converted from it. Numbers held by a field of `env_params` or `hypers` may differ between
-the lanes of a sweep; the others are sizes and switches of the compiled program, or change no number of the game. How
-settings are given is in [configuration](configuration.md).
+value, or the fields that are converted from it. Numbers held by a field of `env_params`, `weights` or `hypers` may
+differ between the lanes of a sweep; the others are sizes and switches of the compiled program, or change no number of
+the game. How settings are given is in [configuration](configuration.md).
 """
 
 

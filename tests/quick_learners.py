@@ -11,10 +11,10 @@ import numpy as np
 from flax import struct
 
 from amarl_jax import evaluate, sweep, train
-from amarl_jax.config import game_of
+from amarl_jax.config.grid import setups_of
 from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.baselines import COLUMNS
-from amarl_jax.evaluation.metrics import Estimate
+from amarl_jax.evaluation.metrics import MetricValue
 from amarl_jax.lanes import program as lane_program
 from amarl_jax.lanes.behaviour import CONDUCT, FILLS, N_FILLS
 from amarl_jax.lanes.layout import lay_out
@@ -41,7 +41,7 @@ class Learner:
     weight: jax.Array
 
 
-def begin(key, hypers, params, game):
+def begin(key, setup):
     return Learner(key, jnp.int32(0), jax.random.uniform(jax.random.clone(key)))
 
 
@@ -52,7 +52,7 @@ def learn(state):
     return state.replace(update=state.update + 1, weight=weight), row
 
 
-def advance(state, hypers, params, game, n_updates):
+def advance(state, setup, n_updates):
     rows = []
     for _ in range(n_updates):
         state, row = learn(state)
@@ -62,16 +62,16 @@ def advance(state, hypers, params, game, n_updates):
 
 def compile_lanes(run, lanes):
     layout = lay_out(len(lanes), tuple(jax.devices()[:1]))
-    game = game_of(run.experiment)
-    return lane_program.Program(lanes, game, layout, None, None, lambda state, hypers, params: learn(state))
+    setups = setups_of(lanes, run.experiment)
+    return lane_program.Program(lanes, layout, setups, lambda state, setups: learn(state))
 
 
-def begin_lanes(keys, hypers, params, game, layout):
-    lanes = [begin(key, None, None, None) for key in layout.take_back(keys)]
+def begin_lanes(keys, setups, layout):
+    lanes = [begin(key, None) for key in layout.take_back(keys)]
     return layout.place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes))
 
 
-def measure_lanes(lanes, failures, state, game, layout, run, measured):
+def measure_lanes(lanes, failures, state, layout, run, measured):
     for i in range(len(lanes)):
         if i not in measured.rows:
             number = {"value": float(state.weight[i]), "stderr": 0.5}
@@ -89,7 +89,7 @@ class Zeros(dict):
     """Metrics of an evaluation, whatever they are called."""
 
     def __missing__(self, name):
-        return Estimate(0.0, 0.0)
+        return MetricValue(0.0, 0.0)
 
 
 def install(patch):
@@ -106,7 +106,7 @@ def install(patch):
         (evaluate, "write", lambda folder, *_: (folder / "eval_metrics.json").write_text("{}")),
         (sweep, "compile_lanes", compile_lanes),
         (sweep, "begin_lanes", begin_lanes),
-        (sweep, "one_learner", lambda game: jax.eval_shape(begin, jax.random.key(0), None, None, None)),
+        (sweep, "one_learner", lambda game: jax.eval_shape(begin, jax.random.key(0), None)),
         (sweep, "measure_lanes", measure_lanes),
         (sweep, "write_answer", write_answer),
     ):

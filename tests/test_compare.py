@@ -20,7 +20,7 @@ FIRST = Path(__file__).parents[1] / "experiments" / "first_run"
 def write_sweep(folder):
     """Two updates of two penalties by two seeds; the shortfall of lane i at update u is 10 u + i."""
     folder.mkdir()
-    lanes = [{"seed": seed, "hypers": {"leakage_weight": weight}} for weight in (0.0, 2.0) for seed in (0, 1)]
+    lanes = [{"seed": seed, "weights": {"leakage_weight": weight}} for weight in (0.0, 2.0) for seed in (0, 1)]
     (folder / "lanes.json").write_text(json.dumps(lanes))
     rows = [
         {"update": u, "lane": i, "env_steps": 1000 * u, "phase_a/execution/shortfall": 10.0 * u + i}

@@ -13,11 +13,14 @@ from amarl_jax.evaluation import metrics
 from amarl_jax.evaluation.episodes import summarise
 from amarl_jax.information import estimators
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.rollout import Players, PriorBelief, rollouts
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import rollouts
 from amarl_jax.learn.scoring import added_rewards, score
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import init_state
 from amarl_jax.market.env import Market
 from amarl_jax.market.noise import NoiseOrders
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.policies.baselines import choice
 from amarl_jax.policies.mimic import Mimic
 from amarl_jax.policies.protocol import Decision
@@ -132,8 +135,9 @@ def test_scoring_asks_the_games_own_terms(params):
 
     def scored(key):
         key_state, key_play = jax.random.split(key)
-        state = init_state(key_state, game, Hypers(), params)
-        return score(state, play(key_play, state, game, Hypers(), params), game, Hypers(), params).reward
+        setup = Setup(Hypers(), RewardWeights(), params, game)
+        state = init_state(key_state, setup)
+        return score(state, play(key_play, state, setup), setup).reward
 
     horizon = game.market_spec.horizon
     assert jax.eval_shape(scored, jax.random.key(0)).shape == (game.learn.n_envs, horizon, 3)
@@ -146,7 +150,7 @@ def test_a_metric_is_reported_with_its_error(episodes, monkeypatch):
     monkeypatch.setattr(metrics, "fresh_detection", lambda *_: detection)
     monkeypatch.setattr(metrics, "METRICS", {})
     metric = metrics.register(SquaredShortfall())
-    found = metrics.evaluate_summaries(jax.random.key(0), rows, 0.5, 16.0, 1.0).metrics[metric.name]
+    found = metrics.evaluate_summaries(jax.random.key(0), rows, metrics.Scale(0.5, 16.0, 1.0)).metrics[metric.name]
     assert found.value == pytest.approx(np.mean(rows.shortfall_ticks**2))
     assert found.stderr > 0
     with pytest.raises(ValueError, match="exists already"):

@@ -12,10 +12,10 @@ import amarl_jax
 
 PACKAGE = Path(amarl_jax.__file__).parent
 LAYERS = [  # bottom first; a name covers its submodules, the longest name counts
-    {"types", "errors"},
+    {"types", "errors", "strict_json"},
     {"trees", "draws", "transition"},
     {"lob", "nets", "theory"},
-    {"flow", "information", "learn.returns", "learn.losses", "learn.hypers"},
+    {"flow", "information"},
     {"market"},
     {"policies"},
     {"posterior"},
@@ -24,8 +24,7 @@ LAYERS = [  # bottom first; a name covers its submodules, the longest name count
     {"ground_truth", "testing"},
     {"config"},
     {"host"},
-    {"learn.cost"},
-    {"evaluation", "adapters"},
+    {"evaluation", "adapters", "dry_run"},
     {"lanes"},
     {"train", "evaluate", "sweep", "random_play", "replay_lobster", "fit_flow", "compare", "leakage", "__main__"},
 ]

@@ -11,9 +11,7 @@ import pytest
 
 from amarl_jax import config as configuration
 from amarl_jax.learn.cost import abstract_state
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.program import advance
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.learn.update import advance
 from amarl_jax.random_play import play
 
 PLATFORMS = ("cuda", "tpu")
@@ -32,12 +30,11 @@ def misplaced(text):
 def programs():
     """Play and an update of the smallest configuration, traced."""
     experiment = configuration.resolve(configuration.load("configs/fast_debug.py:tiny"))
-    game = configuration.game_of(experiment)
-    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
-    state = abstract_state(hypers, params, game)
+    setup = experiment.setup
+    params, game, state = setup.params, setup.game, abstract_state(setup)
     return {
         "play": play.trace(jax.random.key(0), params, spec=experiment.market_spec, n_envs=game.learn.n_envs),
-        "update": advance.trace(state, hypers, params, game=game, n_updates=1),
+        "update": advance.trace(state, setup, n_updates=1),
     }
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from amarl_jax import random_play
 from amarl_jax.host import cli
-from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import Owner
 
 pytestmark = pytest.mark.integration

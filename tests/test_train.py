@@ -28,7 +28,7 @@ import numpy as np
 import pytest
 
 from amarl_jax import config as configuration
-from amarl_jax import train
+from amarl_jax import dry_run, train
 from amarl_jax.config.settings import SETTINGS
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation.training_metrics import LEARNING, OF_ACTORS, ROLLOUT, UPDATE
@@ -36,8 +36,8 @@ from amarl_jax.host import cli
 from amarl_jax.host.checkpoint import Checkpointer
 from amarl_jax.host.runlog import read_metrics
 from amarl_jax.lanes import warm_start
+from amarl_jax.learn.finite import finite_networks, networks
 from amarl_jax.learn.phases import metrics_measured
-from amarl_jax.learn.update import finite_networks, networks
 from amarl_jax.trees import count_parameters
 from amarl_jax.types import Agent
 from tests.tiny_runs import STEPS_PER_UPDATE, TINY, edit_config, jax_settings, numbers, terminate_after, tree
@@ -53,7 +53,7 @@ COMMAND = [f"--config={TINY}"]
 class Finished(NamedTuple):
     """One run from its first update to its closing table."""
 
-    trained: train.Trained
+    trained: train.TrainResult
     printed: str
     config: object
     compiled: list[str]  # what was compiled, by its name
@@ -160,7 +160,7 @@ def test_every_metric_of_an_update_is_on_the_page_of_metrics(finished):
 
 def test_the_objective_is_what_the_last_phase_paid_and_leaked(finished):
     """``-IS - lambda I`` by hand, with the larger claim; its own bound is ln 2, and the return is another number."""
-    weight = float(finished.trained.hypers.leakage_weight)
+    weight = float(finished.trained.setup.weights.leakage_weight)
     for row in read_metrics(finished.trained.workdir / "metrics.jsonl"):
         claims = [row[f"phase_b/information/{name}_nats"] for name in ("source", "belief")]
         expected = -row["phase_b/execution/shortfall"] - weight * max(0.0, *claims)
@@ -171,7 +171,7 @@ def test_the_objective_is_what_the_last_phase_paid_and_leaked(finished):
 
 def test_the_progress_line_shows_a_joint_run_too(finished):
     """Every metric of an update leads with the name of its phase; a joint one has a single phase."""
-    game = finished.trained.game
+    game = finished.trained.setup.game
     row = read_metrics(finished.trained.workdir / "metrics.jsonl")[0]
     shown = train.shown_metrics(row, game)
     assert shown == {
@@ -398,7 +398,7 @@ def as_if_compiled(cost, *_):
 
 def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train.cost, "measure_more", as_if_compiled)
+    monkeypatch.setattr(dry_run, "measure_more", as_if_compiled)
     assert command(*COMMAND, "--dry_run") == 0
     text = capsys.readouterr().out
     assert not tree(tmp_path)
@@ -440,7 +440,7 @@ def test_the_parameters_of_one_agent_are_counted(finished):
 def test_training_moved_every_agent_away_from_its_start(finished):
     trained = finished.trained
     key_run, _ = jax.random.split(jax.random.key(0))  # its seed
-    start = train.begin(key_run, trained.hypers, trained.params, trained.game)
+    start = train.begin(key_run, trained.setup)
     for agent in Agent:
         left, right = (jax.tree.leaves(state.agents[agent].params) for state in (start, trained.state))
         moved = max(float(jnp.max(jnp.abs(a - b))) for a, b in zip(left, right, strict=True))
@@ -455,7 +455,7 @@ def test_a_run_begins_with_the_networks_of_another(finished, tmp_path, monkeypat
     assert command(*COMMAND, f"--workdir={workdir}", *flags) == 75
     assert command("--resume", f"--workdir={workdir}") == 75
     source, key_run = finished.trained.state, jax.random.split(jax.random.key(4))[0]
-    fresh = train.begin(key_run, finished.trained.hypers, finished.trained.params, finished.trained.game)
+    fresh = train.begin(key_run, finished.trained.setup)
     assert len(begun) == 2
     for state in begun:
         assert int(state.update) == 0

@@ -36,6 +36,7 @@ def test_rows_taken_of_a_packed_tree_are_those_of_its_leaves(tree):
     rows = jnp.array([2, 0, 2])
     taken = jax.tree.map(lambda x: x[rows], pack(tree, n_lead=1))
     chex.assert_trees_all_equal(unpack(taken), jax.tree.map(lambda x: x[rows], tree))
+    chex.assert_trees_all_equal(pack(tree, n_lead=1).take(rows), jax.tree.map(lambda x: x[rows], tree))
 
 
 def test_a_packed_tree_passes_through_a_loop_and_a_map(tree):

@@ -18,10 +18,8 @@ from amarl_jax.adapters.playable import Playable
 from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.frozen import play_frozen
 from amarl_jax.host.runlog import read_metrics
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.learn.state import init_state
 from amarl_jax.learn.update import update
-from amarl_jax.market.params import as_arrays as params_as_arrays
 from tests.tiny_runs import STEPS_PER_UPDATE, TINY, jax_settings
 
 __all__ = ["jax_settings"]
@@ -77,13 +75,12 @@ def as_tuple(value):
 
 
 def test_an_update_and_frozen_episodes_are_32_bit_throughout(in_64_bits, experiment):
-    game = configuration.game_of(experiment)
-    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
+    setup = experiment.setup
     key = jax.random.key(0)
-    state = jax.eval_shape(lambda k: init_state(k, game, hypers, params), key)
+    state = jax.eval_shape(lambda k: init_state(k, setup), key)
     programs = {
-        "update": (lambda k, s: update(s, hypers, params, game)),
-        "evaluation": (lambda k, s: play_frozen(k, s, hypers, params, game, 16, False, jnp.int32(0))),
+        "update": (lambda k, s: update(s, setup)),
+        "evaluation": (lambda k, s: play_frozen(k, s, setup, 16, False, jnp.int32(0))),
     }
     for name, program in programs.items():
         made = jax.make_jaxpr(program)(key, state)

@@ -19,9 +19,7 @@ from amarl_jax.host.continuation import hash_of_lanes
 from amarl_jax.host.runlog import RunLog, read_metrics
 from amarl_jax.host.saved_config import fingerprint
 from amarl_jax.host.workdir import open_run
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.program import begin
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.learn.update import begin
 
 TINY = "configs/fast_debug.py:tiny"  # three updates
 N_UPDATES = 3
@@ -79,9 +77,7 @@ def terminate_after(update: int, monkeypatch):
 
 
 def new_state(run, key):
-    experiment = run.experiment
-    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
-    return begin(key, hypers, params, configuration.game_of(experiment))
+    return begin(key, run.experiment.setup)
 
 
 def save_trained(run, state, n_lanes=0):
@@ -115,7 +111,7 @@ def make_workdirs(folder):
         open_run(config, folder / name, command=made) for name, made in (("run", "train"), ("sweep", "sweep"))
     )
     states = [new_state(run, jax.random.key(seed)).replace(update=jnp.int32(N_UPDATES)) for seed in (0, 1)]
-    lanes = [{"seed": 4, "hypers": {"leakage_weight": 0.25}}, {"seed": 5, "env_params": {"noise_rate": 1.5}}]
+    lanes = [{"seed": 4, "weights": {"leakage_weight": 0.25}}, {"seed": 5, "env_params": {"noise_rate": 1.5}}]
     (sweep.path / "lanes.json").write_text(json.dumps(lanes))
     save_trained(run, states[0])
     save_trained(sweep, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), len(lanes))

@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from amarl_jax.market.observe import PRICE_SCALE, SIZE_SCALE, ExecutionView, PublicView
-from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.policies.learned import observation_sizes
 from amarl_jax.policies.protocol import Policy
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import Agent, Array, PyTree
 
 

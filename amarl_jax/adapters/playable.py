@@ -5,7 +5,7 @@
 
 **Rewards** are those of :mod:`amarl_jax.market.rewards`, paid as they accrue: shortfall, profit and adverse selection
 marked to V, with the terms of the maker's belief as far as the belief given says them. With the default,
-:class:`~amarl_jax.learn.rollout.PriorBelief`, belief lag and leakage are 0 and the maker's belief terms are constants.
+:class:`~amarl_jax.learn.players.PriorBelief`, belief lag and leakage are 0 and the maker's belief terms are constants.
 With another, leakage is what that belief gains per step. Predictability needs a network over the whole flow and is 0.
 At ``z = 0`` the execution agent's actions are ignored, and it is paid 0.
 """
@@ -19,15 +19,16 @@ import jax.numpy as jnp
 from flax import struct
 
 from amarl_jax.information.mine import leakage_increments
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.rollout import Belief, PriorBelief
+from amarl_jax.learn.players import Belief, PriorBelief
 from amarl_jax.market import observe, rewards
 from amarl_jax.market.env import Actions, Market, StepOutput
-from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.market.state import EnvState
 from amarl_jax.market.table_noise import law_of
 from amarl_jax.policies import action_box
 from amarl_jax.policies.learned import features, observation_sizes
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import Agent, Array, PyTree
 
 
@@ -49,7 +50,13 @@ def caption(state: PlayState, horizon: int) -> str:
 
 
 def step_rewards(
-    before: PlayState, output: StepOutput, belief: Array, first: Array, params: EnvParams, hypers: Hypers, horizon: int
+    before: PlayState,
+    output: StepOutput,
+    belief: Array,
+    first: Array,
+    params: EnvParams,
+    weights: RewardWeights,
+    horizon: int,
 ) -> Array:
     """Rewards of one step: the last row of :func:`rewards.compose` on a window of this step and the one before.
 
@@ -61,7 +68,7 @@ def step_rewards(
         belief: [] the maker's posterior after it.
         first: [] bool, whether it is the episode's first, which is charged the whole parent order.
         params: market constants.
-        hypers: reward weights.
+        weights: of the terms.
         horizon: T.
 
     Returns:
@@ -76,12 +83,12 @@ def step_rewards(
     charged = jnp.where(first, terms.shortfall[0], terms.shortfall[-1])  # both rows are this step
     terms = dataclasses.replace(terms, shortfall=jnp.broadcast_to(charged, (2,)))
     share = 2.0 / horizon  # compose divides belief terms by the length of what it is given
-    hypers = dataclasses.replace(
-        hypers,
-        belief_entropy_weight=hypers.belief_entropy_weight * share,
-        belief_accuracy_weight=hypers.belief_accuracy_weight * share,
+    weights = dataclasses.replace(
+        weights,
+        belief_entropy_weight=weights.belief_entropy_weight * share,
+        belief_accuracy_weight=weights.belief_accuracy_weight * share,
     )
-    paid = rewards.compose(terms, window, before.market.z, beliefs, leakage, jnp.zeros(2, jnp.float32), hypers)[-1]
+    paid = rewards.compose(terms, window, before.market.z, beliefs, leakage, jnp.zeros(2, jnp.float32), weights)[-1]
     return paid.at[Agent.EXECUTION].multiply(before.market.z)
 
 
@@ -92,14 +99,14 @@ class Playable:
     Attributes:
         spec: market sizes.
         params: market constants.
-        hypers: reward weights; the rest of it is not used.
+        weights: of the rewards' terms.
         belief: what the maker knows of ``z``, read from the tape.
         z: the class of every episode; None draws it, ``P(z = 1) = informed_probability``.
     """
 
     spec: MarketSpec = dataclasses.field(default_factory=MarketSpec)
     params: EnvParams = dataclasses.field(default_factory=EnvParams)
-    hypers: Hypers = dataclasses.field(default_factory=Hypers)
+    weights: RewardWeights = dataclasses.field(default_factory=RewardWeights)
     belief: Belief = dataclasses.field(default_factory=PriorBelief)
     z: int | None = None
 
@@ -169,6 +176,6 @@ class Playable:
         market, output = self.market.step(key, state.market, actions, params)
         memory, belief, _ = self.belief.read(state.memory, output.tape, state.market.time, params)
         done = market.time >= self.spec.horizon
-        paid = step_rewards(state, output, belief, state.market.time == 0, params, self.hypers, self.spec.horizon)
+        paid = step_rewards(state, output, belief, state.market.time == 0, params, self.weights, self.spec.horizon)
         finite = jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(actions)])
         return PlayState(market, memory, belief), jnp.where(finite, paid, jnp.nan), done, output

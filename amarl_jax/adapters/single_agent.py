@@ -3,7 +3,7 @@
 Execution against a trained maker and arbitrageur, from a run's checkpoint::
 
     run = runs.load("runs/first")
-    env = SingleAgent(playable, Agent.EXECUTION, players(run.state, run.game))
+    env = SingleAgent(playable, Agent.EXECUTION, players(run.state, run.setup.game))
     observation, state = env.reset(key)
     observation, state, reward, done, info = env.step(key, state, action)
 
@@ -17,7 +17,7 @@ from flax import struct
 
 from amarl_jax.adapters.given_actions import given_action
 from amarl_jax.adapters.playable import Playable, PlayState
-from amarl_jax.learn.rollout import Players
+from amarl_jax.learn.players import Players
 from amarl_jax.market.env import Actions, streams
 from amarl_jax.policies.action_box import ACTION_SIZES
 from amarl_jax.types import AGENT_NAMES, Agent, Array, PyTree

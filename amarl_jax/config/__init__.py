@@ -1,24 +1,20 @@
 """Settings: loaded, checked, resolved to typed bags of numbers; the grid of a sweep."""
 
+from amarl_jax.config.experiment import Experiment, RunSettings, SweepSettings
 from amarl_jax.config.loading import (
     LAMBDA,
-    ConfigError,
-    Experiment,
-    RunSettings,
-    SweepSettings,
     apply_overrides,
     apply_own_flow,
     check_name,
     flatten,
-    game_of,
     load,
     load_json,
     resolve,
     save_json,
-    steps_per_update,
     validate,
     varied_by_lanes,
 )
+from amarl_jax.errors import ConfigError
 
 __all__ = [
     "LAMBDA",
@@ -30,12 +26,10 @@ __all__ = [
     "apply_own_flow",
     "check_name",
     "flatten",
-    "game_of",
     "load",
     "load_json",
     "resolve",
     "save_json",
-    "steps_per_update",
     "validate",
     "varied_by_lanes",
 ]

@@ -1,27 +1,29 @@
-"""The lanes of a sweep: penalties times values of a second axis times seeds, and the file that names them."""
+"""The lanes of a sweep: penalties times values of a second axis times seeds, and the text that names them.
+
+The text of ``lanes.json`` is a list of one object per lane, with its ``seed``, its ``arm`` and the leaves it changes:
+``{"seed": 3, "arm": "main", "weights": {"leakage_weight": 0.5}, "hypers": {}, "env_params": {}}``.
+"""
 
 import dataclasses
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from amarl_jax.config import Experiment
-from amarl_jax.config.settings import SETTINGS
-from amarl_jax.errors import ConfigError
-from amarl_jax.evaluation.frozen_run import MAIN
-from amarl_jax.host.continuation import LANES_FILE
-from amarl_jax.host.workdir import write_atomically
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.market.params import EnvParams
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.config.consistency import check_consistency
+from amarl_jax.config.experiment import Experiment
+from amarl_jax.config.loading import flatten, varied_by_lanes
+from amarl_jax.config.settings import BAGS, ENV, HYPER, SETTINGS, WEIGHT, whole
+from amarl_jax.errors import BadInput, ConfigError
+from amarl_jax.learn.setup import Setup
 from amarl_jax.types import Array
 
-PENALTY = "leakage_weight"  # the leaf of Hypers that is lambda
+LANES_FILE = "lanes.json"  # of a sweep's workdir
+MAIN = "main"  # the arm of a sweep without a second axis
+PENALTY = "leakage_weight"  # the leaf of RewardWeights that is lambda
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,14 +31,15 @@ class Lane:
     """One learner of a sweep and the leaves in which it differs from the configuration."""
 
     seed: int  # its keys depend on it alone: lanes of one seed share their luck across penalties
-    hypers: dict[str, Any]  # changed leaves of Hypers, lambda among them
+    weights: dict[str, Any]  # changed leaves of RewardWeights, lambda among them
+    hypers: dict[str, Any]  # changed leaves of Hypers
     env_params: dict[str, Any]  # changed leaves of EnvParams
     arm: str = MAIN  # names what differs beside lambda and seed
 
     @property
     def penalty(self) -> float:
         """Lambda."""
-        return self.hypers[PENALTY]
+        return self.weights[PENALTY]
 
     def __str__(self) -> str:
         arm = "" if self.arm == MAIN else f"{self.arm}, "
@@ -59,9 +62,9 @@ def lanes_of(experiment: Experiment) -> list[Lane]:
     """Every lane: arms outermost, then penalties ascending, then seeds from ``config.seed`` on."""
     sweep, first = experiment.sweep, experiment.run.seed
     return [
-        Lane(first + i, {PENALTY: penalty, **changes.get("hypers", {})}, changes.get("env_params", {}), arm)
+        Lane(first + i, **{bag: {**own, **changes.get(bag, {})} for bag, own in bags.items()}, arm=arm)
         for arm, changes in _arms(experiment)
-        for penalty in sweep.lambdas()
+        for bags in ({WEIGHT: {PENALTY: penalty}, HYPER: {}, ENV: {}} for penalty in sweep.lambdas())
         for i in range(sweep.n_seeds)
     ]
 
@@ -75,12 +78,15 @@ def _arms(experiment: Experiment) -> list[tuple[str, dict[str, dict[str, Any]]]]
     return [(f"{leaf}={value:.9g}", {bag: {leaf: value}}) for value in sweep.axis_values]
 
 
-def numbers_of(lanes: Sequence[Lane], experiment: Experiment) -> tuple[Hypers, EnvParams]:
-    """Traced leaves with a leading lane axis, [n_lanes, ...]."""
-    hypers = [hypers_as_arrays(dataclasses.replace(experiment.hypers, **lane.hypers)) for lane in lanes]
-    params = [params_as_arrays(dataclasses.replace(experiment.env_params, **lane.env_params)) for lane in lanes]
-    stack = lambda *leaves: jnp.stack(leaves)  # noqa: E731
-    return jax.tree.map(stack, *hypers), jax.tree.map(stack, *params)
+def setup_of(lane: Lane, experiment: Experiment) -> Setup:
+    """What a lane is trained with: the experiment's setup with the leaves that the lane changes."""
+    changed = {bag: dataclasses.replace(getattr(experiment, bag), **getattr(lane, bag)) for bag in BAGS}
+    return dataclasses.replace(experiment, **changed).setup
+
+
+def setups_of(lanes: Sequence[Lane], experiment: Experiment) -> Setup:
+    """The setups of lanes as one, whose leaves have a leading lane axis, [n_lanes, ...]."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(setup_of(lane, experiment) for lane in lanes))
 
 
 def keys_of(lanes: Sequence[Lane]) -> tuple[Array, Array]:
@@ -89,7 +95,62 @@ def keys_of(lanes: Sequence[Lane]) -> tuple[Array, Array]:
     return jnp.stack(train), jnp.stack(play)
 
 
-def write_grid(folder: Path, lanes: Sequence[Lane]) -> None:
-    """``lanes.json``, as :mod:`amarl_jax.evaluation.frozen_run` reads it."""
+def grid_text(lanes: Sequence[Lane]) -> str:
+    """The text of ``lanes.json``, which :func:`read_grid` reads."""
     rows: list[dict[str, Any]] = [dataclasses.asdict(lane) for lane in lanes]
-    write_atomically(folder / LANES_FILE, (json.dumps(rows, indent=1) + "\n").encode())
+    return json.dumps(rows, indent=1) + "\n"
+
+
+def read_rows(text: str, where: str) -> list[dict[str, Any]]:
+    """The objects in a text of ``lanes.json``, their contents unchecked; raises :class:`BadInput`, led by ``where``."""
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadInput(f"{where}: is not JSON") from None
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise BadInput(f"{where}: must be a list of lanes")
+    return rows
+
+
+def read_grid(text: str, where: str, config: ConfigDict) -> list[Lane]:
+    """The lanes in a text of ``lanes.json``, checked as settings of ``config`` are.
+
+    Raises:
+        BadInput: led by ``where``, the text is not of lanes, or a lane has a seed, an arm or a leaf it cannot have.
+    """
+    rows, settings = read_rows(text, where), flatten(config)
+    for number, row in enumerate(rows):
+        changes = {"seed": row.get("seed", 0)}
+        for bag in BAGS:
+            changes |= _changed_settings(where, bag, row.get(bag, {}))
+        try:
+            _check(settings, changes)
+        except ConfigError as error:
+            raise BadInput(f"{where}: lane {number}: {error}") from None
+    return [
+        Lane(
+            seed=int(row.get("seed", settings["seed"])),
+            **{bag: row.get(bag, {}) for bag in BAGS},
+            arm=str(row.get("arm", MAIN)),
+        )
+        for row in rows
+    ]
+
+
+def _changed_settings(where: str, bag: str, leaves: Any) -> dict[str, Any]:
+    """What a lane changes, by the names of the settings that feed those leaves."""
+    if not isinstance(leaves, dict):
+        raise BadInput(f"{where}: {bag} must be an object of names and numbers")
+    names = varied_by_lanes()
+    for leaf in leaves:
+        if f"{bag}.{leaf}" not in names:
+            raise BadInput(f"{where}: {bag} has no {leaf!r} that lanes differ in")
+    return {names[f"{bag}.{leaf}"]: value for leaf, value in leaves.items()}
+
+
+def _check(settings: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Raise :class:`ConfigError` unless the changes are values of settings, and fit the others."""
+    for name, value in changes.items():
+        if not SETTINGS[name].admits(whole(value, SETTINGS[name].kind)):
+            raise ConfigError(name, value, SETTINGS[name].refusal(value))
+    check_consistency(settings | changes)

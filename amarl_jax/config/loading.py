@@ -1,6 +1,5 @@
 """From a ``ConfigDict`` to typed bags of numbers: load, validate, resolve. Nothing beyond reads a ConfigDict."""
 
-import dataclasses
 import difflib
 import itertools
 import json
@@ -13,100 +12,19 @@ from ml_collections import ConfigDict
 
 from amarl_jax.config import files as config_files
 from amarl_jax.config.consistency import check_consistency, size_beta
+from amarl_jax.config.experiment import Experiment, RunSettings, SweepSettings
 from amarl_jax.config.flow_settings import FLOW, LAW, check_axis, from_file, recorded_for, table_for, with_flow
-from amarl_jax.config.settings import FOREIGN, SETTINGS, float32, whole
+from amarl_jax.config.settings import BAGS, FOREIGN, SETTINGS, float32, whole
 from amarl_jax.errors import ConfigError, UnknownSetting
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, LearnSpec
-from amarl_jax.market.noise import NoiseLaw, orders
+from amarl_jax.market.noise import orders
 from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.market.table_noise import TableNoise
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
-from amarl_jax.posterior.exact import ExactSpec
-
-__all__ = [
-    "ConfigError",
-    "Experiment",
-    "RunSettings",
-    "SweepSettings",
-    "game_of",
-    "load",
-    "resolve",
-    "steps_per_update",
-    "validate",
-]
 
 LAMBDA = "agents.execution.lambda_leakage"  # the first axis of every sweep
-
-
-@dataclasses.dataclass(frozen=True)
-class RunSettings:
-    """Settings of a run that change no number of the game: where, how long between looks, what is written."""
-
-    exp_name: str  # names the default workdir
-    seed: int  # root key of the run
-    device: str  # "auto", "cpu", "gpu" or "tpu"
-    precision: str  # of matrix products on accelerators
-    prng_impl: str  # how random keys are made, by JAX's name of it; "auto" until a run is opened
-    compilation_cache_dir: str  # "auto", "off" or a folder
-    checkpoint_interval: int  # updates between checkpoints
-    eval_episodes: int  # held-out episodes of the closing table, both classes together
-    exact_episodes: int  # of them, the first, that are read exactly
-    exact_particles: int  # of each filter of the exact reader
-    exact_private: int  # private numbers that stand for their law
-    log_interval: int  # updates between log lines, one compiled chunk
-    use_tensorboard: bool
-    use_wandb: bool
-    wandb_project: str
-    verbose: bool  # progress lines
-
-    @property
-    def exact(self) -> ExactSpec:
-        """How much is read exactly, and how hard the reader looks."""
-        return ExactSpec(self.exact_episodes, self.exact_particles, self.exact_private)
-
-
-@dataclasses.dataclass(frozen=True)
-class SweepSettings:
-    """The grid of a sweep: arms times penalties times seeds."""
-
-    lambda_min: float  # reward per nat
-    lambda_max: float
-    n_lambdas: int
-    points_per_octave: float  # 0: equal spacing
-    n_seeds: int
-    axis: str  # setting that differs between the arms, "none" for a single arm
-    axis_values: tuple[float, ...]  # of it, one arm each
-    lanes_at_once: int  # per device, at most; 0: as many as fit
-
-    def lambdas(self) -> tuple[float, ...]:
-        """The penalties, ascending: ``lambda_min``, and a ladder ``lambda_max - lambda_min`` times ``2^(-k / p)``."""
-        span, n = self.lambda_max - self.lambda_min, self.n_lambdas - 1
-        if self.points_per_octave == 0:
-            shares = [k / n for k in range(1, n + 1)]
-        else:
-            shares = [2.0 ** ((k - n) / self.points_per_octave) for k in range(1, n + 1)]
-        return (self.lambda_min, *(self.lambda_min + span * share for share in shares))
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """One experiment, typed: the static specs, the traced leaves (as Python numbers) and the run settings."""
-
-    market_spec: MarketSpec
-    network_spec: NetworkSpec
-    learn_spec: LearnSpec
-    env_params: EnvParams
-    hypers: Hypers
-    run: RunSettings
-    sweep: SweepSettings
-    total_timesteps: int  # environment steps asked for, summed over environments
-    noise_law: NoiseLaw = orders  # of the noise traders' orders
-
-    @property
-    def n_updates(self) -> int:
-        """Updates that reach ``total_timesteps``."""
-        return math.ceil(self.total_timesteps / steps_per_update(self))
 
 
 def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
@@ -201,22 +119,13 @@ def resolve(config: ConfigDict) -> Experiment:
         network_spec=network_spec,
         learn_spec=learn_spec,
         env_params=EnvParams(size_beta_a=a, size_beta_b=b, flow=table, windows=windows, **bags["env_params"]),  # type: ignore[arg-type]
+        weights=RewardWeights(**bags["weights"]),
         hypers=Hypers(n_updates=float(-(-total // needed)), lr_final_fraction=final_fraction, **bags["hypers"]),
         run=RunSettings(**bags["run"]),
         sweep=sweep,
         total_timesteps=total,
         noise_law=law,
     )
-
-
-def game_of(experiment: Experiment) -> Game:
-    """The static bundle of an experiment: what its programs are built from."""
-    return Game(experiment.market_spec, experiment.network_spec, experiment.learn_spec, noise_law=experiment.noise_law)
-
-
-def steps_per_update(experiment: Experiment) -> int:
-    """Environment steps of one update, summed over environments."""
-    return game_of(experiment).steps_per_update()
 
 
 def save_json(config: ConfigDict) -> str:
@@ -263,7 +172,7 @@ def _check_axis(values: dict[str, Any]) -> None:
     if name == "none":
         return
     if name == LAMBDA or name not in varied_by_lanes().values():
-        allowed = "none, or a number of EnvParams or Hypers, such as environment.latency_ms.arbitrageur"
+        allowed = "none, or a number of EnvParams, RewardWeights or Hypers, such as environment.latency_ms.arbitrageur"
         raise ConfigError("sweep.axis", name, allowed)
     check_axis(name, values[LAW])
     setting = SETTINGS[name]
@@ -287,11 +196,11 @@ def _check_ladder(sweep: SweepSettings) -> None:
 
 
 def varied_by_lanes() -> dict[str, str]:
-    """Settings that the lanes of a sweep may differ in, by the leaf of ``Hypers`` or ``EnvParams`` that holds each."""
+    """Settings that the lanes of a sweep may differ in, by the traced leaf that holds each, ``bag.leaf``."""
     return {
         setting.target: name
         for name, setting in SETTINGS.items()
-        if setting.kind in ("int", "float") and setting.target.startswith(("hypers.", "env_"))
+        if setting.kind in ("int", "float") and setting.target.partition(".")[0] in BAGS
     }
 
 

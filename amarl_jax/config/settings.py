@@ -1,8 +1,8 @@
 """Every setting of a configuration: its type, its range, and the typed field it feeds, or the conversion that reads it.
 
-``SETTINGS`` is the schema that ``config.py`` checks and resolves by. Meaning and unit of a setting stand beside its
-value in ``configs/default.py``. ``FOREIGN`` lists names of the reference system's configuration that mean nothing
-here, with the reason.
+``SETTINGS`` is the schema that :mod:`amarl_jax.config.loading` checks and resolves by. Meaning and unit of a setting
+stand beside its value in ``configs/default.py``. ``FOREIGN`` lists names of the reference system's configuration that
+mean nothing here, with the reason.
 """
 
 import math
@@ -15,8 +15,8 @@ from amarl_jax.information.estimators import REGISTRY
 from amarl_jax.market.env import MAX_LOTS
 from amarl_jax.market.params import STEP_MS
 
-BOOK, NET, LEARN, HYPER, ENV, RUN = "market_spec", "network_spec", "learn_spec", "hypers", "env_params", "run"
-SWEEP = "sweep"
+BOOK, NET, LEARN, RUN, SWEEP = "market_spec", "network_spec", "learn_spec", "run", "sweep"
+HYPER, WEIGHT, ENV = BAGS = ("hypers", "weights", "env_params")  # of traced leaves, in which lanes may differ
 
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)  # what the compiled programs compute in
@@ -195,7 +195,7 @@ SETTINGS: dict[str, Setting] = {
     "agents.execution.horizon": _int(f"{BOOK}.horizon", low=2, high=32767),
     "agents.execution.max_order_size": _int(f"{BOOK}.max_order_size", high=_INT8_MAX),
     "agents.execution.private_randomiser": Setting("bool", f"{BOOK}.private_randomiser"),
-    "agents.execution.lambda_leakage": _weight(f"{HYPER}.leakage_weight"),
+    "agents.execution.lambda_leakage": _weight(f"{WEIGHT}.leakage_weight"),
     "agents.execution.lambda_start": _weight(f"{HYPER}.leakage_weight_start"),
     "agents.execution.lambda_ramp_updates": _int(f"{HYPER}.leakage_ramp_updates", low=0, high=_MAX_UPDATES),
     "agents.execution.start_gate": Setting("float", f"{HYPER}.start_gate", above=0.0, below=1.0),
@@ -205,20 +205,20 @@ SETTINGS: dict[str, Setting] = {
     "agents.execution.exact_private": _int(f"{LEARN}.exact_private", high=4096),
     "agents.execution.leakage_credit": _choice(f"{LEARN}.leakage_credit", "increment", "level"),
     "agents.execution.shortfall_credit": _choice(f"{LEARN}.shortfall_credit", "marked", "horizon"),
-    "agents.execution.mu_predictability": _weight(f"{HYPER}.predictability_weight"),
+    "agents.execution.mu_predictability": _weight(f"{WEIGHT}.predictability_weight"),
     "agents.execution.terminal_inventory_penalty": _weight(f"{ENV}.terminal_penalty_ticks", high=_MAX_TICKS),
     "agents.execution.is_unit_ticks": _positive(f"{ENV}.is_unit_ticks", low=1e-3, high=_MAX_TICKS),
     "agents.market_maker.max_spread_ticks": _int(f"{ENV}.max_spread_ticks", high=_INT8_MAX),
     "agents.market_maker.max_inventory_lots": _int(f"{ENV}.maker_inventory_limit", high=10_000),
     "agents.market_maker.max_quote_size_lots": _int(f"{ENV}.max_quote_lots", high=MAX_LOTS),
     "agents.market_maker.n_tape_events": _int(f"{BOOK}.n_tape_events", high=4096),
-    "agents.market_maker.alpha_adverse_selection": _weight(f"{HYPER}.adverse_selection_weight"),
-    "agents.market_maker.beta_entropy_reg": _weight(f"{HYPER}.belief_entropy_weight"),
-    "agents.market_maker.gamma_belief_accuracy": _weight(f"{HYPER}.belief_accuracy_weight"),
+    "agents.market_maker.alpha_adverse_selection": _weight(f"{WEIGHT}.adverse_selection_weight"),
+    "agents.market_maker.beta_entropy_reg": _weight(f"{WEIGHT}.belief_entropy_weight"),
+    "agents.market_maker.gamma_belief_accuracy": _weight(f"{WEIGHT}.belief_accuracy_weight"),
     "agents.market_maker.belief_frozen": Setting("bool", f"{HYPER}.belief_frozen"),
     "agents.arbitrageur.max_position_lots": _int(f"{ENV}.arbitrageur_position_limit", high=10_000),
     "agents.arbitrageur.order_size_lots": _int(f"{ENV}.arbitrageur_order_lots", low=0, high=_INT8_MAX),
-    "agents.arbitrageur.delta_belief_lag": _weight(f"{HYPER}.belief_lag_weight"),
+    "agents.arbitrageur.delta_belief_lag": _weight(f"{WEIGHT}.belief_lag_weight"),
     "networks.execution_actor.hidden_dims": _widths("execution_hidden"),
     "networks.execution_actor.head": _choice(f"{NET}.execution_head", "beta", "tilt"),
     "networks.mm_actor.hidden_dims": _widths("maker_hidden"),

@@ -4,8 +4,8 @@ Each episode draws z. At z = 1 a trader shows ``d[t]`` in [0, d_max] at each of 
 
 ``F[t] = z d[t] / sqrt(T) + N(0, 1)``, so that ``S[T] = sum F / sqrt(T) = z D + N(0, 1)``, ``D = mean_t d[t]``,
 
-the Gaussian channel of :mod:`amarl_jax.theory.gaussian_channel` with leverage D. Haste pays ``g(D)``; the penalty on
-leakage is the learner's. The trader sees nothing but one private N(0, 1) number drawn at reset, and that only if
+the Gaussian channel of :mod:`amarl_jax.theory.gaussian_channel` with leverage D. Haste pays ``g(D)``, leakage costs
+lambda per nat. The trader sees nothing but one private N(0, 1) number drawn at reset, and that only if
 ``private_randomiser`` is 1.
 
 Why several steps: a policy that explores is a policy that mixes, and with one step the exploration noise would be the
@@ -35,13 +35,8 @@ class CovertParams:
     haste_curvature: Array | float = 0.0  # c of g = (1 + c) x - c x^2, x = d / d_max: 0 linear, 1 quadratic
     informed_probability: Array | float = 0.5  # p_z
     private_randomiser: Array | float = 1.0  # 1 the trader sees its private number, 0 it sees a 0
+    leakage_weight: Array | float = 0.5  # lambda, reward per nat
     start: Array | float = 0.0  # latent that a decision of 0 stands for: how loud an untrained policy is
-
-
-def as_arrays(params: CovertParams) -> CovertParams:
-    """Every leaf as a float32 array, so that all params of a program share one trace."""
-    leaves = {name: jnp.asarray(getattr(params, name), jnp.float32) for name in CovertParams.__dataclass_fields__}
-    return CovertParams(**leaves)
 
 
 @struct.dataclass

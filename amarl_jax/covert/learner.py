@@ -20,7 +20,7 @@ from amarl_jax.information.estimators import MIEstimator
 from amarl_jax.learn.exact_source import EXACT
 from amarl_jax.learn.experience import Experience
 from amarl_jax.learn.hypers import Hypers, LearnSpec
-from amarl_jax.learn.optimiser import Agents, Trained, fresh, scheduled
+from amarl_jax.learn.optimiser import Agents, Network, scheduled, untrained
 from amarl_jax.learn.ppo import improve, make_batch
 from amarl_jax.learn.rollout import stratified_labels
 from amarl_jax.learn.tape_readers import Fitted, critic_step
@@ -72,8 +72,8 @@ class CovertLearner(struct.PyTreeNode):
     key: Array  # [] typed
     update: Array  # [] int32, updates done
     agents: Agents  # the trader first, the others empty
-    critic: Trained
-    statistics: Trained
+    critic: Network
+    statistics: Network
     estimator: PyTree  # its moving averages, [T]
 
 
@@ -107,11 +107,11 @@ def init_learner(key: Array, log_std: Array, training: CovertTraining, hypers: H
     return CovertLearner(
         key=key_run,
         update=jnp.int32(0),
-        agents=Agents(fresh(network, hypers), Trained((), ()), Trained((), ())),
-        critic=fresh(
+        agents=Agents(untrained(network, hypers), Network((), ()), Network((), ())),
+        critic=untrained(
             training.critic.init(key_critic, jnp.zeros(4, jnp.float32), (jnp.zeros(1, jnp.float32),) * N_AGENTS), hypers
         ),
-        statistics=fresh(training.statistics.init(key_statistics, jnp.zeros(2, jnp.float32)), hypers),
+        statistics=untrained(training.statistics.init(key_statistics, jnp.zeros(2, jnp.float32)), hypers),
         estimator=training.estimator.init((training.game.horizon,)),
     )
 
@@ -161,7 +161,7 @@ def update(
     else:
         log_posterior = mine.log_posterior(scores, prior)[..., 1]
     leakage = jax.vmap(lambda row: mine.leakage_increments(row, prior))(log_posterior)
-    reward = episodes.haste - hypers.leakage_weight * leakage
+    reward = episodes.haste - params.leakage_weight * leakage
     informed = episodes.z.astype(jnp.float32)
     share = informed / jnp.sum(informed)
     mean, noise = leverage_law(trader, _private_quantiles(), training, params)

@@ -1,17 +1,17 @@
 """Rows of the baselines' table: what each execution policy costs, how much it gets done, what it gives away."""
 
-import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from amarl_jax.evaluation.episodes import EpisodeSummary
-from amarl_jax.evaluation.metrics import Estimate, Evaluation, evaluate_summaries
+from amarl_jax.evaluation.metrics import Evaluation, MetricValue, Scale, evaluate_summaries
 from amarl_jax.information.divergence import bootstrap
 from amarl_jax.posterior.exact import ExactRow
+from amarl_jax.strict_json import finite
 from amarl_jax.types import Array
 
 COLUMNS = {  # of a row, and what they are called in evaluation.metrics
@@ -33,17 +33,8 @@ COLUMNS = {  # of a row, and what they are called in evaluation.metrics
     "arbitrageur_pnl_tick_lots": "arbitrageur/pnl_tick_lots",
 }
 
-MISSING = Estimate(math.nan, math.nan)  # of what this table's episodes do not have: a critic, an exact reader
+MISSING = MetricValue(math.nan, math.nan)  # of what this table's episodes do not have: a critic, an exact reader
 Played = tuple[EpisodeSummary, ExactRow | None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Scale:
-    """What turns ticks into the units of a report."""
-
-    prior: float  # p_z
-    unit_ticks: float  # ticks per parent lot in one reward unit
-    tick_bps: float  # one tick in basis points of the opening mid
 
 
 def rows(
@@ -68,8 +59,7 @@ def rows(
     table = {}
     for i, name in enumerate(names):
         summaries, exact = jax.tree.map(np.asarray, play(jax.random.clone(key_play), i))
-        units = (scale.prior, scale.unit_ticks, scale.tick_bps)
-        evaluation = evaluate_summaries(jax.random.clone(key_detector), summaries, *units, exact)
+        evaluation = evaluate_summaries(jax.random.clone(key_detector), summaries, scale, exact)
         table[name] = row(jax.random.clone(key_bootstrap), summaries, evaluation)
         done()
     return table
@@ -93,8 +83,3 @@ def row(key: Array, summaries: EpisodeSummary, evaluation: Evaluation) -> dict[s
         "kl_nats": finite(interval),
         "completion_quantiles_5_50_95": [float(x) for x in completion],
     }
-
-
-def finite(parts: Mapping[str, float]) -> dict[str, float | None]:
-    """``parts`` with None for what is not a finite number."""
-    return {part: x if math.isfinite(x) else None for part, x in parts.items()}

@@ -12,33 +12,29 @@ from amarl_jax.evaluation.metrics import DETECTOR
 from amarl_jax.host.compile_ahead import like
 from amarl_jax.information.detector import summarise
 from amarl_jax.information.tape_detector import cross_fit_tapes, plan_tapes
-from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
-from amarl_jax.market.params import EnvParams
 from amarl_jax.posterior.exact import ExactSpec
 
 
 def closing_programs(
-    state: TrainState, hypers: Hypers, params: EnvParams, game: Game, n_episodes: int, exact: ExactSpec | None
+    state: TrainState, setup: Setup, n_episodes: int, exact: ExactSpec | None
 ) -> list[Callable[[], Any]]:
     """What compiles, one after the other, the program that plays fresh episodes and those of a fresh detector.
 
     Args:
         state: a learner as it will be measured, or shapes of one.
-        hypers: its hyperparameters.
-        params: market constants.
-        game: static bundle.
+        setup: what it is trained with.
         n_episodes: of the closing table.
         exact: how much of them is read by whoever knows the policy.
     """
-    shapes = like((jax.random.key(0), state, hypers, params))  # before the update that consumes the learner
+    shapes = like((jax.random.key(0), state, setup))  # before the update that consumes the learner
 
     def play() -> None:
-        play_frozen.lower(*shapes, game, n_episodes, exact=exact).compile()
+        play_frozen.lower(*shapes, n_episodes, exact=exact).compile()
 
     def detect() -> None:
-        played = play_frozen.eval_shape(*shapes, game, n_episodes, exact=exact).summary
+        played = play_frozen.eval_shape(*shapes, n_episodes, exact=exact).summary
         n, horizon, n_rows = played.tape.side.shape
         z = np.arange(n, dtype=np.int32) % 2  # any labels: the shapes of a plan do not depend on them
         design = plan_tapes(jax.random.key(0), z, horizon, n_rows, DETECTOR)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from amarl_jax.config.grid import LANES_FILE, MAIN, PENALTY, read_rows
 from amarl_jax.errors import BadInput
 from amarl_jax.host import untrusted
-from amarl_jax.host.continuation import LANES_FILE
 from amarl_jax.host.runlog import read_metrics
 from amarl_jax.host.workdir import METRICS_FILE
 
@@ -68,13 +68,10 @@ def _columns(rows: list[dict[str, float | None]]) -> dict[str, np.ndarray]:
 def _lanes(path: Path) -> dict[int, str]:
     """What lanes are drawn together, by their number: arm and penalty."""
     file = path / LANES_FILE
-    lanes = untrusted.parse_json(untrusted.read_text(file), file)
-    if not isinstance(lanes, list) or not all(isinstance(lane, dict) for lane in lanes):
-        raise BadInput(f"{file}: must be a list of lanes")
     found = {}
-    for number, lane in enumerate(lanes):
-        hypers = lane.get("hypers", {})
-        penalty = hypers.get("leakage_weight") if isinstance(hypers, dict) else None
-        arm = "" if lane.get("arm", "main") == "main" else f"{lane['arm']} "
+    for number, lane in enumerate(read_rows(untrusted.read_text(file), str(file))):
+        weights = lane.get("weights", {})
+        penalty = weights.get(PENALTY) if isinstance(weights, dict) else None
+        arm = "" if lane.get("arm", MAIN) == MAIN else f"{lane['arm']} "
         found[number] = f"{arm}lambda {penalty}"
     return found

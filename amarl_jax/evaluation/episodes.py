@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.learn.rollout import Belief, Players, Trajectory, rollouts, stratified_labels
+from amarl_jax.learn.players import Belief, Players
+from amarl_jax.learn.rollout import Trajectory, rollouts, stratified_labels
 from amarl_jax.market import rewards
 from amarl_jax.market.env import Market
 from amarl_jax.market.params import EnvParams

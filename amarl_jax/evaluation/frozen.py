@@ -9,14 +9,13 @@ from flax import struct
 
 from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes, summarise
 from amarl_jax.evaluation.exact_reading import exact_reading
-from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.phases import TransformerBelief, players
+from amarl_jax.learn.players import TransformerBelief, players
 from amarl_jax.learn.rollout import Trajectory
-from amarl_jax.learn.scoring import mine_log_posterior_one
+from amarl_jax.learn.scoring import log_posterior_informed
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
-from amarl_jax.market.recorded_noise import held_out
+from amarl_jax.market.recorded_noise import on_held_out
 from amarl_jax.policies.baselines import Choice, make_baselines
 from amarl_jax.posterior.exact import ExactRow, ExactSpec
 from amarl_jax.types import GAP_UNITS, HALF_TICK, Array, Owner
@@ -110,13 +109,11 @@ def read_episodes(trajectories: Trajectory, params: EnvParams) -> FrozenEpisodes
     )
 
 
-@functools.partial(jax.jit, static_argnames=("game", "n_episodes", "deterministic", "exact"))
+@functools.partial(jax.jit, static_argnames=("n_episodes", "deterministic", "exact"))
 def play_frozen(
     key: Array,
     state: TrainState,
-    hypers: Hypers,
-    params: EnvParams,
-    game: Game,
+    setup: Setup,
     n_episodes: int,
     deterministic: bool = False,
     baseline: Array | None = None,
@@ -129,28 +126,27 @@ def play_frozen(
     Args:
         key: typed key; episodes are stratified over ``z``.
         state: the learner.
-        hypers: its hyperparameters.
-        params: market constants.
-        game: static bundle.
+        setup: what it was trained with.
         n_episodes: rounded up to whole batches of ``n_envs``.
         deterministic: policies play the mode of their heads.
         baseline: [] int32, who executes: -1 the learned policy, i the i-th of
             :func:`amarl_jax.policies.baselines.make_baselines`. None is the learned policy in a program of its own.
         exact: which of the episodes are read by whoever knows the execution policy, None for none.
     """
-    params = held_out(params)
+    setup = setup.replace(params=on_held_out(setup.params))
+    game, params = setup.game, setup.params
     everyone = players(state, game, deterministic)
     if baseline is not None:
         scripted = make_baselines(game.market_spec, law=game.noise_law).values()
         everyone = everyone._replace(execution=Choice((everyone.execution, *scripted), baseline + 1))
-    belief = TransformerBelief(state.belief.params, game, hypers)
+    belief = TransformerBelief(state.belief.params, setup)
 
     batch = min(game.learn.n_envs, n_episodes)
     reading = exact_reading(game.market, everyone.execution, exact, n_episodes, batch)
 
     def read(trajectories: Trajectory, which: Batch) -> FrozenEpisodes:
         rows = read_episodes(trajectories, params)
-        claimed = jnp.exp(mine_log_posterior_one(state, trajectories, game, params)[:, -1])
+        claimed = jnp.exp(log_posterior_informed(state, trajectories, setup)[:, -1])
         found = reading.read(trajectories, which, params)
         return replace(rows, summary=replace(rows.summary, mine=claimed), exact=found)
 

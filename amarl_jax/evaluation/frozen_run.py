@@ -1,37 +1,27 @@
 """A finished run, or one lane of a sweep, read back from its workdir for evaluation.
 
-A sweep's workdir holds, beside what a run's holds, ``lanes.json``: one object per lane with its ``seed`` and the leaves
-it changes, ``{"seed": 3, "hypers": {"leakage_weight": 0.5}, "env_params": {}}``; its checkpoint is the state of a run
-with a leading lane axis on every leaf.
+A sweep's workdir holds, beside what a run's holds, ``lanes.json``, see :mod:`amarl_jax.config.grid`; its checkpoint is
+the state of a run with a leading lane axis on every leaf.
 """
 
 import dataclasses
-import functools
 from pathlib import Path
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from amarl_jax import config as configuration
-from amarl_jax.config import Experiment, game_of
-from amarl_jax.config.consistency import check_consistency
-from amarl_jax.config.settings import SETTINGS, whole
-from amarl_jax.errors import BadInput, ConfigError
+from amarl_jax.config import Experiment
+from amarl_jax.config.grid import LANES_FILE, Lane, read_grid, setup_of
+from amarl_jax.errors import BadInput
 from amarl_jax.host import claim, machine, saved_config, untrusted
 from amarl_jax.host.checkpoint import Checkpointer
-from amarl_jax.host.continuation import LANES_FILE, OBJECTIVE, require_checkpoint_of
+from amarl_jax.host.continuation import OBJECTIVE, require_checkpoint_of
 from amarl_jax.host.saved_config import CONFIG_FILE, Saved
-from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.program import begin
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
-from amarl_jax.market.params import EnvParams
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.learn.update import begin
 from amarl_jax.types import PyTree
 
-MAIN = "main"  # the arm of a sweep without a second axis
 TRIES = 5  # at a run that saves one checkpoint after the other
 
 
@@ -41,9 +31,7 @@ class FrozenRun:
 
     experiment: Experiment
     config: ConfigDict
-    game: Game
-    hypers: Hypers
-    params: EnvParams
+    setup: Setup  # of the run, or of the lane
     state: TrainState
     path: Path  # the workdir
     update: int  # updates done by the checkpoint
@@ -82,66 +70,29 @@ def load(workdir: str | Path, lane: int | None = None, best: bool = False) -> Fr
     saved = _read_saved(path)
     config, experiment = saved.config, saved.experiment
     machine.check_keys(experiment.run)
-    game = game_of(experiment)
-    hypers, params = experiment.hypers, experiment.env_params
     lanes = _read_lanes(path, config)
     chosen = _choose_lane(path, lanes, lane)
-    if chosen is not None:
-        hypers = dataclasses.replace(hypers, **chosen.get("hypers", {}))
-        params = dataclasses.replace(params, **chosen.get("env_params", {}))
-    hypers, params = hypers_as_arrays(hypers), params_as_arrays(params)
+    setup = experiment.setup if chosen is None else setup_of(chosen, experiment)
     if best and lanes:
         raise BadInput(f"--best: {path} holds a sweep, which keeps its latest checkpoint alone")
-    state = _restore(path, saved.fingerprint, game, hypers, params, len(lanes), best)
+    state = _restore(path, saved.fingerprint, setup, len(lanes), best)
     if lanes:
         state = jax.tree.map(lambda leaf: leaf[lane], state)
-    seed = experiment.run.seed if chosen is None else int(chosen.get("seed", experiment.run.seed))
-    arm = None if chosen is None else str(chosen.get("arm", MAIN))
-    return FrozenRun(experiment, config, game, hypers, params, state, path, int(state.update), lane, seed, arm)
+    seed, arm = (experiment.run.seed, None) if chosen is None else (chosen.seed, chosen.arm)
+    return FrozenRun(experiment, config, setup, state, path, int(state.update), lane, seed, arm)
 
 
-def _read_lanes(path: Path, config: ConfigDict) -> list[dict[str, Any]]:
-    """The lanes of the sweep in a workdir, checked as settings are; none if it holds a single run."""
+def _read_lanes(path: Path, config: ConfigDict) -> list[Lane]:
+    """The lanes of the sweep in a workdir; none if it holds a single run."""
     file = path / LANES_FILE
     if claim.read_maker(path)["command"] != "sweep":
         return []
     if not file.exists() and not file.is_symlink():
         raise BadInput(f"--workdir {path}: is of a sweep that has not begun")
-    lanes = untrusted.parse_json(untrusted.read_text(file), file)
-    if not isinstance(lanes, list) or not lanes or not all(isinstance(lane, dict) for lane in lanes):
-        raise BadInput(f"{file}: must be a list of lanes")
-    settings = configuration.flatten(config)
-    for number, lane in enumerate(lanes):
-        changes = {"seed": lane.get("seed", 0)}
-        for bag in ("hypers", "env_params"):
-            changes |= _changed_settings(file, bag, lane.get(bag, {}))
-        try:
-            _check(settings, changes)
-        except ConfigError as error:
-            raise BadInput(f"{file}: lane {number}: {error}") from None
-    return lanes
+    return read_grid(untrusted.read_text(file), str(file), config)
 
 
-def _changed_settings(file: Path, bag: str, leaves: Any) -> dict[str, Any]:
-    """What a lane changes, by the names of the settings that feed those leaves."""
-    if not isinstance(leaves, dict):
-        raise BadInput(f"{file}: {bag} must be an object of names and numbers")
-    names = configuration.varied_by_lanes()
-    for leaf in leaves:
-        if f"{bag}.{leaf}" not in names:
-            raise BadInput(f"{file}: {bag} has no {leaf!r} that lanes differ in")
-    return {names[f"{bag}.{leaf}"]: value for leaf, value in leaves.items()}
-
-
-def _check(settings: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Raise :class:`ConfigError` unless the changes are values of settings, and fit the others."""
-    for name, value in changes.items():
-        if not SETTINGS[name].admits(whole(value, SETTINGS[name].kind)):
-            raise ConfigError(name, value, SETTINGS[name].refusal(value))
-    check_consistency(settings | changes)
-
-
-def _choose_lane(path: Path, lanes: list[dict[str, Any]], lane: int | None) -> dict[str, Any] | None:
+def _choose_lane(path: Path, lanes: list[Lane], lane: int | None) -> Lane | None:
     if not lanes:
         if lane is not None:
             raise BadInput(f"--lane={lane}: {path} holds a single run, which has no lanes; leave --lane out")
@@ -152,15 +103,12 @@ def _choose_lane(path: Path, lanes: list[dict[str, Any]], lane: int | None) -> d
     return lanes[lane]
 
 
-def _restore(
-    path: Path, fingerprint: str, game: Game, hypers: Hypers, params: EnvParams, n_lanes: int, best: bool
-) -> PyTree:
+def _restore(path: Path, fingerprint: str, setup: Setup, n_lanes: int, best: bool) -> PyTree:
     """The latest checkpoint, or the best one, with its leading lane axis where there are lanes.
 
     A run that is being trained may save another one and delete this one meanwhile: then that other one.
     """
-    make = functools.partial(begin, game=game)
-    like = jax.eval_shape(make, jax.random.key(0), hypers, params)
+    like = jax.eval_shape(begin, jax.random.key(0), setup)
     if n_lanes:
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((n_lanes, *leaf.shape), leaf.dtype), like)
     folder = path / "checkpoints"

@@ -10,15 +10,14 @@ import numpy as np
 from amarl_jax.evaluation.frozen_run import FrozenRun
 from amarl_jax.flow.facts import Stretch
 from amarl_jax.flow.stretches import simulated_stretches
-from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.phases import TransformerBelief, players
-from amarl_jax.learn.rollout import Players, PriorBelief, rollouts, stratified_labels
+from amarl_jax.learn.players import Players, PriorBelief, TransformerBelief, players
+from amarl_jax.learn.rollout import rollouts, stratified_labels
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.env import Market, StepOutput
 from amarl_jax.market.noise import NoiseLaw
 from amarl_jax.market.params import EnvParams, MarketSpec
-from amarl_jax.market.recorded_noise import held_out
+from amarl_jax.market.recorded_noise import on_held_out
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.mimic import Mimic
 from amarl_jax.policies.value_rule import ValueRule
@@ -49,26 +48,22 @@ def _play(keys: Array, params: EnvParams, spec: MarketSpec, law: NoiseLaw) -> di
 
 
 def play_agents(key: Array, run: FrozenRun, n_episodes: int) -> list[Stretch]:
-    """Fresh episodes of a run's frozen agents in its market, both classes, one stretch each; theirs are not among
-    the orders that are counted, nor the maker's quotes among the depth that noise traders and the slot leave.
+    """Fresh episodes of a run's frozen agents in its market, both classes, one stretch each.
+
+    Orders of the maker and of the arbitrageur are not among those that are counted.
     """
-    return simulated_stretches(
-        jax.tree.map(np.asarray, _play_agents(key, run.state, run.hypers, run.params, run.game, n_episodes))
-    )
+    return simulated_stretches(jax.tree.map(np.asarray, _play_agents(key, run.state, run.setup, n_episodes)))
 
 
-@functools.partial(jax.jit, static_argnames=("game", "n_episodes"))
-def _play_agents(
-    key: Array, state: TrainState, hypers: Hypers, params: EnvParams, game: Game, n_episodes: int
-) -> dict[str, Array]:
+@functools.partial(jax.jit, static_argnames=("n_episodes",))
+def _play_agents(key: Array, state: TrainState, setup: Setup, n_episodes: int) -> dict[str, Array]:
     key_labels, key_play = jax.random.split(key)
-    market, belief = (
-        dataclasses.replace(game.market, keeps_records=True),
-        TransformerBelief(state.belief.params, game, hypers),
-    )
+    game, params = setup.game, on_held_out(setup.params)
+    market = dataclasses.replace(game.market, keeps_records=True)
     z = stratified_labels(key_labels, n_episodes, params.informed_probability)
     keys = jax.random.split(key_play, n_episodes)
-    return _shown(rollouts(keys, market, players(state, game), belief, z, held_out(params)).output)
+    belief = TransformerBelief(state.belief.params, setup)
+    return _shown(rollouts(keys, market, players(state, game), belief, z, params).output)
 
 
 def _shown(output: StepOutput) -> dict[str, Array]:

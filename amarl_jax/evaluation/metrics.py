@@ -1,5 +1,6 @@
 """Numbers to report of frozen policies: means with standard errors, and information measured held out."""
 
+import dataclasses
 import math
 from typing import NamedTuple, Protocol
 
@@ -10,21 +11,36 @@ from amarl_jax.evaluation.episodes import EpisodeSummary
 from amarl_jax.information import mine
 from amarl_jax.information.detector import Detection
 from amarl_jax.information.tape_detector import TapeDetectorSpec, detect_tapes
+from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.posterior.exact import ExactRow, exact_information
 from amarl_jax.types import Array
 
 
-class Estimate(NamedTuple):
+class MetricValue(NamedTuple):
     """A mean over episodes and its standard error."""
 
     value: float
     stderr: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """What turns ticks into the units of a report, and what was known of z beforehand."""
+
+    prior: float  # p_z
+    unit_ticks: float  # ticks per parent lot in one reward unit
+    tick_bps: float  # one tick in basis points of the opening mid
+
+    @classmethod
+    def of(cls, params: EnvParams, spec: MarketSpec) -> "Scale":
+        """Of the market that episodes were played in."""
+        return cls(float(params.informed_probability), float(params.is_unit_ticks), spec.tick_bps)
+
+
 class Evaluation(NamedTuple):
     """Held-out metrics of a set of episodes; every name says its unit."""
 
-    metrics: dict[str, Estimate]
+    metrics: dict[str, MetricValue]
     n_episodes: int
     n_informed: int
     detection: Detection  # of the fresh detector, [n] in the order of the episodes
@@ -65,13 +81,13 @@ def register(metric: Metric) -> Metric:
     return metric
 
 
-def mean_and_error(x: np.ndarray) -> Estimate:
+def mean_and_error(x: np.ndarray) -> MetricValue:
     """Mean over episodes and its standard error."""
     x = np.asarray(x, np.float64)
-    return Estimate(float(x.mean()), float(x.std(ddof=1) / math.sqrt(x.size)) if x.size > 1 else math.nan)
+    return MetricValue(float(x.mean()), float(x.std(ddof=1) / math.sqrt(x.size)) if x.size > 1 else math.nan)
 
 
-def claimed_information(belief: np.ndarray, z: np.ndarray, prior: float) -> Estimate:
+def claimed_information(belief: np.ndarray, z: np.ndarray, prior: float) -> MetricValue:
     """What a posterior claims on episodes it did not train on: ``E log p(z | F) / p(z)``, Barber-Agakov, nats.
 
     Args:
@@ -84,6 +100,7 @@ def claimed_information(belief: np.ndarray, z: np.ndarray, prior: float) -> Esti
     return mean_and_error(np.log(np.clip(right, 1e-6, 1.0)) - np.log(base))
 
 
+NORMAL_95 = 1.959964  # standard errors on either side of a mean, to the ends of its 95% interval
 DETECTOR = TapeDetectorSpec()  # what every fresh detector is trained with
 
 
@@ -96,7 +113,7 @@ LEAST_EXACT_NATS = 0.01  # below it a detector has no efficiency: both it and th
 DETECTORS = ("fresh", "mine", "belief")  # whose efficiency is reported
 
 
-def exact_metrics(exact: ExactRow, z: np.ndarray, prior: float) -> dict[str, Estimate]:
+def exact_metrics(exact: ExactRow, z: np.ndarray, prior: float) -> dict[str, MetricValue]:
     """The exact information with its bracket, and how often whoever knows the policy names z right.
 
     Args:
@@ -109,72 +126,59 @@ def exact_metrics(exact: ExactRow, z: np.ndarray, prior: float) -> dict[str, Est
     """
     found = exact_information(jax.tree.map(np.asarray, exact), z[: len(exact.lawless_step)], prior)
     return {
-        "information/exact_nats": Estimate(found.nats, found.stderr),
-        "information/exact_nats_lower": Estimate(found.lower, math.nan),
-        "information/exact_nats_upper": Estimate(found.upper, math.nan),
-        "information/exact_accuracy": Estimate(found.accuracy, found.accuracy_stderr),
+        "information/exact_nats": MetricValue(found.nats, found.stderr),
+        "information/exact_nats_lower": MetricValue(found.lower, math.nan),
+        "information/exact_nats_upper": MetricValue(found.upper, math.nan),
+        "information/exact_accuracy": MetricValue(found.accuracy, found.accuracy_stderr),
     }
 
 
-def efficiency(found: Estimate, exact: Estimate) -> Estimate:
+def efficiency(found: MetricValue, exact: MetricValue) -> MetricValue:
     """Held-out nats of a detector over the exact ones; NaN where next to nothing is there.
 
     The error is the delta method's for independent errors: too large where both rise together.
     """
     if not exact.value >= LEAST_EXACT_NATS:
-        return Estimate(math.nan, math.nan)
+        return MetricValue(math.nan, math.nan)
     share = found.value / exact.value
-    return Estimate(share, math.hypot(found.stderr, share * exact.stderr) / exact.value)
+    return MetricValue(share, math.hypot(found.stderr, share * exact.stderr) / exact.value)
 
 
 def evaluate_summaries(
-    key: Array,
-    summaries: EpisodeSummary,
-    prior: float,
-    unit_ticks: float,
-    tick_bps: float,
-    exact: ExactRow | None = None,
+    key: Array, summaries: EpisodeSummary, scale: Scale, exact: ExactRow | None = None
 ) -> Evaluation:
     """Metrics of fresh episodes of frozen policies, by a detector freshly trained on them.
 
     Args:
         key: typed key of the fresh detector.
         summaries: [n] episodes that nothing was trained on.
-        prior: p_z.
-        unit_ticks: ``is_unit_ticks``, ticks per parent lot in one reward unit.
-        tick_bps: one tick in basis points of the opening mid.
+        scale: units of the market that was played.
         exact: [m] rows of the first m of them; None for no exact information.
     """
-    detection = fresh_detection(key, summaries, prior)
-    return evaluate_detected(detection, summaries, prior, unit_ticks, tick_bps, exact)
+    return evaluate_detected(fresh_detection(key, summaries, scale.prior), summaries, scale, exact)
 
 
 def evaluate_detected(
-    detection: Detection,
-    summaries: EpisodeSummary,
-    prior: float,
-    unit_ticks: float,
-    tick_bps: float,
-    exact: ExactRow | None = None,
+    detection: Detection, summaries: EpisodeSummary, scale: Scale, exact: ExactRow | None = None
 ) -> Evaluation:
     """The same with what a fresh detector found on these episodes given; other arguments as above."""
-    rows = jax.tree.map(np.asarray, summaries)
+    rows, prior = jax.tree.map(np.asarray, summaries), scale.prior
     informed = rows.z == 1
     claimed = claimed_information(rows.belief, rows.z, prior)
-    shortfall = mean_and_error(rows.shortfall_ticks[informed])
+    shortfall, unit, bps = mean_and_error(rows.shortfall_ticks[informed]), scale.unit_ticks, scale.tick_bps
     right = (rows.belief > prior) == informed
     metrics = {
         "execution/shortfall_ticks": shortfall,
-        "execution/shortfall_units": Estimate(shortfall.value / unit_ticks, shortfall.stderr / unit_ticks),
-        "execution/shortfall_bps": Estimate(shortfall.value * tick_bps, shortfall.stderr * tick_bps),
+        "execution/shortfall_units": MetricValue(shortfall.value / unit, shortfall.stderr / unit),
+        "execution/shortfall_bps": MetricValue(shortfall.value * bps, shortfall.stderr * bps),
         "execution/completion": mean_and_error(rows.completion[informed]),
         "execution/child_orders": mean_and_error(rows.child_orders[informed]),
-        "information/fresh_nats": Estimate(float(detection.mi), float(detection.mi_stderr)),
-        "information/fresh_accuracy": Estimate(float(detection.accuracy), float(detection.accuracy_stderr)),
-        "information/fresh_kl_nats": Estimate(float(detection.kl_nats), math.nan),
+        "information/fresh_nats": MetricValue(float(detection.mi), float(detection.mi_stderr)),
+        "information/fresh_accuracy": MetricValue(float(detection.accuracy), float(detection.accuracy_stderr)),
+        "information/fresh_kl_nats": MetricValue(float(detection.kl_nats), math.nan),
         "information/belief_nats": claimed,
         "information/belief_accuracy": mean_and_error(right),
-        "information/bound_nats": Estimate(float(mine.prior_entropy(prior)), 0.0),
+        "information/bound_nats": MetricValue(float(mine.prior_entropy(prior)), 0.0),
         "market/spread_ticks": mean_and_error(rows.spread_ticks),
         "market/traded_lots": mean_and_error(rows.traded_lots),
         "maker/quoted_spread_ticks": mean_and_error(rows.quoted_spread_ticks),

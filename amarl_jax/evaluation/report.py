@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from amarl_jax.evaluation.frozen import ChildOrders, FrozenEpisodes
-from amarl_jax.evaluation.metrics import METRICS, Estimate, Evaluation, mean_and_error
+from amarl_jax.evaluation.metrics import METRICS, NORMAL_95, Evaluation, MetricValue, mean_and_error
 from amarl_jax.information.calibration import brier, expected_calibration_error
 from amarl_jax.information.divergence import (
     HistogramDivergence,
@@ -24,9 +24,9 @@ from amarl_jax.information.divergence import (
     flow_entropy,
     histogram_divergence,
 )
+from amarl_jax.strict_json import finite
 from amarl_jax.types import Array
 
-NORMAL_95 = 1.959964  # standard errors on either side
 NO_INTERVAL = (math.nan, math.nan)
 N_RESAMPLES = 1000  # of episodes, for what has no standard error in closed form
 SIZE_EDGES_LOTS = (2, 4, 6, 9, 14)  # classes 1-2, 3-4, 5-6, 7-9, 10-14, 15 and more
@@ -72,7 +72,7 @@ def _place(name: str) -> int:
 LOWER_BOUND = "a lower bound of I(z; G) by a misspecified model: of the recorded noise the reader knows a fitted law"
 
 
-def _exact_measures(metrics: Mapping[str, Estimate]) -> dict[str, Measure]:
+def _exact_measures(metrics: Mapping[str, MetricValue]) -> dict[str, Measure]:
     """The information with limits that hold its bracket and the error over episodes, and the bracket's width."""
     if "information/exact_nats" not in metrics:
         return {}
@@ -241,7 +241,7 @@ def _entropy(orders: ChildOrders, informed: np.ndarray) -> float:
     return flow_entropy(columns, order_edges(orders)) if len(columns) else math.nan
 
 
-def _measure(estimate: Estimate, unit: str, meaning: str) -> Measure:
+def _measure(estimate: MetricValue, unit: str, meaning: str) -> Measure:
     half = NORMAL_95 * estimate.stderr
     return Measure(estimate.value, estimate.value - half, estimate.value + half, unit, meaning)
 
@@ -257,7 +257,7 @@ def flat(measures: dict[str, Measure]) -> dict[str, float | None]:
         numbers[name] = measure.value
         if math.isfinite(measure.lower):
             numbers |= {f"{name}_lower": measure.lower, f"{name}_upper": measure.upper}
-    return {name: x if math.isfinite(x) else None for name, x in numbers.items()}
+    return finite(numbers)
 
 
 def units_table(measures: Mapping[str, Measure]) -> str:

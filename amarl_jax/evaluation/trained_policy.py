@@ -78,6 +78,6 @@ def load_policy(
     if units not in UNITS:
         raise BadInput(f"units = {units!r}: must be one of {', '.join(UNITS)}")
     run, seat = runs.load(workdir, lane, best), Agent(AGENT_NAMES.index(agent))
-    parameters, spec = run.state.agents[seat].params, run.game.market_spec
-    policy = learned_policy(seat, parameters, run.game.network, spec, deterministic, run.game.noise_law)
-    return TrainedPolicy(policy, run.params, units)
+    parameters, game = run.state.agents[seat].params, run.setup.game
+    policy = learned_policy(seat, parameters, game.network, game.market_spec, deterministic, game.noise_law)
+    return TrainedPolicy(policy, run.setup.params, units)

@@ -90,7 +90,7 @@ def _lifetimes(
     return np.clip(np.floor(at % 1.0 + rested + 0.5), 1, MOST_LIFETIME).astype(np.int64)
 
 
-def counts_of(stream: Stream) -> np.ndarray:
+def orders_by_step(stream: Stream) -> np.ndarray:
     """Orders of each step, [S]."""
     return np.diff(stream.first)
 

@@ -5,7 +5,7 @@ z = 0. At z = 1 the sender adds a drift to its mean, ``theta[0]`` in the first h
 the log-ratio of a prefix is ``sum m x - m^2 / 2``, the leverage is ``d = |m|``, and ``I(z; F)`` and its slope are those
 of the binary-input Gaussian channel. Rounding to lots costs a share of 3e-4 of the information.
 
-Everything that is estimated runs through what training calls: :func:`amarl_jax.learn.phases.TransformerBelief` reads
+Everything that is estimated runs through what training calls: :func:`amarl_jax.learn.players.TransformerBelief` reads
 the tape, :mod:`amarl_jax.learn.tape_readers` fits, :func:`amarl_jax.learn.scoring.score` scores, ``gae`` and
 ``clipped_surrogate`` make the gradient.
 """
@@ -17,15 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from amarl_jax.learn import tape_readers as sources
-from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.losses import clipped_surrogate
-from amarl_jax.learn.phases import TransformerBelief, play
+from amarl_jax.learn.phases import play
+from amarl_jax.learn.players import TransformerBelief
 from amarl_jax.learn.returns import gae
 from amarl_jax.learn.rollout import Trajectory, stratified_labels
 from amarl_jax.learn.scoring import score
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
-from amarl_jax.market.params import EnvParams
 from amarl_jax.theory.gaussian_channel import Channel, information_slope
 from amarl_jax.types import Array, Tape
 
@@ -71,34 +70,30 @@ def on_tape(orders: Array, n_rows: int) -> tuple[Tape, Array]:
     return tape, lots / LOTS
 
 
-def trajectories(
-    key: Array, state: TrainState, theta: Array, z: Array, game: Game, hypers: Hypers, params: EnvParams
-) -> tuple[Trajectory, Array]:
+def trajectories(key: Array, state: TrainState, theta: Array, z: Array, setup: Setup) -> tuple[Trajectory, Array]:
     """Draw episodes [E] of the sender as the learner would see them, and their orders [E, T]; no market behind them."""
-    blank = jax.eval_shape(lambda k: play(k, state, game, hypers, params, z.shape[0]), jax.random.key(0))
+    blank = jax.eval_shape(lambda k: play(k, state, setup, z.shape[0]), jax.random.key(0))
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), blank.replace(final=()))
     orders = jax.random.normal(key, (z.shape[0], HORIZON)) + z[:, None] * means(theta)[None, :]
-    tape, orders = on_tape(orders, game.market_spec.n_tape_rows)
-    belief = TransformerBelief(state.belief.params, game, hypers)
+    tape, orders = on_tape(orders, setup.game.market_spec.n_tape_rows)
+    belief = TransformerBelief(state.belief.params, setup)
 
     def read(memory, inputs):
         step, t = inputs
-        memory, posterior, hidden = belief.read(memory, step, t, params)
+        memory, posterior, hidden = belief.read(memory, step, t, setup.params)
         return memory, (posterior, hidden)
 
     time = jnp.arange(HORIZON)
-    posterior, hidden = jax.vmap(lambda t: jax.lax.scan(read, belief.init(params), (t, time))[1])(tape)
+    posterior, hidden = jax.vmap(lambda t: jax.lax.scan(read, belief.init(setup.params), (t, time))[1])(tape)
     output = blank.output.replace(tape=tape)
     return blank.replace(output=output, belief=posterior, hidden=hidden, z=z), orders
 
 
-@functools.partial(jax.jit, static_argnames=("game", "fitted"), compiler_options=LOOP)
+@functools.partial(jax.jit, static_argnames=("fitted",), compiler_options=LOOP)
 def fit(
     state: TrainState,
     theta: Array,
-    game: Game,
-    hypers: Hypers,
-    params: EnvParams,
+    setup: Setup,
     fitted: tuple[str, ...],
     n_rollouts: Array | int,
 ) -> TrainState:
@@ -109,12 +104,12 @@ def fit(
 
     def fit_one(state, name):
         key, key_labels, key_orders, key_fit = jax.random.split(state.key, 4)
-        z = stratified_labels(key_labels, game.learn.n_envs, params.informed_probability)
-        trajectory, _ = trajectories(key_orders, state, theta, z, game, hypers, params)
+        z = stratified_labels(key_labels, setup.game.learn.n_envs, setup.params.informed_probability)
+        trajectory, _ = trajectories(key_orders, state, theta, z, setup)
         if name == "mine":
-            state, _ = sources.fit_mine(key_fit, state, trajectory, game, hypers, params)
+            state, _ = sources.fit_mine(key_fit, state, trajectory, setup)
         else:
-            state, _ = sources.fit_belief(key_fit, state, trajectory.output.tape, z, game, hypers)
+            state, _ = sources.fit_belief(key_fit, state, trajectory.output.tape, z, setup)
         return state.replace(key=key)
 
     def rollout(_, state):
@@ -125,19 +120,17 @@ def fit(
     return jax.lax.fori_loop(0, n_rollouts, rollout, state)
 
 
-@functools.partial(jax.jit, static_argnames=("game", "n_episodes"))
-def paid_gradients(
-    key: Array, state: TrainState, theta: Array, game: Game, hypers: Hypers, params: EnvParams, n_episodes: int
-) -> tuple[Array, Array]:
+@functools.partial(jax.jit, static_argnames=("n_episodes",))
+def paid_gradients(key: Array, state: TrainState, theta: Array, setup: Setup, n_episodes: int) -> tuple[Array, Array]:
     """Minus the gradient of training's loss at theta, of each of n fresh z = 1 episodes, [n, 2].
 
     Once with the leakage of the learned source, once, on the same episodes, with that of Bayes' belief.
     """
     z = jnp.ones(n_episodes, jnp.int32)
-    trajectory, orders = trajectories(key, state, theta, z, game, hypers, params)
-    learned = score(state, trajectory, game, hypers, params).leakage
-    exact = exact_log_posterior(orders, theta, params.informed_probability)
-    bayes = score(state, trajectory, game, hypers, params, exact).leakage
+    trajectory, orders = trajectories(key, state, theta, z, setup)
+    learned = score(state, trajectory, setup).leakage
+    exact = exact_log_posterior(orders, theta, setup.params.informed_probability)
+    bayes = score(state, trajectory, setup, exact).leakage
     return _per_episode_gradient(theta, orders, learned), _per_episode_gradient(theta, orders, bayes)
 
 

@@ -14,7 +14,7 @@ OPEN, LEVELS = 10_000, 30  # ticks, levels shown
 Marks = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-class Book:
+class QueueBook:
     """Shares by price and side; who came first trades first."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class _Writer:
     """The rows of a recording."""
 
     def __init__(self) -> None:
-        self.book = Book()
+        self.book = QueueBook()
         self.rows: list[tuple[float, int, int, int, int, int]] = []
         self.levels: list[list[list[list[int]]]] = []
 
@@ -105,8 +105,8 @@ def day(marks: Marks, seconds: np.ndarray, lifetimes: np.ndarray, seed: int = 0)
             continue
         for met, traded, price in book.trade(side, shares):
             writer.write(time, Event.EXECUTION, met, traded, price, -side)
-    columns = [np.array(column) for column in zip(*writer.rows, strict=True)]
-    return Recording(Path("m.csv"), Path("b.csv"), *columns, np.array(writer.levels))
+    at, event, ids, sizes, prices, sides = (np.array(column) for column in zip(*writer.rows, strict=True))
+    return Recording(Path("m.csv"), Path("b.csv"), at, event, ids, sizes, prices, sides, np.array(writer.levels))
 
 
 def drawn_day(n: int, rate: float = 2.0, lifetime: float = 12.0, seed: int = 0) -> Recording:

@@ -4,13 +4,13 @@ import hashlib
 import math
 from pathlib import Path
 
+from amarl_jax.config.grid import LANES_FILE
 from amarl_jax.errors import BadInput
 from amarl_jax.host import checkpoint_record, untrusted
 from amarl_jax.host.checkpoint import Checkpointer
 from amarl_jax.host.runlog import curves_up_to, read_metrics
 from amarl_jax.host.workdir import METRICS_FILE, Run
 
-LANES_FILE = "lanes.json"
 OBJECTIVE = "objective"  # the metric that the best checkpoint of a run is kept by; larger is better
 
 

@@ -1,8 +1,8 @@
-"""What a run computes on: device, precision of matrix products, persistent compilation cache."""
+"""What a run computes on: device, its memory, precision of matrix products, persistent compilation cache."""
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from amarl_jax.config import RunSettings
 from amarl_jax.errors import BadInput, ConfigError
 from amarl_jax.host import node
 
+USABLE = 0.9  # share of the free memory that a run may plan with
 _PLATFORM_VARIABLES = ("JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "CUDA_VISIBLE_DEVICES", "XLA_FLAGS")
 _MIN_COMPILE_SECONDS = 0.5  # programs that compile faster are not worth a file
 _FOLDER, _LEAST_SECONDS = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
@@ -126,3 +127,22 @@ def _cache_settings(setting: str) -> tuple[str, dict[str, Any]]:
     except RuntimeError as error:  # a user without a home
         return f"off ({error})", {}
     return str(folder), {_FOLDER: str(folder), _LEAST_SECONDS: _MIN_COMPILE_SECONDS}
+
+
+def free_bytes(devices: Sequence[jax.Device] | None = None) -> int:
+    """Least free memory of the devices (default: the one that JAX computes on) that are this process's.
+
+    For a CPU it is what the machine could give without swapping.
+    """
+    devices = devices or tuple(jax.numpy.zeros(()).devices())
+    return min(_free_bytes(device) for device in devices if device.process_index == jax.process_index())
+
+
+def _free_bytes(device: jax.Device) -> int:
+    held = device.memory_stats() or {}
+    if "bytes_limit" in held:
+        return int(held["bytes_limit"] - held["bytes_in_use"])
+    for line in Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else ():
+        if line.startswith("MemAvailable"):
+            return 1024 * int(line.split()[1])
+    return 0

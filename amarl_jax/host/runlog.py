@@ -28,7 +28,7 @@ _MAX_LINE = 1 << 20  # bytes; an update's metrics are some three thousand
 
 
 @dataclasses.dataclass(frozen=True)
-class Curves:
+class CurvesFile:
     """The rows of a ``metrics.jsonl`` up to an update, found whole and in order."""
 
     rows: int
@@ -228,7 +228,7 @@ def _whole_rows(path: Path) -> Iterator[tuple[int, int, dict[str, float | None]]
             yield len(line), update, row
 
 
-def curves_up_to(path: Path, update: int, n_lanes: int = 0) -> Curves:
+def curves_up_to(path: Path, update: int, n_lanes: int = 0) -> CurvesFile:
     """The rows up to ``update``: one of every update from 1, or of every lane of it, in order.
 
     Raises :class:`BadInput` where a row is missing, too many or out of its place; what stands behind them may be
@@ -244,7 +244,7 @@ def curves_up_to(path: Path, update: int, n_lanes: int = 0) -> Curves:
     if len(found) < len(wanted):
         raise BadInput(f"{path}: holds {len(found)} rows; the checkpoint of update {update} has {len(wanted)}")
     size = sum(n_bytes for n_bytes, *_ in found[: len(wanted)])
-    return Curves(len(wanted), size, _digest(path, size).hexdigest())
+    return CurvesFile(len(wanted), size, _digest(path, size).hexdigest())
 
 
 def _digest(path: Path, size: int) -> Any:

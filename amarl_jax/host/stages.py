@@ -10,10 +10,10 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from amarl_jax.config import Experiment, steps_per_update
+from amarl_jax.config import Experiment
 from amarl_jax.host import processes as hosts
 from amarl_jax.host.runlog import duration, standard_console
-from amarl_jax.host.workdir import write_atomically
+from amarl_jax.host.workdir import write_json
 
 LINE_SECONDS = 10.0  # between two lines of a stage where there is no terminal
 LONG = 5.0  # seconds: a stage that took longer is worth a line of what it took
@@ -51,7 +51,7 @@ class Stage:
 
 def say_if_short(experiment: Experiment) -> None:
     """One line where a run makes so few updates that it shows that everything works, and learns nothing."""
-    n_updates, steps = experiment.n_updates, steps_per_update(experiment)
+    n_updates, steps = experiment.n_updates, experiment.game.steps_per_update()
     if n_updates < FEWEST_UPDATES:
         hosts.say(
             f"note: training.total_timesteps makes {n_updates} updates of {steps:,} steps, too few to learn anything: "
@@ -129,4 +129,4 @@ def _keep_seconds(name: str, taken: float) -> None:
     kept = {other: seconds for other, seconds in _all_seconds().items() if other != name}
     newest = dict([*kept.items(), (name, round(taken, 1))][-_MOST:])
     with contextlib.suppress(OSError):
-        write_atomically(file, (json.dumps(newest, indent=1) + "\n").encode())
+        write_json(file, newest)

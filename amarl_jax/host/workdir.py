@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 import amarl_jax
 from amarl_jax import config as configuration
+from amarl_jax import strict_json
 from amarl_jax.errors import BadInput, ConfigError, Preempted
 from amarl_jax.host import claim, machine, saved_config, untrusted
 from amarl_jax.host import processes as hosts
@@ -138,6 +139,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a whole file of strict JSON or nothing; see :mod:`amarl_jax.strict_json`."""
+    write_atomically(path, strict_json.to_text(document).encode())
 
 
 def refuse_obstacles(path: Path, files: tuple[str, ...], folders: tuple[str, ...] = ()) -> None:

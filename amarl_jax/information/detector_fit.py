@@ -16,10 +16,10 @@ import numpy as np
 import optax
 from flax import struct
 
+from amarl_jax.information.early_stopping import Candidate, keep_best
 from amarl_jax.information.groups import deal, generator
 from amarl_jax.information.ranges import check_counts, check_numbers, check_schedule, check_widths
 from amarl_jax.information.ridge import cross_entropy, ridge_fit
-from amarl_jax.trees import select
 from amarl_jax.types import Array, PyTree
 
 TAIL = 3.0  # standard deviations beyond which inputs are compressed
@@ -65,12 +65,6 @@ class Plan:
     fitting: Array  # [F, n_fitting] int32
     rows: Array  # [F, n_checks, steps, batch] int32, minibatches of fitting episodes
     network: PyTree  # leading [F]
-
-
-@struct.dataclass
-class _Best:
-    parameters: PyTree
-    loss: Array  # [] validation loss
 
 
 def plan(key: Array, labels: np.ndarray, n_features: int, spec: DetectorSpec, groups: np.ndarray | None = None) -> Plan:
@@ -212,15 +206,10 @@ def _train_network(
         updates, moments = optimiser.update(jax.grad(loss)(state[0], part), state[1], state[0])
         return (optax.apply_updates(state[0], updates), moments), None
 
-    def check(carry: tuple[tuple[PyTree, PyTree], _Best], parts: Array) -> tuple[tuple, None]:
-        state, best = carry
-        state, _ = jax.lax.scan(step, state, parts)
-        current = _Best(state[0], loss(state[0], validation))
-        return (state, select(current.loss < best.loss, current, best)), None
+    def check(parameters: PyTree) -> tuple[Candidate, None]:
+        return Candidate(parameters, loss(parameters, validation)), None
 
-    start = _Best(network, loss(network, validation))
-    (_, best), _ = jax.lax.scan(check, ((network, optimiser.init(network)), start), rows)
-    return best.parameters
+    return keep_best(step, (network, optimiser.init(network)), check, rows, check(network)[0])[0]
 
 
 def _init_networks(rng: np.random.Generator, n_inputs: int, spec: DetectorSpec) -> PyTree:

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from amarl_jax.information.early_stopping import Candidate, keep_best
 from amarl_jax.information.estimate_critics import LabelCritic, PairCritic, is_linear
 from amarl_jax.information.estimators import MIEstimator
 from amarl_jax.information.ranges import check_counts, check_numbers, check_schedule, check_widths
-from amarl_jax.trees import select
 from amarl_jax.types import Array, PyTree
 
 Critic = LabelCritic | PairCritic
@@ -62,12 +62,6 @@ class Data:
     prior: Array  # [C] of labels; [0] of a continuous x, whose marginal is the batch's
 
 
-@struct.dataclass
-class _Best:
-    parameters: PyTree
-    bound: Array  # [] validation
-
-
 @functools.partial(jax.jit, static_argnames=("critic", "estimator"))
 def bound(parameters: PyTree, data: Data, rows: Array, critic: Critic, estimator: MIEstimator) -> Array:
     """The estimator's bound on the given episodes, [] nats."""
@@ -104,8 +98,8 @@ def fit(
     """
     key_init, key_batches = jax.random.split(key)
     batch_size = min(spec.batch_size, parts.fitting.shape[0])
-    first = (data.y[0],) if isinstance(critic, LabelCritic) else (data.x[0], data.y[0])
-    parameters = critic.init(key_init, *first)
+    shapes = (data.y[0],) if isinstance(critic, LabelCritic) else (data.x[0], data.y[0])
+    parameters = critic.init(key_init, *shapes)
     optimiser = _optimiser(spec)
 
     def step(carry: tuple[PyTree, PyTree, PyTree], key_batch: Array) -> tuple[tuple[PyTree, PyTree, PyTree], None]:
@@ -119,23 +113,17 @@ def fit(
         updates, moments = optimiser.update(gradient, moments, parameters)
         return (optax.apply_updates(parameters, updates), moments, state), None
 
-    def check(parameters: PyTree) -> Array:
-        return jnp.stack(
+    def check(parameters: PyTree) -> tuple[Candidate, Array]:
+        bounds = jnp.stack(
             [bound(parameters, data, rows, critic, estimator) for rows in (parts.training, parts.validation)]
         )
+        return Candidate(parameters, -bounds[1]), bounds
 
-    def stretch(carry: tuple[tuple, _Best], keys: Array) -> tuple[tuple[tuple, _Best], Array]:
-        state, best = carry
-        state, _ = jax.lax.scan(step, state, keys)
-        bounds = check(state[0])
-        current = _Best(state[0], bounds[1])
-        return (state, select(current.bound > best.bound, current, best)), bounds
-
-    start = check(parameters)
+    first, start = check(parameters)
     keys = jax.random.split(key_batches, (spec.n_checks, spec.n_steps // spec.n_checks))
     state = (parameters, optimiser.init(parameters), estimator.init())
-    (_, best), bounds = jax.lax.scan(stretch, (state, _Best(parameters, start[1])), keys)
-    return best.parameters, jnp.concatenate([start[None], bounds])
+    best, bounds = keep_best(step, state, check, keys, first)
+    return best, jnp.concatenate([start[None], bounds])
 
 
 def _optimiser(spec: EstimateSpec) -> optax.GradientTransformation:

@@ -109,7 +109,7 @@ def log_posterior(scores: Array, prior: Array | float) -> Array:
     return jax.nn.log_softmax(scores + _last_axis(log_prior(prior), scores.ndim), axis=-1)
 
 
-def claimed_information(posterior_one: Array, labels: Array, prior: Array | float) -> Array:
+def barber_agakov(posterior_one: Array, labels: Array, prior: Array | float) -> Array:
     """``E log p(z | F) / p(z)``, what a posterior claims to know of z, nats, [*S].
 
     Barber-Agakov: a lower bound of I(z; F) on episodes the posterior was not fitted to.

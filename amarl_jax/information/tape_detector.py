@@ -17,8 +17,8 @@ from flax import struct
 
 from amarl_jax.information import mine
 from amarl_jax.information.detector import Detection, check_below_entropy, summarise
+from amarl_jax.information.early_stopping import Candidate, keep_best
 from amarl_jax.nets.order_flow import OrderFlow
-from amarl_jax.trees import select
 from amarl_jax.types import Array, PyTree, Tape, empty_tape
 
 # Thousands of small steps: compiled well where XLA_FLAGS ask for quick compiling, as the tests do.
@@ -53,13 +53,6 @@ class TapePlan:
     validation: Array  # [F, n_validation] int32, episodes that choose stopping time and share
     rows: Array  # [F, n_checks, steps, batch] int32, minibatches of the other episodes
     network: PyTree  # leading [F]
-
-
-@struct.dataclass
-class _Best:
-    network: PyTree
-    share: Array  # [] of its log-ratio
-    loss: Array  # [] on validation, see _cautious_loss
 
 
 def plan_tapes(key: Array, labels: np.ndarray, horizon: int, n_rows: int, spec: TapeDetectorSpec) -> TapePlan:
@@ -149,8 +142,8 @@ def held_out_log_ratios(design: TapePlan, tapes: Tape, labels: Array, prior: Arr
 
     def fit(parts: tuple[PyTree, Array, Array, Array]) -> Array:
         network, rows, validation, held_out = parts
-        best = _train(network, tapes, labels, prior, rows, validation, spec)
-        return best.share * _whole(best.network, tapes, held_out, spec)
+        network, share = _train(network, tapes, labels, prior, rows, validation, spec)
+        return share * _whole(network, tapes, held_out, spec)
 
     scores = jax.lax.map(fit, (design.network, design.rows, design.validation, design.held_out))
     return jnp.zeros(labels.shape[0], jnp.float32).at[design.held_out.reshape(-1)].set(scores.reshape(-1))
@@ -180,8 +173,8 @@ def _train(
     rows: Array,
     validation: Array,
     spec: TapeDetectorSpec,
-) -> _Best:
-    """Adam with one rise and fall of its rate; of all checks and shares the one best on validation."""
+) -> tuple[PyTree, Array]:
+    """Adam with one rise and fall of its rate; network and share of its log-ratio, [], that are best on validation."""
     schedule = optax.cosine_onecycle_schedule(rows.shape[0] * rows.shape[1], spec.learning_rate, 0.15)
     adam = optax.adamw(schedule, b2=0.99, weight_decay=spec.weight_decay)
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), adam)
@@ -196,17 +189,13 @@ def _train(
         updates, moments = optimiser.update(jax.grad(loss)(state[0], part), state[1], state[0])
         return (optax.apply_updates(state[0], updates), moments), None
 
-    def check(carry: tuple[tuple[PyTree, PyTree], _Best], parts: Array) -> tuple[tuple, None]:
-        state, best = carry
-        state, _ = jax.lax.scan(step, state, parts)
-        log_ratio, shares = _whole(state[0], tapes, validation, spec), jnp.array(SHARES, jnp.float32)
+    def check(network: PyTree) -> tuple[Candidate, None]:
+        log_ratio, shares = _whole(network, tapes, validation, spec), jnp.array(SHARES, jnp.float32)
         losses = jax.vmap(lambda share: _cautious_loss(share * log_ratio, labels[validation], prior))(shares)
-        current = _Best(state[0], shares[jnp.argmin(losses)], jnp.min(losses))
-        return (state, select(current.loss < best.loss, current, best)), None
+        return Candidate((network, shares[jnp.argmin(losses)]), jnp.min(losses)), None
 
-    start = _Best(network, jnp.float32(0.0), jnp.float32(0.0))
-    (_, best), _ = jax.lax.scan(check, ((network, optimiser.init(network)), start), rows)
-    return best
+    nothing = Candidate((network, jnp.float32(0.0)), jnp.float32(0.0))
+    return keep_best(step, (network, optimiser.init(network)), check, rows, nothing)[0]
 
 
 def _cautious_loss(log_ratio: Array, labels: Array, prior: Array) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 
 from amarl_jax.evaluation.episodes import EpisodeSummary
 from amarl_jax.evaluation.frozen import FrozenEpisodes
-from amarl_jax.evaluation.metrics import Estimate, mean_and_error
+from amarl_jax.evaluation.metrics import MetricValue, mean_and_error
 from amarl_jax.evaluation.report import order_divergence, spread_toxicity
 from amarl_jax.information.detector import Detection
 from amarl_jax.types import Array
@@ -53,12 +53,12 @@ def conduct(episodes: FrozenEpisodes, control: Detection, control_labels: np.nda
     columns = {
         "child_lots": lots_per_order(episodes, z == 1),
         "sent_orders": mean_and_error(np.asarray(episodes.orders.acts)[z == 1].sum(axis=1)),
-        "spread_belief_correlation": Estimate(correlation, (upper - lower) / (2.0 * 1.96)),
+        "spread_belief_correlation": MetricValue(correlation, (upper - lower) / (2.0 * 1.96)),
         "snipe_autocorrelation": by_lag[0],
         "belief_speed": mean_and_error(np.asarray(episodes.belief_speed)),
         "order_variation": _variation(episodes, z),
         "order_variation_null": _variation(episodes, control_labels),
-        "control_information_nats": Estimate(float(control.mi), float(control.mi_stderr)),
+        "control_information_nats": MetricValue(float(control.mi), float(control.mi_stderr)),
     }
     assert list(columns) == list(CONDUCT)
     return {name: estimate._asdict() for name, estimate in columns.items()} | {
@@ -67,13 +67,13 @@ def conduct(episodes: FrozenEpisodes, control: Detection, control_labels: np.nda
     }
 
 
-def lots_per_order(episodes: FrozenEpisodes, chosen: np.ndarray) -> Estimate:
+def lots_per_order(episodes: FrozenEpisodes, chosen: np.ndarray) -> MetricValue:
     """Mean lots of a child order that was sent in the chosen episodes."""
     lots = np.asarray(episodes.orders.lots)[chosen].sum(axis=1, dtype=np.float64)
     return ratio(lots, np.asarray(episodes.orders.acts)[chosen].sum(axis=1, dtype=np.float64))
 
 
-def autocorrelations(events: np.ndarray, n_lags: int = N_LAGS) -> list[Estimate]:
+def autocorrelations(events: np.ndarray, n_lags: int = N_LAGS) -> list[MetricValue]:
     """``r_k = E[x_t x_{t+k}] / E[x_t^2]``, ``x`` an event less its mean rate at that time of day, for lags from 1.
 
     The rate is taken out step by step over episodes, so that a busy opening is no correlation; the sum over the
@@ -89,16 +89,16 @@ def autocorrelations(events: np.ndarray, n_lags: int = N_LAGS) -> list[Estimate]
     return [ratio(np.sum(x[:, :-k] * x[:, k:], axis=1) / (horizon - k), power) for k in lags]
 
 
-def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Estimate:
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> MetricValue:
     """``E[a] / E[b]`` over episodes [n], and its standard error by the delta method; NaN where ``E[b]`` is 0."""
     below = float(denominator.mean())
     if below == 0.0:
-        return Estimate(math.nan, math.nan)
+        return MetricValue(math.nan, math.nan)
     value = float(numerator.mean()) / below
-    return Estimate(value, mean_and_error(numerator - value * denominator).stderr / below)
+    return MetricValue(value, mean_and_error(numerator - value * denominator).stderr / below)
 
 
-def _variation(episodes: FrozenEpisodes, z: np.ndarray) -> Estimate:
+def _variation(episodes: FrozenEpisodes, z: np.ndarray) -> MetricValue:
     """Total variation of order size, offset, type and time of day at z = 1 from z = 0; orders are not independent."""
     divergence = order_divergence(episodes.orders, z)
-    return Estimate(math.nan if divergence is None else divergence.total_variation, math.nan)
+    return MetricValue(math.nan if divergence is None else divergence.total_variation, math.nan)

@@ -10,12 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.metrics import Metrics
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState, init_state
 from amarl_jax.learn.update import update
-from amarl_jax.market.params import EnvParams
 from amarl_jax.types import Array, PyTree
 
 AXIS = "lane"
@@ -110,18 +108,16 @@ def _rounds(together: Callable[..., Any], lanes: tuple[PyTree, ...], layout: Lay
     return jax.tree.map(lambda x, key: jax.random.wrap_key_data(x) if key else x, joined, makes_key[-1])
 
 
-@functools.partial(jax.jit, static_argnames=("game", "layout"))
-def begin_lanes(keys: Array, hypers: Hypers, params: EnvParams, game: Game, layout: Layout) -> TrainState:
-    """Fresh learners, leading [n_padded], as everything given but ``game`` and ``layout``."""
-    return over_lanes(lambda key, h, p: init_state(key, game, h, p), layout)(keys, hypers, params)
+@functools.partial(jax.jit, static_argnames=("layout",))
+def begin_lanes(keys: Array, setups: Setup, layout: Layout) -> TrainState:
+    """Fresh learners, leading [n_padded], as the keys and the leaves of the setups."""
+    return over_lanes(init_state, layout)(keys, setups)
 
 
-@functools.partial(jax.jit, static_argnames=("game", "layout"), donate_argnames=("state",))
-def advance_lanes(
-    state: TrainState, hypers: Hypers, params: EnvParams, game: Game, layout: Layout
-) -> tuple[TrainState, Metrics]:
+@functools.partial(jax.jit, static_argnames=("layout",), donate_argnames=("state",))
+def advance_lanes(state: TrainState, setups: Setup, layout: Layout) -> tuple[TrainState, Metrics]:
     """One update of every lane; the states given are consumed. Metrics are [n_padded] each."""
-    return over_lanes(lambda s, h, p: update(s, h, p, game), layout)(state, hypers, params)
+    return over_lanes(lambda state, setup: update(state, setup), layout)(state, setups)
 
 
 def _is_key(leaf: Any) -> bool:

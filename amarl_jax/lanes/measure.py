@@ -2,33 +2,29 @@
 
 import dataclasses
 import functools
-import json
-import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from amarl_jax import strict_json
 from amarl_jax.config import Experiment
-from amarl_jax.config.grid import Lane, keys_of, numbers_of
+from amarl_jax.config.grid import Lane, keys_of, setups_of
 from amarl_jax.errors import LawlessPolicy
 from amarl_jax.evaluation import baselines
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
-from amarl_jax.evaluation.metrics import evaluate_detected
+from amarl_jax.evaluation.metrics import Scale, evaluate_detected
 from amarl_jax.host.provenance import provenance
 from amarl_jax.host.stages import stage
-from amarl_jax.host.workdir import Run, write_atomically
+from amarl_jax.host.workdir import Run, write_json
 from amarl_jax.lanes.behaviour import conduct, shuffled
 from amarl_jax.lanes.detections import detect_each
 from amarl_jax.lanes.layout import Layout, over_lanes
 from amarl_jax.lanes.measured import Measured
 from amarl_jax.lanes.table import FAILED, OK, LaneTable, lane_row, read_lanes, write_lanes
-from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
-from amarl_jax.market.params import EnvParams
 from amarl_jax.posterior.exact import ExactSpec
 from amarl_jax.theory.curves import calibrated_curves
 from amarl_jax.transition.curve_fits import penalty_at, penalty_axis
@@ -42,33 +38,25 @@ LOUD_GATE = 0.5  # share of the steps beyond which a fresh policy that acts in t
 _BOOTSTRAP, _CONTROL = 2, 3  # folded into a lane's root key, which is split into the keys of training and evaluation
 
 
-@functools.partial(jax.jit, static_argnames=("game", "layout", "n_episodes", "exact"))
+@functools.partial(jax.jit, static_argnames=("layout", "n_episodes", "exact"))
 def play_lanes(
-    keys: Array,
-    state: TrainState,
-    hypers: Hypers,
-    params: EnvParams,
-    game: Game,
-    layout: Layout,
-    n_episodes: int,
-    exact: ExactSpec | None = None,
+    keys: Array, state: TrainState, setups: Setup, layout: Layout, n_episodes: int, exact: ExactSpec | None = None
 ) -> FrozenEpisodes:
     """Fresh episodes of the frozen policies of every lane, [n_padded, n], without traces; read at the horizon alone."""
 
-    def one(key: Array, state: TrainState, hypers: Hypers, params: EnvParams) -> FrozenEpisodes:
-        played = play_frozen(key, state, hypers, params, game, n_episodes, exact=exact)
+    def one(key: Array, state: TrainState, setup: Setup) -> FrozenEpisodes:
+        played = play_frozen(key, state, setup, n_episodes, exact=exact)
         rows = played.exact
         rows = None if rows is None else dataclasses.replace(rows, log_ratio=rows.log_ratio[:, -1:])
         return dataclasses.replace(played, trace=None, exact=rows)
 
-    return over_lanes(one, layout)(keys, state, hypers, params)
+    return over_lanes(one, layout)(keys, state, setups)
 
 
 def measure_lanes(
     lanes: Sequence[Lane],
     failures: Mapping[int, str],
     state: TrainState,
-    game: Game,
     layout: Layout,
     run: Experiment,
     measured: Measured,
@@ -81,14 +69,13 @@ def measure_lanes(
         lanes: of the sweep.
         failures: by place in ``lanes``, those that diverged.
         state: placed learners, [n_padded].
-        game: static bundle.
         layout: of the lanes on the devices.
         run: the experiment.
         measured: those that are done already.
     """
     whole = [i for i in range(len(lanes)) if i not in failures and i not in measured.rows]
     if whole:
-        _measure_rest(whole, lanes, state, game, layout, run, measured)
+        _measure_rest(whole, lanes, state, layout, run, measured)
     return [None if i in failures else measured.rows[i] for i in range(len(lanes))]
 
 
@@ -96,34 +83,33 @@ def _measure_rest(
     whole: Sequence[int],
     lanes: Sequence[Lane],
     state: TrainState,
-    game: Game,
     layout: Layout,
     run: Experiment,
     measured: Measured,
 ) -> None:
     """Measure the lanes ``whole``: all of them play, then each has its detectors trained."""
     pairs = [jax.random.split(key) for key in keys_of(lanes)[1]]
-    hypers, params = numbers_of(lanes, run)
-    placed = (layout.place(jax.numpy.stack([play for play, _ in pairs])), state, layout.place(hypers))
-    how = {"game": game, "layout": layout, "n_episodes": run.run.eval_episodes, "exact": run.run.exact}
+    setups = setups_of(lanes, run)
+    placed = (layout.place(jax.numpy.stack([play for play, _ in pairs])), state, layout.place(setups))
+    how = {"layout": layout, "n_episodes": run.run.eval_episodes, "exact": run.run.exact}
     with stage(f"playing {run.run.eval_episodes:,} fresh episodes of each lane", verbose=run.run.verbose):
-        episodes = layout.take_back(play_lanes(*placed, layout.place(params), **how))
+        episodes = layout.take_back(play_lanes(*placed, **how))
     mine = {i: jax.tree.map(lambda x, i=i: x[i], episodes) for i in whole}
-    prior, unit = (np.asarray(leaf, np.float64) for leaf in (params.informed_probability, params.is_unit_ticks))
+    params, spec = jax.tree.map(np.asarray, setups.params), setups.game.market_spec
+    scales = [Scale.of(jax.tree.map(lambda x, i=i: x[i], params), spec) for i in range(len(lanes))]
     keys = {i: _keys_of_measures(lanes[i]) for i in whole}
     controls = {i: shuffled(keys[i].shuffle, mine[i].summary) for i in whole}
     found = detect_each(
         [key for i in whole for key in (pairs[i][1], keys[i].control)],
         [rows for i in whole for rows in (mine[i].summary, controls[i])],
-        [float(prior[i]) for i in whole for _ in range(2)],
+        [scales[i].prior for i in whole for _ in range(2)],
         layout.devices,
     )
     with stage("training two detectors for each lane", len(whole), "lanes", verbose=run.run.verbose) as under_way:
         for i, detection in zip(whole, found, strict=False):  # of the same iterator, two at a time
             control = next(found)
-            scale = (float(prior[i]), float(unit[i]), game.market_spec.tick_bps)
             try:
-                evaluation = evaluate_detected(detection, mine[i].summary, *scale, mine[i].exact)
+                evaluation = evaluate_detected(detection, mine[i].summary, scales[i], mine[i].exact)
             except LawlessPolicy as error:
                 raise LawlessPolicy(f"lane {i}: {error}") from None
             row = baselines.row(keys[i].bootstrap, mine[i].summary, evaluation)
@@ -176,6 +162,7 @@ def write_answer(
                 "seed": lane.seed,
                 "lambda": lane.penalty,
                 "arm": lane.arm,
+                "weights": lane.weights,
                 "hypers": lane.hypers,
                 "env_params": lane.env_params,
                 "status": FAILED if i in failures else OK,
@@ -185,16 +172,16 @@ def write_answer(
             for i, lane in enumerate(lanes)
         ],
     }
-    document = _strict(document)
-    _write(folder / "sweep.json", document)
+    document = strict_json.finite(document)
+    write_json(folder / "sweep.json", document)
     first = located[table.arms()[0]]
     drawn_with = None
     if "lambda_half" in first:
         drawn_with = folder / "transition.json"
-        _write(drawn_with, _strict(first))
+        write_json(drawn_with, first)
     predicted = _predict(table, run.experiment)
     if predicted is not None:
-        _write(folder / "theory.json", _strict(predicted))
+        write_json(folder / "theory.json", predicted)
     draw_transition(
         folder / "lanes.csv",
         folder / "transition",
@@ -236,18 +223,3 @@ def locate_arm(table: LaneTable, arm: str, start_gate: float, experiment: Experi
     about = {"horizon": spec.horizon, "private_randomiser": spec.private_randomiser, "start": start}
     verdict = judge([table.curves(arm, **about)])
     return as_json(verdict.arms[0][1]) | {"verdict": str(verdict)}
-
-
-def _write(path: Path, document: Any) -> None:
-    write_atomically(path, (json.dumps(document, indent=1, default=str, allow_nan=False) + "\n").encode())
-
-
-def _strict(value: Any) -> Any:
-    """``value`` with None for every number that is not finite."""
-    if isinstance(value, dict):
-        return {name: _strict(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value

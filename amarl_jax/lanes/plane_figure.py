@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from amarl_jax.evaluation.figures import STYLES, save
+from amarl_jax.evaluation.metrics import NORMAL_95
 from amarl_jax.lanes.table import LaneTable, read_lanes
 
-NORMAL_95 = 1.959964  # standard errors on either side
 LINEAR_NATS = 0.02  # the information axis is linear up to here, logarithmic beyond
 COLUMN = {True: "exact_nats", False: "information_nats"}  # of the information: exact, or of a fresh detector
 CORNERS = np.array([(9.0, 8.0), (9.0, -8.0), (-9.0, 8.0), (-9.0, -8.0)])  # of a point, where its number may go, points

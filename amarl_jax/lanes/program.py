@@ -8,8 +8,7 @@ from typing import Any
 
 import jax
 
-from amarl_jax.config import game_of
-from amarl_jax.config.grid import Lane, numbers_of
+from amarl_jax.config.grid import Lane, setups_of
 from amarl_jax.host import machine
 from amarl_jax.host import processes as hosts
 from amarl_jax.host.stages import stage
@@ -18,10 +17,9 @@ from amarl_jax.lanes.layout import Layout, advance_lanes, lay_out
 from amarl_jax.learn import cost
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
-from amarl_jax.market.params import EnvParams
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.market.table_noise import like
 from amarl_jax.types import PyTree
 
@@ -33,10 +31,8 @@ class Program:
     """The sweep's lanes, placed, and the compiled update of them all."""
 
     lanes: list[Lane]
-    game: Game
     layout: Layout
-    hypers: Hypers  # [n_padded, ...]
-    params: EnvParams  # [n_padded]
+    setups: Setup  # [n_padded, ...]
     advance: Callable[..., tuple[TrainState, dict[str, Any]]]
 
 
@@ -47,38 +43,40 @@ def devices_of(run: Run) -> tuple[jax.Device, ...]:
 
 def compile_lanes(run: Run, lanes: list[Lane]) -> Program:
     """Lay the lanes out in what memory allows, and compile their update: once, if the first layout fits."""
-    experiment, game, devices = run.experiment, game_of(run.experiment), devices_of(run)
-    numbers = numbers_of(lanes, experiment)
+    experiment, devices = run.experiment, devices_of(run)
+    setups = setups_of(lanes, experiment)
     at_most = experiment.sweep.lanes_at_once or (IN_CACHE if devices[0].platform == "cpu" else 0)
     layout = lay_out(len(lanes), devices, at_most)
     with stage("compiling the update of all lanes", verbose=experiment.run.verbose, remember=run.fingerprint):
-        compiled = _compile(game, layout, experiment.run.precision)
+        compiled = _compile(setups.game, layout, experiment.run.precision)
     fit = hosts.smallest(lanes_that_fit(compiled.memory_analysis(), layout))
     if fit < layout.at_once:
         layout = lay_out(len(lanes), devices, fit)
         with stage("compiling it again, for as many lanes at once as fit", verbose=experiment.run.verbose):
-            compiled = _compile(game, layout, experiment.run.precision)
+            compiled = _compile(setups.game, layout, experiment.run.precision)
     hosts.say(
         f"{len(lanes)} lanes of {experiment.n_updates} updates: {layout.at_once} at once on each of "
         f"{len(layout.devices)} devices, {layout.rounds} rounds, {layout.n_padded - len(lanes)} lanes of padding"
     )
-    hypers, params = (layout.place(bag) for bag in numbers)
-    return Program(lanes, game, layout, hypers, params, compiled)
+    return Program(lanes, layout, layout.place(setups), compiled)
 
 
 @functools.lru_cache(maxsize=2)
 def _compile(game: Game, layout: Layout, precision: str) -> Any:
     """The update of all lanes, compiled from shapes alone; a second sweep in a process finds it here."""
-    hypers, params = hypers_as_arrays(Hypers()), params_as_arrays(like(game.noise_law, game.market_spec))
-    lanes = (shapes(layout.n_padded, one, layout.sharding) for one in (one_learner(game), hypers, params))
+    lanes = (shapes(layout.n_padded, one, layout.sharding) for one in (one_learner(game), _any_setup(game)))
     with jax.default_matmul_precision(precision):
-        return advance_lanes.lower(*lanes, game=game, layout=layout).compile()
+        return advance_lanes.lower(*lanes, layout=layout).compile()
 
 
 def one_learner(game: Game) -> TrainState:
-    """Shapes of a single learner; no number of it shapes anything."""
-    params = params_as_arrays(like(game.noise_law, game.market_spec))
-    return cost.abstract_state(hypers_as_arrays(Hypers()), params, game)
+    """Shapes of a single learner."""
+    return cost.abstract_state(_any_setup(game))
+
+
+def _any_setup(game: Game) -> Setup:
+    """A setup of the shapes that a game needs; no number of it shapes anything."""
+    return Setup(Hypers(), RewardWeights(), like(game.noise_law, game.market_spec), game).arrays()
 
 
 def shapes(n_lanes: int, one: PyTree, sharding: Any = None) -> PyTree:
@@ -94,12 +92,12 @@ def lanes_that_fit(memory: Any, layout: Layout) -> int:
     carried = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     scratch = memory.temp_size_in_bytes / layout.at_once
     sharing = len(layout.devices) if layout.devices[0].platform == "cpu" else 1  # processors share one memory
-    usable = cost.USABLE * cost.free_bytes(layout.devices) / sharing
+    usable = machine.USABLE * machine.free_bytes(layout.devices) / sharing
     fit = math.floor((usable - carried) / max(scratch, 1.0))
     if fit < 1:
         gib = lambda n_bytes: f"{n_bytes / 2**30:.2f} GiB"  # noqa: E731
         raise MemoryError(
-            f"not even one lane fits: {gib(usable)} usable per device ({cost.USABLE:.0%} of what is free), the "
+            f"not even one lane fits: {gib(usable)} usable per device ({machine.USABLE:.0%} of what is free), the "
             f"learners of {layout.rounds * layout.at_once} lanes take {gib(carried)}, one lane at work "
             f"{gib(scratch)}; fewer lanes per device, or a smaller training.n_envs or replay_capacity, need less"
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.host.checkpoint import require_equal_shapes
-from amarl_jax.learn.optimiser import Trained
+from amarl_jax.learn.optimiser import Network
 from amarl_jax.learn.state import TrainState
 
 _TAKEN = ("agents", "critic", "belief", "statistics", "predictor")
@@ -37,7 +37,7 @@ def networks_of(state: TrainState) -> dict[str, object]:
 def with_networks_of(state: TrainState, other: TrainState) -> TrainState:
     """``state`` with the networks of ``other``, of equal shapes."""
 
-    def taken(mine: Trained, theirs: Trained) -> Trained:
+    def taken(mine: Network, theirs: Network) -> Network:
         return dataclasses.replace(mine, params=theirs.params)
 
     agents = type(state.agents)(*map(taken, state.agents, other.agents))

@@ -1,33 +1,17 @@
-"""What an update needs, before anything is trained: shapes, parameters, arithmetic, memory, and what fits."""
+"""What an update needs, before anything is trained: arithmetic, memory, and what fits."""
 
 import dataclasses
 import math
-import time
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from pathlib import Path
+from collections import defaultdict
 from typing import Any
 
 import jax
-import numpy as np
 
-from amarl_jax.config import game_of, steps_per_update
-from amarl_jax.host.runlog import closing_table, duration
-from amarl_jax.host.stages import say_if_short
-from amarl_jax.host.workdir import Run
-from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.program import advance, begin
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
-from amarl_jax.learn.update import networks
-from amarl_jax.market.params import EnvParams
-from amarl_jax.market.params import as_arrays as params_as_arrays
-from amarl_jax.trees import count_parameters
-from amarl_jax.types import PyTree
+from amarl_jax.learn.update import advance, begin
 
 BATCHES = tuple(2**k for k in range(7, 15))  # 128 to 16,384 environments, of which a dry run says whether they fit
-USABLE = 0.9  # share of the free memory that a run may plan with
 PARTS = {  # named scope to what it is
     "play": "environment and policies",
     "decode": "belief, one token per step",
@@ -80,13 +64,13 @@ class Cost:
         return max(0, int(left / (self.scratch_of(1) - self.scratch_of(0))))
 
 
-def measure(hypers: Hypers, params: EnvParams, game: Game, n_updates: int = 1) -> Cost:
+def measure(setup: Setup, n_updates: int = 1) -> Cost:
     """Compile a chunk of updates for the default device, as a run does, and read off what it costs.
 
     Memory is XLA's ``memory_analysis()``. Its ``cost_analysis()`` counts the body of a loop once, whatever the loop's
     length, and everything here is a loop; so the matrix products are counted in the traced program.
     """
-    traced = _traced(hypers, params, game, n_updates)
+    traced, game = _traced(setup, n_updates), setup.game
     steps = n_updates * game.steps_per_update()
     flops = count_flops(traced.jaxpr.jaxpr, [game.episodes_per_phase(agents) for agents in game.phases()])
     memory = traced.lower().compile().memory_analysis()
@@ -99,29 +83,29 @@ def measure(hypers: Hypers, params: EnvParams, game: Game, n_updates: int = 1) -
     )
 
 
-def measure_more(cost: Cost, hypers: Hypers, params: EnvParams, game: Game) -> Cost:
+def measure_more(cost: Cost, setup: Setup) -> Cost:
     """The same with the scratch of a larger number of environments, the largest of ``BATCHES`` or twice as many."""
     more = cost.n_envs * max(2, BATCHES[-1] // cost.n_envs)
-    larger = dataclasses.replace(game, learn=dataclasses.replace(game.learn, n_envs=more))
-    memory = _traced(hypers, params, larger, 1).lower().compile().memory_analysis()
+    larger = dataclasses.replace(setup.game, learn=dataclasses.replace(setup.game.learn, n_envs=more))
+    memory = _traced(setup.replace(game=larger), 1).lower().compile().memory_analysis()
     return dataclasses.replace(cost, more_envs=more, more_scratch_bytes=int(memory.temp_size_in_bytes))
 
 
-def _traced(hypers: Hypers, params: EnvParams, game: Game, n_updates: int) -> Any:
+def _traced(setup: Setup, n_updates: int) -> Any:
     """A chunk of updates for the default device, from shapes."""
-    return advance.trace(placed_state(hypers, params, game), hypers, params, game=game, n_updates=n_updates)
+    return advance.trace(placed_state(setup), setup, n_updates=n_updates)
 
 
-def abstract_state(hypers: Hypers, params: EnvParams, game: Game) -> TrainState:
+def abstract_state(setup: Setup) -> TrainState:
     """Shapes of a learner."""
-    return jax.eval_shape(lambda key: begin(key, hypers, params, game), jax.random.key(0))
+    return jax.eval_shape(lambda key: begin(key, setup), jax.random.key(0))
 
 
-def placed_state(hypers: Hypers, params: EnvParams, game: Game) -> TrainState:
+def placed_state(setup: Setup) -> TrainState:
     """The same, on the default device, where a run has it."""
     (device,) = jax.numpy.zeros(()).devices()
     place = jax.sharding.SingleDeviceSharding(device)
-    shapes = abstract_state(hypers, params, game)
+    shapes = abstract_state(setup)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes)
 
 
@@ -173,103 +157,3 @@ def _subprograms(equation: Any) -> list[Any]:
             if hasattr(program, "eqns"):
                 found.append(program)
     return found
-
-
-def free_bytes(devices: Sequence[jax.Device] | None = None) -> int:
-    """Least free memory of the devices (default: the one that JAX computes on) that are this process's.
-
-    For a CPU it is what the machine could give without swapping.
-    """
-    devices = devices or tuple(jax.numpy.zeros(()).devices())
-    return min(_free_bytes(device) for device in devices if device.process_index == jax.process_index())
-
-
-def _free_bytes(device: jax.Device) -> int:
-    held = device.memory_stats() or {}
-    if "bytes_limit" in held:
-        return int(held["bytes_limit"] - held["bytes_in_use"])
-    for line in Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else ():
-        if line.startswith("MemAvailable"):
-            return 1024 * int(line.split()[1])
-    return 0
-
-
-def network_rows(state: TrainState) -> list[tuple[str, str, str]]:
-    """Name, parameters and the matrices of each network, equal ones once."""
-    return [
-        (name, f"{count_parameters(network.params):,}", _matrices(network.params))
-        for name, network in networks(state).items()
-    ]
-
-
-def _matrices(params: PyTree) -> str:
-    shapes = Counter(leaf.shape for leaf in jax.tree.leaves(params) if len(leaf.shape) > 1)
-    return ", ".join("x".join(map(str, shape)) + (f" ({n})" if n > 1 else "") for shape, n in shapes.items())
-
-
-def tree_bytes(tree: PyTree) -> int:
-    """Bytes of a pytree of arrays or their shapes."""
-    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def describe(run: Run, devices: Sequence[jax.Device]) -> None:
-    """Print what a run on those devices would be, without running it: the text of ``--dry_run``."""
-    experiment = run.experiment
-    game, chunk = game_of(experiment), min(experiment.run.log_interval, experiment.n_updates)
-    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
-    learn, horizon = game.learn, game.market_spec.horizon
-    print(
-        f"workdir {run.path}: {experiment.n_updates} updates of {steps_per_update(experiment):,} environment steps "
-        f"({learn.n_envs} environments x {horizon} steps), nothing written"
-    )
-    say_if_short(experiment)
-    state = abstract_state(hypers, params, game)
-    total = sum(count_parameters(network.params) for network in networks(state).values())
-    closing_table("\nnetworks: parameters, and matrices with how many there are of each", network_rows(state))
-    print(f"{total:,} parameters; with the optimiser's moments and the replay {_mib(tree_bytes(state))} per lane")
-    started = time.perf_counter()
-    cost = measure(hypers, params, game, chunk)
-    kept = "; the run will find it in the compilation cache" if experiment.run.compilation_cache_dir != "off" else ""
-    print(f"\ncompiled in {duration(time.perf_counter() - started)}{kept}")
-    closing_table("\nmatrix products of an update", flops_rows(cost))
-    available = free_bytes(devices)
-    closing_table("\nmemory, by XLA's own account", memory_rows(cost, available))
-    cost = measure_more(cost, hypers, params, game)
-    title = f"\na lane of other sizes, by those of {cost.n_envs:,} and of {cost.more_envs:,} environments"
-    n_memories = 1 if devices[0].platform == "cpu" else len(devices)  # processors share one
-    closing_table(f"{title}; {len(devices)} x {devices[0].device_kind}", batch_rows(cost, available, n_memories))
-
-
-def flops_rows(cost: Cost) -> list[tuple[str, str, str]]:
-    """Arithmetic by part, and in all."""
-    unit = "MFLOP per environment step"
-    rows = [(PARTS[name], f"{flops / 1e6:.3f}", unit) for name, flops in cost.flops.items()]
-    return [*rows, ("all", f"{sum(cost.flops.values()) / 1e6:.3f}", unit)]
-
-
-def memory_rows(cost: Cost, available: int) -> list[tuple[str, str, str]]:
-    """Bytes by environment and lane, and how many of each fit."""
-    usable = USABLE * available
-    where = f"in {USABLE:.0%} of the {available / 2**30:.1f} GiB that are free"
-    return [
-        ("learner", _mib(cost.state_bytes), "per lane"),
-        ("scratch", _mib(cost.scratch_bytes / cost.n_envs), "per environment"),
-        ("", _mib(cost.scratch_bytes), f"per lane of {cost.n_envs} environments"),
-        ("lanes that fit", f"{cost.lanes_that_fit(usable):,}", f"{where}, of {cost.n_envs} environments"),
-    ]
-
-
-def batch_rows(cost: Cost, available: int, n_memories: int) -> list[tuple[str, str, str]]:
-    """What a lane of each of ``BATCHES`` takes, and how many fit in so many equal memories; the largest lane of one."""
-    usable = USABLE * available
-    rows = []
-    for n_envs in BATCHES:
-        lane = cost.state_bytes + max(cost.scratch_of(n_envs), 0.0)
-        fit = n_memories * int(usable // lane)
-        said = f"{fit:,} {'lane fits' if fit == 1 else 'lanes fit'}" if fit else "does not fit"
-        rows.append((f"{n_envs:,} environments", _mib(lane), said))
-    return [*rows, ("environments that fit", f"{cost.envs_that_fit(usable):,}", "in one lane")]
-
-
-def _mib(n_bytes: float) -> str:
-    return f"{n_bytes / 2**20:,.2f} MiB"

@@ -2,21 +2,21 @@
 
 import jax
 
-from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import EXACT
 from amarl_jax.learn.rollout import Trajectory
-from amarl_jax.market.params import EnvParams
+from amarl_jax.learn.setup import Setup
 from amarl_jax.policies.protocol import Policy
 from amarl_jax.posterior.filter import log_posterior, log_ratio, reader_of
 from amarl_jax.types import Array
 
 
-def exact_log_posterior(key: Array, policy: Policy, trajectory: Trajectory, game: Game, params: EnvParams) -> Array:
+def exact_log_posterior(key: Array, policy: Policy, trajectory: Trajectory, setup: Setup) -> Array:
     """``log P(z = 1 | G_<=t)`` of episodes that the policy has just played in a market that keeps records. [E, T].
 
     Raises:
         ValueError: while tracing, if the policy or the noise law says nothing of its probabilities.
     """
+    game, prior = setup.game, setup.params.informed_probability
     reader = reader_of(policy, game.noise_law, game.market_spec, game.learn.exact_particles, game.learn.exact_private)
     if reader is None:
         raise ValueError(
@@ -25,5 +25,5 @@ def exact_log_posterior(key: Array, policy: Policy, trajectory: Trajectory, game
             f" {type(game.noise_law).__name__}"
         )
     keys = jax.random.split(key, trajectory.z.shape[0])
-    found = jax.vmap(lambda key, record: reader.likelihoods(key, record, params))(keys, trajectory.output.record)
-    return log_posterior(jax.vmap(log_ratio)(found), params.informed_probability)
+    found = jax.vmap(lambda key, record: reader.likelihoods(key, record, setup.params))(keys, trajectory.output.record)
+    return log_posterior(jax.vmap(log_ratio)(found), prior)

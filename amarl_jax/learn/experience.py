@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.learn.game import Game
 from amarl_jax.learn.rollout import Trajectory
+from amarl_jax.learn.setup import Setup
 from amarl_jax.market.observe import SIZE_SCALE
-from amarl_jax.market.params import EnvParams
 from amarl_jax.market.slot import encode_action
 from amarl_jax.nets.tilt import TiltLatents
 from amarl_jax.policies.learned import tilts
@@ -31,17 +30,17 @@ class Experience:
     beside: tuple[Any, ...] = ((),) * N_AGENTS  # what each network is told beside what it sees, the same in all steps
 
 
-def market_experience(trajectory: Trajectory, reward: Array, game: Game, params: EnvParams) -> Experience:
+def market_experience(trajectory: Trajectory, reward: Array, setup: Setup) -> Experience:
     """Episodes of the market; the execution agent's terms count at z = 1 only.
 
     Args:
         trajectory: [E] episodes.
         reward: [E, T, agent].
-        game: static bundle.
-        params: market constants.
+        setup: what they were played with.
     """
     informed = jnp.broadcast_to(trajectory.z[:, None], reward.shape[:2]).astype(jnp.float32)
     decisions = (trajectory.execution, trajectory.maker, trajectory.arbitrageur)
+    game, params = setup.game, setup.params
     seen: Any = trajectory.execution_seen
     told: tuple[Any, ...] = ()
     if tilts(Agent.EXECUTION, game.network) and isinstance(decisions[0].latents, TiltLatents):
@@ -53,22 +52,22 @@ def market_experience(trajectory: Trajectory, reward: Array, game: Game, params:
         reward=reward,
         mask=jnp.stack([informed, jnp.ones_like(informed), jnp.ones_like(informed)], axis=-1),
         global_seen=trajectory.global_seen,
-        actions=executed_actions(trajectory, game, params),
+        actions=executed_actions(trajectory, setup),
         beside=(told, (), ()),
     )
 
 
-def executed_actions(trajectory: Trajectory, game: Game, params: EnvParams) -> tuple[Array, Array, Array]:
+def executed_actions(trajectory: Trajectory, setup: Setup) -> tuple[Array, Array, Array]:
     """Each agent's executed action in units of order one; in both classes the slot's order is what was sent.
 
     Returns:
         [E, T, 3], [E, T, 4] and [E, T, 1].
     """
-    encode = jax.vmap(lambda decision, side: encode_action(decision, side, game.market_spec))
+    encode = jax.vmap(lambda decision, side: encode_action(decision, side, setup.game.market_spec))
     slot = jax.vmap(encode)(
         trajectory.output.slot,
         jnp.broadcast_to(trajectory.direction[:, None], trajectory.output.slot.side.shape),
     )
     slot = slot.at[..., 1].divide(SIZE_SCALE)
-    quotes = trajectory.maker.action.at[..., :2].divide(params.max_spread_ticks)
+    quotes = trajectory.maker.action.at[..., :2].divide(setup.params.max_spread_ticks)
     return slot, quotes, trajectory.arbitrageur.action[..., None]

@@ -59,7 +59,7 @@ class Game:
     market_spec: MarketSpec
     network: NetworkSpec
     learn: LearnSpec
-    frozen: tuple[Agent, ...] = ()  # agents that never train; see freeze
+    not_improved: tuple[Agent, ...] = ()  # agents that never train; see freeze
     scripted: tuple[tuple[Agent, Policy], ...] = ()  # agents that play a policy of rules instead; see script
     noise_law: NoiseLaw = orders  # of the noise traders, and of the slot at z = 0
     reward_terms: tuple[RewardTerm, ...] = ()  # added to the rewards of the core
@@ -117,9 +117,13 @@ class Game:
             return (Agent.EXECUTION,), (Agent.MAKER, Agent.ARBITRAGEUR)
         return (tuple(Agent),)
 
+    def phase_names(self) -> tuple[str, ...]:
+        """What leads the metrics of each of :meth:`phases`."""
+        return ("phase_a", "phase_b") if self.learn.alternating else ("joint",)
+
     def improved(self, agents: tuple[Agent, ...]) -> tuple[Agent, ...]:
         """The agents of a phase whose policies PPO changes: all but the frozen ones."""
-        return tuple(agent for agent in agents if agent not in self.frozen)
+        return tuple(agent for agent in agents if agent not in self.not_improved)
 
     def steps_per_update(self) -> int:
         """Environment steps of one update, summed over environments."""
@@ -132,7 +136,7 @@ def freeze(game: Game, *agents: Agent) -> Game:
 
     What reads the tape (belief, MI critic, predictor) is fitted as before.
     """
-    return dataclasses.replace(game, frozen=tuple(sorted({*game.frozen, *agents})))
+    return dataclasses.replace(game, not_improved=tuple(sorted({*game.not_improved, *agents})))
 
 
 def script(game: Game, policies: Mapping[Agent, Policy]) -> Game:

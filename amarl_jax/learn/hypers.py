@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 from flax import struct
 
 from amarl_jax.types import Array
@@ -38,15 +37,9 @@ class LearnSpec:
 class Hypers:
     """Traced hyperparameters: leaves that a sweep may vary lane by lane."""
 
-    # rewards: docs/game.md, Rewards
-    leakage_weight: Array | float = 0.5  # lambda, reward per nat
+    # the way of lambda to its weight
     leakage_weight_start: Array | float = 0.0  # lambda of the first update, where there is a ramp
     leakage_ramp_updates: Array | float = 0.0  # updates in which lambda moves from there in equal steps; 0 is none
-    predictability_weight: Array | float = 0.1  # mu, reward per nat
-    adverse_selection_weight: Array | float = 1.0  # alpha
-    belief_entropy_weight: Array | float = 0.05  # beta_reward
-    belief_accuracy_weight: Array | float = 0.2  # gamma_acc
-    belief_lag_weight: Array | float = 0.02  # delta
     # where learning starts, and what the maker is told
     start_gate: Array | float = 0.3  # P(act in a step) of the fresh execution policy
     start_along: Array | float = 0.75  # P(along its side | act) of it
@@ -74,28 +67,3 @@ class Hypers:
     # replay
     replay_alpha: Array | float = 0.6  # priority exponent
     replay_beta: Array | float = 1.0  # importance-weight exponent; below 1 the belief learns to be less sure than Bayes
-
-
-def annealed(hypers: Hypers, update: Array) -> Hypers:
-    """The hyperparameters of one update: where lambda and the weight of the policies' entropy are on their ways.
-
-    A ramp of n updates trains the first at the start's lambda and the (n + 1)-th at the lane's own: a warm start from
-    another penalty. Without a ramp lambda is the lane's own throughout. The entropy bonus falls while learning rates
-    are still large: with it a policy mixes what pays with noise, and neither its cost nor its leakage is the optimum's.
-    """
-    start, end = hypers.leakage_weight_start, hypers.leakage_weight
-    share = update / jnp.maximum(hypers.leakage_ramp_updates, 1.0)
-    on_the_way = update < hypers.leakage_ramp_updates
-    bonus_updates = jnp.maximum(hypers.entropy_share * hypers.n_updates, 1.0)
-    done = jnp.clip(update.astype(jnp.float32) / bonus_updates, 0.0, 1.0)
-    return dataclasses.replace(
-        hypers,
-        leakage_weight=jnp.where(on_the_way, start + share * (end - start), end),
-        entropy_weight=hypers.entropy_weight + done * (hypers.entropy_weight_end - hypers.entropy_weight),
-    )
-
-
-def as_arrays(hypers: Hypers) -> Hypers:
-    """Every leaf as a float32 array, so that all hypers of a program share one trace."""
-    leaves = {name: jnp.asarray(getattr(hypers, name), jnp.float32) for name in Hypers.__dataclass_fields__}
-    return Hypers(**leaves)

@@ -12,7 +12,7 @@ from amarl_jax.types import Array, PyTree
 
 
 @struct.dataclass
-class Trained:
+class Network:
     """A network's parameters and its optimiser's state; arrays only, so rebuilding the optimiser never retraces."""
 
     params: PyTree
@@ -22,9 +22,9 @@ class Trained:
 class Agents(NamedTuple):
     """The three policies, in the order of :class:`amarl_jax.types.Agent`."""
 
-    execution: Trained
-    maker: Trained
-    arbitrageur: Trained
+    execution: Network
+    maker: Network
+    arbitrageur: Network
 
 
 def optimiser(hypers: Hypers) -> optax.GradientTransformation:
@@ -41,9 +41,9 @@ def optimiser(hypers: Hypers) -> optax.GradientTransformation:
     )
 
 
-def fresh(params: PyTree, hypers: Hypers) -> Trained:
+def untrained(params: PyTree, hypers: Hypers) -> Network:
     """A network at the start of its training."""
-    return Trained(params=params, opt_state=optimiser(hypers).init(params))
+    return Network(params=params, opt_state=optimiser(hypers).init(params))
 
 
 def scheduled(learning_rate: Array | float, update: Array, hypers: Hypers) -> Array:
@@ -52,8 +52,8 @@ def scheduled(learning_rate: Array | float, update: Array, hypers: Hypers) -> Ar
     return learning_rate * (1.0 - (1.0 - hypers.lr_final_fraction) * progress)
 
 
-def descend(network: Trained, gradient: PyTree, learning_rate: Array, hypers: Hypers) -> Trained:
+def descend(network: Network, gradient: PyTree, learning_rate: Array, hypers: Hypers) -> Network:
     """One step down the gradient."""
     step, opt_state = optimiser(hypers).update(gradient, network.opt_state, network.params)
     params = jax.tree.map(lambda p, s: p - learning_rate * s, network.params, step)
-    return Trained(params=params, opt_state=opt_state)
+    return Network(params=params, opt_state=opt_state)

@@ -5,75 +5,36 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from amarl_jax.information.mine import claimed_information
+from amarl_jax.information.mine import barber_agakov
 from amarl_jax.learn import tape_readers as sources
 from amarl_jax.learn.exact_source import exact_log_posterior
 from amarl_jax.learn.experience import market_experience
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import EXACT, Hypers
+from amarl_jax.learn.hypers import EXACT
 from amarl_jax.learn.metrics import Metrics
+from amarl_jax.learn.players import TransformerBelief, players
 from amarl_jax.learn.ppo import ACTOR_METRICS, PpoBatch, improve_actors, improve_critic, make_batch, minibatches
-from amarl_jax.learn.rollout import Players, Trajectory, rollouts, stratified_labels
+from amarl_jax.learn.rollout import Trajectory, rollouts, stratified_labels
 from amarl_jax.learn.scoring import Scores, score
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
-from amarl_jax.nets.belief import debias, init_memory
-from amarl_jax.policies.learned import learned_policy
-from amarl_jax.types import AGENT_NAMES, Agent, Array, PyTree, Tape
-
-
-class TransformerBelief:
-    """The belief network, decoding one token per step; what it returns is the de-biased posterior.
-
-    With ``hypers.belief_frozen`` it returns the prior, and still learns; its hidden state is what it would have been.
-    """
-
-    def __init__(self, parameters: PyTree, game: Game, hypers: Hypers) -> None:
-        self.parameters, self.game, self.hypers = parameters, game, hypers
-
-    def init(self, params: EnvParams) -> PyTree:
-        """Nothing seen yet."""
-        return init_memory(self.game.network.belief, self.game.market_spec.horizon)
-
-    def read(self, memory: PyTree, tape: Tape, time: Array, params: EnvParams) -> tuple[PyTree, Array, Array]:
-        """One step of tape."""
-        decode = self.game.belief.decode
-        memory, logit, hidden = self.game.belief.apply(self.parameters, memory, tape, time, method=decode)
-        posterior = debias(jax.nn.sigmoid(logit), self.hypers.belief_loss_entropy)
-        return memory, jnp.where(self.hypers.belief_frozen > 0, params.informed_probability, posterior), hidden
-
-
-def players(state: TrainState, game: Game, deterministic: bool = False) -> Players:
-    """The learned policies as they stand, and the scripted ones of the game."""
-    policies = {
-        agent: learned_policy(
-            agent, state.agents[agent].params, game.network, game.market_spec, deterministic, game.noise_law
-        )
-        for agent in Agent
-    }
-    return Players(*(policies | dict(game.scripted)).values())
+from amarl_jax.types import AGENT_NAMES, Agent, Array
 
 
 def play(
-    key: Array,
-    state: TrainState,
-    game: Game,
-    hypers: Hypers,
-    params: EnvParams,
-    n_envs: int | None = None,
-    deterministic: bool = False,
+    key: Array, state: TrainState, setup: Setup, n_envs: int | None = None, deterministic: bool = False
 ) -> Trajectory:
     """``n_envs`` episodes of the learned agents with fresh keys, ``z`` stratified. [E] leading."""
+    game, params = setup.game, setup.params
     n_envs = n_envs or game.learn.n_envs
     keys = jax.random.split(key, 1 + n_envs)
     z = stratified_labels(keys[0], n_envs, params.informed_probability)
-    belief = TransformerBelief(state.belief.params, game, hypers)
+    belief = TransformerBelief(state.belief.params, setup)
     return rollouts(keys[1:], game.market, players(state, game, deterministic), belief, z, params)
 
 
-def play_and_learn(
-    state: TrainState, phase: Array, game: Game, hypers: Hypers, params: EnvParams
-) -> tuple[TrainState, Metrics]:
+def play_and_learn(state: TrainState, phase: Array, setup: Setup) -> tuple[TrainState, Metrics]:
     """One rollout and everything learned from it.
 
     The phase decides who learns. It must not be batched: as a number shared by all lanes it leaves a real branch in
@@ -81,46 +42,43 @@ def play_and_learn(
 
     Args:
         state: the learner.
-        phase: [] int32, index into ``game.phases()``.
-        game: static bundle.
-        hypers: traced hyperparameters.
-        params: market constants.
+        phase: [] int32, index into ``setup.game.phases()``.
+        setup: what is trained with.
 
     Returns:
         The learner, and scalar metrics; those of whatever did not learn are 0.
     """
+    game = setup.game
     key, key_play, key_mine, key_belief, key_rows, *key_exact = jax.random.split(state.key, 5 + game.reads_exactly)
     state = state.replace(key=key)
     with jax.named_scope("play"):
-        trajectory = play(key_play, state, game, hypers, params)
+        trajectory = play(key_play, state, setup)
     with jax.named_scope("exact"):
-        trajectory, exact = _read_exactly(key_exact, state, trajectory, game, params)
+        trajectory, exact = _read_exactly(key_exact, state, trajectory, setup)
     with jax.named_scope("score"):
         paid = exact if game.learn.leakage_source == EXACT else None
-        scores = score(state, trajectory, game, hypers, params, paid)
+        scores = score(state, trajectory, setup, paid)
         target = jnp.exp(exact) if exact is not None and game.learn.belief_target == EXACT else trajectory.z
     with jax.named_scope("advantages"):
-        experience = market_experience(trajectory, scores.reward, game, params)
-        batch = make_batch(state.critic.params, experience, game, hypers)
-    branches = [
-        functools.partial(_learn, trained=trained, game=game, hypers=hypers, params=params) for trained in game.phases()
-    ]
+        experience = market_experience(trajectory, scores.reward, setup)
+        batch = make_batch(state.critic.params, experience, game, setup.hypers)
+    branches = [functools.partial(_learn, trained=trained, setup=setup) for trained in game.phases()]
     rows = minibatches(key_rows, game)
     with jax.named_scope("critic"):
-        critic, of_critic = improve_critic(rows, state, batch, game, hypers)
+        critic, of_critic = improve_critic(rows, state, batch, game, setup.hypers)
     operands = (key_mine, key_belief, rows, state, trajectory, target, scores, batch)
     state, learned = jax.lax.switch(phase, branches, *operands) if len(branches) > 1 else branches[0](*operands)
-    always = rollout_metrics(trajectory, scores, params) | Metrics.of(of_critic)
+    always = rollout_metrics(trajectory, scores, setup.params) | Metrics.of(of_critic)
     return state.replace(critic=critic), always | learned
 
 
 def _read_exactly(
-    keys: list[Array], state: TrainState, trajectory: Trajectory, game: Game, params: EnvParams
+    keys: list[Array], state: TrainState, trajectory: Trajectory, setup: Setup
 ) -> tuple[Trajectory, Array | None]:
     """The episodes without their records, and the exact log-posterior [E, T] where a key says that it is wanted."""
     if not keys:
         return trajectory, None
-    exact = exact_log_posterior(keys[0], players(state, game).execution, trajectory, game, params)
+    exact = exact_log_posterior(keys[0], players(state, setup.game).execution, trajectory, setup)
     return trajectory.replace(output=trajectory.output.replace(record=None, slot_row=None)), exact  # type: ignore[attr-defined]
 
 
@@ -135,9 +93,7 @@ def _learn(
     batch: PpoBatch,
     *,
     trained: tuple[Agent, ...],
-    game: Game,
-    hypers: Hypers,
-    params: EnvParams,
+    setup: Setup,
 ) -> tuple[TrainState, Metrics]:
     """Fit what reads the tape, improve the agents that train; the others stay bit for bit.
 
@@ -146,18 +102,19 @@ def _learn(
     """
     metrics = dict.fromkeys(learned_metric_names(), jnp.float32(0.0))
     with jax.named_scope("mine"):
-        state, fitted = sources.fit_mine(key_mine, state, trajectory, game, hypers, params)
+        state, fitted = sources.fit_mine(key_mine, state, trajectory, setup)
     metrics |= fitted
     if Agent.EXECUTION in trained:
         with jax.named_scope("predictor"):
-            state, fitted = sources.fit_predictor(state, scores.series, game, hypers)
+            state, fitted = sources.fit_predictor(state, scores.series, setup)
         metrics |= fitted
     if Agent.MAKER in trained:
         with jax.named_scope("belief"):
-            state, fitted = sources.fit_belief(key_belief, state, trajectory.output.tape, target, game, hypers)
+            state, fitted = sources.fit_belief(key_belief, state, trajectory.output.tape, target, setup)
         metrics |= fitted
     with jax.named_scope("ppo"):
-        agents, improved = improve_actors(rows, state, batch, game.improved(trained), game, hypers)
+        stepped = setup.game.improved(trained)
+        agents, improved = improve_actors(rows, state, batch, stepped, setup.game, setup.hypers)
     others = {name: x for name, x in metrics.items() if name not in improved}
     return state.replace(agents=agents), Metrics.of(others) | improved
 
@@ -219,7 +176,7 @@ def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -
         1.0 / informed.size,
     )
     posteriors = jnp.stack([jnp.exp(scores.log_posterior[:, -1]), belief[:, -1]], axis=-1)
-    claims = claimed_information(posteriors, trajectory.z, prior)
+    claims = barber_agakov(posteriors, trajectory.z, prior)
     return Metrics(jnp.sum(weights * of_episodes.columns, axis=0), of_episodes.names) | Metrics(
         claims, ("information/source_nats", "information/belief_nats")
     )

@@ -12,9 +12,9 @@ from amarl_jax.learn.game import Learnable
 from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.losses import clipped_surrogate, masked_mean, value_loss
 from amarl_jax.learn.metrics import Metrics
-from amarl_jax.learn.optimiser import Agents, Trained, descend, scheduled
+from amarl_jax.learn.optimiser import Agents, Network, descend, scheduled
 from amarl_jax.learn.returns import gae, normalise
-from amarl_jax.trees import pack, unpack
+from amarl_jax.trees import pack
 from amarl_jax.types import AGENT_NAMES, N_AGENTS, Agent, Array, PyTree
 
 ACTOR_METRICS = ("surrogate", "entropy", "approx_kl", "clip_fraction")
@@ -59,7 +59,7 @@ class Learner(Protocol):
         ...
 
     @property
-    def critic(self) -> Trained:
+    def critic(self) -> Network:
         """The central critic."""
         ...
 
@@ -149,10 +149,10 @@ def improve_actors(
     learning_rate = scheduled(hypers.lr_actor, state.update, hypers)
     packed = {agent: pack(batch.actors[agent].replace(beside=()), n_lead=2) for agent in trained}  # type: ignore[attr-defined]
 
-    def step(networks: dict[Agent, Trained], rows: Array) -> tuple[dict[Agent, Trained], Metrics]:
-        stepped, metrics = dict[Agent, Trained](), dict[str, Array]()
+    def step(networks: dict[Agent, Network], rows: Array) -> tuple[dict[Agent, Network], Metrics]:
+        stepped, metrics = dict[Agent, Network](), dict[str, Array]()
         for agent, network in networks.items():
-            part = unpack(jax.tree.map(lambda x: x[rows], packed[agent])).replace(beside=batch.actors[agent].beside)
+            part = packed[agent].take(rows).replace(beside=batch.actors[agent].beside)
             gradient, diagnostics = jax.grad(actor_loss, has_aux=True)(network.params, agent, part, game, hypers)
             stepped[agent] = descend(network, gradient, learning_rate, hypers)
             metrics |= diagnostics
@@ -165,7 +165,7 @@ def improve_actors(
 
 def improve_critic(
     rows: Array, state: Learner, batch: PpoBatch, game: Learnable, hypers: Hypers
-) -> tuple[Trained, dict[str, Array]]:
+) -> tuple[Network, dict[str, Array]]:
     """One gradient step of the critic on each of :func:`minibatches`, and its loss averaged over the last epoch.
 
     Separate from the actors' steps, which do not use it, so that it is compiled once for all phases.
@@ -173,8 +173,8 @@ def improve_critic(
     learning_rate = scheduled(hypers.lr_critic, state.update, hypers)
     packed = pack(batch.critic, n_lead=2)
 
-    def step(critic: Trained, rows: Array) -> tuple[Trained, Array]:
-        part = unpack(jax.tree.map(lambda x: x[rows], packed))
+    def step(critic: Network, rows: Array) -> tuple[Network, Array]:
+        part = packed.take(rows)
         loss, gradient = jax.value_and_grad(critic_loss)(critic.params, part, game, hypers)
         return descend(critic, gradient, learning_rate, hypers), loss
 

@@ -1,51 +1,20 @@
 """Whole episodes of the market, whoever plays: one scan over time, for one environment."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from amarl_jax.learn.players import Belief, Players
 from amarl_jax.market import observe
 from amarl_jax.market.env import Actions, Market, StepOutput, streams
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.state import EnvState
 from amarl_jax.policies.learned import features
-from amarl_jax.policies.protocol import Decision, Policy
+from amarl_jax.policies.protocol import Decision
 from amarl_jax.trees import Packed, pack, unpack
-from amarl_jax.types import Agent, Array, PyTree, Tape
-
-
-class Belief(Protocol):
-    """Reads the tape step by step and says ``P(z = 1 | F_<=t)``."""
-
-    def init(self, params: EnvParams) -> PyTree:
-        """The memory before the first step."""
-        ...
-
-    def read(self, memory: PyTree, tape: Tape, time: Array, params: EnvParams) -> tuple[PyTree, Array, Array]:
-        """Memory, posterior [] and hidden state [D] after one more step of tape."""
-        ...
-
-
-class Players(NamedTuple):
-    """One policy per agent, in the order of :class:`amarl_jax.types.Agent`."""
-
-    execution: Policy
-    maker: Policy
-    arbitrageur: Policy
-
-
-class PriorBelief:
-    """A maker that learns nothing: the belief frozen at ``p_z``."""
-
-    def init(self, params: EnvParams) -> tuple[()]:
-        """Nothing to remember."""
-        return ()
-
-    def read(self, memory: tuple[()], tape: Tape, time: Array, params: EnvParams) -> tuple[tuple[()], Array, Array]:
-        """The prior, whatever the tape says."""
-        return memory, jnp.asarray(params.informed_probability, jnp.float32), jnp.zeros(0, jnp.float32)
+from amarl_jax.types import Agent, Array, PyTree
 
 
 @struct.dataclass

@@ -8,8 +8,8 @@ from flax import struct
 
 from amarl_jax.information import mine
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
 from amarl_jax.learn.rollout import Trajectory
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market import rewards
 from amarl_jax.market.params import EnvParams
@@ -49,11 +49,11 @@ def statistics_scores(params: PyTree, tape: Tape, beside: Array, game: Game) -> 
     return jax.vmap(lambda tape, beside: game.statistics.apply(params, tape, beside))(tape, beside)
 
 
-def mine_log_posterior_one(state: TrainState, trajectory: Trajectory, game: Game, params: EnvParams) -> Array:
+def log_posterior_informed(state: TrainState, trajectory: Trajectory, setup: Setup) -> Array:
     """``log P(z = 1 | F_<=t)`` of the MI critic's ``p(z) e^T`` in played episodes. [E, T] nats."""
     beside = evidence(trajectory.belief, trajectory.hidden)
-    scores = statistics_scores(state.statistics.params, trajectory.output.tape, beside, game)
-    return mine.log_posterior(scores, params.informed_probability)[..., 1]
+    scores = statistics_scores(state.statistics.params, trajectory.output.tape, beside, setup.game)
+    return mine.log_posterior(scores, setup.params.informed_probability)[..., 1]
 
 
 def standard_flow(trajectory: Trajectory) -> Array:
@@ -76,24 +76,18 @@ def added_rewards(trajectory: Trajectory, terms: tuple[rewards.RewardTerm, ...],
     return sum(jax.vmap(lambda out, z, b, term=term: term(out, z, b, params))(*episodes) for term in terms)
 
 
-def score(
-    state: TrainState,
-    trajectory: Trajectory,
-    game: Game,
-    hypers: Hypers,
-    params: EnvParams,
-    exact: Array | None = None,
-) -> Scores:
+def score(state: TrainState, trajectory: Trajectory, setup: Setup, exact: Array | None = None) -> Scores:
     """Rewards of new episodes, by the sources as they stand: nothing is trained on an episode before it is scored.
 
     ``exact`` is the exact log-posterior [E, T] where that is the leakage source.
     """
+    game, params = setup.game, setup.params
     if exact is not None:
         log_posterior = exact
     elif game.learn.leakage_source == "belief":
         log_posterior = jnp.log(jnp.maximum(trajectory.belief, 1e-8))
     else:
-        log_posterior = mine_log_posterior_one(state, trajectory, game, params)
+        log_posterior = log_posterior_informed(state, trajectory, setup)
     credit = mine.leakage_increments if game.learn.leakage_credit == "increment" else mine.leakage_levels
     leakage = jax.vmap(lambda row: credit(row, params.informed_probability))(log_posterior)
     series = standard_flow(trajectory)
@@ -101,7 +95,7 @@ def score(
     money = functools.partial(rewards.market_terms, params=params, credit=game.learn.shortfall_credit)
     terms = jax.vmap(lambda out, side: money(out, side))(trajectory.output, trajectory.direction)
     reward = jax.vmap(rewards.compose, in_axes=(0, 0, 0, 0, 0, 0, None))(
-        terms, trajectory.output, trajectory.z, trajectory.belief, leakage, predicted, hypers
+        terms, trajectory.output, trajectory.z, trajectory.belief, leakage, predicted, setup.weights
     )
     return Scores(
         reward=jax.lax.stop_gradient(reward + added_rewards(trajectory, game.reward_terms, params)),

@@ -7,11 +7,11 @@ from flax import struct
 from amarl_jax.information.mine import MineState
 from amarl_jax.learn import replay
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import EXACT, Hypers
-from amarl_jax.learn.optimiser import Agents, Trained, fresh
+from amarl_jax.learn.hypers import EXACT
+from amarl_jax.learn.optimiser import Agents, Network, untrained
 from amarl_jax.learn.replay import ReplayState
+from amarl_jax.learn.setup import Setup
 from amarl_jax.market import observe
-from amarl_jax.market.params import EnvParams
 from amarl_jax.nets.actors import start_execution_at
 from amarl_jax.nets.predictor import flow_series
 from amarl_jax.nets.tilt import start_tilt_at
@@ -33,11 +33,11 @@ class TrainState(struct.PyTreeNode):
     key: Array  # [] typed
     update: Array  # [] int32, updates done
     agents: Agents
-    critic: Trained
-    belief: Trained
-    statistics: Trained  # critic of the mutual-information estimator
+    critic: Network
+    belief: Network
+    statistics: Network  # critic of the mutual-information estimator
     estimator: MineState | PyTree  # its moving averages, [T]
-    predictor: Trained
+    predictor: Network
     replay: ReplayState  # of Episode
 
 
@@ -50,50 +50,53 @@ def empty_episode(game: Game) -> Episode:
     return Episode(tape=tape, target=jnp.zeros(shape, jnp.float32))
 
 
-def init_state(key: Array, game: Game, hypers: Hypers, params: EnvParams) -> TrainState:
+def init_state(key: Array, setup: Setup) -> TrainState:
     """A fresh learner.
 
     Args:
         key: typed key of the run.
-        game: static bundle.
-        hypers: traced hyperparameters; the initial execution policy reads ``start_gate`` and ``start_along``.
-        params: market constants; they shape nothing here, and a head that tilts reads ``slot_rate``.
+        setup: what it will be trained with. The initial execution policy reads ``hypers.start_gate`` and
+            ``hypers.start_along``; the market's constants shape nothing, but that a head that tilts reads
+            ``slot_rate``.
     """
+    game, hypers, params = setup.game, setup.hypers, setup.params
     *keys_agents, key_critic, key_belief, key_statistics, key_predictor, key_run = jax.random.split(key, 8)
     market, spec = game.market, game.market_spec
     start = jax.eval_shape(lambda: market.reset(jax.random.key(0), params, jnp.int32(0)))
     seen = jax.eval_shape(lambda s: observe.views(s, jnp.float32(0.5), params, spec), start)
     agents = Agents(
         *(
-            fresh(init_parameters(key_agent, agent, view, game.network, params, spec), hypers)
+            untrained(init_parameters(key_agent, agent, view, game.network, params, spec), hypers)
             for key_agent, agent, view in zip(
                 keys_agents, Agent, (seen.execution, seen.maker, seen.arbitrageur), strict=True
             )
         )
     )
-    execution = fresh(_started(agents.execution.params, game, hypers, params), hypers)
+    execution = untrained(_started(agents.execution.params, setup), hypers)
     everything = jax.eval_shape(lambda s, v: observe.global_features(s, v, jnp.float32(0.5), params), start, seen)
     episode = empty_episode(game)
     width = game.network.belief.d_model
     series = jax.eval_shape(flow_series, episode.tape)
     beside = jnp.zeros((market.spec.horizon, width + 1), jnp.float32)
+    critic = game.critic.init(key_critic, jnp.zeros(everything.shape, jnp.float32), _zero_actions())
     return TrainState(
         key=key_run,
         update=jnp.int32(0),
         agents=agents._replace(execution=execution),
-        critic=fresh(game.critic.init(key_critic, jnp.zeros(everything.shape, jnp.float32), _zero_actions()), hypers),
-        belief=fresh(game.belief.init(key_belief, episode.tape), hypers),
-        statistics=fresh(game.statistics.init(key_statistics, episode.tape, beside), hypers),
+        critic=untrained(critic, hypers),
+        belief=untrained(game.belief.init(key_belief, episode.tape), hypers),
+        statistics=untrained(game.statistics.init(key_statistics, episode.tape, beside), hypers),
         estimator=game.estimator.init((spec.horizon,)),
-        predictor=fresh(game.predictor.init(key_predictor, jnp.zeros(series.shape, jnp.float32)), hypers),
+        predictor=untrained(game.predictor.init(key_predictor, jnp.zeros(series.shape, jnp.float32)), hypers),
         replay=replay.init(episode, game.learn.replay_capacity),
     )
 
 
-def _started(parameters: PyTree, game: Game, hypers: Hypers, params: EnvParams) -> PyTree:
+def _started(parameters: PyTree, setup: Setup) -> PyTree:
     """The execution agent's fresh parameters, where they act and trade along as often as the hyperparameters say."""
-    if tilts(Agent.EXECUTION, game.network):
-        return start_tilt_at(parameters, hypers.start_gate, hypers.start_along, params.slot_rate)
+    hypers = setup.hypers
+    if tilts(Agent.EXECUTION, setup.game.network):
+        return start_tilt_at(parameters, hypers.start_gate, hypers.start_along, setup.params.slot_rate)
     return start_execution_at(parameters, hypers.start_gate, hypers.start_along)
 
 

@@ -7,34 +7,35 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from amarl_jax.learn import replay
-from amarl_jax.learn.game import Game, Learnable
+from amarl_jax.learn.game import Learnable
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.optimiser import Trained, descend, scheduled
+from amarl_jax.learn.optimiser import Network, descend, scheduled
 from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.learn.scoring import (
     evidence,
     predictability_gain,
     statistics_scores,
 )
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import Episode, TrainState
-from amarl_jax.market.params import EnvParams
 from amarl_jax.nets.belief import belief_loss
-from amarl_jax.trees import Packed, pack, unpack
+from amarl_jax.trees import Packed, pack
 from amarl_jax.types import Array, PyTree, Tape
 
 MINE_EPISODES = 16  # of a step of the MI critic at least: a partition over fewer is mostly noise
 
-Fitted = tuple[Trained, PyTree]  # the statistics network, and the state of the estimator that trains it
+Fitted = tuple[Network, PyTree]  # the statistics network, and the state of the estimator that trains it
 
 
 def fit_mine(
-    key: Array, state: TrainState, trajectory: Trajectory, game: Game, hypers: Hypers, params: EnvParams
+    key: Array, state: TrainState, trajectory: Trajectory, setup: Setup
 ) -> tuple[TrainState, dict[str, Array]]:
     """``n_mine_steps`` steps of the MI critic on a rollout, each on ``MINE_EPISODES`` episodes or more.
 
     Steps take the episodes in turn, so that together they see every one at least once; each has both classes in the
     shares of the rollout.
     """
+    game, hypers, prior = setup.game, setup.hypers, setup.params.informed_probability
     n_steps = game.learn.n_mine_steps
     parts = shares_of_classes(key, trajectory.z, n_steps)
     beside = evidence(trajectory.belief, trajectory.hidden)
@@ -48,7 +49,7 @@ def fit_mine(
         def scores(network: PyTree) -> Array:
             return statistics_scores(network, tape, seen, game)
 
-        return critic_step(carry, scores, z, params.informed_probability, learning_rate, game, hypers)
+        return critic_step(carry, scores, z, prior, learning_rate, game, hypers)
 
     start = (state.statistics, state.estimator)
     (statistics, estimator), losses = jax.lax.scan(step, start, jnp.arange(n_steps, dtype=jnp.int32))
@@ -94,17 +95,17 @@ def critic_step(
     return (descend(statistics, gradient, learning_rate, hypers), estimator), value
 
 
-def fit_predictor(state: TrainState, series: Array, game: Game, hypers: Hypers) -> tuple[TrainState, dict[str, Array]]:
+def fit_predictor(state: TrainState, series: Array, setup: Setup) -> tuple[TrainState, dict[str, Array]]:
     """``n_mine_steps`` steps of maximum likelihood on the flow of both classes, a share of the episodes at a time.
 
     ``series`` [E, T, D] is the standardised flow of a rollout.
     """
-    n_envs = series.shape[0]
+    game, hypers, n_envs = setup.game, setup.hypers, series.shape[0]
     share = max(1, n_envs // game.learn.n_mine_steps)
     starts = (jnp.arange(game.learn.n_mine_steps, dtype=jnp.int32) * share) % n_envs
     learning_rate = scheduled(hypers.lr_mine, state.update, hypers)
 
-    def step(predictor: Trained, start: Array) -> tuple[Trained, Array]:
+    def step(predictor: Network, start: Array) -> tuple[Network, Array]:
         rows = (start + jnp.arange(share, dtype=jnp.int32)) % n_envs
 
         def loss(network: PyTree) -> Array:
@@ -118,7 +119,7 @@ def fit_predictor(state: TrainState, series: Array, game: Game, hypers: Hypers) 
 
 
 def fit_belief(
-    key: Array, state: TrainState, tape: Tape, target: Array, game: Game, hypers: Hypers
+    key: Array, state: TrainState, tape: Tape, target: Array, setup: Setup
 ) -> tuple[TrainState, dict[str, Array]]:
     """``n_belief_steps`` steps of the belief on fresh episodes, each seen once, beside replayed ones.
 
@@ -129,9 +130,9 @@ def fit_belief(
         state: the learner.
         tape: of the fresh episodes, [E, T, ...].
         target: z [E], or an exact posterior at every prefix [E, T], whose mean given the tape is the tape's own.
-        game: static bundle.
-        hypers: traced hyperparameters.
+        setup: what is trained with.
     """
+    game, hypers = setup.game, setup.hypers
     fresh = pack(Episode(tape=tape, target=target.astype(jnp.float32)), n_lead=1)
     stored = pack(state.replay.storage, n_lead=1)
     n_envs, n_steps = target.shape[0], game.learn.n_belief_steps
@@ -147,7 +148,7 @@ def fit_belief(
         new = jax.tree.map(lambda x: x[at], fresh)
         episodes = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), new, drawn.items)
         weights = jnp.concatenate([jnp.ones(share, jnp.float32), drawn.weights])
-        gradient, losses = _belief_gradient(belief.params, episodes, weights, game, hypers)
+        gradient, losses = _belief_gradient(belief.params, episodes, weights, setup)
         priorities = jnp.where(drawn.weights > 0, losses[share:], memory.priority[drawn.indices])
         memory = replay.update_priorities(memory, drawn.indices, priorities)
         return (descend(belief, gradient, learning_rate, hypers), memory.priority), (losses[:share], at)
@@ -158,26 +159,24 @@ def fit_belief(
     memory = state.replay.replace(priority=priority)
     priorities = jnp.zeros(n_envs, jnp.float32).at[order.reshape(-1)].set(losses.reshape(-1))
     kept = min(n_envs, game.learn.replay_capacity)
-    memory = replay.add(memory, unpack(jax.tree.map(lambda x: x[:kept], fresh)), priorities[:kept])
+    memory = replay.add(memory, fresh.take(slice(kept)), priorities[:kept])
     return state.replace(belief=belief, replay=memory), {"belief/loss": jnp.mean(losses)}
 
 
-def _belief_gradient(
-    network: PyTree, episodes: Packed, weights: Array, game: Game, hypers: Hypers
-) -> tuple[PyTree, Array]:
+def _belief_gradient(network: PyTree, episodes: Packed, weights: Array, setup: Setup) -> tuple[PyTree, Array]:
     """Gradient of the weighted mean loss of the packed :class:`Episode`, and each one's loss [n], by a scan over parts.
 
     A backward pass through the belief costs tens of megabytes per episode; the scan bounds how many are alive.
     """
-    n_episodes = weights.shape[0]
+    game, n_episodes = setup.game, weights.shape[0]
     n_parts = -(-n_episodes // game.learn.belief_microbatch)
     at = jnp.arange(n_parts * game.learn.belief_microbatch, dtype=jnp.int32)
     padded = jnp.where(at < n_episodes, weights[at % n_episodes], 0.0) / jnp.sum(weights)
 
     def loss(params: PyTree, part: Array) -> tuple[Array, Array]:
-        batch: Episode = unpack(jax.tree.map(lambda x: x[part % n_episodes], episodes))
+        batch: Episode = episodes.take(part % n_episodes)
         logits, _ = jax.vmap(lambda tape: game.belief.apply(params, tape))(batch.tape)
-        bonus = hypers.belief_loss_entropy
+        bonus = setup.hypers.belief_loss_entropy
         losses = jax.vmap(lambda row, target: belief_loss(row, target, bonus))(logits, batch.target)
         return jnp.sum(padded[part] * losses), losses
 

@@ -1,4 +1,4 @@
-"""The compiled update, and training as a scan of it."""
+"""The update, training as a scan of it, and the compiled programs of a run."""
 
 import functools
 import operator
@@ -7,49 +7,41 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from amarl_jax.learn.finite import finite_networks
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers, annealed
 from amarl_jax.learn.metrics import Metrics
-from amarl_jax.learn.optimiser import Trained
 from amarl_jax.learn.phases import learned_metric_names, metrics_measured, play_and_learn
-from amarl_jax.learn.state import TrainState
-from amarl_jax.market.params import EnvParams
-from amarl_jax.trees import all_finite
-from amarl_jax.types import AGENT_NAMES, Agent, Array
+from amarl_jax.learn.setup import Setup, annealed
+from amarl_jax.learn.state import TrainState, init_state
+from amarl_jax.market.rewards import RewardWeights
+from amarl_jax.types import Array
 
 
-def phase_names(game: Game) -> tuple[str, ...]:
-    """What leads the metrics of each of ``game.phases()``."""
-    return ("phase_a", "phase_b") if game.learn.alternating else ("joint",)
-
-
-def update(state: TrainState, hypers: Hypers, params: EnvParams, game: Game) -> tuple[TrainState, Metrics]:
+def update(state: TrainState, setup: Setup) -> tuple[TrainState, Metrics]:
     """One pass of the alternating scheme: phase A, then phase B.
 
     Args:
         state: the learner.
-        hypers: traced hyperparameters; any leaf may differ from lane to lane of a sweep.
-        params: market constants, likewise.
-        game: static bundle, closed over by the compiled program.
+        setup: what is trained with; any leaf may differ from lane to lane of a sweep.
 
     Returns:
         The learner after the update and scalar metrics by name; phase names lead their names, and ``objective`` is
         what the execution agent is after, by which the best learner is chosen.
     """
-    hypers = annealed(hypers, state.update)
+    game, setup = setup.game, annealed(setup, state.update)
     schedule = [index for index, agents in enumerate(game.phases()) for _ in range(game.episodes_per_phase(agents))]
 
     def body(carry: TrainState, phase: Array) -> tuple[TrainState, Metrics]:
-        return play_and_learn(carry, phase, game, hypers, params)
+        return play_and_learn(carry, phase, setup)
 
     state, rows = jax.lax.scan(body, state, jnp.array(schedule, jnp.int32))
     metrics = _average_by_phase(rows, schedule, game)
-    found = {"objective": objective(metrics, phase_names(game)[-1], hypers)}
+    found = {"objective": objective(metrics, game.phase_names()[-1], setup.weights)}
     state = state.replace(update=state.update + 1)
     return state, metrics | Metrics.of(found | finite_networks(state))
 
 
-def objective(metrics: Mapping[str, Array], phase: str, hypers: Hypers) -> Array:
+def objective(metrics: Mapping[str, Array], phase: str, weights: RewardWeights) -> Array:
     """``E[-IS | z = 1] - lambda I`` of the rollouts of one phase, in reward units.
 
     Never the return, which pays for what the source of the day believes. The last phase of an alternating update plays
@@ -58,31 +50,13 @@ def objective(metrics: Mapping[str, Array], phase: str, hypers: Hypers) -> Array
     """
     claims = [metrics[f"{phase}/information/{name}_nats"] for name in ("source", "belief")]
     information = jnp.maximum(jnp.maximum(*claims), 0.0)
-    return -metrics[f"{phase}/execution/shortfall"] - hypers.leakage_weight * information
-
-
-def networks(state: TrainState) -> dict[str, Trained]:
-    """Everything that is trained, by name."""
-    agents = {AGENT_NAMES[agent]: state.agents[agent] for agent in Agent}
-    return agents | {
-        "critic": state.critic,
-        "belief": state.belief,
-        "statistics": state.statistics,
-        "predictor": state.predictor,
-    }
-
-
-def finite_networks(state: TrainState) -> dict[str, Array]:
-    """1 for every network, by name, whose parameters and optimiser state are all finite, else 0."""
-    by_name = networks(state)
-    sound = all_finite(list(by_name.values())).astype(jnp.float32)
-    return {f"finite/{name}": sound[i] for i, name in enumerate(by_name)}
+    return -metrics[f"{phase}/execution/shortfall"] - weights.leakage_weight * information
 
 
 def _average_by_phase(rows: Metrics, schedule: list[int], game: Game) -> Metrics:
     """Means over each phase's rollouts, named ``phase/metric``, of what was measured in that phase."""
     means = []
-    for index, (name, trained) in enumerate(zip(phase_names(game), game.phases(), strict=True)):
+    for index, (name, trained) in enumerate(zip(game.phase_names(), game.phases(), strict=True)):
         mine = slice(schedule.index(index), schedule.index(index) + schedule.count(index))
         measured = (set(rows) - set(learned_metric_names())) | set(metrics_measured(trained, game))
         mean = Metrics(jnp.mean(rows.columns[mine], axis=0), rows.names)
@@ -90,8 +64,13 @@ def _average_by_phase(rows: Metrics, schedule: list[int], game: Game) -> Metrics
     return functools.reduce(operator.or_, means)
 
 
-def train_chunk(
-    state: TrainState, hypers: Hypers, params: EnvParams, game: Game, n_updates: int
-) -> tuple[TrainState, Metrics]:
-    """``n_updates`` updates as one scan; metrics gain a leading [n_updates] axis."""
-    return jax.lax.scan(lambda carry, _: update(carry, hypers, params, game), state, None, length=n_updates)
+@jax.jit
+def begin(key: Array, setup: Setup) -> TrainState:
+    """A fresh learner, compiled."""
+    return init_state(key, setup)
+
+
+@functools.partial(jax.jit, static_argnames=("n_updates",), donate_argnames=("state",))
+def advance(state: TrainState, setup: Setup, n_updates: int) -> tuple[TrainState, Metrics]:
+    """``n_updates`` updates as one scan, compiled; the state given is consumed. Metrics lead with [n_updates]."""
+    return jax.lax.scan(lambda carry, _: update(carry, setup), state, None, length=n_updates)

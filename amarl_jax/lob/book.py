@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax.lob.edits import apply_edit, plan_cancel, plan_entry
-from amarl_jax.lob.matching import Match, Row, lots_before, match_order, screen, split_rows
+from amarl_jax.lob.matching import Match, Resting, lots_before, match_order, screen, split_rows
 from amarl_jax.lob.messages import (
     NEVER,
     Book,
@@ -196,7 +196,7 @@ def remove(book: Book, mask: Array) -> tuple[Book, Array, Array]:
     return compacted, book.count - count, lots[:, -1]
 
 
-def _report(opposite: Row, match: Match, message: Message, spec: BookSpec) -> Execution:
+def _report(opposite: Resting, match: Match, message: Message, spec: BookSpec) -> Execution:
     """The execution report as far as the match goes."""
     zero = jnp.zeros((), jnp.int32)
     price = message.side * opposite.key

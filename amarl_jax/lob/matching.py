@@ -11,7 +11,7 @@ from amarl_jax.types import Array
 
 
 @struct.dataclass
-class Row:
+class Resting:
     """One side of the book, as a message sees it."""
 
     key: Array  # [N]
@@ -71,9 +71,9 @@ def screen(message: Message, spec: BookSpec) -> tuple[Array, Array, Array]:
     return is_order, is_cancel, (kind != MessageKind.NONE) & ~is_order & ~is_cancel
 
 
-def split_rows(book: Book, alive: Array, buy: Array) -> tuple[Row, Row]:
+def split_rows(book: Book, alive: Array, buy: Array) -> tuple[Resting, Resting]:
     """The message's own side and the opposite one."""
-    both = Row(
+    both = Resting(
         key=book.key,
         cumulative=book.cumulative,
         before=lots_before(book.cumulative),
@@ -86,7 +86,7 @@ def split_rows(book: Book, alive: Array, buy: Array) -> tuple[Row, Row]:
     return own, opposite
 
 
-def match_order(row: Row, crossing: Array, wanted: Array, owner: Array, policy: SelfTrade) -> Match:
+def match_order(row: Resting, crossing: Array, wanted: Array, owner: Array, policy: SelfTrade) -> Match:
     """Trade ``wanted`` lots against the crossing orders of a row, best first.
 
     Crossing orders are a prefix of the row, so an order with ``B`` lots before it and ``C`` with its own included

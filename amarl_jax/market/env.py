@@ -23,7 +23,7 @@ from amarl_jax.market.record import StepRecord, record_step
 from amarl_jax.market.recorded_noise import Planned, RecordedNoise, StepFlow, first_step
 from amarl_jax.market.slot import SlotDecision, as_sent, decode_action, noise_decision
 from amarl_jax.market.state import Accounts, EnvState, TapeEvents
-from amarl_jax.trees import pack, select, unpack
+from amarl_jax.trees import pack, select
 from amarl_jax.types import HALF_TICK, N_OWNERS, Array, Owner, Tape
 
 MAX_PRICE_TICKS = 1 << 13  # with it, an episode's cash stays inside int32: see tests/market/test_accounts.py
@@ -102,7 +102,7 @@ def _append_events(recent: TapeEvents, tape: Tape) -> TapeEvents:
     rows = n_new + jnp.arange(recent.side.shape[0], dtype=jnp.int32)
     new = TapeEvents(**{name: getattr(tape, name) for name in TapeEvents.__dataclass_fields__})
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), pack(recent, n_lead=1), pack(new, n_lead=1))
-    return unpack(jax.tree.map(lambda x: x[rows], both))
+    return both.take(rows)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from amarl_jax.market.noise import NoiseOrders
 from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec
 from amarl_jax.market.slot import SlotDecision
 from amarl_jax.market.state import Accounts, EnvState
-from amarl_jax.trees import pack, unpack
+from amarl_jax.trees import pack
 from amarl_jax.types import GAP_UNITS, N_OWNERS, TIME_UNITS, Array, Owner, Tape
 
 NO_LIMIT = 1 << 29  # lots, for owners without a position limit
@@ -256,8 +256,7 @@ def process(
     working = locate(book, live(book) & ~leaving, table.messages.order_id[MAKER_CANCELS])
     target = jnp.full(table.time_ms.shape, NOBODY, jnp.int32).at[MAKER_CANCELS].set(working)
     order = arrival_order(table.time_ms)
-    in_order = jax.tree.map(lambda x: x[order], pack((table.messages, target, table.time_ms), n_lead=1))
-    messages, target, time_ms = unpack(in_order)
+    messages, target, time_ms = pack((table.messages, target, table.time_ms), n_lead=1).take(order)
     limits = position_limits(params)
 
     def admit(inventory: Array, message: Message) -> Array:

@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
 from flax import struct
 
 from amarl_jax.types import Array
@@ -98,17 +96,4 @@ class EnvParams:
     terminal_penalty_ticks: Array | float = 10.0  # kappa, per lot left over
     is_unit_ticks: Array | float = 17.0  # reward unit, ticks per parent lot
     flow: FlowTable | None = None  # the law of the noise orders' marks, where it is a table
-    windows: Array | None = None  # [2, 2] int32 first steps that a recording's windows may have: trained on, held out
-
-
-def as_arrays(params: EnvParams) -> EnvParams:
-    """Every leaf as a strongly typed array, so that all params of a program share one trace."""
-    defaults = EnvParams()
-    leaves = {
-        name: jnp.asarray(getattr(params, name), jnp.int32 if isinstance(getattr(defaults, name), int) else jnp.float32)
-        for name in EnvParams.__dataclass_fields__
-        if name not in ("flow", "windows")
-    }
-    flow = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params.flow)
-    windows = jax.tree.map(lambda x: jnp.asarray(x, jnp.int32), params.windows)
-    return EnvParams(**leaves, flow=flow, windows=windows)
+    windows: Array | None = None  # [2, 2] first steps that a recording's windows may have: trained on, held out

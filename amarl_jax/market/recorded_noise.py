@@ -153,10 +153,11 @@ def windows_of(n_steps: int, horizon: int, held_out: float) -> tuple[np.ndarray,
 
 def first_step(uniform: Array, windows: Array) -> Array:
     """Where an episode's window begins: one of the allowed steps, each as likely. [] int32 of [] in [0, 1)."""
-    n = windows[1] - windows[0]
-    return windows[0] + jnp.minimum((uniform * n).astype(jnp.int32), n - 1)
+    low, high = jnp.asarray(windows).astype(jnp.int32)
+    n = high - low
+    return low + jnp.minimum((uniform * n).astype(jnp.int32), n - 1)
 
 
-def held_out(params: EnvParams) -> EnvParams:
+def on_held_out(params: EnvParams) -> EnvParams:
     """The market on what no training has seen: the windows of evaluation, where the noise is a recording's."""
     return params if params.windows is None else dataclasses.replace(params, windows=params.windows[..., ::-1, :])

@@ -10,7 +10,6 @@ import chex
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.learn.hypers import Hypers
 from amarl_jax.market.env import StepOutput
 from amarl_jax.market.params import EnvParams
 from amarl_jax.types import HALF_TICK, Array, Owner
@@ -25,6 +24,18 @@ class RewardTerm(Protocol):
 
 
 MARKED, AT_HORIZON = "marked", "horizon"  # when the lots that are left are charged
+
+
+@struct.dataclass
+class RewardWeights:
+    """What the terms of the rewards weigh, all traced leaves: docs/game.md, Rewards."""
+
+    leakage_weight: Array | float = 0.5  # lambda, reward per nat
+    predictability_weight: Array | float = 0.1  # mu, reward per nat
+    adverse_selection_weight: Array | float = 1.0  # alpha
+    belief_entropy_weight: Array | float = 0.05  # beta_reward
+    belief_accuracy_weight: Array | float = 0.2  # gamma_acc
+    belief_lag_weight: Array | float = 0.02  # delta
 
 
 @struct.dataclass
@@ -133,7 +144,7 @@ def compose(
     belief: Array,
     leakage: Array,
     predictability: Array,
-    hypers: Hypers,
+    weights: RewardWeights,
 ) -> Array:
     """Rewards of the three agents.
 
@@ -146,7 +157,7 @@ def compose(
         z: [] the class of the episode.
         belief: [T] the maker's posterior after each step.
         leakage: [T] L, nats; predictability: [T] Pred, nats.
-        hypers: the weights.
+        weights: of the terms.
 
     Returns:
         [T, agent] float32; the execution column means something at ``z = 1`` only.
@@ -154,12 +165,12 @@ def compose(
     chex.assert_equal_shape([terms.shortfall, belief, leakage, predictability])
     horizon = belief.shape[0]
     accuracy = jnp.where(z == 1, belief, 1.0 - belief)
-    execution = -terms.shortfall - hypers.leakage_weight * leakage - hypers.predictability_weight * predictability
+    execution = -terms.shortfall - weights.leakage_weight * leakage - weights.predictability_weight * predictability
     maker = (
         terms.maker_pnl
-        - hypers.adverse_selection_weight * terms.adverse_selection
-        - hypers.belief_entropy_weight * binary_entropy(belief) / horizon
-        + hypers.belief_accuracy_weight * accuracy / horizon
+        - weights.adverse_selection_weight * terms.adverse_selection
+        - weights.belief_entropy_weight * binary_entropy(belief) / horizon
+        + weights.belief_accuracy_weight * accuracy / horizon
     )
-    arbitrageur = terms.arbitrageur_pnl + hypers.belief_lag_weight * belief_lag(output, belief)
+    arbitrageur = terms.arbitrageur_pnl + weights.belief_lag_weight * belief_lag(output, belief)
     return jnp.stack([execution, maker, arbitrageur], axis=1)

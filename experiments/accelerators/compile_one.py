@@ -15,7 +15,6 @@ import programs
 import schedule
 import targets
 
-from amarl_jax import config as configuration
 from amarl_jax.learn.cost import count_flops
 
 
@@ -47,7 +46,7 @@ def phases(program):
     """How often each phase of an update runs, in proportion; nothing for play."""
     if program.kind == "play":
         return [1]
-    game = configuration.game_of(programs.experiment_of(program))
+    game = programs.experiment_of(program).game
     return [game.episodes_per_phase(agents) for agents in game.phases()]
 
 

@@ -7,12 +7,10 @@ import jax
 import numpy as np
 
 from amarl_jax import config as configuration
-from amarl_jax.config.grid import lanes_of, numbers_of
+from amarl_jax.config.grid import lanes_of
 from amarl_jax.lanes.layout import advance_lanes, lay_out
 from amarl_jax.learn.cost import abstract_state
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.program import advance
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.learn.update import advance
 from amarl_jax.random_play import play
 
 
@@ -49,7 +47,7 @@ def steps_of(program):
     horizon, learn = experiment.market_spec.horizon, experiment.learn_spec
     if program.kind == "play":
         return horizon, horizon * learn.n_envs
-    game = configuration.game_of(experiment)
+    game = experiment.game
     n_lanes = len(lanes_of(experiment)) if program.kind == "sweep" else 1
     return game.steps_per_update() // learn.n_envs, game.steps_per_update() * n_lanes
 
@@ -58,26 +56,17 @@ def trace(program, devices):
     """The program traced for the first ``n_devices`` of the devices."""
     experiment = experiment_of(program)
     place = jax.sharding.SingleDeviceSharding(devices[0])
-    params, hypers = params_as_arrays(experiment.env_params), hypers_as_arrays(experiment.hypers)
+    setup = experiment.setup
     if program.kind == "play":
         key = jax.eval_shape(lambda: jax.random.key(0))
-        key, params = _placed((key, params), place)
+        key, params = _placed((key, setup.params), place)
         return play.trace(key, params, spec=experiment.market_spec, n_envs=experiment.learn_spec.n_envs)
-    game = configuration.game_of(experiment)
+    learner = abstract_state(setup), setup
     if program.kind == "update":
-        learner = _placed((abstract_state(hypers, params, game), hypers, params), place)
-        return advance.trace(*learner, game=game, n_updates=1)
+        return advance.trace(*_placed(learner, place), n_updates=1)
     lanes = lanes_of(experiment)
     layout = lay_out(len(lanes), tuple(devices[: program.n_devices]))
-    bags = (abstract_state(hypers, params, game), *(_first(bag) for bag in numbers_of(lanes, experiment)))
-    return advance_lanes.trace(
-        *(_placed(bag, layout.sharding, (layout.n_padded,)) for bag in bags), game=game, layout=layout
-    )
-
-
-def _first(lanes: Any) -> Any:
-    """One lane of a tree with a leading axis."""
-    return jax.tree.map(lambda x: np.asarray(x)[0], lanes)
+    return advance_lanes.trace(*_placed(learner, layout.sharding, (layout.n_padded,)), layout=layout)
 
 
 def _placed(tree: Any, sharding: Any, leading: tuple[int, ...] = ()) -> Any:

@@ -22,13 +22,15 @@ from amarl_jax import config as configuration
 from amarl_jax.evaluation import baselines
 from amarl_jax.evaluation.episodes import Batch, fresh_episodes, summarise
 from amarl_jax.evaluation.exact_reading import exact_reading
+from amarl_jax.evaluation.metrics import Scale
 from amarl_jax.host.provenance import provenance
-from amarl_jax.learn.rollout import Players, PriorBelief, Trajectory
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.market.env import Market
-from amarl_jax.market.params import as_arrays
 from amarl_jax.policies.baselines import choice, make_baselines
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.value_rule import ValueRule
+from amarl_jax.trees import as_arrays
 
 MARKETS = {"default": "configs/default.py", "lambda_sweep": "configs/lambda_sweep.py"}
 BATCH = 256  # episodes side by side
@@ -56,8 +58,7 @@ def measure(key: jax.Array, path: str, n_episodes: int) -> dict[str, Any]:
         print(f"  {list(policies)[i]}, {time.process_time():.0f} CPU seconds so far", flush=True)
         return compiled(key, jnp.int32(i))
 
-    scale = baselines.Scale(float(params.informed_probability), float(params.is_unit_ticks), spec.tick_bps)
-    return baselines.rows(key, play, list(policies), scale)
+    return baselines.rows(key, play, list(policies), Scale.of(params, spec))
 
 
 def main() -> None:

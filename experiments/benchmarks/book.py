@@ -46,7 +46,8 @@ from amarl_jax.lob.book import (  # noqa: E402
 )
 from amarl_jax.lob.table import apply_table  # noqa: E402
 from amarl_jax.market.env import Actions, Market  # noqa: E402
-from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays  # noqa: E402
+from amarl_jax.market.params import EnvParams, MarketSpec  # noqa: E402
+from amarl_jax.trees import as_arrays  # noqa: E402
 
 N_OWNERS = 6
 COLUMNS = {  # the markets of the specification: its leaner column and its default one

@@ -23,19 +23,20 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax import config as configuration
+from amarl_jax.host import machine
 from amarl_jax.host.provenance import provenance
 from amarl_jax.learn import cost, phases, ppo
 from amarl_jax.learn import tape_readers as sources
 from amarl_jax.learn.experience import market_experience
+from amarl_jax.learn.finite import networks
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.rollout import Players, PriorBelief, rollouts
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import rollouts
 from amarl_jax.learn.scoring import score
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState, init_state
-from amarl_jax.learn.update import networks, update
+from amarl_jax.learn.update import update
 from amarl_jax.market.params import EnvParams
-from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.nets.belief import init_memory
 from amarl_jax.policies.uniform import Uniform
 from amarl_jax.trees import count_parameters
@@ -104,39 +105,39 @@ def game_for(experiment: configuration.Experiment, n_envs: int) -> Game:
         execution_phase_steps=1,
         maker_arbitrageur_phase_steps=1,
     )
-    return dataclasses.replace(configuration.game_of(experiment), learn=learn)
+    return dataclasses.replace(experiment.game, learn=learn)
 
 
-def fresh_learner(game: Game, hypers: Hypers, params: EnvParams) -> TrainState:
+def fresh_learner(setup: Setup) -> TrainState:
     """A learner that has seen nothing."""
-    return jax.jit(lambda key: init_state(key, game, hypers, params))(jax.random.key(0))
+    return jax.jit(init_state)(jax.random.key(0), setup)
 
 
-def lanes_of(state: TrainState, hypers: Hypers, n: int) -> tuple[TrainState, Hypers]:
+def lanes_of(state: TrainState, setup: Setup, n: int) -> tuple[TrainState, Setup]:
     """``n`` copies of a learner, key included, that differ in lambda alone."""
     stack = lambda tree: jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)) + 0, tree)  # noqa: E731
     data = jax.random.key_data(state.key)
     states = stack(state.replace(key=data))
     states = states.replace(key=jax.random.wrap_key_data(states.key))
-    return states, dataclasses.replace(stack(hypers), leakage_weight=jnp.linspace(0.0, LARGEST_LAMBDA, n))
+    swept = dataclasses.replace(stack(setup.weights), leakage_weight=jnp.linspace(0.0, LARGEST_LAMBDA, n))
+    return states, setup.replace(weights=swept)
 
 
-def whole_update(game: Game, hypers: Hypers, params: EnvParams, n_lanes: int) -> Program:
+def whole_update(setup: Setup, n_lanes: int) -> Program:
     """The update, of one learner or of several lanes."""
-    state = fresh_learner(game, hypers, params)
+    state = fresh_learner(setup)
     if n_lanes == 1:
-        return compile_twice(lambda s, h, p: update(s, h, p, game), state, hypers, params)
-    states, swept = lanes_of(state, hypers, n_lanes)
-    return compile_twice(jax.vmap(lambda s, h, p: update(s, h, p, game), in_axes=(0, 0, None)), states, swept, params)
+        return compile_twice(update, state, setup)
+    axes = Setup(hypers=None, weights=0, params=None, game=setup.game)  # type: ignore[arg-type]
+    return compile_twice(jax.vmap(update, in_axes=(0, axes)), *lanes_of(state, setup, n_lanes))
 
 
 def measure_update(
     experiment: configuration.Experiment, n_envs: int, n_lanes: int, repeats: int, limit: float
 ) -> dict[str, Any]:
     """One row: speed, compilation and memory; not run where it would need more than ``limit`` bytes."""
-    game = game_for(experiment, n_envs)
-    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
-    program = whole_update(game, hypers, params, n_lanes)
+    setup = experiment.setup.replace(game=game_for(experiment, n_envs))
+    program = whole_update(setup, n_lanes)
     memory = program.compiled.memory_analysis()
     needed = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
     row = {
@@ -156,7 +157,7 @@ def measure_update(
     for _ in range(repeats):
         program.run()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return row | program.report(n_lanes * game.steps_per_update()) | {"peak_resident_bytes_so_far": peak}
+    return row | program.report(n_lanes * setup.game.steps_per_update()) | {"peak_resident_bytes_so_far": peak}
 
 
 def random_play(game: Game, key: Array, params: EnvParams) -> Any:
@@ -182,15 +183,16 @@ def decode(game: Game, state: TrainState, tape: Tape) -> Array:
     return jax.vmap(episode)(tape)
 
 
-def parts_of_update(game: Game, hypers: Hypers, params: EnvParams) -> dict[str, Program]:
+def parts_of_update(setup: Setup) -> dict[str, Program]:
     """Every part of an update on a fresh learner; all but the first two of them happen in one."""
-    state, key = fresh_learner(game, hypers, params), jax.random.key(1)
-    play = compile_twice(lambda k, s: phases.play(k, s, game, hypers, params), key, state)
+    game, hypers, params = setup.game, setup.hypers, setup.params
+    state, key = fresh_learner(setup), jax.random.key(1)
+    play = compile_twice(lambda k, s: phases.play(k, s, setup), key, state)
     episodes = play.run()
-    scored = compile_twice(lambda s, t: score(s, t, game, hypers, params), state, episodes)
+    scored = compile_twice(lambda s, t: score(s, t, setup), state, episodes)
     scores = scored.run()
     values = compile_twice(
-        lambda s, t, r: ppo.make_batch(s.critic.params, market_experience(t, r, game, params), game, hypers),
+        lambda s, t, r: ppo.make_batch(s.critic.params, market_experience(t, r, setup), game, hypers),
         state,
         episodes,
         scores.reward,
@@ -202,10 +204,10 @@ def parts_of_update(game: Game, hypers: Hypers, params: EnvParams) -> dict[str, 
         "play": play,
         "score": scored,
         "advantages": values,
-        "mine": compile_twice(lambda k, s, t: sources.fit_mine(k, s, t, game, hypers, params), key, state, episodes),
-        "predictor": compile_twice(lambda s, x: sources.fit_predictor(s, x, game, hypers), state, scores.series),
+        "mine": compile_twice(lambda k, s, t: sources.fit_mine(k, s, t, setup), key, state, episodes),
+        "predictor": compile_twice(lambda s, x: sources.fit_predictor(s, x, setup), state, scores.series),
         "belief_training": compile_twice(
-            lambda k, s, t: sources.fit_belief(k, s, t.output.tape, t.z, game, hypers), key, state, episodes
+            lambda k, s, t: sources.fit_belief(k, s, t.output.tape, t.z, setup), key, state, episodes
         ),
     }
     names = ("ppo_phase_a", "ppo_phase_b") if game.learn.alternating else ("ppo_joint",)
@@ -219,8 +221,8 @@ def parts_of_update(game: Game, hypers: Hypers, params: EnvParams) -> dict[str, 
 def measure_split(experiment: configuration.Experiment, n_envs: int, repeats: int) -> dict[str, Any]:
     """Where the time of an update goes: its parts, interleaved over the repeats, and how often each runs in it."""
     game = game_for(experiment, n_envs)
-    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
-    parts = parts_of_update(game, hypers, params)
+    setup = experiment.setup.replace(game=game)
+    parts = parts_of_update(setup)
     for part in parts.values():
         part.run()
         part.wall.clear()
@@ -232,11 +234,11 @@ def measure_split(experiment: configuration.Experiment, n_envs: int, repeats: in
     often = dict.fromkeys(("environment", "belief_decode", "play", "score", "advantages", "mine"), n_phases)
     steps = n_envs * game.market_spec.horizon
     rows = {name: part.report(steps) | {"per_update": often.get(name, 1)} for name, part in parts.items()}
-    state = fresh_learner(game, hypers, params)
+    state = fresh_learner(setup)
     return {
         "n_envs": n_envs,
         "parts": rows,
-        "flops_per_env_step": cost.measure(hypers, params, game).flops,
+        "flops_per_env_step": cost.measure(setup).flops,
         "parameters": {name: count_parameters(net.params) for name, net in networks(state).items()},
     }
 
@@ -273,7 +275,7 @@ def main() -> None:
     args = parser.parse_args()
     experiment = configuration.resolve(configuration.load(args.config))
     output = args.output or Path(f"experiments/benchmarks/train_{Path(args.config).stem}_{jax.default_backend()}.json")
-    limit = cost.USABLE * cost.free_bytes()
+    limit = machine.USABLE * machine.free_bytes()
     settings = {name: value for name, value in vars(args).items() if name != "output"}
     document = {"provenance": provenance(settings, 0), "matrix_product": matrix_product(), "updates": [], "split": None}
     with tempfile.TemporaryDirectory() as cache:

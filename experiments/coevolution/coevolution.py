@@ -35,19 +35,16 @@ from amarl_jax import config as configuration
 from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes, summarise
 from amarl_jax.evaluation.exact_reading import exact_reading
 from amarl_jax.evaluation.frozen import spread_belief_moments
-from amarl_jax.evaluation.metrics import evaluate_summaries
+from amarl_jax.evaluation.metrics import Scale, evaluate_summaries
 from amarl_jax.evaluation.report import spread_toxicity
 from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.phases import TransformerBelief, players
-from amarl_jax.learn.program import advance, begin
+from amarl_jax.learn.players import TransformerBelief, players
 from amarl_jax.learn.rollout import Trajectory
-from amarl_jax.learn.scoring import mine_log_posterior_one
+from amarl_jax.learn.scoring import log_posterior_informed
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
-from amarl_jax.market.params import EnvParams
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.learn.update import advance, begin
 from amarl_jax.posterior.exact import ExactRow, ExactSpec
 from amarl_jax.types import AGENT_NAMES, Agent, Array
 
@@ -103,23 +100,22 @@ def policy_divergence(before: TrainState, trajectory: Trajectory, game: Game) ->
     return jnp.stack([one(agent) for agent in Agent])
 
 
-@functools.partial(jax.jit, static_argnames=("game", "n_episodes", "exact"))
+@functools.partial(jax.jit, static_argnames=("n_episodes", "exact"))
 def sample(
     key: Array,
     state: TrainState,
     before: TrainState,
-    hypers: Hypers,
-    params: EnvParams,
-    game: Game,
+    setup: Setup,
     n_episodes: int,
     exact: ExactSpec,
 ) -> Sample:
     """Fresh episodes of ``state``, and how far its policies are from those of ``before``."""
+    game, params = setup.game, setup.params
     everyone, batch = players(state, game), min(game.learn.n_envs, n_episodes)
     reading = exact_reading(game.market, everyone.execution, exact, n_episodes, batch)
 
     def read(trajectories: Trajectory, which: Batch) -> Sample:
-        claimed = jnp.exp(mine_log_posterior_one(state, trajectories, game, params)[:, -1])
+        claimed = jnp.exp(log_posterior_informed(state, trajectories, setup)[:, -1])
         summaries = jax.vmap(lambda one: summarise(one, params))(trajectories)
         return Sample(
             summary=replace(summaries, mine=claimed),
@@ -128,15 +124,15 @@ def sample(
             exact=reading.read(trajectories, which, params),
         )
 
-    belief = TransformerBelief(state.belief.params, game, hypers)
+    belief = TransformerBelief(state.belief.params, setup)
     drawn = fresh_episodes(key, reading.market, everyone, belief, params, n_episodes, batch, read)
     return replace(drawn, exact=reading.only_read(drawn.exact))
 
 
-def point(key: Array, drawn: Sample, unit_ticks: float, tick_bps: float, prior: float) -> dict[str, Any]:
+def point(key: Array, drawn: Sample, scale: Scale) -> dict[str, Any]:
     """One point of the curves: [value, standard error] of each metric."""
     drawn = jax.tree.map(np.asarray, drawn)
-    measured = evaluate_summaries(key, drawn.summary, prior, unit_ticks, tick_bps, drawn.exact).metrics
+    measured = evaluate_summaries(key, drawn.summary, scale, drawn.exact).metrics
     row: dict[str, Any] = {name: [round(x, 5) for x in measured[name]] for name in METRICS}
     correlation = spread_toxicity(np.random.default_rng(0), drawn.moments)
     row["spread_belief_correlation"] = [round(x, 4) if np.isfinite(x) else None for x in correlation]
@@ -151,18 +147,18 @@ def run(arm: str, seed: int, n_points: int, n_episodes: int, minutes: float, ove
     """The curves of one run; it ends early, and says so, when its minutes are over."""
     path, changes = ARMS[arm]
     experiment = configuration.resolve(configuration.load(path, changes | overrides))
-    game = configuration.game_of(experiment)
-    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
+    setup = experiment.setup
+    game = setup.game
     every = max(1, experiment.n_updates // n_points)
-    state = begin(jax.random.key(seed), hypers, params, game)
+    state = begin(jax.random.key(seed), setup)
     size = {"n_episodes": n_episodes, "exact": experiment.run.exact}
-    measure = functools.partial(sample, hypers=hypers, params=params, game=game, **size)
-    units = (float(params.is_unit_ticks), game.market_spec.tick_bps, float(params.informed_probability))
+    measure = functools.partial(sample, setup=setup, **size)
+    scale = Scale.of(setup.params, game.market_spec)
     points, entropies, started = [], [], time.monotonic()
     before, update, training = jax.tree.map(jnp.copy, state), 0, 0.0
     while True:
         key_play, key_detector = jax.random.split(jax.random.fold_in(jax.random.key(1000 + seed), update))
-        row = point(key_detector, measure(key_play, state, before), *units)
+        row = point(key_detector, measure(key_play, state, before), scale)
         points.append({"env_steps": update * game.steps_per_update()} | row)
         print(
             arm,
@@ -175,7 +171,7 @@ def run(arm: str, seed: int, n_points: int, n_episodes: int, minutes: float, ove
         if update >= experiment.n_updates or time.monotonic() - started > 60 * minutes:
             break
         before, began = jax.tree.map(jnp.copy, state), time.monotonic()
-        state, rows = advance(state, hypers, params, game, every)
+        state, rows = advance(state, setup, every)
         rows = jax.tree.map(np.asarray, rows)
         training += time.monotonic() - began
         update += every

@@ -31,10 +31,8 @@ from scipy import special
 
 from amarl_jax.covert import learner as covert
 from amarl_jax.covert.game import CovertGame, CovertParams
-from amarl_jax.covert.game import as_arrays as params_as_arrays
 from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.hypers import Hypers, LearnSpec
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.theory.deterministic import best_leverage, jump, linear_haste
 from amarl_jax.theory.gaussian_channel import (
     Channel,
@@ -45,6 +43,7 @@ from amarl_jax.theory.gaussian_channel import (
     reading_grid,
 )
 from amarl_jax.theory.randomised import best_mixture
+from amarl_jax.trees import as_arrays
 
 HERE = Path(__file__).parent
 CHANNEL = Channel()
@@ -151,13 +150,14 @@ def training_of(arm):
 def lane_arguments(arm, penalty, start, seed):
     """What one lane is trained with, as arrays."""
     rates = {"n_updates": float(arm["n_updates"]), "gae_decay": arm["gae_decay"]}
-    hypers = Hypers(leakage_weight=penalty, **rates, **CONFIG["hypers"])
+    hypers = Hypers(**rates, **CONFIG["hypers"])
     params = CovertParams(
         max_leverage=CONFIG["max_leverage"],
         private_randomiser=arm["private_randomiser"],
+        leakage_weight=penalty,
         start=arm["starts"][start],
     )
-    return jnp.uint32(seed), jnp.float32(arm["log_std"]), hypers_as_arrays(hypers), params_as_arrays(params)
+    return jnp.uint32(seed), jnp.float32(arm["log_std"]), as_arrays(hypers), as_arrays(params)
 
 
 def train_lanes(arm, lanes):

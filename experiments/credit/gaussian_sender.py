@@ -24,10 +24,10 @@ from amarl_jax.ground_truth.gaussian_sender import HORIZON, exact_gradient, fit,
 from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, LearnSpec
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import init_state
 from amarl_jax.market.params import EnvParams, MarketSpec
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 
 HERE = Path(__file__).resolve().parent
@@ -70,12 +70,10 @@ def game_of(source):
     return Game(MarketSpec(horizon=HORIZON, max_noise_orders=1), network, learn)
 
 
-def measured(state, theta, game, hypers, params, key):
+def measured(state, theta, setup, key):
     """The paid gradient, its relative error against the exact one, and that of Bayes' belief on the same episodes."""
     n = CONFIG["n_measured"] // CONFIG["n_batches"]
-    parts = [
-        paid_gradients(k, state, theta, game, hypers, params, n) for k in jax.random.split(key, CONFIG["n_batches"])
-    ]
+    parts = [paid_gradients(k, state, theta, setup, n) for k in jax.random.split(key, CONFIG["n_batches"])]
     learned, bayes = (np.concatenate([np.asarray(part[i]) for part in parts]) for i in (0, 1))
     exact = exact_gradient(theta)
     size = np.linalg.norm(exact)
@@ -93,18 +91,20 @@ def measured(state, theta, game, hypers, params, key):
 
 def curves(run):
     """Rows of every measured source of a run, as the critics are fitted."""
-    theta, params, game = jnp.asarray(run["theta"]), params_as_arrays(EnvParams()), game_of("mine")
+    theta = jnp.asarray(run["theta"])
     rates = {name: CONFIG[name] for name in ("lr_mine", "lr_belief")}
-    hypers = hypers_as_arrays(Hypers(n_updates=CONFIG["rollouts"][-1], replay_beta=run["replay_beta"], **rates))
-    state = init_state(jax.random.key(CONFIG["seed"]), game, hypers, params)
+    hypers = Hypers(n_updates=CONFIG["rollouts"][-1], replay_beta=run["replay_beta"], **rates)
+    setup = Setup(hypers, RewardWeights(), EnvParams(), game_of("mine")).arrays()
+    state = init_state(jax.random.key(CONFIG["seed"]), setup)
     rows, done, started = {source: [] for source in run["fitted"]}, 0, time.time()
     for rollouts in CONFIG["rollouts"]:
         if rollouts > done:
-            state = fit(state, theta, game, hypers, params, tuple(run["fitted"]), jnp.int32(rollouts - done))
+            state = fit(state, theta, setup, tuple(run["fitted"]), jnp.int32(rollouts - done))
         done = rollouts
         for source, of_source in rows.items():
             row = {"rollouts": done, "critic_steps": done * CONFIG[f"n_{source}_steps"]}
-            row |= measured(state, theta, game_of(source), hypers, params, jax.random.key(1000 + CONFIG["seed"]))
+            paid = setup.replace(game=game_of(source))
+            row |= measured(state, theta, paid, jax.random.key(1000 + CONFIG["seed"]))
             of_source.append(row | {"seconds": round(time.time() - started, 1)})
             print(source, of_source[-1], flush=True)
     return rows

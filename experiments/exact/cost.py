@@ -17,10 +17,7 @@ import jax
 
 from amarl_jax import config as configuration
 from amarl_jax.host.provenance import provenance
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.program import begin
-from amarl_jax.learn.update import update
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.learn.update import begin, update
 
 HERE = Path(__file__).parent
 RUNS = {
@@ -48,11 +45,10 @@ def compiled(name: str, source: str) -> tuple[Any, Any, int]:
     """The update of one source, its learner, and the environment steps of an update."""
     path, changes = RUNS[name]
     experiment = configuration.resolve(configuration.load(path, changes | SOURCES[source]))
-    game = configuration.game_of(experiment)
-    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
-    state = begin(jax.random.key(0), hypers, params, game)
-    program = jax.jit(lambda s: update(s, hypers, params, game)[0]).lower(state).compile()
-    return program, jax.block_until_ready(program(state)), game.steps_per_update()
+    setup = experiment.setup
+    state = begin(jax.random.key(0), setup)
+    program = jax.jit(lambda s: update(s, setup)[0]).lower(state).compile()
+    return program, jax.block_until_ready(program(state)), setup.game.steps_per_update()
 
 
 def main() -> None:

@@ -26,14 +26,15 @@ from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes, summarise
 from amarl_jax.evaluation.exact_reading import exact_reading
 from amarl_jax.evaluation.frozen import play_frozen
-from amarl_jax.evaluation.metrics import claimed_information, evaluate_detected, fresh_detection
+from amarl_jax.evaluation.metrics import Scale, claimed_information, evaluate_detected, fresh_detection
 from amarl_jax.host.provenance import provenance
-from amarl_jax.learn.rollout import Players, PriorBelief, Trajectory
-from amarl_jax.market.params import as_arrays
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.policies.baselines import make_baselines
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.value_rule import ValueRule
 from amarl_jax.posterior.exact import ExactRow, ExactSpec
+from amarl_jax.trees import as_arrays
 
 HERE = Path(__file__).parent
 SCRIPTED = ("mimic", "mimic_one_sided", "twap", "twap_camouflaged")
@@ -58,7 +59,7 @@ def scripted(name: str, n_episodes: int, spec: ExactSpec) -> Played:
     """Episodes of a scripted policy against a constant spread and an arbitrageur of one rule."""
     config = configuration.load("configs/fast_debug.py")
     experiment = configuration.resolve(config)
-    game, params = configuration.game_of(experiment), as_arrays(experiment.env_params)
+    game, params = experiment.game, as_arrays(experiment.env_params)
     policy = make_baselines(game.market_spec)[name]
     reading = exact_reading(game.market, policy, spec, n_episodes, BATCH)
 
@@ -85,8 +86,8 @@ def trained(workdir: Path, source: str, lane: int, n_episodes: int, spec: ExactS
     """Episodes of one lane's learned policies."""
     run = runs.load(workdir / source, lane)
     key = jax.random.fold_in(jax.random.key(run.seed), 100 + lane)
-    played = play_frozen(key, run.state, run.hypers, run.params, run.game, n_episodes, exact=spec)
-    penalty = float(run.hypers.leakage_weight)
+    played = play_frozen(key, run.state, run.setup, n_episodes, exact=spec)
+    penalty = float(run.setup.weights.leakage_weight)
     about = {
         "row": f"{source}, lambda {penalty:g}, seed {run.seed}",
         "source": source,
@@ -94,7 +95,8 @@ def trained(workdir: Path, source: str, lane: int, n_episodes: int, spec: ExactS
         "seed": run.seed,
         "updates": run.update,
     }
-    scale = (float(run.params.informed_probability), float(run.params.is_unit_ticks), run.game.market_spec.tick_bps)
+    params, spec = run.setup.params, run.setup.game.market_spec
+    scale = (float(params.informed_probability), float(params.is_unit_ticks), spec.tick_bps)
     summary, exact = jax.tree.map(np.asarray, (played.summary, played.exact))
     return Played(about, summary, exact, *scale, run.config.to_dict(), np.asarray(played.trace.belief[0]))
 
@@ -112,8 +114,8 @@ def measure(played: Played, sizes: list[int]) -> dict[str, Any]:
             "accuracy": float(detection.accuracy),
             "cpu_seconds": time.process_time() - started,
         }
-    scale = (played.prior, played.unit_ticks, played.tick_bps)
-    metrics = evaluate_detected(detection, part, *scale, played.exact).metrics
+    scale = Scale(played.prior, played.unit_ticks, played.tick_bps)
+    metrics = evaluate_detected(detection, part, scale, played.exact).metrics
     names = [name for name in metrics if name.startswith(("information/exact", "execution/"))]
     row = {name: metrics[name]._asdict() for name in names} | {"fresh": found}
     for name, posterior in (("mine", played.summary.mine), ("belief", played.summary.belief)):
@@ -135,7 +137,7 @@ def rows(given: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     for source in given.source:
         lanes = json.loads((given.workdir / source / "lanes.json").read_text())
         for lane, about in enumerate(lanes):
-            name = f"{source}, lambda {about['hypers']['leakage_weight']:g}, seed {about['seed']}"
+            name = f"{source}, lambda {about['weights']['leakage_weight']:g}, seed {about['seed']}"
             yield name, functools.partial(trained, given.workdir, source, lane, n_episodes, spec)
 
 

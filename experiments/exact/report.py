@@ -22,7 +22,8 @@ detectors find on the tape `F` of episodes they did not train on. The bracket is
 are those of the run as it ended; a fresh detector is trained from scratch on the number of episodes said."""
 
 LIMITS = """What labels find less than exact targets is for want of data; what a wider network finds more, for want of
-capacity; the rest is in the order-level record and not in the tape, or beyond a network of this form."""
+capacity. "Not told who leaves" is what the exact reader loses, on the same episodes, where it does not know which
+orders left the book by themselves: the record has that, the tape has not. The rest no network of this form reads."""
 
 
 def numbers(row: dict[str, Any], name: str) -> str:
@@ -57,12 +58,14 @@ def limits_table(rows: list[dict[str, Any]]) -> str:
     """What a detector's network finds, by what it was fitted to."""
     fits = list(rows[0]["fits"])
     lines = [
-        "| lanes | exact | " + " | ".join(f"fitted to {fit}" for fit in fits) + " |",
-        "|---" * (2 + len(fits)) + "|",
+        "| lanes | exact | not told who leaves | " + " | ".join(f"fitted to {fit}" for fit in fits) + " |",
+        "|---" * (3 + len(fits)) + "|",
     ]
     for row in rows:
         exact = row["exact"]
-        cells = [row["row"], f"{exact['nats']:.3f} ± {exact['stderr']:.3f}"]
+        lost = row.get("untold", {}).get("lost")
+        untold = "" if lost is None else f"{-lost['nats']:+.3f} ± {lost['stderr']:.3f}"
+        cells = [row["row"], f"{exact['nats']:.3f} ± {exact['stderr']:.3f}", untold]
         cells += [
             f"{row['fits'][fit]['nats']:.3f} ({100 * row['fits'][fit]['nats'] / exact['nats']:.0f}%)" for fit in fits
         ]

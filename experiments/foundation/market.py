@@ -21,14 +21,15 @@ from amarl_jax import config as configuration
 from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_summaries
 from amarl_jax.evaluation.metrics import fresh_detection, mean_and_error
 from amarl_jax.host.provenance import provenance
-from amarl_jax.learn.rollout import Players, PriorBelief
+from amarl_jax.learn.players import Players, PriorBelief
 from amarl_jax.market.env import Market
-from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.mimic import Mimic
 from amarl_jax.policies.protocol import Policy
 from amarl_jax.policies.twap import Twap
 from amarl_jax.policies.value_rule import ValueRule
+from amarl_jax.trees import as_arrays
 
 LEAN = {  # the middle column of the design's calibration table
     "agents.execution.inventory_lots": 50,

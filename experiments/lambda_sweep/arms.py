@@ -110,7 +110,7 @@ def config_of(name: str, size: str, n_updates: int | None = None, n_seeds: int |
         start = base.sweep.lambda_min if arm.starts_at == "low" else base.sweep.lambda_max
         changes |= {"agents.execution.lambda_start": start, "agents.execution.lambda_ramp_updates": n_updates // 2}
     sized = configuration.load(BASES[size], changes | {"training.total_timesteps": 10**9})
-    steps = configuration.steps_per_update(configuration.resolve(sized))
+    steps = configuration.resolve(sized).game.steps_per_update()
     return configuration.load(BASES[size], changes | {"training.total_timesteps": n_updates * steps})
 
 

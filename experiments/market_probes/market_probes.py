@@ -28,14 +28,10 @@ from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_summaries
 from amarl_jax.evaluation.metrics import claimed_information, fresh_detection, mean_and_error
 from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.game import Game, script
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.phases import TransformerBelief, players
-from amarl_jax.learn.program import advance, begin
-from amarl_jax.learn.rollout import Players, PriorBelief
+from amarl_jax.learn.players import Players, PriorBelief, TransformerBelief, players
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
-from amarl_jax.market.params import EnvParams
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.learn.update import advance, begin
 from amarl_jax.policies.baselines import choice, make_baselines
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.forced import ForcedCompletion
@@ -61,22 +57,21 @@ BATCH = 256  # episodes side by side
 
 def experiment_of(n_updates: int) -> configuration.Experiment:
     """The configuration of a probe."""
-    steps = n_updates * configuration.steps_per_update(configuration.resolve(configuration.load(CONFIG, OVERRIDES)))
+    steps = n_updates * configuration.resolve(configuration.load(CONFIG, OVERRIDES)).game.steps_per_update()
     return configuration.resolve(configuration.load(CONFIG, OVERRIDES | {"training.total_timesteps": steps}))
 
 
-def trained(name: str, policies: Mapping[Agent, Policy], seeds: range) -> tuple[Game, Hypers, EnvParams, list]:
+def trained(name: str, policies: Mapping[Agent, Policy], seeds: range) -> tuple[Setup, list]:
     """One learner per seed, before and after its training against the given rules."""
     experiment = experiment_of(N_UPDATES[name])
-    game = script(configuration.game_of(experiment), policies)
-    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
+    setup = experiment.setup.replace(game=script(experiment.game, policies))
     learners = []
     for seed in seeds:
-        before = begin(jax.random.key(seed), hypers, params, game)
-        after, _ = advance(jax.tree.map(jnp.copy, before), hypers, params, game, N_UPDATES[name])
+        before = begin(jax.random.key(seed), setup)
+        after, _ = advance(jax.tree.map(jnp.copy, before), setup, N_UPDATES[name])
         learners.append((before, jax.block_until_ready(after)))
         print(f"  {name} seed {seed}, {time.process_time():.0f} CPU seconds so far", flush=True)
-    return game, hypers, params, learners
+    return setup, learners
 
 
 def rules(game: Game) -> dict[Agent, Policy]:
@@ -87,7 +82,7 @@ def rules(game: Game) -> dict[Agent, Policy]:
 
 def opponents(agent: Agent) -> dict[Agent, Policy]:
     """The rules of the two others."""
-    game = configuration.game_of(experiment_of(1))
+    game = experiment_of(1).game
     return {other: policy for other, policy in rules(game).items() if other != agent}
 
 
@@ -211,28 +206,24 @@ def arbitrageur(seeds: range, n_episodes: int) -> dict[str, Any]:
     return against_grid(Agent.ARBITRAGEUR, "arbitrageur", grid, profit, seeds, n_episodes)
 
 
-@functools.partial(jax.jit, static_argnames=("game", "n_episodes"))
-def believed(
-    key: jax.Array, state: TrainState, hypers: Hypers, params: EnvParams, game: Game, n_episodes: int
-) -> EpisodeSummary:
+@functools.partial(jax.jit, static_argnames=("n_episodes",))
+def believed(key: jax.Array, state: TrainState, setup: Setup, n_episodes: int) -> EpisodeSummary:
     """Fresh episodes read by the belief as it acts."""
-    reader = TransformerBelief(state.belief.params, game, hypers)
-    return fresh_summaries(key, game.market, players(state, game), reader, params, n_episodes, BATCH)
+    reader, game = TransformerBelief(state.belief.params, setup), setup.game
+    return fresh_summaries(key, game.market, players(state, game), reader, setup.params, n_episodes, BATCH)
 
 
 def belief(seeds: range, n_episodes: int) -> dict[str, Any]:
     """Information the acting belief claims on TWAP flow, and what a fresh detector finds in the same episodes."""
-    game = configuration.game_of(experiment_of(1))
+    game = experiment_of(1).game
     results = []
     for flow in ("twap", "twap_quarter_of_the_day"):
         policies = rules(game) | {Agent.EXECUTION: make_baselines(game.market_spec)[flow]}
-        game, hypers, params, learners = trained("belief", policies, seeds)
+        setup, learners = trained("belief", policies, seeds)
 
-        prior = float(params.informed_probability)
+        prior = float(setup.params.informed_probability)
         for seed, (_, after) in zip(seeds, learners, strict=True):
-            rows = jax.tree.map(
-                np.asarray, believed(jax.random.key(1000 + seed), after, hypers, params, game, n_episodes)
-            )
+            rows = jax.tree.map(np.asarray, believed(jax.random.key(1000 + seed), after, setup, n_episodes))
             claimed = claimed_information(rows.belief, rows.z, prior)
             detection = fresh_detection(jax.random.key(2000 + seed), rows, prior)
             found = {"value": float(detection.mi), "stderr": float(detection.mi_stderr)}

@@ -23,12 +23,13 @@ from amarl_jax import config as configuration
 from amarl_jax.host.provenance import provenance
 from amarl_jax.learn import replay
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.hypers import Hypers, as_arrays
-from amarl_jax.learn.rollout import Players, PriorBelief, rollouts, stratified_labels
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import rollouts, stratified_labels
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import Episode, TrainState, init_state
 from amarl_jax.learn.tape_readers import fit_belief
 from amarl_jax.market.params import EnvParams
-from amarl_jax.market.params import as_arrays as params_as_arrays
 from amarl_jax.nets.belief import belief_loss
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.protocol import Policy
@@ -82,12 +83,12 @@ def played(key: Array, policy: Policy, game: Game, params: EnvParams, n_rollouts
     return jax.lax.map(batch, jax.random.split(key, n_rollouts))
 
 
-def loss_of(network: PyTree, episodes: Episode, game: Game, hypers: Hypers) -> Array:
+def loss_of(network: PyTree, episodes: Episode, setup: Setup) -> Array:
     """The belief's mean loss over episodes [E], nats per prefix."""
 
     def one(episode: Episode) -> Array:
-        logits, _ = game.belief.apply(network, episode.tape)
-        return belief_loss(logits, episode.target, hypers.belief_loss_entropy)
+        logits, _ = setup.game.belief.apply(network, episode.tape)
+        return belief_loss(logits, episode.target, setup.hypers.belief_loss_entropy)
 
     return jnp.mean(jax.lax.map(one, episodes, batch_size=128))
 
@@ -98,8 +99,7 @@ def learn(
     flow: Episode,
     held_out: dict[str, Episode],
     source: Array,
-    game: Game,
-    hypers: Hypers,
+    setup: Setup,
 ) -> dict[str, Array]:
     """Held-out losses of either policy after each rollout, [R]; ``flow`` is [R, E]."""
     empty = state.replay
@@ -108,8 +108,8 @@ def learn(
         key_step, fresh = inputs
         memories = [state.replay, empty, replay.add(empty, fresh)]
         memory = jax.tree.map(lambda *x: jnp.stack(x)[source], *memories)
-        state, _ = fit_belief(key_step, state.replace(replay=memory), fresh.tape, fresh.target, game, hypers)
-        return state, {name: loss_of(state.belief.params, part, game, hypers) for name, part in held_out.items()}
+        state, _ = fit_belief(key_step, state.replace(replay=memory), fresh.tape, fresh.target, setup)
+        return state, {name: loss_of(state.belief.params, part, setup) for name, part in held_out.items()}
 
     n_rollouts = flow.target.shape[0]
     return jax.lax.scan(step, state, (jax.random.split(key, n_rollouts), flow))[1]
@@ -149,18 +149,16 @@ def flows(key: Array, game: Game, params: EnvParams) -> tuple[Episode, dict[str,
 
 def losses_of_seeds(n_seeds: int) -> dict[str, dict[str, np.ndarray]]:
     """Held-out loss by arm and policy, [seed, rollout], nats."""
-    experiment = configuration.resolve(configuration.load(CONFIG))
-    game, params = configuration.game_of(experiment), params_as_arrays(experiment.env_params)
-    hypers = as_arrays(experiment.hypers)
-    run = jax.jit(lambda key, state, flow, held_out, source, h: learn(key, state, flow, held_out, source, game, h))
-    draw = jax.jit(lambda key: flows(key, game, params))
-    start = jax.jit(lambda key: init_state(key, game, hypers, params))
+    setup = configuration.resolve(configuration.load(CONFIG)).setup
+    hypers, run, start = setup.hypers, jax.jit(learn), jax.jit(lambda key: init_state(key, setup))
+    draw = jax.jit(lambda key: flows(key, setup.game, setup.params))
     curves = {name: [] for name in arms(hypers)}
     for seed in range(n_seeds):
         key_flow, key_start, key_learn = jax.random.split(jax.random.key(seed), 3)
         (flow, held_out), state = draw(key_flow), start(key_start)
         for name, arm in arms(hypers).items():
-            swept = hypers.replace(replay_alpha=jnp.float32(arm.alpha), replay_beta=jnp.float32(arm.beta))
+            changed = hypers.replace(replay_alpha=jnp.float32(arm.alpha), replay_beta=jnp.float32(arm.beta))
+            swept = setup.replace(hypers=changed)
             curves[name].append(run(key_learn, state, flow, held_out, jnp.int32(arm.source), swept))
             print(seed, name, {policy: float(curve[-1]) for policy, curve in curves[name][-1].items()}, flush=True)
     return {name: jax.tree.map(lambda *x: np.stack(x).astype(np.float64), *rows) for name, rows in curves.items()}

@@ -23,9 +23,7 @@ import numpy as np
 from amarl_jax import config as configuration
 from amarl_jax import sweep
 from amarl_jax.host.provenance import provenance
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
-from amarl_jax.learn.program import advance, begin
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.learn.update import advance, begin
 
 CREDITS = ("marked", "horizon")
 SETTING = "agents.execution.shortfall_credit"
@@ -42,15 +40,13 @@ def long_day(credit: str, n_envs: int) -> list[dict[str, float]]:
     for name in ("n_epochs", "lr_actor", "lr_mine", "lr_belief"):
         config.training[name] = debug.training[name]
     config.training.lr_schedule = "constant"
-    experiment = configuration.resolve(config)
-    game = configuration.game_of(experiment)
-    hypers, params = hypers_as_arrays(experiment.hypers), params_as_arrays(experiment.env_params)
-    state = begin(jax.random.key(0), hypers, params, game)
+    setup = configuration.resolve(config).setup
+    state = begin(jax.random.key(0), setup)
     rows = []
     for update in range(1, LONG_UPDATES + 1):
-        state, measured = advance(state, hypers, params, game, 1)
+        state, measured = advance(state, setup, 1)
         means = {name: round(float(np.asarray(measured[f"phase_b/execution/{name}"])[0]), 4) for name in KEPT}
-        rows.append({"env_steps": update * game.steps_per_update()} | means)
+        rows.append({"env_steps": update * setup.game.steps_per_update()} | means)
         print(credit, rows[-1], flush=True)
     return rows
 
@@ -59,7 +55,7 @@ def short_day(credit: str, n_seeds: int) -> list[dict[str, Any]]:
     """Measures of every lane."""
     grid = {"sweep.n_lambdas": 2, "sweep.points_per_octave": 0, "sweep.n_seeds": n_seeds, "eval_episodes": 1024}
     config = configuration.load("configs/lambda_sweep.py:fast", grid | {SETTING: credit})
-    steps = configuration.steps_per_update(configuration.resolve(config))
+    steps = configuration.resolve(config).game.steps_per_update()
     config.training.total_timesteps = SHORT_UPDATES * steps
     with tempfile.TemporaryDirectory() as folder:
         swept = sweep.sweep(config, Path(folder) / "sweep")

@@ -13,10 +13,11 @@ from amarl_jax.adapters.jaxmarl import MarketEnv
 from amarl_jax.adapters.playable import Playable, PlayState
 from amarl_jax.adapters.single_agent import SingleAgent, SingleState
 from amarl_jax.information.mine import leakage_increments
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.rollout import Players, rollout, step_keys
+from amarl_jax.learn.players import Players
+from amarl_jax.learn.rollout import rollout, step_keys
 from amarl_jax.market import rewards
 from amarl_jax.market.env import Actions
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.policies.uniform import Uniform
 from amarl_jax.types import AGENT_NAMES, Agent
 from tests.market.conftest import PARAMS, SPEC, market, params
@@ -38,7 +39,7 @@ class CountingBelief:
         return memory, jax.nn.sigmoid(memory), jnp.zeros(0)
 
 
-PLAYABLE = Playable(SPEC, PARAMS, Hypers(), CountingBelief(), z=1)
+PLAYABLE = Playable(SPEC, PARAMS, RewardWeights(), CountingBelief(), z=1)
 UNIFORM = Players(*(Uniform(SPEC, agent) for agent in Agent))
 
 
@@ -68,7 +69,7 @@ def test_rewards_of_single_steps_are_those_the_core_composes_of_the_whole_episod
     episode, (final, (paid, done)) = replayed
     terms = rewards.market_terms(episode.output, episode.direction, params)
     leakage = leakage_increments(jnp.log(episode.belief), params.informed_probability)
-    whole = rewards.compose(terms, episode.output, episode.z, episode.belief, leakage, jnp.zeros(T), Hypers())
+    whole = rewards.compose(terms, episode.output, episode.z, episode.belief, leakage, jnp.zeros(T), RewardWeights())
     assert float(jnp.sum(jnp.abs(rewards.belief_lag(episode.output, episode.belief)))) > 0, "a term that is there"
     np.testing.assert_allclose(np.asarray(paid), np.asarray(whole), rtol=1e-5, atol=1e-6)  # float32 sums reordered
     assert done.tolist() == [False] * (T - 1) + [True]
@@ -188,12 +189,13 @@ def test_an_execution_agent_from_outside_works_its_order():
 def test_execution_against_the_agents_of_a_checkpoint(workdirs):
     """The lines of docs/extending.md, traced: the belief network reads the tape, trained policies take two seats."""
     from amarl_jax.evaluation import frozen_run as runs
-    from amarl_jax.learn.phases import TransformerBelief, players
+    from amarl_jax.learn.players import TransformerBelief, players
 
     run = runs.load(workdirs["run"])
-    belief = TransformerBelief(run.state.belief.params, run.game, run.hypers)
-    playable = Playable(run.game.market_spec, run.params, run.hypers, belief, z=1)
-    env = SingleAgent(playable, Agent.EXECUTION, players(run.state, run.game))
+    setup = run.setup
+    belief = TransformerBelief(run.state.belief.params, setup)
+    playable = Playable(setup.game.market_spec, setup.params, setup.weights, belief, z=1)
+    env = SingleAgent(playable, Agent.EXECUTION, players(run.state, setup.game))
 
     def minute(key):
         key_reset, key_step = jax.random.split(key)

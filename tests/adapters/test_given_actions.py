@@ -11,7 +11,7 @@ from amarl_jax.adapters.given_actions import given_action, given_actions
 from amarl_jax.adapters.jaxmarl import MarketEnv
 from amarl_jax.adapters.playable import Playable
 from amarl_jax.adapters.single_agent import SingleAgent
-from amarl_jax.learn.rollout import Players
+from amarl_jax.learn.players import Players
 from amarl_jax.policies.uniform import Uniform
 from amarl_jax.types import Agent
 from tests.market.conftest import PARAMS, SPEC

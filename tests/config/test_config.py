@@ -17,6 +17,7 @@ from amarl_jax.config.settings import FOREIGN, SETTINGS
 from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.market.noise import size_distribution
 from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 
 ROOT = Path(__file__).parents[2]
@@ -153,6 +154,7 @@ def test_every_typed_field_is_fed_by_a_setting():
         "learn_spec": LearnSpec,
         "env_params": EnvParams,
         "hypers": Hypers,
+        "weights": RewardWeights,
         "run": configuration.RunSettings,
         "sweep": configuration.SweepSettings,
     }
@@ -208,17 +210,17 @@ def test_debug_column_of_the_calibration():
     assert (params.parent_lots, params.noise_rate, params.slot_rate, params.max_spread_ticks) == (20, 5.0, 0.2, 5)
     assert (params.value_reversion, params.value_volatility_ticks, params.news_speed) == (0.2, 1.5, 0.3)
     assert params.is_unit_ticks == 16.0
-    game = configuration.game_of(experiment)
+    game = experiment.game
     assert [game.episodes_per_phase(agents) for agents in game.phases()] == [2, 2]
 
 
 def test_updates_and_steps_by_hand(default):
     experiment = configuration.resolve(default)
-    assert configuration.steps_per_update(experiment) == (3 + 3) * 390 * 128  # ceil(1000 / 390) = 3
+    assert experiment.game.steps_per_update() == (3 + 3) * 390 * 128  # ceil(1000 / 390) = 3
     assert experiment.hypers.n_updates == 34  # ceil(10,000,000 / 299,520)
     uneven = {"training.alternating.enabled": False, "training.alternating.exec_phase_steps": 391}
     joint = configuration.resolve(configuration.load("default", uneven))
-    assert configuration.steps_per_update(joint) == 3 * 390 * 128  # the longer phase
+    assert joint.game.steps_per_update() == 3 * 390 * 128  # the longer phase
 
 
 def test_noise_sizes_have_the_asked_mean_and_deviation(default):

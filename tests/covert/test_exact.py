@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from amarl_jax.covert import learner as covert
-from amarl_jax.covert.game import CovertGame, CovertParams, as_arrays
+from amarl_jax.covert.game import CovertGame, CovertParams
 from amarl_jax.information import mine
 from amarl_jax.learn.hypers import Hypers, LearnSpec
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import Agent
 
 SIGMA = 0.3  # of a decision
@@ -65,7 +65,7 @@ def test_the_increments_pay_the_slope_of_the_information():
 def test_an_update_pays_by_the_named_source():
     small = dataclasses.replace(TRAINING, learn=dataclasses.replace(TRAINING.learn, n_envs=256, n_epochs=1))
     by_mine = dataclasses.replace(small, learn=dataclasses.replace(small.learn, leakage_source="mine"))
-    hypers, loud = hypers_as_arrays(Hypers(leakage_weight=1.0)), PARAMS.replace(start=jnp.float32(0.5))
+    hypers, loud = as_arrays(Hypers()), PARAMS.replace(start=jnp.float32(0.5), leakage_weight=jnp.float32(1.0))
     paid = []
     for training in (small, by_mine):
         start = covert.init_learner(jax.random.key(0), jnp.float32(-1.2), training, hypers)

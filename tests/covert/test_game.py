@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from amarl_jax.covert import learner as covert
-from amarl_jax.covert.game import CovertGame, CovertParams, as_arrays, haste, leverage
+from amarl_jax.covert.game import CovertGame, CovertParams, haste, leverage
 from amarl_jax.learn.hypers import Hypers, LearnSpec
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.theory.deterministic import best_leverage, linear_haste, quadratic_haste
 from amarl_jax.theory.gaussian_channel import Channel, inflection
 from amarl_jax.theory.randomised import best_mixture
+from amarl_jax.trees import as_arrays
 
 KNOWN = Channel()
 GAME = CovertGame(horizon=8)
@@ -81,18 +81,20 @@ def learned():
     """
     common = {"lr_actor": 6e-3, "lr_critic": 3e-3, "lr_mine": 2e-2, "lr_final_fraction": 0.05, "entropy_weight": 0.0}
     hypers = [
-        hypers_as_arrays(
+        as_arrays(
             Hypers(
-                leakage_weight=penalty,
                 gae_decay=0.0 if (private, start) == (0.0, QUIET) else Hypers().gae_decay,
                 discount=(1.0, 1.0, 1.0),
                 n_updates=N_UPDATES,
                 **common,
             )
         )
+        for _, private, start, _ in LANES
+    ]
+    params = [
+        as_arrays(CovertParams(leakage_weight=penalty, private_randomiser=private, start=start))
         for penalty, private, start, _ in LANES
     ]
-    params = [as_arrays(CovertParams(private_randomiser=private, start=start)) for _, private, start, _ in LANES]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *zip(hypers, params, strict=True))
     noise = jnp.array([0.3 if private else -1.2 for _, private, _, _ in LANES])
 

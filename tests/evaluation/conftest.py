@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from amarl_jax.evaluation.episodes import fresh_summaries
-from amarl_jax.learn.rollout import Players, PriorBelief
+from amarl_jax.learn.players import Players, PriorBelief
 from amarl_jax.market.env import Market
 from amarl_jax.policies.mimic import Mimic
 from amarl_jax.policies.protocol import Decision

@@ -54,15 +54,16 @@ def assert_same_parameters(left, right):
 def test_a_run_is_loaded_as_it_was_saved(workdirs):
     run = runs.load(workdirs["run"])
     assert_same_parameters(run.state, workdirs["states"][0])
-    assert (run.lane, run.seed, float(run.params.noise_rate)) == (None, 0, 2.0)
+    assert (run.lane, run.seed, float(run.setup.params.noise_rate)) == (None, 0, 2.0)
 
 
 def test_a_lane_has_its_own_state_and_what_it_changes(workdirs):
     first, second = (runs.load(workdirs["sweep"], lane) for lane in (0, 1))
     assert_same_parameters(first.state, workdirs["states"][0])
     assert_same_parameters(second.state, workdirs["states"][1])
-    assert (first.seed, float(first.hypers.leakage_weight), float(first.params.noise_rate)) == (4, 0.25, 2.0)
-    assert (second.seed, float(second.hypers.leakage_weight), float(second.params.noise_rate)) == (5, 0.5, 1.5)
+    for run, expected in ((first, (4, 0.25, 2.0)), (second, (5, 0.5, 1.5))):
+        setup = run.setup
+        assert (run.seed, float(setup.weights.leakage_weight), float(setup.params.noise_rate)) == expected
 
 
 def test_a_workdir_without_a_checkpoint_or_with_foreign_lanes_is_bad_input(workdirs, tmp_path):
@@ -71,7 +72,7 @@ def test_a_workdir_without_a_checkpoint_or_with_foreign_lanes_is_bad_input(workd
     with pytest.raises(BadInput, match="holds no checkpoint"):
         runs.load(tmp_path)
     shutil.copy(workdirs["sweep"] / "run.json", tmp_path)
-    (tmp_path / "lanes.json").write_text('[{"hypers": {"lambda": 1.0}}]')
+    (tmp_path / "lanes.json").write_text('[{"weights": {"lambda": 1.0}}]')
     with pytest.raises(BadInput, match="hypers has no 'lambda'"):
         runs.load(tmp_path, 0)
 

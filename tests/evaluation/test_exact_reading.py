@@ -8,7 +8,7 @@ import pytest
 
 from amarl_jax.evaluation.episodes import fresh_episodes, summarise
 from amarl_jax.evaluation.exact_reading import exact_reading
-from amarl_jax.learn.rollout import Players, PriorBelief
+from amarl_jax.learn.players import Players, PriorBelief
 from amarl_jax.market.env import Market
 from amarl_jax.market.noise import orders
 from amarl_jax.policies.camouflage import Camouflage

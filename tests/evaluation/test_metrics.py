@@ -8,7 +8,8 @@ import pytest
 
 from amarl_jax.evaluation import metrics
 from amarl_jax.evaluation.metrics import (
-    Estimate,
+    MetricValue,
+    Scale,
     claimed_information,
     efficiency,
     evaluate_summaries,
@@ -67,11 +68,11 @@ def test_a_belief_that_is_certain_and_wrong_costs_a_finite_amount():
 
 def test_an_efficiency_is_a_share_with_the_errors_of_both():
     """0.3 of 0.4 nats: (0.02, 0.75 x 0.03) over 0.4 in quadrature; of next to nothing there is no share."""
-    share = efficiency(Estimate(0.3, 0.02), Estimate(0.4, 0.03))
+    share = efficiency(MetricValue(0.3, 0.02), MetricValue(0.4, 0.03))
     assert share.value == pytest.approx(0.75)
     assert share.stderr == pytest.approx(math.sqrt(0.02**2 + 0.0225**2) / 0.4)
-    assert math.isnan(efficiency(Estimate(0.3, 0.02), Estimate(0.0099, 0.001)).value)
-    assert math.isnan(efficiency(Estimate(0.3, 0.02), Estimate(math.nan, math.nan)).value)
+    assert math.isnan(efficiency(MetricValue(0.3, 0.02), MetricValue(0.0099, 0.001)).value)
+    assert math.isnan(efficiency(MetricValue(0.3, 0.02), MetricValue(math.nan, math.nan)).value)
 
 
 def test_the_exact_information_is_of_the_episodes_that_were_read():
@@ -97,7 +98,7 @@ def evaluations(summaries):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "DETECTOR", TapeDetectorSpec(n_folds=2, min_steps=250))
         return {
-            name: evaluate_summaries(jax.random.key(9), rows, prior=0.5, unit_ticks=17.0, tick_bps=2.0)
+            name: evaluate_summaries(jax.random.key(9), rows, Scale(prior=0.5, unit_ticks=17.0, tick_bps=2.0))
             for name, rows in summaries.items()
         }
 

@@ -11,8 +11,9 @@ from amarl_jax.flow.facts import AGES, HORIZONS, LAGS, N_DEPTH, Stretch, distanc
 from amarl_jax.flow.fit import fit
 from amarl_jax.flow.stretches import recorded_stretch
 from amarl_jax.ground_truth.recorded_day import day
-from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.table_noise import TableNoise, table_of
+from amarl_jax.trees import as_arrays
 
 SPEC = MarketSpec(
     horizon=120,

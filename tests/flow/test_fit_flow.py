@@ -57,14 +57,14 @@ def test_a_flow_sets_what_it_speaks_of_and_what_is_given_stays(folder):
     assert (spec.max_order_size, spec.initial_sizes) == (flow.max_lots, (flow.opening_lots,))
     assert params.flow.lots_cdf.shape == (1 + spec.n_offsets, spec.max_order_size)
     np.testing.assert_allclose(np.diff(params.flow.place_cdf, prepend=0), np.sum(flow.table, 1), atol=1e-5)
-    assert configuration.game_of(experiment).noise_law == TableNoise()
+    assert experiment.game.noise_law == TableNoise()
     assert params.lifetime_steps == flow.lifetime_steps
     again = configuration.resolve(configuration.load_json(configuration.save_json(config)))
     assert again.market_spec == spec
     np.testing.assert_array_equal(again.env_params.flow.lots_cdf, params.flow.lots_cdf)
     given = {"environment.flow": path, "environment.noise_law": "beta", "environment.order_lifetime_steps": 7.0}
     other = configuration.resolve(configuration.load("configs/fast_debug.py", given))
-    assert configuration.game_of(other).noise_law is orders
+    assert other.game.noise_law is orders
     assert other.env_params.flow is None
     assert other.env_params.lifetime_steps == 7.0
     assert other.env_params.market_order_probability == pytest.approx(np.sum(flow.table[0]), abs=1e-5)

@@ -8,7 +8,7 @@ import pytest
 from amarl_jax import config as configuration
 from amarl_jax.errors import ConfigError
 from amarl_jax.flow.law import text_of
-from amarl_jax.flow.stream import counts_of, read_stream, save_stream, stream_of
+from amarl_jax.flow.stream import orders_by_step, read_stream, save_stream, stream_of
 from amarl_jax.host.saved_config import fingerprint
 from amarl_jax.market.recorded_noise import RecordedNoise
 from tests.flow.test_fit import LIFETIME, fitted, known
@@ -34,7 +34,7 @@ def test_orders_are_those_of_the_day_in_its_units(known, fitted):
     np.testing.assert_array_equal(found.lots, lots[1 : 1 + n])
     np.testing.assert_array_equal(found.is_limit, is_limit[1 : 1 + n])
     np.testing.assert_array_equal(found.offset, np.where(is_limit, behind, fitted.flow.offset_min)[1 : 1 + n])
-    counts = counts_of(found)
+    counts = orders_by_step(found)
     np.testing.assert_array_equal(
         counts, np.histogram((seconds[1:] - seconds[1]) / step, np.arange(found.n_steps + 1))[0]
     )
@@ -88,7 +88,7 @@ def recorded(folder, **changes):
 def test_a_configuration_plays_the_day(folder, fitted):
     config = configuration.load("configs/fast_debug.py", recorded(folder))
     experiment = configuration.resolve(config)
-    law, counts = configuration.game_of(experiment).noise_law, counts_of(stream_of(fitted))
+    law, counts = experiment.game.noise_law, orders_by_step(stream_of(fitted))
     assert isinstance(law, RecordedNoise)
     assert experiment.env_params.tilt_per_tick == 0.0
     assert np.mean(counts > experiment.market_spec.max_noise_orders) <= 0.01
@@ -99,7 +99,7 @@ def test_a_configuration_plays_the_day(folder, fitted):
     ]
     again = configuration.resolve(configuration.load_json(configuration.save_json(config)))
     assert again.market_spec == experiment.market_spec
-    assert configuration.game_of(again).noise_law == law
+    assert again.game.noise_law == law
 
 
 def test_a_changed_recording_is_another_configuration(folder, tmp_path, fitted):

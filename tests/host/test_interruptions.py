@@ -335,9 +335,9 @@ def test_a_finished_run_is_extended_and_its_schedule_with_it(whole, tmp_path, mo
     path = shutil.copytree(whole / "train", tmp_path / "run")
     seen = []
 
-    def advance(state, hypers, params, game, n_updates):
-        seen.append((int(state.update), float(hypers.n_updates)))
-        return quick_learners.advance(state, hypers, params, game, n_updates)
+    def advance(state, setup, n_updates):
+        seen.append((int(state.update), float(setup.hypers.n_updates)))
+        return quick_learners.advance(state, setup, n_updates)
 
     monkeypatch.setattr(train, "advance", advance)
     total = f"--config.training.total_timesteps={8 * STEPS_PER_UPDATE}"

@@ -104,7 +104,7 @@ def records(keys, market, players, z, params):
         market: whose ``spec`` and ``noise_law`` are used.
         players: memoryless or not, any three policies.
         z: [E] int32.
-        params: as arrays, see :func:`amarl_jax.market.params.as_arrays`.
+        params: as arrays, see :func:`amarl_jax.trees.as_arrays`.
     """
     begin, play = _programs(RecordingMarket(market.spec, market.noise_law), players)
     key_steps, carry = begin(keys, jnp.asarray(z, jnp.int32), params)

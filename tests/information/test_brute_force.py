@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amarl_jax.learn.rollout import Players
+from amarl_jax.learn.players import Players
 from amarl_jax.market.env import Market
 from amarl_jax.market.events import arrival_times
 from amarl_jax.market.noise import size_distribution
-from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.value_rule import ValueRule
+from amarl_jax.trees import as_arrays
 from tests.information.anonymous_record import Arrival, Record, Resting, Step, records
 from tests.information.brute_force import (
     arrival_density,

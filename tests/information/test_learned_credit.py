@@ -14,10 +14,10 @@ import pytest
 from amarl_jax.ground_truth.gaussian_sender import HORIZON, exact_gradient, fit, paid_gradients
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import init_state
 from amarl_jax.market.params import EnvParams
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.nets.spec import BeliefSpec
 from tests.learn.conftest import LEARN, MARKET, NETWORK
 
@@ -48,15 +48,15 @@ def game_of(source):
 def errors(source):
     """Relative error of the gradient, untrained and at the plateau: of the source, and of Bayes' belief."""
     rate, n_rollouts = FITS[source]
-    game, params = game_of(source), params_as_arrays(EnvParams())
-    hypers = hypers_as_arrays(Hypers(n_updates=n_rollouts, lr_mine=rate, lr_belief=rate, replay_beta=1.0))
+    hypers = Hypers(n_updates=n_rollouts, lr_mine=rate, lr_belief=rate, replay_beta=1.0)
+    setup = Setup(hypers, RewardWeights(), EnvParams(), game_of(source)).arrays()
     theta, exact = jnp.asarray(THETA), exact_gradient(THETA)
-    start = init_state(jax.random.key(3), game, hypers, params)
-    fitted = fit(start, theta, game, hypers, params, (source,), jnp.int32(n_rollouts))
+    start = init_state(jax.random.key(3), setup)
+    fitted = fit(start, theta, setup, (source,), jnp.int32(n_rollouts))
     return [
         [
             np.linalg.norm(np.mean(part, axis=0) - exact) / np.linalg.norm(exact)
-            for part in paid_gradients(jax.random.key(4), state, theta, game, hypers, params, N_MEASURED)
+            for part in paid_gradients(jax.random.key(4), state, theta, setup, N_MEASURED)
         ]
         for state in (start, fitted)
     ]

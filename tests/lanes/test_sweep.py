@@ -25,7 +25,7 @@ import pytest
 
 from amarl_jax import config as configuration
 from amarl_jax import evaluate, sweep, train
-from amarl_jax.config.grid import keys_of, lanes_of, numbers_of
+from amarl_jax.config.grid import keys_of, lanes_of, setups_of
 from amarl_jax.errors import ConfigError
 from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation import metrics
@@ -37,7 +37,7 @@ from amarl_jax.lanes import layout as lanes_module
 from amarl_jax.lanes import program as lane_program
 from amarl_jax.lanes.layout import Layout, begin_lanes, lay_out
 from amarl_jax.lanes.table import read_lanes
-from amarl_jax.learn.program import advance, begin
+from amarl_jax.learn.update import advance, begin
 from tests.tiny_runs import STEPS_PER_UPDATE, TINY, jax_settings, numbers, terminate_after, tree
 
 __all__ = ["jax_settings"]
@@ -156,11 +156,11 @@ def test_a_sweep_leaves_its_lanes_curves_table_answer_and_figure(finished):
 def test_a_lane_is_the_single_run_with_its_seed_and_lambda(finished, after_one_update):
     """After one update what was played is equal; what was learned from it differs by rounding alone."""
     experiment = configuration.resolve(finished.config)
-    game, lane = configuration.game_of(experiment), finished.swept.lanes[LOUD]
+    lane = finished.swept.lanes[LOUD]
     assert (lane.seed, lane.penalty) == (1, 2.0)
-    hypers, params = (jax.tree.map(lambda x: x[LOUD], bag) for bag in numbers_of(finished.swept.lanes, experiment))
-    single = begin(jax.random.split(jax.random.key(lane.seed))[0], hypers, params, game)
-    single, measured = advance(single, hypers, params, game, 1)
+    setup = jax.tree.map(lambda x: x[LOUD], setups_of(finished.swept.lanes, experiment))
+    single = begin(jax.random.split(jax.random.key(lane.seed))[0], setup)
+    single, measured = advance(single, setup, 1)
     row = curves(finished.swept.workdir)[LOUD]
     for name in ("shortfall", "completion", "reward"):
         expected = float(measured[f"phase_a/execution/{name}"][0])
@@ -175,11 +175,11 @@ def test_a_lane_is_the_single_run_with_its_seed_and_lambda(finished, after_one_u
 def after_one_update(finished):
     """Learners of all lanes, by the program of the finished sweep."""
     experiment = configuration.resolve(finished.config)
-    game, lanes = configuration.game_of(experiment), lanes_of(experiment)
+    lanes = lanes_of(experiment)
     layout = lay_out(N_LANES, tuple(jax.devices()[:1]), 4)
-    hypers, params = (layout.place(bag) for bag in numbers_of(lanes, experiment))
-    state = begin_lanes(layout.place(keys_of(lanes)[0]), hypers, params, game=game, layout=layout)
-    return layout.take_back(lane_program._compile(game, layout, "float32")(state, hypers, params)[0])
+    setups = layout.place(setups_of(lanes, experiment))
+    state = begin_lanes(layout.place(keys_of(lanes)[0]), setups, layout=layout)
+    return layout.take_back(lane_program._compile(setups.game, layout, "float32")(state, setups)[0])
 
 
 def free_port():
@@ -213,7 +213,7 @@ def test_two_processes_of_four_devices_equal_one_device_and_never_talk(finished,
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
-    game = configuration.game_of(configuration.resolve(finished.config))
+    game = configuration.resolve(finished.config).game
     with Checkpointer(workdir / "checkpoints") as checkpoints:
         together = checkpoints.restore(lane_program.shapes(N_LANES, lane_program.one_learner(game)))
     chex.assert_trees_all_equal(together.replay.storage.tape, after_one_update.replay.storage.tape)
@@ -263,9 +263,9 @@ def test_memory_bounds_the_lanes_at_once_and_a_lane_that_does_not_fit_is_told_wi
         argument_size_in_bytes=gib, output_size_in_bytes=gib, alias_size_in_bytes=gib, temp_size_in_bytes=8 * gib
     )
     layout = Layout(8, tuple(jax.devices()[:1]), 4)  # two rounds: 2 GiB of scratch a lane, 1 GiB carried
-    monkeypatch.setattr(sweep.cost, "free_bytes", lambda devices: 10 * gib)
+    monkeypatch.setattr(sweep.machine, "free_bytes", lambda devices: 10 * gib)
     assert lane_program.lanes_that_fit(memory, layout) == 4
-    monkeypatch.setattr(sweep.cost, "free_bytes", lambda devices: 3 * gib)
+    monkeypatch.setattr(sweep.machine, "free_bytes", lambda devices: 3 * gib)
     with pytest.raises(MemoryError, match=r"2\.70 GiB usable .* 8 lanes take 1\.00 GiB, one lane at work 2\.00 GiB"):
         lane_program.lanes_that_fit(memory, layout)
 
@@ -317,7 +317,7 @@ def test_a_sweep_stopped_by_a_signal_and_resumed_equals_one_that_was_not(finishe
 
 def test_a_lane_of_the_sweep_is_evaluated_by_itself(finished):
     run = runs.load(finished.swept.workdir, LOUD)
-    assert (run.update, run.seed, float(run.hypers.leakage_weight)) == (N_UPDATES, 1, 2.0)
+    assert (run.update, run.seed, float(run.setup.weights.leakage_weight)) == (N_UPDATES, 1, 2.0)
     measured = evaluate.evaluate(run, n_episodes=96).measures
     assert math.isfinite(measured["eval/information/fresh_nats"].value)
 
@@ -326,7 +326,7 @@ def test_the_measures_of_a_lane_are_those_of_the_closing_table(finished):
     """Of a run with its seed: same episodes, same detector."""
     run = runs.load(finished.swept.workdir, LOUD)
     key = jax.random.split(jax.random.key(run.seed))[1]
-    evaluation = train.evaluate_state(key, run.state, run.game, run.hypers, run.params, run.experiment)
+    evaluation = train.evaluate_state(key, run.state, run.setup, run.experiment)
     row = finished.swept.rows[LOUD]
     for column, name in (("shortfall_ticks", "execution/shortfall_ticks"), ("completion", "execution/completion")):
         assert row[column]["value"] == pytest.approx(evaluation.metrics[name].value, abs=1e-5)
@@ -352,9 +352,9 @@ def test_a_second_axis_makes_arms_and_seeds_share_their_keys_across_everything()
     lanes = lanes_of(experiment)
     assert len(lanes) == 2 * 6 * 2
     assert str(lanes[-1]) == "latency_arbitrageur_ms=50, lambda 4, seed 4"
-    hypers, params = numbers_of(lanes, experiment)
-    np.testing.assert_array_equal(params.latency_arbitrageur_ms, [1.0] * 12 + [50.0] * 12)
-    np.testing.assert_array_equal(hypers.leakage_weight, np.tile(np.repeat([0, 0.25, 0.5, 1, 2, 4], 2), 2))
+    setups = setups_of(lanes, experiment)
+    np.testing.assert_array_equal(setups.params.latency_arbitrageur_ms, [1.0] * 12 + [50.0] * 12)
+    np.testing.assert_array_equal(setups.weights.leakage_weight, np.tile(np.repeat([0, 0.25, 0.5, 1, 2, 4], 2), 2))
     keys = jax.random.key_data(keys_of(lanes)[0])
     np.testing.assert_array_equal(keys[::2], np.broadcast_to(keys[0], (12, 2)))
     assert (keys[0] != keys[1]).any()

@@ -8,11 +8,11 @@ import pytest
 
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, LearnSpec
-from amarl_jax.learn.hypers import as_arrays as hypers_as_arrays
 from amarl_jax.learn.phases import play, play_and_learn
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import init_state
 from amarl_jax.market.params import EnvParams, MarketSpec
-from amarl_jax.market.params import as_arrays as params_as_arrays
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 
 MARKET = MarketSpec(horizon=10, book_capacity=32, max_noise_orders=4, n_levels=2, n_tape_events=4, initial_levels=3)
@@ -41,20 +41,26 @@ LEARN = LearnSpec(
 GAME = Game(MARKET, NETWORK, LEARN)
 
 
-@pytest.fixture(scope="session")
-def hypers():
-    return hypers_as_arrays(Hypers(n_updates=10.0))
+def tiny_setup():
+    """What the tests of this folder train with."""
+    params = EnvParams(noise_rate=2.0, slot_rate=0.3, parent_lots=10, max_spread_ticks=4)
+    return Setup(Hypers(n_updates=10.0), RewardWeights(), params, GAME).arrays()
 
 
 @pytest.fixture(scope="session")
-def params():
-    return params_as_arrays(EnvParams(noise_rate=2.0, slot_rate=0.3, parent_lots=10, max_spread_ticks=4))
+def setup():
+    return tiny_setup()
 
 
 @pytest.fixture(scope="session")
-def start(hypers, params):
+def hypers(setup):
+    return setup.hypers
+
+
+@pytest.fixture(scope="session")
+def start(setup):
     """A fresh learner; its key is cloned by whoever uses it, as every use consumes it."""
-    return jax.jit(lambda key: init_state(key, GAME, hypers, params))(jax.random.key(5))
+    return jax.jit(lambda key: init_state(key, setup))(jax.random.key(5))
 
 
 def with_key(state, seed: int):
@@ -66,13 +72,13 @@ def with_key(state, seed: int):
 def compiled_learning():
     """One rollout of the phase given as a traced number: the body of the update. It may be traced once only."""
 
-    def learn(state, phase, hypers, params):
-        return play_and_learn(state, phase, GAME, hypers, params)
+    def learn(state, phase, setup):
+        return play_and_learn(state, phase, setup)
 
-    return jax.jit(chex.assert_max_traces(learn, n=1))
+    return jax.jit(chex.assert_max_traces(learn, n=1))  # counted by function: one of our own
 
 
 @functools.cache
 def compiled_play(n_envs: int):
     """Episodes of a learner as it stands."""
-    return jax.jit(lambda key, state, hypers, params: play(key, state, GAME, hypers, params, n_envs))
+    return jax.jit(lambda key, state, setup: play(key, state, setup, n_envs))

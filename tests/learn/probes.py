@@ -20,7 +20,7 @@ from flax import struct
 from amarl_jax.learn.experience import Experience
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, LearnSpec
-from amarl_jax.learn.optimiser import Agents, Trained, fresh
+from amarl_jax.learn.optimiser import Agents, Network, untrained
 from amarl_jax.learn.ppo import improve, make_batch
 from amarl_jax.market.params import MarketSpec
 from amarl_jax.nets.spec import NetworkSpec
@@ -54,7 +54,7 @@ class ProbeLearner(struct.PyTreeNode):
     key: Array
     update: Array
     agents: Agents
-    critic: Trained
+    critic: Network
 
 
 class Coins(NamedTuple):
@@ -150,9 +150,10 @@ def global_state(seen, owed):
 
 def init(key, hypers: Hypers) -> ProbeLearner:
     key_run, key_critic, *keys = jax.random.split(key, 2 + len(Agent))
-    agents = Agents(*(fresh(GAME.actor(a).init(k, jnp.zeros(2)), hypers) for a, k in zip(Agent, keys, strict=True)))
+    agents = Agents(*(untrained(GAME.actor(a).init(k, jnp.zeros(2)), hypers) for a, k in zip(Agent, keys, strict=True)))
     sizes = tuple(jnp.zeros(n) for n in (5, 4, 1))
-    return ProbeLearner(key_run, jnp.int32(0), agents, fresh(GAME.critic.init(key_critic, jnp.zeros(5), sizes), hypers))
+    critic = untrained(GAME.critic.init(key_critic, jnp.zeros(5), sizes), hypers)
+    return ProbeLearner(key_run, jnp.int32(0), agents, critic)
 
 
 def update(state: ProbeLearner, probe, hypers: Hypers) -> tuple[ProbeLearner, Coins]:

@@ -4,50 +4,54 @@ import jax
 import numpy as np
 import pytest
 
-from amarl_jax.learn.hypers import Hypers, annealed, as_arrays
+from amarl_jax.learn.setup import annealed
 from amarl_jax.learn.state import init_state
 from amarl_jax.types import Owner
-from tests.learn.conftest import GAME, compiled_play, with_key
+from tests.learn.conftest import compiled_play, with_key
 
-RAMP = {"leakage_weight": 2.0, "leakage_weight_start": 0.5, "leakage_ramp_updates": 3.0}
+
+def penalty(setup, update, weight, start, ramp):
+    """Lambda of one update."""
+    hypers = setup.hypers.replace(leakage_weight_start=np.float32(start), leakage_ramp_updates=np.float32(ramp))
+    weights = setup.weights.replace(leakage_weight=np.float32(weight))
+    return float(annealed(setup.replace(hypers=hypers, weights=weights), np.int32(update)).weights.leakage_weight)
 
 
 @pytest.mark.parametrize(("update", "expected"), [(0, 0.5), (1, 1.0), (2, 1.5), (3, 2.0), (7, 2.0)])
-def test_lambda_moves_in_equal_steps_and_stays(update, expected):
-    assert float(annealed(as_arrays(Hypers(**RAMP)), np.int32(update)).leakage_weight) == pytest.approx(
-        expected, abs=1e-6
-    )
+def test_lambda_moves_in_equal_steps_and_stays(setup, update, expected):
+    assert penalty(setup, update, weight=2.0, start=0.5, ramp=3.0) == pytest.approx(expected, abs=1e-6)
 
 
-def test_without_a_ramp_the_start_is_read_by_nothing():
-    hypers = as_arrays(Hypers(leakage_weight=0.7, leakage_weight_start=4.0))
-    assert float(annealed(hypers, np.int32(0)).leakage_weight) == np.float32(0.7)
+def test_without_a_ramp_the_start_is_read_by_nothing(setup):
+    assert penalty(setup, 0, weight=0.7, start=4.0, ramp=0.0) == np.float32(0.7)
 
 
-def episodes(hypers, params, start):
+def episodes(setup, start):
     """2048 episodes of a fresh learner."""
-    return compiled_play(2048)(jax.random.key(9), with_key(start, 8), hypers, params)
+    return compiled_play(2048)(jax.random.key(9), with_key(start, 8), setup)
 
 
-def test_a_frozen_belief_is_the_prior_in_every_observation(hypers, params, start):
+def test_a_frozen_belief_is_the_prior_in_every_observation(setup, start):
     """What the critic and the maker saw of it, too; and the arbitrageur with nothing to send is not there."""
+    hypers, params = setup.hypers, setup.params
     nobody = params.replace(arbitrageur_order_lots=params.arbitrageur_order_lots * 0)
-    played = episodes(hypers.replace(belief_frozen=hypers.belief_frozen + 1.0), nobody, start)
+    frozen = hypers.replace(belief_frozen=hypers.belief_frozen + 1.0)
+    played = episodes(setup.replace(hypers=frozen, params=nobody), start)
     np.testing.assert_array_equal(played.belief, np.float32(params.informed_probability))
     np.testing.assert_array_equal(played.maker_seen[..., -2], np.float32(params.informed_probability))
     assert not np.asarray(played.output.inventory)[..., Owner.ARBITRAGEUR].any()
     assert not np.asarray(played.output.snipe_lots).any()
-    usual = episodes(hypers, params, start)
+    usual = episodes(setup, start)
     assert np.ptp(np.asarray(usual.belief)) > 0
     assert np.asarray(usual.output.inventory)[..., Owner.ARBITRAGEUR].any()
 
 
-def test_the_first_policy_acts_as_often_as_it_is_told(hypers, params):
+def test_the_first_policy_acts_as_often_as_it_is_told(setup):
     """At a loud and at a quiet start; what the small last layer adds is the tolerance."""
     for gate, along in ((0.9, 0.95), (0.2, 0.5)):
-        told = hypers.replace(start_gate=np.float32(gate), start_along=np.float32(along))
-        fresh = init_state(jax.random.key(5), GAME, told, params)
-        played = episodes(told, params, fresh)
+        start = setup.hypers.replace(start_gate=np.float32(gate), start_along=np.float32(along))
+        told = setup.replace(hypers=start)
+        played = episodes(told, init_state(jax.random.key(5), told))
         slot = jax.tree.map(lambda x, p=played: np.asarray(x)[np.asarray(p.z) == 1], played.output.slot)
         direction = np.asarray(played.direction)[np.asarray(played.z) == 1][:, None]
         assert slot.acts.mean() == pytest.approx(gate, abs=0.07)

@@ -10,10 +10,10 @@ import pytest
 
 from amarl_jax import config as configuration
 from amarl_jax import learn
+from amarl_jax.dry_run import batch_rows, flops_rows, memory_rows, tree_bytes
+from amarl_jax.host.machine import free_bytes
 from amarl_jax.learn import cost as cost_module
-from amarl_jax.learn.cost import PARTS, Cost, batch_rows, count_flops, flops_rows, free_bytes, memory_rows, tree_bytes
-from amarl_jax.learn.hypers import Hypers
-from amarl_jax.market.params import EnvParams
+from amarl_jax.learn.cost import PARTS, Cost, count_flops
 
 LEARN = Path(*learn.__path__)
 
@@ -95,15 +95,15 @@ def test_scratch_that_does_not_grow_with_the_environments_is_told_from_what_does
 
 @pytest.mark.parametrize(("n_envs", "more"), [(128, 16_384), (96, 16_320), (12_288, 24_576)])
 def test_the_larger_size_is_a_multiple_of_the_runs_own_so_that_batches_divide_it(n_envs, more, monkeypatch):
-    def traced(hypers, params, game, n_updates):
-        memory = SimpleNamespace(temp_size_in_bytes=10 * game.learn.n_envs)
+    def traced(setup, n_updates):
+        memory = SimpleNamespace(temp_size_in_bytes=10 * setup.game.learn.n_envs)
         compiled = SimpleNamespace(memory_analysis=lambda: memory)
         return SimpleNamespace(lower=lambda: SimpleNamespace(compile=lambda: compiled))
 
     monkeypatch.setattr(cost_module, "_traced", traced)
-    game = configuration.game_of(configuration.resolve(configuration.load("configs/default.py")))
+    setup = configuration.resolve(configuration.load("configs/default.py")).setup
     cost = Cost(flops={}, state_bytes=1, scratch_bytes=10 * n_envs, n_envs=n_envs)
-    cost = cost_module.measure_more(cost, Hypers(), EnvParams(), game)
+    cost = cost_module.measure_more(cost, setup)
     assert (cost.more_envs, cost.more_scratch_bytes) == (more, 10 * more)
     assert cost.scratch_of(0) == 0
 

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from amarl_jax.learn.exact_source import exact_log_posterior
+from amarl_jax.learn.finite import networks
 from amarl_jax.learn.game import script
-from amarl_jax.learn.phases import play, play_and_learn, players
+from amarl_jax.learn.phases import play, play_and_learn
+from amarl_jax.learn.players import players
 from amarl_jax.learn.scoring import score
-from amarl_jax.learn.update import networks, update
+from amarl_jax.learn.update import update
 from amarl_jax.policies.mimic import Mimic
 from amarl_jax.types import Agent
 from tests.learn.conftest import GAME, with_key
@@ -25,28 +27,24 @@ EXACT = dataclasses.replace(GAME, learn=LEARN)
 
 @functools.cache
 def compiled():
-    def learn(state, phase, hypers, params):
-        return play_and_learn(state, phase, EXACT, hypers, params)
+    def learn(state, phase, setup):
+        return play_and_learn(state, phase, setup)
 
-    return jax.jit(chex.assert_max_traces(learn, n=1))
+    return jax.jit(chex.assert_max_traces(learn, n=1))  # counted by function: one of our own
 
 
-@functools.cache
-def compiled_scores(game):
+@jax.jit
+def scored(key, state, setup):
     """Episodes and their scores as an update makes them, for a policy that is scripted or learned."""
-
-    def run(key, state, hypers, params):
-        key_play, key_exact = jax.random.split(key)
-        episodes = play(key_play, state, game, hypers, params, 32)
-        exact = exact_log_posterior(key_exact, players(state, game).execution, episodes, game, params)
-        return episodes, score(state, episodes, game, hypers, params, exact)
-
-    return jax.jit(run)
+    key_play, key_exact = jax.random.split(key)
+    episodes = play(key_play, state, setup, 32)
+    exact = exact_log_posterior(key_exact, players(state, setup.game).execution, episodes, setup)
+    return episodes, score(state, episodes, setup, exact)
 
 
 @pytest.mark.parametrize("phase", TRAINED)
-def test_frozen_means_bit_identical_with_the_exact_source_too(start, hypers, params, phase):
-    after, metrics = compiled()(with_key(start, 1), jnp.int32(phase), hypers, params)
+def test_frozen_means_bit_identical_with_the_exact_source_too(start, setup, phase):
+    after, metrics = compiled()(with_key(start, 1), jnp.int32(phase), setup.replace(game=EXACT))
     moved = {
         name
         for name, net in networks(after).items()
@@ -56,29 +54,29 @@ def test_frozen_means_bit_identical_with_the_exact_source_too(start, hypers, par
     assert all(np.isfinite(float(value)) for value in metrics.values())
 
 
-def test_it_plays_what_every_other_source_plays_and_pays_something_else(start, hypers, params):
+def test_it_plays_what_every_other_source_plays_and_pays_something_else(start, setup):
     """Records change nothing that is played; the same keys give the same market."""
     keys = jax.random.key(3), jax.random.key(3)
-    for_exact = jax.jit(lambda k: play(k, start, EXACT, hypers, params, 8))(keys[0])
-    for_mine = jax.jit(lambda k: play(k, start, GAME, hypers, params, 8))(keys[1])
+    for_exact = jax.jit(lambda k: play(k, start, setup.replace(game=EXACT), 8))(keys[0])
+    for_mine = jax.jit(lambda k: play(k, start, setup, 8))(keys[1])
     assert for_mine.output.record is None
     bare = for_exact.replace(output=for_exact.output.replace(record=None, slot_row=None))
     chex.assert_trees_all_equal(bare.output, for_mine.output)
     assert for_exact.output.record.value.shape == (8, EXACT.market_spec.horizon)
 
 
-def test_leakage_telescopes_to_the_exact_posterior_and_is_zero_for_the_mimic(start, hypers, params):
-    episodes, scores = compiled_scores(EXACT)(jax.random.key(4), start, hypers, params)
+def test_leakage_telescopes_to_the_exact_posterior_and_is_zero_for_the_mimic(start, setup):
+    episodes, scores = scored(jax.random.key(4), start, setup.replace(game=EXACT))
     claimed = 0.5 * (np.clip(np.asarray(scores.log_posterior)[:, -1], np.log(0.02), np.log(0.98)) - np.log(0.5))
     np.testing.assert_allclose(np.asarray(scores.leakage).sum(axis=1), claimed, atol=1e-5)
     assert np.abs(np.asarray(scores.leakage)).max() > 0.01, "a learner that favours its side is seen"
     mimic = script(EXACT, {Agent.EXECUTION: Mimic(EXACT.market_spec)})
-    _, of_mimic = compiled_scores(mimic)(jax.random.key(4), start, hypers, params)
+    _, of_mimic = scored(jax.random.key(4), start, setup.replace(game=mimic))
     np.testing.assert_allclose(np.asarray(of_mimic.leakage), 0.0, atol=1e-6)
     assert episodes.z.sum() == 16
 
 
-def test_a_scripted_policy_without_a_law_is_refused_in_one_line(start, hypers, params):
+def test_a_scripted_policy_without_a_law_is_refused_in_one_line(start, setup):
     @dataclasses.dataclass(frozen=True)
     class Lawless:
         def init(self, params):
@@ -89,15 +87,16 @@ def test_a_scripted_policy_without_a_law_is_refused_in_one_line(start, hypers, p
 
     game = script(EXACT, {Agent.EXECUTION: Lawless()})
     with pytest.raises(ValueError, match=r"leakage_source = 'exact', .* needs .* Lawless"):
-        exact_log_posterior(jax.random.key(0), players(start, game).execution, None, game, params)
+        exact_log_posterior(jax.random.key(0), players(start, game).execution, None, setup.replace(game=game))
 
 
-def test_lanes_are_the_single_run(start, hypers, params):
+def test_lanes_are_the_single_run(start, setup):
     """Two lanes of different lambda: each rollout's rewards are those of the run alone."""
 
     def rewards(key, weight):
         state = start.replace(key=key)
-        _, metrics = play_and_learn(state, jnp.int32(0), EXACT, hypers.replace(leakage_weight=weight), params)
+        of_lane = setup.replace(game=EXACT, weights=setup.weights.replace(leakage_weight=weight))
+        _, metrics = play_and_learn(state, jnp.int32(0), of_lane)
         return metrics["execution/leakage"], metrics["execution/reward"]
 
     weights = jnp.array([0.0, 4.0])
@@ -109,7 +108,7 @@ def test_lanes_are_the_single_run(start, hypers, params):
         np.testing.assert_allclose([x[i] for x in lanes], expected, atol=1e-5)
 
 
-def test_no_parameter_is_read_by_nothing_and_nothing_calls_back(start, hypers, params):
-    jaxpr = jax.make_jaxpr(lambda s, h, p: update(s, h, p, EXACT))(with_key(start, 7), hypers, params)
-    assert unread_leaves(jaxpr, start, hypers, params) == {"[0].start_gate", "[0].start_along"}
+def test_no_parameter_is_read_by_nothing_and_nothing_calls_back(start, setup):
+    jaxpr = jax.make_jaxpr(update)(with_key(start, 7), setup.replace(game=EXACT))
+    assert unread_leaves(jaxpr, start, setup) == {".hypers.start_gate", ".hypers.start_along"}
     assert "callback" not in str(jaxpr)

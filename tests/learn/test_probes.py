@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from amarl_jax.learn import ppo
-from amarl_jax.learn.hypers import Hypers, as_arrays
+from amarl_jax.learn.hypers import Hypers
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import Agent
 from tests.learn import probes
 from tests.learn.probes import GAME, MAKER_TARGET, Probe, T, global_state, head, observation

@@ -20,18 +20,18 @@ N_EPISODES = 2048
 
 
 @pytest.fixture(scope="module")
-def trained(start, hypers, params):
+def trained(start, setup):
     """A learner after two passes through both phases."""
     state, learn = with_key(start, 9), compiled_learning()
     for phase in (0, 1, 0, 1):
-        state, _ = learn(state, jnp.int32(phase), hypers, params)
+        state, _ = learn(state, jnp.int32(phase), setup)
     return state
 
 
 @pytest.fixture(scope="module")
-def trajectory(trained, hypers, params):
+def trajectory(trained, setup):
     """Thousands of episodes of the trained agents."""
-    return compiled_play(N_EPISODES)(jax.random.key(1), trained, hypers, params)
+    return compiled_play(N_EPISODES)(jax.random.key(1), trained, setup)
 
 
 def test_cash_and_lots_sum_to_zero_under_trained_policies(trajectory):
@@ -75,9 +75,9 @@ def test_labels_come_in_random_order():
 
 
 @pytest.fixture(scope="module")
-def batch(trajectory, trained, hypers, params):
-    reward = score(trained, trajectory, GAME, hypers, params).reward
-    return ppo.make_batch(trained.critic.params, market_experience(trajectory, reward, GAME, params), GAME, hypers)
+def batch(trajectory, trained, setup):
+    reward = score(trained, trajectory, setup).reward
+    return ppo.make_batch(trained.critic.params, market_experience(trajectory, reward, setup), GAME, setup.hypers)
 
 
 def test_only_informed_episodes_train_the_execution_policy(trajectory, batch, trained, hypers):
@@ -114,7 +114,7 @@ def test_a_policy_is_evaluated_at_what_it_drew(batch, trained, hypers):
 
 def test_a_frozen_agent_is_left_out_of_its_phase(batch, trained, hypers):
     game = freeze(GAME, Agent.MAKER)
-    assert GAME.frozen == ()
+    assert GAME.not_improved == ()
     agents = game.improved(game.phases()[1])
     assert agents == (Agent.ARBITRAGEUR,)
     small = jax.tree.map(lambda x: x[: GAME.learn.n_envs], batch)
@@ -125,8 +125,8 @@ def test_a_frozen_agent_is_left_out_of_its_phase(batch, trained, hypers):
         assert all(np.array_equal(a, b) for a, b in pairs) == same
 
 
-def test_the_other_heads_see_the_slots_order_in_both_classes(trajectory, params):
-    slot, _, _ = executed_actions(trajectory, GAME, params)
+def test_the_other_heads_see_the_slots_order_in_both_classes(trajectory, setup):
+    slot, _, _ = executed_actions(trajectory, setup)
     acts = np.asarray(trajectory.output.slot.acts)
     assert acts[np.asarray(trajectory.z) == 0].any()
     np.testing.assert_array_equal(np.asarray(slot[..., 0]) != 0, acts)
@@ -135,8 +135,8 @@ def test_the_other_heads_see_the_slots_order_in_both_classes(trajectory, params)
 
 
 @pytest.mark.parametrize("source", ["mine", "belief"])
-def test_leakage_telescopes_to_what_the_source_claims_at_the_horizon(trajectory, trained, hypers, params, source):
+def test_leakage_telescopes_to_what_the_source_claims_at_the_horizon(trajectory, trained, setup, source):
     game = dataclasses.replace(GAME, learn=dataclasses.replace(GAME.learn, leakage_source=source))
-    scores = score(trained, trajectory, game, hypers, params)
+    scores = score(trained, trajectory, setup.replace(game=game))
     claimed = 0.5 * (np.asarray(scores.log_posterior)[:, -1] - np.log(0.5))
     np.testing.assert_allclose(np.asarray(scores.leakage).sum(axis=1), claimed, atol=1e-5)  # float32 telescoping

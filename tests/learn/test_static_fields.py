@@ -59,10 +59,11 @@ LEARN_CHANGES = {
 EXACT_CHANGES = {"exact_particles": 8, "exact_private": 2}  # read where the leakage source is exact
 
 
-def _program(function, game, hypers, params):
+def _program(function, game, setup):
     """Text and constants of a program on the learner of a game."""
-    state = jax.eval_shape(lambda key: init_state(key, game, hypers, params), jax.random.key(0))
-    closed = jax.make_jaxpr(lambda s, h, p: function(s, h, p, game))(state, hypers, params)
+    setup = setup.replace(game=game)
+    state = jax.eval_shape(init_state, jax.random.key(0), setup)
+    closed = jax.make_jaxpr(function)(state, setup)
     return str(closed), [np.asarray(constant) for constant in closed.consts]
 
 
@@ -71,18 +72,18 @@ def _differs(left, right):
     return left[0] != right[0] or not same_constants
 
 
-def _play(state, hypers, params, game):
-    return play(state.key, state, game, hypers, params).belief
+def _play(state, setup):
+    return play(state.key, state, setup).belief
 
 
 @pytest.fixture(scope="module")
-def base_play(hypers, params):
-    return _program(_play, GAME, hypers, params)
+def base_play(setup):
+    return _program(_play, GAME, setup)
 
 
 @pytest.fixture(scope="module")
-def base_update(hypers, params):
-    return _program(update, GAME, hypers, params)
+def base_update(setup):
+    return _program(update, GAME, setup)
 
 
 def test_every_static_field_is_listed_here():
@@ -92,22 +93,22 @@ def test_every_static_field_is_listed_here():
     assert set(LEARN_CHANGES) | set(EXACT_CHANGES) == {field.name for field in dataclasses.fields(LEARN)}
 
 
-def test_the_same_game_builds_the_same_program(base_play, hypers, params):
-    again = _program(_play, Game(dataclasses.replace(MARKET), NETWORK, LEARN), hypers, params)
+def test_the_same_game_builds_the_same_program(base_play, setup):
+    again = _program(_play, Game(dataclasses.replace(MARKET), NETWORK, LEARN), setup)
     assert not _differs(base_play, again), "or every comparison below would be empty"
 
 
 @pytest.mark.parametrize("name", MARKET_CHANGES)
-def test_market_sizes_change_the_rollout(base_play, hypers, params, name):
+def test_market_sizes_change_the_rollout(base_play, setup, name):
     game = Game(dataclasses.replace(MARKET, **{name: MARKET_CHANGES[name]}), NETWORK, LEARN)
     if name == "initial_sizes":
         assert not np.array_equal(game.market.opening_book.cumulative, GAME.market.opening_book.cumulative)
         return
-    assert _differs(base_play, _program(_play, game, hypers, params))
+    assert _differs(base_play, _program(_play, game, setup))
 
 
 @pytest.mark.parametrize("name", [*NETWORK_CHANGES, *BELIEF_CHANGES])
-def test_network_sizes_change_the_learner_or_the_rollout(base_play, hypers, params, name):
+def test_network_sizes_change_the_learner_or_the_rollout(base_play, setup, name):
     if name in BELIEF_CHANGES:
         network = dataclasses.replace(
             NETWORK, belief=dataclasses.replace(NETWORK.belief, **{name: BELIEF_CHANGES[name]})
@@ -116,29 +117,24 @@ def test_network_sizes_change_the_learner_or_the_rollout(base_play, hypers, para
         network = dataclasses.replace(NETWORK, **{name: NETWORK_CHANGES[name]})
     game = Game(MARKET, network, LEARN)
     shapes = [
-        [
-            leaf.shape
-            for leaf in jax.tree.leaves(
-                jax.eval_shape(lambda k, g=g: init_state(k, g, hypers, params), jax.random.key(0))
-            )
-        ]
+        [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(init_state, jax.random.key(0), setup.replace(game=g)))]
         for g in (GAME, game)
     ]
-    assert shapes[0] != shapes[1] or _differs(base_play, _program(_play, game, hypers, params))
+    assert shapes[0] != shapes[1] or _differs(base_play, _program(_play, game, setup))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LEARN_CHANGES)
-def test_learner_settings_change_the_update(base_update, hypers, params, name):
+def test_learner_settings_change_the_update(base_update, setup, name):
     game = Game(MARKET, NETWORK, dataclasses.replace(LEARN, **{name: LEARN_CHANGES[name]}))
-    assert _differs(base_update, _program(update, game, hypers, params))
+    assert _differs(base_update, _program(update, game, setup))
 
 
 @pytest.mark.slow
-def test_settings_of_the_exact_source_change_the_update_that_it_pays(hypers, params):
+def test_settings_of_the_exact_source_change_the_update_that_it_pays(setup):
     base = dataclasses.replace(LEARN, leakage_source="exact")
     changed = [base, *(dataclasses.replace(base, **{name: value}) for name, value in EXACT_CHANGES.items())]
-    programs = [_program(update, Game(MARKET, NETWORK, learn), hypers, params) for learn in changed]
+    programs = [_program(update, Game(MARKET, NETWORK, learn), setup) for learn in changed]
     assert all(_differs(programs[0], program) for program in programs[1:])
 
 

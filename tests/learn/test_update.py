@@ -1,5 +1,7 @@
 """The compiled update: what it freezes, what it reads, that it is one program and says the same twice."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,12 +9,15 @@ import numpy as np
 import pytest
 from jax.interpreters import partial_eval
 
+from amarl_jax.learn.finite import finite_networks, networks
 from amarl_jax.learn.game import script
 from amarl_jax.learn.hypers import Hypers
-from amarl_jax.learn.phases import learned_metric_names, metrics_measured, players
+from amarl_jax.learn.phases import learned_metric_names, metrics_measured
+from amarl_jax.learn.players import players
 from amarl_jax.learn.state import init_state
-from amarl_jax.learn.update import finite_networks, networks, update
+from amarl_jax.learn.update import update
 from amarl_jax.market.params import EnvParams
+from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.policies.baselines import make_baselines
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.learned import Learned
@@ -31,9 +36,9 @@ def _same(left, right):
 
 
 @pytest.mark.parametrize("phase", TRAINED)
-def test_frozen_means_bit_identical_parameters_and_optimiser_state(start, hypers, params, phase):
+def test_frozen_means_bit_identical_parameters_and_optimiser_state(start, setup, phase):
     learn = compiled_learning()
-    after, metrics = learn(with_key(start, 1), jnp.int32(phase), hypers, params)
+    after, metrics = learn(with_key(start, 1), jnp.int32(phase), setup)
     moved = {name for name, net in networks(after).items() if not _same(net.params, networks(start)[name].params)}
     stepped = {
         name for name, net in networks(after).items() if not _same(net.opt_state, networks(start)[name].opt_state)
@@ -46,30 +51,34 @@ def test_frozen_means_bit_identical_parameters_and_optimiser_state(start, hypers
     assert all(float(metrics[name]) == 0.0 for name in silent)
 
 
-def test_one_trace_serves_both_phases_and_every_swept_number(start, hypers, params):
+def test_one_trace_serves_both_phases_and_every_swept_number(start, setup):
     """Lambda, learning rates, clips, latencies and rates are leaves; a second trace would raise."""
     learn = compiled_learning()
-    base, _ = learn(with_key(start, 2), jnp.int32(0), hypers, params)
-    other = hypers.replace(leakage_weight=jnp.float32(3.0), lr_actor=jnp.float32(1e-2), clip_ratio=jnp.float32(0.1))
-    market = params.replace(latency_maker_ms=jnp.float32(30.0), noise_rate=jnp.float32(1.0))
-    moved, _ = learn(with_key(start, 2), jnp.int32(0), other, market)
+    base, _ = learn(with_key(start, 2), jnp.int32(0), setup)
+    other = setup.replace(
+        hypers=setup.hypers.replace(lr_actor=jnp.float32(1e-2), clip_ratio=jnp.float32(0.1)),
+        weights=setup.weights.replace(leakage_weight=jnp.float32(3.0)),
+        params=setup.params.replace(latency_maker_ms=jnp.float32(30.0), noise_rate=jnp.float32(1.0)),
+        game=dataclasses.replace(GAME),  # another object, and equal
+    )
+    moved, _ = learn(with_key(start, 2), jnp.int32(0), other)
     assert not _same(base.agents, moved.agents)
 
 
-def test_same_seed_same_metrics_and_another_seed_others(start, hypers, params):
+def test_same_seed_same_metrics_and_another_seed_others(start, setup):
     learn = compiled_learning()
-    first, once = learn(with_key(start, 3), jnp.int32(0), hypers, params)
-    second, twice = learn(with_key(start, 3), jnp.int32(0), hypers, params)
+    first, once = learn(with_key(start, 3), jnp.int32(0), setup)
+    second, twice = learn(with_key(start, 3), jnp.int32(0), setup)
     chex.assert_trees_all_equal(once, twice)
     chex.assert_trees_all_equal(first.agents, second.agents)
-    _, another = learn(with_key(start, 4), jnp.int32(0), hypers, params)
+    _, another = learn(with_key(start, 4), jnp.int32(0), setup)
     assert float(once["execution/shortfall"]) != float(another["execution/shortfall"])
 
 
-def test_metrics_and_parameters_stay_finite_over_several_updates(start, hypers, params):
+def test_metrics_and_parameters_stay_finite_over_several_updates(start, setup):
     learn, state = compiled_learning(), with_key(start, 5)
     for i in range(12):
-        state, metrics = learn(state, jnp.int32(i % 2), hypers, params)
+        state, metrics = learn(state, jnp.int32(i % 2), setup)
         broken = [name for name, value in metrics.items() if not np.isfinite(float(value))]
         assert not broken
     assert all(float(ok) == 1.0 for ok in finite_networks(state).values())
@@ -84,8 +93,8 @@ def test_a_number_that_is_not_finite_is_named_by_network(start):
 
 
 @pytest.fixture(scope="module")
-def jaxpr(start, hypers, params):
-    return jax.make_jaxpr(lambda s, h, p: update(s, h, p, GAME))(with_key(start, 7), hypers, params)
+def jaxpr(start, setup):
+    return jax.make_jaxpr(update)(with_key(start, 7), setup)
 
 
 def test_no_callback_in_the_program(jaxpr):
@@ -94,23 +103,25 @@ def test_no_callback_in_the_program(jaxpr):
     assert "while" in text or "scan" in text, "the text is the program's"
 
 
-def unread_leaves(jaxpr, before, hypers, params):
-    """Leaves of Hypers and EnvParams, the last arguments, that no output of a program depends on."""
+def unread_leaves(jaxpr, before, setup):
+    """Leaves of a setup, the last argument, that no output of a program depends on."""
     _, used = partial_eval.dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
-    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path((hypers, params))]
-    named = [name for bag in (Hypers, EnvParams) for name in bag.__dataclass_fields__ if name != "flow"]  # None here
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(setup)]
+    named = [
+        name for bag in (Hypers, RewardWeights, EnvParams) for name in bag.__dataclass_fields__ if name != "flow"
+    ]  # None here
     assert len(paths) == len(named)
     n_before = len(jax.tree.leaves(before))
     assert n_before + len(paths) == len(used)
     return {path for path, is_read in zip(paths, used[n_before:], strict=True) if not is_read}
 
 
-def test_no_parameter_is_read_by_nothing(jaxpr, start, hypers, params):
+def test_no_parameter_is_read_by_nothing(jaxpr, start, setup):
     """Every traced leaf survives dead-code elimination: of the update, or, where learning starts, of the beginning."""
-    beginning = jax.make_jaxpr(lambda key, h, p: init_state(key, GAME, h, p))(jax.random.key(0), hypers, params)
-    unread = unread_leaves(jaxpr, start, hypers, params)
-    assert unread == {"[0].start_gate", "[0].start_along"}
-    assert not unread & unread_leaves(beginning, jax.random.key(0), hypers, params)
+    beginning = jax.make_jaxpr(init_state)(jax.random.key(0), setup)
+    unread = unread_leaves(jaxpr, start, setup)
+    assert unread == {".hypers.start_gate", ".hypers.start_along"}
+    assert not unread & unread_leaves(beginning, jax.random.key(0), setup)
 
 
 def test_metric_names_cover_every_agent_once():
@@ -127,9 +138,9 @@ def test_scripted_agents_play_their_rules_and_never_train(start):
     assert players(start, script(game, {Agent.ARBITRAGEUR: ValueRule(3.0)})).arbitrageur == ValueRule(3.0)
 
 
-def test_where_every_agent_plays_rules_what_reads_the_tape_still_learns(start, hypers, params):
+def test_where_every_agent_plays_rules_what_reads_the_tape_still_learns(start, setup):
     twap = make_baselines(GAME.market_spec)["twap"]
     rules = {Agent.EXECUTION: twap, Agent.MAKER: ConstantSpread(), Agent.ARBITRAGEUR: ValueRule()}
     game = script(GAME, rules)
-    _, metrics = jax.eval_shape(lambda state: update(state, hypers, params, game), start)
+    _, metrics = jax.eval_shape(update, start, setup.replace(game=game))
     assert any(name.endswith("belief/loss") for name in metrics)

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from amarl_jax.learn.rollout import Players, PriorBelief, rollouts
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import rollouts
 from amarl_jax.market.env import Market
-from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.policies.mimic import Mimic
 from amarl_jax.policies.uniform import Uniform
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import Agent
 
 SPEC = MarketSpec(

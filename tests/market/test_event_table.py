@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amarl_jax.learn.rollout import Players, PriorBelief, rollouts
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import rollouts
 from amarl_jax.market.env import Market
 from amarl_jax.market.events import arrival_order
-from amarl_jax.market.params import as_arrays
 from amarl_jax.policies.uniform import Uniform
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import Agent
 from tests.market.conftest import PARAMS, SPEC
 from tests.market.sequential import SequentialMarket

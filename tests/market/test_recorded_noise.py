@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from amarl_jax.flow.stream import TIME_UNITS, Stream
-from amarl_jax.learn.rollout import Players, PriorBelief, rollouts
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import rollouts
 from amarl_jax.market.env import Market
-from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec, as_arrays
-from amarl_jax.market.recorded_noise import held_out, recorded_noise, windows_of
+from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec
+from amarl_jax.market.recorded_noise import on_held_out, recorded_noise, windows_of
 from amarl_jax.market.table_noise import law_of, table_of
 from amarl_jax.policies.baselines import Choice
 from amarl_jax.policies.constant_spread import ConstantSpread
@@ -23,6 +24,7 @@ from amarl_jax.policies.value_rule import ValueRule
 from amarl_jax.posterior.exact import exact_information, read_episodes
 from amarl_jax.posterior.filter import Reader, what_happened
 from amarl_jax.testing import check_noise_law
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import HALF_TICK
 
 SPEC = MarketSpec(horizon=8, book_capacity=64, max_noise_orders=5, max_order_size=6, n_levels=3, n_tape_events=4)
@@ -167,14 +169,14 @@ def test_windows_of_training_and_of_evaluation_do_not_meet():
     low, high = windows_of(N_STEPS, SPEC.horizon, 0.3)
     assert (low.tolist(), high.tolist()) == ([0, 35], [42, 53])
     params = constants()
-    train, rest = (played(NEVER, 0, one).final.window for one in (params, held_out(params)))
+    train, rest = (played(NEVER, 0, one).final.window for one in (params, on_held_out(params)))
     assert train.max() + SPEC.horizon <= 42 <= rest.min()
     assert rest.max() + SPEC.horizon <= N_STEPS
     both = windows_of(N_STEPS, SPEC.horizon, 0.0)
     np.testing.assert_array_equal(*both)
     with pytest.raises(ValueError, match="windows of 8 steps, of which a part of the recording has 6"):
         windows_of(N_STEPS, SPEC.horizon, 0.1)
-    assert held_out(EnvParams()).windows is None
+    assert on_held_out(EnvParams()).windows is None
 
 
 def test_the_day_is_a_constant_and_stands_in_no_episode_and_no_lane():

@@ -4,10 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amarl_jax.learn.hypers import Hypers
 from amarl_jax.market import rewards
 from amarl_jax.market.env import StepOutput
 from amarl_jax.market.params import EnvParams
+from amarl_jax.market.rewards import RewardWeights
 
 PARAMS = EnvParams(parent_lots=10, is_unit_ticks=4.0, terminal_penalty_ticks=3.0)
 
@@ -115,7 +115,7 @@ def test_belief_lag_is_paid_one_step_late():
 
 
 def test_rewards_compose_with_their_weights():
-    hypers = Hypers(
+    hypers = RewardWeights(
         leakage_weight=2.0,
         predictability_weight=0.5,
         adverse_selection_weight=1.0,

@@ -10,13 +10,13 @@ import pytest
 
 from amarl_jax.market.noise import orders, size_distribution
 from amarl_jax.market.observe import execution_features
-from amarl_jax.market.params import as_arrays
 from amarl_jax.market.slot import as_sent, decode_action, noise_decision
 from amarl_jax.nets.tilt import start_tilt_at
 from amarl_jax.policies.learned import actor
 from amarl_jax.policies.mimic import noise_buys
 from amarl_jax.policies.tilted import market_cells, tilt_inputs
 from amarl_jax.testing import check_policy
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import Agent
 from tests.information.test_brute_force import PARAMS, SPEC
 from tests.posterior import test_laws

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from amarl_jax.learn.rollout import Players, PriorBelief, rollouts
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import rollouts
 from amarl_jax.market.env import Market
 from amarl_jax.market.noise import MarksLaw, orders
-from amarl_jax.market.params import as_arrays
 from amarl_jax.market.slot import one_way
 from amarl_jax.policies.baselines import Choice
 from amarl_jax.policies.constant_spread import ConstantSpread
@@ -24,6 +24,7 @@ from amarl_jax.policies.mimic import Mimic
 from amarl_jax.policies.value_rule import ValueRule
 from amarl_jax.posterior.exact import read_episodes
 from amarl_jax.posterior.filter import Reader, what_happened
+from amarl_jax.trees import as_arrays
 from tests.information.anonymous_record import records
 from tests.information.brute_force import log_likelihoods, on_host
 from tests.information.scripted_laws import MimicLaw, OneBigOrder, PlaysLaw, Reactive
@@ -148,6 +149,17 @@ def likelihoods(n_particles, n_nodes=N_NODES):
 
     find.__name__ = f"likelihoods_{n_particles}"
     return jax.jit(jax.vmap(chex.assert_max_traces(find, n=1), (0, 0, None)))
+
+
+@functools.cache
+def likelihoods_untold(n_particles):
+    """:func:`likelihoods` of a reader that is not told which orders leave the book by themselves."""
+
+    def find(key, record, params):
+        told = reader(n_particles, N_NODES)
+        return dataclasses.replace(told, sees_removals=False).likelihoods(key, record, params)
+
+    return jax.jit(jax.vmap(find, (0, 0, None)))
 
 
 @functools.cache

@@ -8,8 +8,9 @@ from scipy import integrate, special
 
 from amarl_jax.market.events import arrival_times, slot_arrival_ratio
 from amarl_jax.market.noise import bounded_count, count_mass, orders, size_distribution
-from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec
 from amarl_jax.nets.beta_cells import beta_cells
+from amarl_jax.trees import as_arrays
 
 SPEC = MarketSpec()
 EDGES = {"lots": (np.arange(1, 20) + 0.5) / 20, "offsets": np.arange(1, 8) / 8}

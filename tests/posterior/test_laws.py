@@ -10,12 +10,13 @@ import pytest
 from scipy import stats
 
 from amarl_jax.market.observe import ExecutionView, PublicView
-from amarl_jax.market.params import MarketSpec, as_arrays
+from amarl_jax.market.params import MarketSpec
 from amarl_jax.market.slot import as_sent, decode_action
 from amarl_jax.nets.spec import NetworkSpec
 from amarl_jax.policies.baselines import Choice, choice, make_baselines
 from amarl_jax.policies.learned import actor, features, learned_policy
 from amarl_jax.policies.uniform import Uniform
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import Agent
 from tests.information.test_brute_force import PARAMS
 

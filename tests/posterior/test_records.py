@@ -9,8 +9,8 @@ import pytest
 
 from amarl_jax.lob.messages import MessageKind
 from amarl_jax.market.env import Actions
-from amarl_jax.market.params import as_arrays
 from amarl_jax.market.record import record_step
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import Owner
 from tests.information.anonymous_record import RecordingMarket
 from tests.information.test_brute_force import PARAMS, SPEC

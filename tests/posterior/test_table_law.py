@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from amarl_jax.learn.rollout import Players, PriorBelief, rollouts
+from amarl_jax.learn.players import Players, PriorBelief
+from amarl_jax.learn.rollout import rollouts
 from amarl_jax.market.env import Market
-from amarl_jax.market.params import EnvParams, as_arrays
+from amarl_jax.market.params import EnvParams
 from amarl_jax.market.table_noise import TableNoise, table_of
 from amarl_jax.nets.spec import NetworkSpec
 from amarl_jax.policies.constant_spread import ConstantSpread
@@ -20,6 +21,7 @@ from amarl_jax.policies.mimic import Mimic
 from amarl_jax.policies.value_rule import ValueRule
 from amarl_jax.posterior.exact import why_unread
 from amarl_jax.posterior.filter import BUYS, NOISE, Reader, what_happened
+from amarl_jax.trees import as_arrays
 from amarl_jax.types import Agent
 from tests.information.anonymous_record import records
 from tests.information.brute_force import log_likelihoods

@@ -10,7 +10,7 @@ from scipy import special, stats
 
 from amarl_jax.information.mine import log_posterior
 from amarl_jax.market.noise import buy_probability, orders, size_distribution
-from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.theory.glosten_milgrom import (
     BUY,
     PASS,
@@ -21,6 +21,7 @@ from amarl_jax.theory.glosten_milgrom import (
     quotes,
     two_value_law,
 )
+from amarl_jax.trees import as_arrays
 
 SPEC = MarketSpec()
 PARAMS = as_arrays(EnvParams())

@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from amarl_jax.market.noise import bounded_count, buy_probability, orders, size_distribution
-from amarl_jax.market.params import EnvParams, MarketSpec, as_arrays
+from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.theory.kyle import estimate_price_impact, kyle_auction
+from amarl_jax.trees import as_arrays
 
 SPEC = MarketSpec()
 PARAMS = as_arrays(EnvParams())

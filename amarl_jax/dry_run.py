@@ -1,0 +1,98 @@
+"""What a run would be, told without running it: the text of ``--dry_run``."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from amarl_jax.host import machine
+from amarl_jax.host.runlog import closing_table, duration
+from amarl_jax.host.stages import say_if_short
+from amarl_jax.host.workdir import Run
+from amarl_jax.learn.cost import BATCHES, PARTS, Cost, abstract_state, measure, measure_more
+from amarl_jax.learn.finite import networks
+from amarl_jax.learn.state import TrainState
+from amarl_jax.trees import count_parameters
+from amarl_jax.types import PyTree
+
+
+def network_rows(state: TrainState) -> list[tuple[str, str, str]]:
+    """Name, parameters and the matrices of each network, equal ones once."""
+    return [
+        (name, f"{count_parameters(network.params):,}", _matrices(network.params))
+        for name, network in networks(state).items()
+    ]
+
+
+def _matrices(params: PyTree) -> str:
+    shapes = Counter(leaf.shape for leaf in jax.tree.leaves(params) if len(leaf.shape) > 1)
+    return ", ".join("x".join(map(str, shape)) + (f" ({n})" if n > 1 else "") for shape, n in shapes.items())
+
+
+def tree_bytes(tree: PyTree) -> int:
+    """Bytes of a pytree of arrays or their shapes."""
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def describe(run: Run, devices: Sequence[jax.Device]) -> None:
+    """Print what a run on those devices would be, without running it: the text of ``--dry_run``."""
+    experiment = run.experiment
+    setup, chunk = experiment.setup, min(experiment.run.log_interval, experiment.n_updates)
+    learn, horizon = setup.game.learn, setup.game.market_spec.horizon
+    print(
+        f"workdir {run.path}: {experiment.n_updates} updates of {setup.game.steps_per_update():,} environment steps "
+        f"({learn.n_envs} environments x {horizon} steps), nothing written"
+    )
+    say_if_short(experiment)
+    state = abstract_state(setup)
+    total = sum(count_parameters(network.params) for network in networks(state).values())
+    closing_table("\nnetworks: parameters, and matrices with how many there are of each", network_rows(state))
+    print(f"{total:,} parameters; with the optimiser's moments and the replay {_mib(tree_bytes(state))} per lane")
+    started = time.perf_counter()
+    cost = measure(setup, chunk)
+    kept = "; the run will find it in the compilation cache" if experiment.run.compilation_cache_dir != "off" else ""
+    print(f"\ncompiled in {duration(time.perf_counter() - started)}{kept}")
+    closing_table("\nmatrix products of an update", flops_rows(cost))
+    available = machine.free_bytes(devices)
+    closing_table("\nmemory, by XLA's own account", memory_rows(cost, available))
+    cost = measure_more(cost, setup)
+    title = f"\na lane of other sizes, by those of {cost.n_envs:,} and of {cost.more_envs:,} environments"
+    n_memories = 1 if devices[0].platform == "cpu" else len(devices)  # processors share one
+    closing_table(f"{title}; {len(devices)} x {devices[0].device_kind}", batch_rows(cost, available, n_memories))
+
+
+def flops_rows(cost: Cost) -> list[tuple[str, str, str]]:
+    """Arithmetic by part, and in all."""
+    unit = "MFLOP per environment step"
+    rows = [(PARTS[name], f"{flops / 1e6:.3f}", unit) for name, flops in cost.flops.items()]
+    return [*rows, ("all", f"{sum(cost.flops.values()) / 1e6:.3f}", unit)]
+
+
+def memory_rows(cost: Cost, available: int) -> list[tuple[str, str, str]]:
+    """Bytes by environment and lane, and how many of each fit."""
+    usable = machine.USABLE * available
+    where = f"in {machine.USABLE:.0%} of the {available / 2**30:.1f} GiB that are free"
+    return [
+        ("learner", _mib(cost.state_bytes), "per lane"),
+        ("scratch", _mib(cost.scratch_bytes / cost.n_envs), "per environment"),
+        ("", _mib(cost.scratch_bytes), f"per lane of {cost.n_envs} environments"),
+        ("lanes that fit", f"{cost.lanes_that_fit(usable):,}", f"{where}, of {cost.n_envs} environments"),
+    ]
+
+
+def batch_rows(cost: Cost, available: int, n_memories: int) -> list[tuple[str, str, str]]:
+    """What a lane of each of ``BATCHES`` takes, and how many fit in so many equal memories; the largest lane of one."""
+    usable = machine.USABLE * available
+    rows = []
+    for n_envs in BATCHES:
+        lane = cost.state_bytes + max(cost.scratch_of(n_envs), 0.0)
+        fit = n_memories * int(usable // lane)
+        said = f"{fit:,} {'lane fits' if fit == 1 else 'lanes fit'}" if fit else "does not fit"
+        rows.append((f"{n_envs:,} environments", _mib(lane), said))
+    return [*rows, ("environments that fit", f"{cost.envs_that_fit(usable):,}", "in one lane")]
+
+
+def _mib(n_bytes: float) -> str:
+    return f"{n_bytes / 2**20:,.2f} MiB"
