@@ -72,7 +72,7 @@ def test_a_flow_sets_what_it_speaks_of_and_what_is_given_stays(folder):
 
 FROM_A_FILE = """
 from amarl_jax import config
-def get_config(variant):
+def get_config(variant=""):
     settings = config.load("configs/default.py")
     settings.environment.flow = {path!r}
     settings.environment.order_lifetime_steps = 7.0
