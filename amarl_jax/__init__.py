@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from amarl_jax import config, evaluate, sweep, train
+    from amarl_jax.evaluation.scripted import measure_policies
     from amarl_jax.evaluation.trained_policy import load_policy
     from amarl_jax.information import EstimateSpec, estimate
     from amarl_jax.information.detector import detect
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from amarl_jax.market.params import EnvParams, MarketSpec
     from amarl_jax.types import Agent
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Actions",
@@ -37,6 +38,7 @@ __all__ = [
     "estimate",
     "evaluate",
     "load_policy",
+    "measure_policies",
     "replay",
     "replay_batch",
     "rollouts",
@@ -56,6 +58,7 @@ _HOMES = {  # where the others are defined
     "detect": "information.detector",
     "estimate": "information",
     "load_policy": "evaluation.trained_policy",
+    "measure_policies": "evaluation.scripted",
     "replay": "lob.replay",
     "replay_batch": "lob.replay",
     "rollouts": "learn.rollout",

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
+from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import baselines
 from amarl_jax.evaluation import frozen_run as runs
@@ -148,7 +149,11 @@ def main(values: flags.FlagValues) -> None:
     if values.workdir is None:
         raise BadInput("--workdir is required: the folder of a run, or of a sweep with --lane")
     workdir = cli.user_path("--workdir", values.workdir)
-    settings = runs.read_experiment(workdir)[1].run
+    configuration.import_estimator(values.estimator)
+    experiment = runs.read_experiment(workdir)[1]
+    settings, trained_by = experiment.run, experiment.learn_spec.mi_estimator
+    if values.estimator not in (None, trained_by):
+        raise BadInput(f"--estimator={values.estimator}: the run was trained with {trained_by!r}; leave it out")
     with machine.prepared(dataclasses.replace(settings, device=values.device or settings.device)) as device:
         _measure(values, workdir, device)
 
@@ -258,9 +263,7 @@ def _provenance(run: FrozenRun, seed: int) -> dict[str, Any]:
 
 def _output(output: str | None, run: FrozenRun) -> Path:
     own = run.path / ("evaluation" if run.lane is None else f"evaluation_{run.lane}")
-    folder = own if output is None else cli.user_path("--output", output)
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"--output {folder}: is not a folder")
+    folder = cli.folder_to_write("--output", own if output is None else cli.user_path("--output", output))
     if output is None:
         untrusted.refuse_links(folder)  # the workdir's own; nothing is written where a link in it leads
     refuse_obstacles(folder, _FILES)
@@ -290,6 +293,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_boolean("best", False, "The checkpoint with the largest objective; default the latest.", values)
     flags.DEFINE_boolean("deterministic", False, "Policies play the mode of their heads.", values)
     flags.DEFINE_integer("seed", 0, "Another seed plays other fresh episodes.", 0, flag_values=values)
+    cli.define_estimator(values)
 
 
 def command(argv: Sequence[str] | None = None) -> int:

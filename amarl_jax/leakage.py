@@ -37,7 +37,6 @@ from amarl_jax.lob.csv_rows import DAMAGED, open_text
 
 FEWEST = 40  # episodes of both classes together
 N_BOOTSTRAP = 1000
-_MARK = "\ufeff\ufffd"  # a byte-order mark, as text or as bytes that are not ASCII
 
 
 class Flow(NamedTuple):
@@ -66,9 +65,9 @@ def read_flow(path: str | Path, label: str, episode: str, columns: Sequence[str]
     if not Path(path).is_file():
         raise BadInput(f"{path}: is not a file")
     try:
-        with open_text(Path(path), "") as (name, text):
+        with open_text(Path(path), "", names=True) as (name, text):
             rows = csv.DictReader(text)
-            header = [column.strip().lstrip(_MARK) for column in rows.fieldnames or ()]
+            header = [column.strip() for column in rows.fieldnames or ()]
             rows.fieldnames = header
             columns = _columns(name, header, label, episode, columns)
             for row in rows:
@@ -77,6 +76,8 @@ def read_flow(path: str | Path, label: str, episode: str, columns: Sequence[str]
                 if labels.setdefault(day, z) != z:
                     raise BadInput(f"{where}: {episode} {day} has both labels; {label} must be one of an episode")
                 episodes.setdefault(day, []).append([_number(where, column, row[column]) for column in columns])
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: is not text in UTF-8 ({error}); save it as that") from None
     except (*DAMAGED, ValueError, csv.Error) as error:
         raise BadInput(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
     if not episodes:
@@ -172,6 +173,11 @@ def main(values: flags.FlagValues) -> None:
         if values[name].value is None:
             raise BadInput(f"--{name} is required: --csv=FILE --label=COLUMN --episode=COLUMN")
     columns = [name.strip() for name in (values.columns or "").split(",") if name.strip()]
+    output = None if values.output is None else cli.user_path("--output", values.output)
+    if output is not None and output.is_dir():
+        raise BadInput(f"--output {output}: is a folder, where a JSON file is to be written")
+    if output is not None:
+        cli.folder_to_write("--output", output.parent)
     flow = read_flow(cli.user_path("--csv", values.csv), values.label, values.episode, columns)
     found = measure(flow, values.n_permutations, values.seed, verbose=True)
     information, kl, variation = (found[name] for name in ("information_nats", "kl_nats", "total_variation"))
@@ -185,8 +191,8 @@ def main(values: flags.FlagValues) -> None:
     ]
     title = f"\n{found['n_episodes']} episodes of {flow.n_rows:,} rows, {found['n_labelled_1']} labelled 1"
     closing_table(title, rows)
-    if values.output is not None:
-        output = cli.user_path("--output", values.output)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(output, (json.dumps(found, indent=1) + "\n").encode())
         print(f"written to {output}")
 

@@ -177,11 +177,8 @@ def _check_output(value: str | None) -> Path:
     """The folder, where it can be made and holds no report."""
     if value is None:
         raise BadInput("--output is required, a folder for the report")
-    folder = cli.user_path("--output", value)
-    there = next(path for path in (folder, *folder.absolute().parents) if path.is_symlink() or path.exists())
+    folder = cli.folder_to_write("--output", cli.user_path("--output", value))
     found = next((name for name in NAMES if (folder / name).exists()), None)
-    if not there.is_dir():
-        raise BadInput(f"--output {folder}: {there} is not a folder")
     if found:
         raise BadInput(f"--output {folder}: already holds a report ({found}); choose another folder")
     return folder

@@ -3,8 +3,9 @@
 Writes DIR/config.json, DIR/metrics.jsonl (one object per update), DIR/tensorboard and DIR/checkpoints (the latest two
 and the best by E[-IS] - lambda I), shows progress with the time left, and closes with a table measured on fresh
 episodes of the frozen policies: shortfall, completion, information and belief accuracy held out, spread, and what maker
-and arbitrageur earned. The table is kept in DIR/evaluation.json, the learning curves in DIR/training.png. What is kept
-of an update that diverged is in DIR/postmortem, which --resume does not read.
+and arbitrageur earned. The table is kept in DIR/evaluation.json, the learning curves in DIR/training.png, one of the
+fresh episodes in DIR/episode.png; TensorBoard shows both, also while a long run trains. What is kept of an update that
+diverged is in DIR/postmortem, which --resume does not read.
 
   python -m amarl_jax.train --config=configs/default.py --config.training.lr_actor=1e-4
   python -m amarl_jax.train --resume --workdir=runs/default
@@ -29,9 +30,9 @@ from amarl_jax.config import Experiment
 from amarl_jax.dry_run import describe
 from amarl_jax.errors import BadInput, Diverged, Preempted
 from amarl_jax.evaluation.closing_programs import closing_programs
-from amarl_jax.evaluation.curves import read_curves
-from amarl_jax.evaluation.frozen import play_frozen
+from amarl_jax.evaluation.frozen import FrozenEpisodes, Trace, play_frozen
 from amarl_jax.evaluation.metrics import Evaluation, Scale, evaluate_summaries
+from amarl_jax.evaluation.pictures import Pictures
 from amarl_jax.host import cli, machine, postmortem
 from amarl_jax.host.checkpoint import Checkpointer
 from amarl_jax.host.compile_ahead import CompileAhead
@@ -49,7 +50,7 @@ from amarl_jax.learn.players import players
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
 from amarl_jax.learn.update import advance, begin
-from amarl_jax.posterior.exact import why_unread
+from amarl_jax.posterior.exact import ExactSpec, why_unread
 from amarl_jax.types import Array
 
 SOURCES_AGREE_NATS = 0.02  # MINE and the belief may differ by this much before a run says so
@@ -75,6 +76,12 @@ class TrainResult:
     setup: Setup
     evaluation: Evaluation
     workdir: Path
+    exact: ExactSpec  # how much of fresh episodes is read exactly
+
+    def play(self, key: Array, n_episodes: int) -> FrozenEpisodes:
+        """Fresh episodes of its policies as they stand, [n] host arrays, rounded up to whole batches of ``n_envs``."""
+        played = play_frozen(key, self.state, self.setup, n_episodes, exact=self.exact)
+        return jax.tree.map(np.asarray, played)
 
 
 def train(
@@ -126,17 +133,18 @@ def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trai
         _wait(updates, "compiling the update", run)
         closing = closing_programs(state, setup, experiment.run.eval_episodes, experiment.run.exact)
         with RunLog(run, int(state.update)) as log:
+            pictures = Pictures(run, log, functools.partial(_play_one, run, setup))
             with CompileAhead(closing) as ahead:
-                state = _train_loop(run, checkpoints, log, state, setup, stop, ahead)
+                state = _train_loop(run, checkpoints, log, state, setup, stop, ahead, pictures)
                 _wait(ahead, "compiling what measures the run", run)
             evaluation = evaluate_state(key_evaluation, state, setup, experiment)
             log.held_out(experiment.n_updates, {name: found.value for name, found in evaluation.metrics.items()})
-    _write_closing(run, evaluation)
-    draw_learning(run)
+            _write_closing(run, evaluation)
+            draw_learning(run, pictures, evaluation)
     closing_table(*closing_rows(evaluation))
     warn_if_sources_disagree(evaluation)
-    print(f"curves in {run.path / 'training.png'}")
-    return TrainResult(state, setup, evaluation, run.path)
+    print(f"curves in {run.path / 'training.png'}, an episode in {run.path / 'episode.png'}")
+    return TrainResult(state, setup, evaluation, run.path, experiment.run.exact)
 
 
 def _first_state(
@@ -192,10 +200,12 @@ def _train_loop(
     setup: Setup,
     stop: StopRequest,
     ahead: CompileAhead,
+    pictures: Pictures,
 ) -> TrainState:
-    """Compiled chunks; between them log, save, look for a signal. ``ahead`` starts with the second."""
+    """Compiled chunks; between them log, save, draw, look for a signal. ``ahead`` starts with the second."""
     experiment = run.experiment
     settings, total = experiment.run, experiment.n_updates
+    interval = settings.checkpoint_interval
     done, steps = int(state.update), setup.game.steps_per_update()
     with Progress(total, steps, done, settings.verbose) as progress:
         while done < total:
@@ -212,8 +222,11 @@ def _train_loop(
                 log.write(done, row | clock)
                 _stop_if_diverged(run, done, row, state, setup.game)
             progress.advance(done, shown_metrics(rows[-1], setup.game))
-            if done % settings.checkpoint_interval == 0 or done >= total or stop.requested:
+            passed = done // interval > (done - chunk) // interval  # a run that was extended logs beside its multiples
+            if passed or done >= total or stop.requested:
                 checkpoints.save(done, state, {OBJECTIVE: rows[-1][OBJECTIVE]}, log.training(run.fingerprint))
+                if done < total and not stop.requested:
+                    pictures.at_checkpoint(done, state)
             if stop.requested and done < total:
                 raise Preempted(saved_at(done, total, run))
     stop.note = f"trained and saved; --resume --workdir={run.path} measures it"
@@ -253,11 +266,18 @@ def evaluate_state(key: Array, state: TrainState, setup: Setup, experiment: Expe
     settings, game = experiment.run, setup.game
     with stage(f"playing {settings.eval_episodes:,} fresh episodes", verbose=settings.verbose):
         played = play_frozen(key_play, state, setup, settings.eval_episodes, exact=settings.exact)
-        summaries, exact = jax.tree.map(np.asarray, (played.summary, played.exact))
+        summaries, exact, trace = jax.tree.map(np.asarray, (played.summary, played.exact, played.trace))
     scale = Scale.of(setup.params, game.market_spec)
     with stage("training a fresh detector on them", verbose=settings.verbose):
         evaluation = evaluate_summaries(key_detector, summaries, scale, exact)
-    return evaluation._replace(unread=why_unread(players(state, game).execution, game.noise_law))
+    return evaluation._replace(unread=why_unread(players(state, game).execution, game.noise_law), trace=trace)
+
+
+def _play_one(run: Run, setup: Setup, state: TrainState) -> Trace:
+    """An informed episode of a learner under way, [1, T], by a program of two episodes."""
+    small = dataclasses.replace(setup.game, learn=dataclasses.replace(setup.game.learn, n_envs=2))
+    key = jax.random.fold_in(jax.random.key(run.experiment.run.seed), 2 + int(state.update))
+    return jax.tree.map(np.asarray, play_frozen(key, state, setup.replace(game=small), 2).trace)
 
 
 def _write_closing(run: Run, evaluation: Evaluation) -> None:
@@ -271,12 +291,12 @@ def _write_closing(run: Run, evaluation: Evaluation) -> None:
     write_json(run.path / "evaluation.json", document)
 
 
-def draw_learning(run: Run) -> None:
-    """``training.png`` and ``.pdf``: the learning curves."""
-    from amarl_jax.evaluation.curves_figure import draw_curves  # matplotlib takes a second to import
-
-    with stage("drawing the learning curves", verbose=run.experiment.run.verbose):
-        draw_curves(read_curves(run.path), run.path / "training")
+def draw_learning(run: Run, pictures: Pictures, evaluation: Evaluation) -> None:
+    """``training`` and ``episode``, .png and .pdf: the learning curves, and one of the fresh episodes."""
+    with stage("drawing the learning curves and an episode", verbose=run.experiment.run.verbose):
+        pictures.draw_curves(run.experiment.n_updates)
+        if evaluation.trace is not None:
+            pictures.draw_episode(run.experiment.n_updates, evaluation.trace)
 
 
 def closing_rows(evaluation: Evaluation) -> tuple[str, list[tuple[str, str, str]]]:
@@ -312,7 +332,7 @@ def _exact_rows(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         return [("information", "", evaluation.unread or "not read")]
     lower, upper = (metrics[f"information/exact_nats_{end}"].value for end in ("lower", "upper"))
     of = f"nats of {metrics['information/bound_nats'].value:.3f}"
-    how = f"exact, between {lower:.3f} and {upper:.3f}"
+    how = f"exact: mean of estimates {lower:.3f} from below, {upper:.3f} from above"
     if math.isnan(upper):
         how = "a lower bound by a misspecified model, the law fitted to the recorded noise"
     return [

@@ -149,7 +149,7 @@ def networks() -> ConfigDict:
     section.mine = ConfigDict()
     section.mine.hidden_dims = (256, 256)  # units per hidden layer of the statistics network
     section.mine.ema_decay = 0.99  # per update, of the partition's moving average in the gradient
-    section.mine.estimator = "mine"  # bound that trains it: mine, nwj, barber_agakov or smile
+    section.mine.estimator = "mine"  # bound that trains it: mine, nwj, barber_agakov, smile, or MODULE:NAME of yours
     section.predictor = ConfigDict({"hidden_dim": 64})  # width of the GRU that measures predictability
     return section
 
@@ -183,6 +183,7 @@ def training() -> ConfigDict:
     section.replay_batch = 8  # of them per belief step, beside the fresh ones
     section.replay_alpha = 0.6  # exponent of priorities: 0 samples uniformly
     section.replay_beta = 1.0  # exponent of importance weights: 1 corrects fully, less leaves the belief too unsure
+    section.frozen = "none"  # agents that keep their policy, as maker+arbitrageur; what reads the tape is fitted on
     section.alternating = ConfigDict()
     section.alternating.enabled = True  # False trains all agents at once, the ablation
     section.alternating.exec_phase_steps = 1000  # steps per environment in phase A, rounded up to whole episodes

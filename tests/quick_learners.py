@@ -100,7 +100,7 @@ def install(patch):
         (train, "begin", begin),
         (train, "advance", advance),
         (train, "evaluate_state", lambda *_: evaluation),
-        (train, "draw_learning", lambda run: (run.path / "training.png").write_bytes(b"drawn")),
+        (train, "draw_learning", lambda run, *_: (run.path / "training.png").write_bytes(b"drawn")),
         (runs, "begin", begin),
         (evaluate, "evaluate", lambda *_, **__: evaluated),
         (evaluate, "write", lambda folder, *_: (folder / "eval_metrics.json").write_text("{}")),

@@ -43,6 +43,28 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
     assert read(tmp_path, "\ufeff" + SMALL).label.tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("pack", [None, gzip.compress])
+def test_letters_beyond_ascii_are_read_letter_by_letter(pack, tmp_path):
+    text = "día,z,größe\nmié,1,2\nmiè,0,1\nmié,1,3\n"
+    path = tmp_path / "flow.csv"
+    path.write_bytes(text.encode() if pack is None else pack(text.encode()))
+    flow = leakage.read_flow(path, "z", "día", ["größe"])
+    assert flow.label.tolist() == [1, 0], "two days, whose names differ in one letter"
+    assert "sum of größe" in flow.names
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(BadInput, match="is not text in UTF-8"):
+        leakage.read_flow(path, "z", "día")
+
+
+def test_an_output_that_cannot_be_written_is_found_before_the_work(tmp_path, monkeypatch, capsys):
+    (tmp_path / "flow.csv").write_text(SMALL)
+    monkeypatch.setattr(leakage, "read_flow", lambda *_: pytest.fail("has begun"))
+    for place in (tmp_path, tmp_path / "flow.csv" / "found.json"):
+        given = [f"--csv={tmp_path / 'flow.csv'}", "--label=z", "--episode=day", f"--output={place}"]
+        assert leakage.command(["leakage", *given]) == 2
+        assert "a folder" in capsys.readouterr().err
+
+
 def test_a_damaged_or_absent_file_is_one_line(tmp_path):
     with pytest.raises(BadInput, match=r"flow\.csv\.gz: "):
         read(tmp_path, SMALL * 200, pack=lambda text: gzip.compress(text)[:-20])
@@ -97,7 +119,7 @@ def test_an_order_in_normal_noise_leaks_what_the_channel_says(tmp_path, capsys, 
         writer = csv.writer(file)
         writer.writerow(("day", "z", "lots"))
         writer.writerows((f"day {day}", z[day], f"{x:.4f}") for day in range(n_days) for x in flow[day])
-    output = tmp_path / "found.json"
+    output = tmp_path / "new" / "found.json"
     arguments = [f"--csv={tmp_path / 'flow.csv'}", "--label=z", "--episode=day", f"--output={output}"]
     assert leakage.command(["leakage", *arguments]) == 0
     found = json.loads(output.read_text())

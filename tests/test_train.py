@@ -40,7 +40,16 @@ from amarl_jax.learn.finite import finite_networks, networks
 from amarl_jax.learn.phases import metrics_measured
 from amarl_jax.trees import count_parameters
 from amarl_jax.types import Agent
-from tests.tiny_runs import STEPS_PER_UPDATE, TINY, edit_config, jax_settings, numbers, terminate_after, tree
+from tests.tiny_runs import (
+    STEPS_PER_UPDATE,
+    TINY,
+    edit_config,
+    jax_settings,
+    numbers,
+    shown_in,
+    terminate_after,
+    tree,
+)
 
 __all__ = ["jax_settings"]
 
@@ -99,9 +108,10 @@ def test_a_run_leaves_its_configuration_metrics_events_and_checkpoints(finished)
     workdir = finished.trained.workdir
     saved = configuration.load_json((workdir / "config.json").read_text())
     assert configuration.flatten(saved) == configuration.flatten(finished.config) | {"prng_impl": "threefry2x32"}
-    (events,) = (workdir / "tensorboard").iterdir()
-    assert b"execution/shortfall/phase_a" in events.read_bytes()
-    assert b"held_out/information/exact_nats" in events.read_bytes(), "what was measured at the end"
+    shown = {value.tag: value.WhichOneof("value") for _, value in shown_in(workdir / "tensorboard")}
+    assert shown["execution/shortfall/phase_a"] == "simple_value"
+    assert shown["held_out/information/exact_nats"] == "simple_value", "what was measured at the end"
+    assert [name for name, kind in shown.items() if kind == "image"] == ["learning_curves", "episode"]
     with train.open_checkpoints(SimpleNamespace(checkpoints=workdir / "checkpoints")) as checkpoints:
         assert checkpoints.all_steps() == [2, 3], "at the interval and at the end"
         objective = {row["update"]: row["objective"] for row in read_metrics(workdir / "metrics.jsonl")}
@@ -109,6 +119,8 @@ def test_a_run_leaves_its_configuration_metrics_events_and_checkpoints(finished)
     assert sorted(path.name for path in workdir.iterdir()) == [
         "checkpoints",
         "config.json",
+        "episode.pdf",
+        "episode.png",
         "evaluation.json",
         "metrics.jsonl",
         "run.json",
@@ -211,7 +223,7 @@ def test_the_closing_table_reports_the_evaluation(finished):
         assert f"{estimate.value:.3f} +- {estimate.stderr:.3f}" in line
     metrics = finished.trained.evaluation.metrics
     bounds = [metrics[f"information/exact_nats_{end}"].value for end in ("lower", "upper")]
-    assert "exact, between {:.3f} and {:.3f}".format(*bounds) in table
+    assert "{:.3f} from below, {:.3f} from above".format(*bounds) in table
 
 
 def test_a_closing_table_without_an_exact_value_says_why(finished):

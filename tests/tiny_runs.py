@@ -7,11 +7,13 @@ import dataclasses
 import json
 import os
 import signal
+import struct
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
 from amarl_jax import config as configuration
 from amarl_jax.host.checkpoint import Checkpointer
@@ -62,6 +64,21 @@ def numbers(workdir: Path):
     """The rows of metrics.jsonl without the clock, in the order they were written."""
     rows = read_metrics(workdir / "metrics.jsonl")
     return [{name: value for name, value in row.items() if not name.startswith("wall_")} for row in rows]
+
+
+def shown_in(folder: Path):
+    """Step and value of all that the one event file of a folder shows.
+
+    A record is a length, its checksum, the event, its checksum.
+    """
+    (file,) = folder.iterdir()
+    data, shown = file.read_bytes(), []
+    while data:
+        (size,) = struct.unpack("<Q", data[:8])
+        event = Event.FromString(data[12 : 12 + size])
+        shown += [(event.step, value) for value in event.summary.value]
+        data = data[16 + size :]
+    return shown
 
 
 def terminate_after(update: int, monkeypatch):

@@ -14,8 +14,9 @@ from amarl_jax.config import files as config_files
 from amarl_jax.config.consistency import check_consistency, size_beta
 from amarl_jax.config.experiment import Experiment, RunSettings, SweepSettings
 from amarl_jax.config.flow_settings import FLOW, LAW, check_axis, from_file, recorded_for, table_for, with_flow
-from amarl_jax.config.settings import BAGS, FOREIGN, SETTINGS, float32, whole
+from amarl_jax.config.settings import BAGS, ESTIMATOR, FOREIGN, SETTINGS, float32, whole
 from amarl_jax.errors import ConfigError, UnknownSetting
+from amarl_jax.information import estimators
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.market.noise import orders
@@ -134,15 +135,38 @@ def save_json(config: ConfigDict) -> str:
 
 
 def load_json(text: str) -> ConfigDict:
-    """A configuration saved by :func:`save_json`, tuples restored; raises :class:`ConfigError`."""
+    """A configuration saved by :func:`save_json`, tuples restored; raises :class:`ConfigError`.
+
+    An estimator that it names is not imported: whoever reads a file has named it before (:func:`import_estimator`).
+    """
     config = config_files.call(config_files.find_packaged("default"), "")
     try:
         saved = dict(_leaves(json.loads(text)))
     except (ValueError, AttributeError, RecursionError):
         raise ConfigError("config.json", text[:40], "a configuration that a run saved") from None
     apply_overrides(config, saved)
+    _require_named(saved.get(ESTIMATOR))
     validate(config)
     return config.lock()
+
+
+def import_estimator(place: object) -> None:
+    """Import and register the estimator at ``module:name``, as a user names it; another name is left as it is.
+
+    Raises :class:`ConfigError` where none can be imported.
+    """
+    if not isinstance(place, str) or ":" not in place:
+        return
+    try:
+        estimators.named(place)
+    except ValueError as error:
+        raise ConfigError(ESTIMATOR, place, str(error)) from error
+
+
+def _require_named(place: object) -> None:
+    """Refuse an estimator's ``module:name`` that a file says and nobody in this process has said."""
+    if isinstance(place, str) and ":" in place and place not in estimators.REGISTRY:
+        raise ConfigError(ESTIMATOR, place, f"named again, as --estimator={place}: no file says what is imported")
 
 
 def flatten(config: ConfigDict) -> dict[str, Any]:
@@ -159,6 +183,8 @@ def _checked_values(config: ConfigDict) -> dict[str, Any]:
         if name not in values:
             raise ConfigError(name, None, f"{setting.allowed}; it is missing")
         values[name] = whole(values[name], setting.kind)
+        if name == ESTIMATOR:
+            import_estimator(values[name])
         if not setting.admits(values[name]):
             raise ConfigError(name, values[name], setting.refusal(values[name]))
     check_consistency(values)

@@ -5,18 +5,23 @@ stand beside its value in ``configs/default.py``. ``FOREIGN`` lists names of the
 mean nothing here, with the reason.
 """
 
+import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from amarl_jax.information.estimators import REGISTRY
+from amarl_jax.information import estimators
+from amarl_jax.learn.hypers import NOBODY
 from amarl_jax.market.env import MAX_LOTS
 from amarl_jax.market.params import STEP_MS
+from amarl_jax.types import AGENT_NAMES
 
 BOOK, NET, LEARN, RUN, SWEEP = "market_spec", "network_spec", "learn_spec", "run", "sweep"
 HYPER, WEIGHT, ENV = BAGS = ("hypers", "weights", "env_params")  # of traced leaves, in which lanes may differ
+ESTIMATOR = "networks.mine.estimator"  # the one setting that may name code: it is imported where a user gives it
 
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)  # what the compiled programs compute in
@@ -34,6 +39,7 @@ class Setting:
     above: float = -math.inf  # numbers must exceed this
     below: float = math.inf  # numbers must stay under this
     choices: tuple[str, ...] = ()  # strings allowed; empty: any that is not blank
+    estimator: bool = False  # a string that names a registered estimator of mutual information
     length: int = 0  # exact length of a tuple; 0: any but empty
     most: int = 0  # longest tuple allowed; 0: any
     converted: tuple[str, ...] = ()  # "bag.field" of what config.resolve makes of it; empty where there is a target
@@ -57,12 +63,17 @@ class Setting:
         if kind == "bool":
             return isinstance(value, bool)
         if kind == "str":
-            return isinstance(value, str) and (value in self.choices if self.choices else bool(value.strip()))
+            choices = self._strings()
+            return isinstance(value, str) and (value in choices if choices else bool(value.strip()))
         if isinstance(value, bool) or not isinstance(value, int if kind == "int" else (int, float)):
             return False
         if not abs(value) <= FLOAT32_MAX:
             return False  # infinite, NaN, or more than a float can hold
         return self._in_range(float(value)) and (kind == "int" or self._seen_in_range(float(value)))
+
+    def _strings(self) -> Iterable[str]:
+        """Strings allowed, those registered by now included; empty: any that is not blank."""
+        return estimators.REGISTRY if self.estimator else self.choices
 
     def _in_range(self, number: float) -> bool:
         return self.low <= number <= self.high and self.above < number < self.below
@@ -77,6 +88,8 @@ class Setting:
         """What would be accepted, in words."""
         if self.kind == "bool":
             return "True or False"
+        if self.estimator:
+            return "one of " + ", ".join(sorted(self._strings())) + ", or module:name of one of yours"
         if self.kind == "str":
             return "one of " + ", ".join(self.choices) if self.choices else "a non-empty string"
         bounds = ((">=", self.low), (">", self.above), ("<=", self.high), ("<", self.below))
@@ -141,6 +154,9 @@ def _widths(target: str) -> Setting:
     return Setting("ints", f"{NET}.{target}", low=1, high=_MAX_WIDTH, most=32)
 
 
+FREEZABLE = tuple(  # all but all of them
+    "+".join(names) for n in range(1, len(AGENT_NAMES)) for names in itertools.combinations(AGENT_NAMES, n)
+)
 _INT8_MAX = 127  # sizes and prices on the tape are 8-bit
 _MAX_WIDTH = 16_384  # units of a layer
 _MAX_UPDATES = 1_000_000  # between two looks at a run
@@ -234,7 +250,7 @@ SETTINGS: dict[str, Setting] = {
     "networks.shared_critic.head_hidden_dim": _int(f"{NET}.critic_head_hidden", high=_MAX_WIDTH),
     "networks.mine.hidden_dims": _widths("statistics_hidden"),
     "networks.mine.ema_decay": Setting("float", f"{HYPER}.mine_ema", low=0.0, below=1.0),
-    "networks.mine.estimator": _choice(f"{LEARN}.mi_estimator", *sorted(REGISTRY)),
+    ESTIMATOR: Setting("str", f"{LEARN}.mi_estimator", estimator=True),
     "networks.predictor.hidden_dim": _int(f"{NET}.predictor_hidden", high=_MAX_WIDTH),
     "training.total_timesteps": _converted("int", "total_timesteps", f"{HYPER}.n_updates", low=1, high=10**15),
     "training.n_envs": _int(f"{LEARN}.n_envs", low=2, high=_MAX_EPISODES),
@@ -261,6 +277,7 @@ SETTINGS: dict[str, Setting] = {
     "training.replay_batch": _int(f"{LEARN}.replay_batch", high=_MAX_EPISODES),
     "training.replay_alpha": _fraction(f"{HYPER}.replay_alpha"),
     "training.replay_beta": _fraction(f"{HYPER}.replay_beta"),
+    "training.frozen": _choice(f"{LEARN}.frozen", NOBODY, *FREEZABLE),
     "training.alternating.enabled": Setting("bool", f"{LEARN}.alternating"),
     "training.alternating.exec_phase_steps": _int(f"{LEARN}.execution_phase_steps", high=10_000_000),
     "training.alternating.mm_arb_phase_steps": _int(f"{LEARN}.maker_arbitrageur_phase_steps", high=10_000_000),

@@ -37,6 +37,11 @@ def draw_curves(curves: Mapping[str, Curve], path: str | Path) -> list[str]:
         curves: by what they are called in the legend; a single one is not named.
         path: of the figure, without suffix.
     """
+    return save(curves_figure(curves), path)
+
+
+def curves_figure(curves: Mapping[str, Curve]) -> Figure:
+    """The figure itself."""
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     axes = figure.subplots(2, 3, sharex=True)
     for axis, (title, unit, metrics) in zip(axes.flat, PANELS, strict=True):
@@ -56,7 +61,7 @@ def draw_curves(curves: Mapping[str, Curve], path: str | Path) -> list[str]:
         more = f", and {len(curves) - MOST_NAMED} more" if len(curves) > MOST_NAMED else None
         names = [*curves][:MOST_NAMED]
         figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize="small", title=more)
-    return save(figure, path)
+    return figure
 
 
 def _colours(n_curves: int) -> list[Any]:

@@ -1,5 +1,6 @@
 """Figures of episodes, drawn from ``episodes.npz``: one of them step by step, all orders, all fills."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ def draw_episode(episodes: str | Path, path: str | Path) -> list[str]:
     """
     with np.load(episodes) as archive:
         one = {name.removeprefix("trace_"): archive[name] for name in archive.files if name.startswith("trace_")}
+    return save(trace_figure(one), path)
+
+
+def trace_figure(one: Mapping[str, np.ndarray]) -> Figure:
+    """One informed episode, from the columns [T] of :func:`amarl_jax.evaluation.frozen.trace_columns`."""
     figure = Figure(figsize=(9, 8), layout="constrained")
     prices, position, belief = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 1))
     step = np.arange(len(one["mid"]))
@@ -36,10 +42,10 @@ def draw_episode(episodes: str | Path, path: str | Path) -> list[str]:
     belief.set(ylim=(0.0, 1.0), ylabel="belief P(z = 1)", xlabel="step (minute)")
     for axis in (prices, position, belief):
         axis.grid(alpha=0.3)
-    return save(figure, path)
+    return figure
 
 
-def _draw_prices(axis: Axes, step: np.ndarray, one: dict[str, np.ndarray]) -> None:
+def _draw_prices(axis: Axes, step: np.ndarray, one: Mapping[str, np.ndarray]) -> None:
     """Mid, V, W, the maker's quotes as a band, child orders as triangles at their price."""
     bid, ask = one["quote_price"].T
     axis.fill_between(step, bid, ask, step="post", color="0.85", label="maker's quotes")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes, summarise
@@ -92,6 +93,13 @@ def trace(trajectory: Trajectory, params: EnvParams) -> Trace:
         direction=trajectory.direction,
         orders=child_orders(trajectory, params),
     )
+
+
+def trace_columns(traces: Trace) -> dict[str, np.ndarray]:
+    """The first of traces [n, T] as host arrays by name, child orders among them."""
+    one = jax.tree.map(lambda x: np.asarray(x)[0], traces)
+    parts = (one, one.orders)
+    return {name: getattr(part, name) for part in parts for name in part.__dataclass_fields__ if name != "orders"}
 
 
 def read_episodes(trajectories: Trajectory, params: EnvParams) -> FrozenEpisodes:

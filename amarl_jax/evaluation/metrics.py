@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from amarl_jax.evaluation.episodes import EpisodeSummary
+from amarl_jax.evaluation.frozen import Trace
 from amarl_jax.information import mine
 from amarl_jax.information.detector import Detection
 from amarl_jax.information.tape_detector import TapeDetectorSpec, detect_tapes
@@ -45,6 +46,7 @@ class Evaluation(NamedTuple):
     n_informed: int
     detection: Detection  # of the fresh detector, [n] in the order of the episodes
     unread: str = ""  # why there is no exact information; empty where there is, or nobody asked
+    trace: Trace | None = None  # [n, T] some of them step by step, where the caller keeps them
 
 
 class Metric(Protocol):

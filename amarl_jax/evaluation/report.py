@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from amarl_jax.evaluation.frozen import ChildOrders, FrozenEpisodes
+from amarl_jax.evaluation.frozen import ChildOrders, FrozenEpisodes, trace_columns
 from amarl_jax.evaluation.metrics import METRICS, NORMAL_95, Evaluation, MetricValue, mean_and_error
 from amarl_jax.information.calibration import brier, expected_calibration_error
 from amarl_jax.information.divergence import (
@@ -274,9 +274,8 @@ def units_table(measures: Mapping[str, Measure]) -> str:
 def save_episodes(path: Path, episodes: FrozenEpisodes) -> None:
     """What figures need of the episodes, as ``.npz``: summaries, child orders, one trace."""
     rows = episodes.summary
-    trace = jax.tree.map(lambda x: np.asarray(x)[0], episodes.trace)
-    columns = {f"trace_{name}": getattr(trace, name) for name in trace.__dataclass_fields__ if name != "orders"}
-    columns |= {f"trace_{name}": getattr(trace.orders, name) for name in trace.orders.__dataclass_fields__}
+    assert episodes.trace is not None, "evaluation asks for traces"
+    columns = {f"trace_{name}": column for name, column in trace_columns(episodes.trace).items()}
     columns |= {f"orders_{name}": getattr(episodes.orders, name) for name in episodes.orders.__dataclass_fields__}
     columns |= {name: getattr(rows, name) for name in ("z", "completion", "shortfall_ticks", "belief", "child_orders")}
     np.savez_compressed(path, allow_pickle=False, **{name: np.asarray(x) for name, x in columns.items()})

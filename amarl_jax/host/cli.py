@@ -25,7 +25,7 @@ from ml_collections.config_flags import DEFINE_config_file, get_override_values
 
 from amarl_jax import config as configuration
 from amarl_jax.config import files as config_files
-from amarl_jax.config.settings import SETTINGS, whole
+from amarl_jax.config.settings import ESTIMATOR, SETTINGS, whole
 from amarl_jax.errors import BadInput, ConfigError, Diverged, LanesFailed, Preempted
 from amarl_jax.host import compile_ahead
 from amarl_jax.host.output import lasting_output, lost
@@ -62,6 +62,12 @@ def define_run_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_string("workdir", None, "Folder for everything the run writes; default runs/<exp_name>.", values)
     flags.DEFINE_boolean("resume", False, "Continue the run in --workdir from its latest checkpoint.", values)
     flags.DEFINE_boolean("dry_run", False, "Check the input, say what would run at what cost, write nothing.", values)
+    define_estimator(values)
+
+
+def define_estimator(values: flags.FlagValues) -> None:
+    """The flag that names an estimator of the user's own, which no workdir may name alone."""
+    flags.DEFINE_string("estimator", None, f"Your own estimator, the setting {ESTIMATOR}.", values)
 
 
 def run(
@@ -152,6 +158,8 @@ def open_from_flags(
     ``check`` raises :class:`BadInput` for an experiment that the command cannot begin.
     """
     overrides: dict[str, Any] = dict(settings or {})
+    if values.estimator is not None:
+        overrides[ESTIMATOR] = values.estimator
     if values.config is not None:
         given = get_override_values(values["config"])
         for name, value in overrides.items():
@@ -185,6 +193,14 @@ def user_path(name: str, value: str) -> Path:
     return Path(path)
 
 
+def folder_to_write(name: str, folder: Path) -> Path:
+    """The folder, which flag ``name`` gave, where it is one or can be made; said before the work, not behind it."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_symlink() or path.exists())
+    if not there.is_dir():
+        raise BadInput(f"{name} {folder}: {there} is not a folder")
+    return folder
+
+
 def help_text(usage: str, values: flags.FlagValues) -> str:
     """A command's documentation, its flags with the values they take, and the exit codes."""
     names = [name for name in values if len(name) > 1 and "." not in name]  # no -h; no setting as a flag of its own
@@ -202,6 +218,8 @@ def _value_of(flag: flags.Flag) -> str:
     """What is written behind a flag's name."""
     if isinstance(flag, flags.EnumFlag):
         return "=" + "|".join(flag.parser.enum_values)
+    if flag.name == "estimator":
+        return "=MODULE:NAME"
     kind = flag.flag_type() if flag.name != "config" else "string"
     return {"bool": "", "int": "=N", "float": "=X", "string": "=PATH"}[kind]
 

@@ -3,16 +3,29 @@
 A compiled call finds its program where JAX keeps it, and compiles as ever where it does not: no result depends on this.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
 import jax
+import jax.experimental
 
 from amarl_jax.types import PyTree
 
 _NAME = "compile ahead"  # of the threads
+_X64_HOME: Any = jax if hasattr(jax, "enable_x64") else jax.experimental  # the latter before jax 0.8
+_CONTEXTS: dict[str, Callable[[Any], contextlib.AbstractContextManager[Any]]] = {  # that JAX tells programs apart by
+    "jax_default_matmul_precision": jax.default_matmul_precision,
+    "jax_default_device": jax.default_device,
+    "jax_enable_x64": _X64_HOME.enable_x64,
+    "jax_debug_key_reuse": jax.debug_key_reuse,
+    "jax_numpy_rank_promotion": jax.numpy_rank_promotion,
+    "jax_numpy_dtype_promotion": jax.numpy_dtype_promotion,
+    "jax_default_prng_impl": jax.default_prng_impl,
+    "jax_threefry_partitionable": jax.threefry_partitionable,
+}
 
 
 def at_work() -> bool:
@@ -35,8 +48,8 @@ class CompileAhead:
     def start(self) -> None:
         """Begin; a second time does nothing."""
         if self._thread is None:
-            settings = jax.config.jax_default_matmul_precision, jax.config.jax_default_device  # type: ignore[attr-defined]
-            self._thread = threading.Thread(target=self._work, args=settings, name=_NAME)
+            settings = {name: getattr(jax.config, name) for name in _CONTEXTS}
+            self._thread = threading.Thread(target=self._work, args=(settings,), name=_NAME)
             self._thread.start()
 
     @property
@@ -52,10 +65,12 @@ class CompileAhead:
         if self._thread is not None:
             self._done.wait()
 
-    def _work(self, precision: Any, device: Any) -> None:
+    def _work(self, settings: dict[str, Any]) -> None:
         """The jobs, with the settings of the thread that asked: those that a context gives hold in its thread alone."""
         try:
-            with jax.default_matmul_precision(precision), jax.default_device(device):
+            with contextlib.ExitStack() as contexts:
+                for name, value in settings.items():
+                    contexts.enter_context(_CONTEXTS[name](value))
                 for job in self._jobs:
                     if self._dropped.is_set():
                         return

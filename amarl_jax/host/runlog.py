@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from amarl_jax.config import flatten
 from amarl_jax.errors import BadInput
 from amarl_jax.host import untrusted
 from amarl_jax.host.checkpoint_record import Training
@@ -51,6 +52,8 @@ class RunLog:
         self._wandb = _open_wandb(run) if settings.use_wandb else None
         self._file = self.path.open("a")
         self._events = Events(run.path / "tensorboard", done + 1) if settings.use_tensorboard else None
+        if self._events is not None and n_lanes == 0:
+            self._events.hyperparameters(flatten(run.config))
 
     def write(self, update: int, metrics: Mapping[str, Any]) -> None:
         """Append one update's scalars (anything ``float`` takes, or None)."""
@@ -74,6 +77,20 @@ class RunLog:
             self._events.write(update, numbers)
         if self._wandb is not None:
             self._wandb.log({grouped(name): value for name, value in numbers.items()}, step=int(update))
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether there is a logger that does."""
+        return self._events is not None or self._wandb is not None
+
+    def picture(self, update: int, name: str, path: Path) -> None:
+        """Show a PNG file, drawn after ``update``."""
+        if self._events is not None:
+            self._events.picture(update, name, path)
+        if self._wandb is not None:
+            import wandb
+
+            self._wandb.log({name: wandb.Image(str(path))}, step=int(update))
 
     def training(self, configuration: str, lanes: str = "") -> Training:
         """For the record of a checkpoint: what it was trained with, and what stands here by now."""

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from amarl_jax import config as configuration
 from amarl_jax.config import Experiment
 from amarl_jax.config.flow_settings import FLOW, LAW, absolute, content_hash
-from amarl_jax.config.settings import SETTINGS
+from amarl_jax.config.settings import ESTIMATOR, SETTINGS
 from amarl_jax.errors import BadInput, ConfigError
 from amarl_jax.host import untrusted
 
@@ -54,11 +54,17 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None, given: ConfigDi
         overrides: dotted name to value, from the command; one that differs from what is saved is an error, unless it is
             of the machine or a larger total.
         given: the command's own configuration, of which the settings of the machine are taken; None is the defaults.
+
+    An estimator of mutual information that the command names, by either, is imported; one that only the file names is
+    refused.
     """
     file = path / CONFIG_FILE
     if not file.is_file():
         raise BadInput(f"{path}: holds no run to resume (no {CONFIG_FILE})")
     text = untrusted.read_text(file)
+    configuration.import_estimator((overrides or {}).get(ESTIMATOR))
+    if given is not None:
+        configuration.import_estimator(configuration.flatten(given).get(ESTIMATOR))
     config = configuration.load_json(text)
     mark = fingerprint(text)
     saved, extended = configuration.flatten(config), None

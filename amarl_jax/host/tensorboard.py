@@ -1,12 +1,18 @@
 """What TensorBoard and W&B show of a run: metrics under the group in which a user looks for them; event files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from tensorboardX import SummaryWriter
+from tensorboardX.summary import hparams
 
 MOST_LANES = 128  # of a sweep, the first ones: each takes a file and a thread, and more make no chart that one can read
-
+BESIDE_SETTINGS = (  # what the table of runs shows
+    *("held_out/execution/shortfall_ticks", "held_out/execution/completion"),
+    *("held_out/information/exact_nats", "held_out/information/fresh_nats", "held_out/information/belief_accuracy"),
+)
 
 _OF_LEARNING = ("loss", "surrogate", "entropy", "approx_kl", "clip_fraction")
 _OF_THE_CLOCK = ("env_steps", "wall_seconds", "wall_steps_per_second")
@@ -44,12 +50,29 @@ class Events:
         lane = numbers.get("lane")
         if lane is not None and lane >= MOST_LANES:
             return
+        writer = self._writer(lane)
+        for name, value in numbers.items():
+            if name != "lane":
+                writer.add_scalar(grouped(name), value, update)
+
+    def hyperparameters(self, settings: Mapping[str, Any], measured: Sequence[str] = BESIDE_SETTINGS) -> None:
+        """The settings of a run by name, for the table of runs; ``measured`` names the scalars shown beside them."""
+        plain = {name: x if isinstance(x, bool | int | float | str) else str(x) for name, x in settings.items()}
+        for part in hparams(plain, dict.fromkeys(measured, 0.0)):
+            self._writer(None).file_writer.add_summary(part)
+
+    def picture(self, update: int, name: str, path: Path) -> None:
+        """A PNG file."""
+        from matplotlib.image import imread  # takes a second to import
+
+        pixels = (255 * imread(path)).astype(np.uint8)
+        self._writer(None).add_image(name, pixels, update, dataformats="HWC")
+
+    def _writer(self, lane: float | None) -> SummaryWriter:
         if lane not in self._writers:
             folder = self._folder if lane is None else self._folder / f"lane_{int(lane)}"
             self._writers[lane] = SummaryWriter(str(folder), purge_step=self._first)
-        for name, value in numbers.items():
-            if name != "lane":
-                self._writers[lane].add_scalar(grouped(name), value, update)
+        return self._writers[lane]
 
     def close(self) -> None:
         """Flush and close everything."""

@@ -25,15 +25,14 @@ METRICS_FILE = "metrics.jsonl"
 _TRACES_OF_A_RUN = (CONFIG_FILE, METRICS_FILE, "checkpoints")
 _LINKS_ITS_RUNS = "wandb"  # the folder in which W&B names its latest run by a link; we write nothing into it
 _FILES = {  # that a command writes into its workdir
-    "train": ("evaluation.json", "training.png", "training.pdf"),
+    "train": ("evaluation.json", "training.png", "training.pdf", "episode.png", "episode.pdf"),
     "sweep": (
         "lanes.json",
         "measured.json",
         "lanes.csv",
         "sweep.json",
         "transition.json",
-        "theory.json",
-        *(f"{figure}.{kind}" for figure in ("transition", "fills") for kind in ("png", "pdf")),
+        *(f"{figure}.{kind}" for figure in ("transition", "fills", "frontier") for kind in ("png", "pdf")),
     ),
 }
 _FOLDERS = ("checkpoints", "tensorboard", "postmortem")

@@ -18,7 +18,7 @@ from amarl_jax.information.arrays import check_varies, deviations, numbers, type
 from amarl_jax.information.detector import check_below_entropy
 from amarl_jax.information.estimate_critics import LabelCritic, PairCritic
 from amarl_jax.information.estimate_fit import Critic, Data, EstimateSpec, bound, fit, jackknife
-from amarl_jax.information.estimators import MIEstimator, get
+from amarl_jax.information.estimators import MIEstimator, check_interface, get
 from amarl_jax.information.groups import group_codes, warn_of_repeats
 from amarl_jax.information.parts import divide
 from amarl_jax.information.scaling import robustly_standardised
@@ -136,10 +136,7 @@ def _chosen(estimator: str | MIEstimator) -> MIEstimator:
     """The estimator of that name, or the object itself if it is one."""
     if isinstance(estimator, str):
         return get(estimator)
-    if any(not hasattr(estimator, name) for name in ("name", "init", "loss", "bound")):
-        raise ValueError(f"estimator must be a name or an MIEstimator, got {estimator!r}")
-    if type(estimator).__hash__ is None:
-        raise ValueError(f"estimator must have a hash, as a frozen dataclass does, got {estimator!r}")
+    check_interface(estimator)
     return estimator
 
 

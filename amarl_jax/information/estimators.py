@@ -5,6 +5,9 @@ critic, on any sample, ``nwj <= mine <= barber_agakov``.
 """
 
 import dataclasses
+import importlib
+import os
+import sys
 from typing import Any, Protocol
 
 import jax
@@ -58,8 +61,8 @@ class Mine:
         return mine.donsker_varadhan(scores, labels, prior)
 
 
-class _MaximisesItsBound:
-    """An estimator without state whose training loss is minus its bound."""
+class MaximisesItsBound:
+    """An estimator without state whose training loss is minus its bound: one of your own has ``name`` and ``bound``."""
 
     def init(self, shape: tuple[int, ...] = ()) -> tuple[()]:
         """No state."""
@@ -77,7 +80,7 @@ class _MaximisesItsBound:
 
 
 @dataclasses.dataclass(frozen=True)
-class NguyenWainwrightJordan(_MaximisesItsBound):
+class NguyenWainwrightJordan(MaximisesItsBound):
     """``E_joint[T] - E_marg[exp(T - 1)]`` (Nguyen, Wainwright and Jordan 2010): unbiased, high variance."""
 
     name: str = "nwj"
@@ -88,7 +91,7 @@ class NguyenWainwrightJordan(_MaximisesItsBound):
 
 
 @dataclasses.dataclass(frozen=True)
-class BarberAgakov(_MaximisesItsBound):
+class BarberAgakov(MaximisesItsBound):
     """``H(z) - CE`` of the critic's posterior (Barber and Agakov 2003): the tightest of the three, never above H(z)."""
 
     name: str = "barber_agakov"
@@ -143,7 +146,39 @@ def register(estimator: MIEstimator) -> MIEstimator:
 
     It is hashed as a static argument: a frozen dataclass does. ValueError if the name is taken.
     """
+    check_interface(estimator)
     if estimator.name in REGISTRY:
         raise ValueError(f"a mutual-information estimator named {estimator.name!r} exists already")
     REGISTRY[estimator.name] = estimator
     return estimator
+
+
+def check_interface(estimator: Any) -> None:
+    """Raise ValueError unless an object has what an estimator must have, and a hash."""
+    if any(not hasattr(estimator, name) for name in ("name", "init", "loss", "bound")):
+        raise ValueError(f"estimator must be a name or an MIEstimator, got {estimator!r}")
+    if type(estimator).__hash__ is None:
+        raise ValueError(f"estimator must have a hash, as a frozen dataclass does, got {estimator!r}")
+
+
+def named(place: str) -> MIEstimator:
+    """The estimator at ``module:name``, registered under just that; what stands there may be its class.
+
+    The first time its module is imported, from where Python finds modules or from the current folder. That executes it,
+    so ``place`` must be what the user of this process names, never what a file says.
+
+    Raises:
+        ValueError: with what is there instead.
+    """
+    if place in REGISTRY:
+        return REGISTRY[place]
+    module, _, name = place.partition(":")
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())  # as of python -m; a console script has it not
+    try:
+        found = getattr(importlib.import_module(module), name)
+        found = found() if isinstance(found, type) else found
+        check_interface(found)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"module:name of an estimator of yours ({type(error).__name__}: {error})") from error
+    return REGISTRY.setdefault(place, found)

@@ -2,14 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Protocol
 
 import flax.linen as nn
 
 from amarl_jax.information import estimators
 from amarl_jax.information.estimators import MIEstimator
-from amarl_jax.learn.hypers import EXACT, LearnSpec
+from amarl_jax.learn.hypers import EXACT, NOBODY, LearnSpec
 from amarl_jax.market.env import Market
 from amarl_jax.market.noise import NoiseLaw, orders
 from amarl_jax.market.params import MarketSpec
@@ -21,7 +21,7 @@ from amarl_jax.nets.spec import NetworkSpec
 from amarl_jax.nets.statistics import TapeStatistics
 from amarl_jax.policies.learned import actor
 from amarl_jax.policies.protocol import Policy
-from amarl_jax.types import Agent
+from amarl_jax.types import AGENT_NAMES, Agent
 
 
 class Learnable(Protocol):
@@ -59,7 +59,6 @@ class Game:
     market_spec: MarketSpec
     network: NetworkSpec
     learn: LearnSpec
-    not_improved: tuple[Agent, ...] = ()  # agents that never train; see freeze
     scripted: tuple[tuple[Agent, Policy], ...] = ()  # agents that play a policy of rules instead; see script
     noise_law: NoiseLaw = orders  # of the noise traders, and of the slot at z = 0
     reward_terms: tuple[RewardTerm, ...] = ()  # added to the rewards of the core
@@ -117,6 +116,12 @@ class Game:
             return (Agent.EXECUTION,), (Agent.MAKER, Agent.ARBITRAGEUR)
         return (tuple(Agent),)
 
+    @property
+    def not_improved(self) -> tuple[Agent, ...]:
+        """Agents that never train; see :func:`freeze`."""
+        names = self.learn.frozen.split("+")
+        return tuple(agent for agent in Agent if AGENT_NAMES[agent] in names)
+
     def phase_names(self) -> tuple[str, ...]:
         """What leads the metrics of each of :meth:`phases`."""
         return ("phase_a", "phase_b") if self.learn.alternating else ("joint",)
@@ -136,7 +141,20 @@ def freeze(game: Game, *agents: Agent) -> Game:
 
     What reads the tape (belief, MI critic, predictor) is fitted as before.
     """
-    return dataclasses.replace(game, not_improved=tuple(sorted({*game.not_improved, *agents})))
+    return _with_frozen(game, {*game.not_improved, *agents})
+
+
+def unfreeze(game: Game, *agents: Agent) -> Game:
+    """The same game in which these agents train again; raises ValueError for one that plays a policy of rules."""
+    for agent, _ in game.scripted:
+        if agent in agents:
+            raise ValueError(f"{AGENT_NAMES[agent]} plays a policy of rules, which does not train")
+    return _with_frozen(game, {*game.not_improved} - {*agents})
+
+
+def _with_frozen(game: Game, agents: Set[Agent]) -> Game:
+    names = "+".join(AGENT_NAMES[agent] for agent in sorted(agents))
+    return dataclasses.replace(game, learn=dataclasses.replace(game.learn, frozen=names or NOBODY))
 
 
 def script(game: Game, policies: Mapping[Agent, Policy]) -> Game:

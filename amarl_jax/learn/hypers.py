@@ -7,6 +7,7 @@ from flax import struct
 from amarl_jax.types import Array
 
 EXACT = "exact"  # the leakage source, and the belief's target, that know the policy
+NOBODY = "none"  # is frozen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,8 @@ class LearnSpec:
     exact_private: int = 4  # private numbers that stand for their law in them
     leakage_credit: str = "increment"  # or "level"
     shortfall_credit: str = "marked"  # or "horizon"
-    mi_estimator: str = "mine"  # a name in information.estimators.REGISTRY
+    frozen: str = NOBODY  # or agents, as maker+arbitrageur, whose policies never train
+    mi_estimator: str = "mine"  # a name in information.estimators.REGISTRY, or module:name
 
 
 @struct.dataclass

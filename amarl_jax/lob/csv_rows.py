@@ -41,11 +41,12 @@ DAMAGED = (  # what gzip and zipfile raise where a byte is wrong or missing
 
 
 @contextmanager
-def open_text(path: Path, word: str) -> Iterator[tuple[Path, TextIO]]:
+def open_text(path: Path, word: str, names: bool = False) -> Iterator[tuple[Path, TextIO]]:
     """The text of a file, unpacked, and its name; inside an archive that is ``archive/name``.
 
-    Of an archive of several CSV files the one is read that has ``word`` in its name. Raises ValueError where the file
-    is none of text, gzip and zip, or holds no such file or many.
+    Of an archive of several CSV files the one is read that has ``word`` in its name. With ``names`` the text is UTF-8,
+    and reading raises UnicodeDecodeError where it is not; else letters beyond ASCII are all alike. Raises ValueError
+    where the file is none of text, gzip and zip, or holds no such file or many.
     """
     with path.open("rb") as raw:
         head = raw.read(8)
@@ -54,13 +55,13 @@ def open_text(path: Path, word: str) -> Iterator[tuple[Path, TextIO]]:
         if found:
             raise ValueError(f"{path}: is {found}, which is not read; unpack it to plain CSV text")
         if head.startswith(b"\x1f\x8b"):
-            yield path, _as_text(cast(IO[bytes], gzip.GzipFile(fileobj=raw)))
+            yield path, _as_text(cast(IO[bytes], gzip.GzipFile(fileobj=raw)), names)
         elif head.startswith(b"PK"):
             archive, name = _open_member(path, raw, word)
             with archive:
-                yield Path(f"{path}/{name}"), _as_text(archive.open(name))
+                yield Path(f"{path}/{name}"), _as_text(archive.open(name), names)
         else:
-            yield path, _as_text(raw)
+            yield path, _as_text(raw, names)
 
 
 def rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str]]]:
@@ -101,7 +102,9 @@ def _lines(path: Path, text: TextIO) -> Iterator[tuple[int, str]]:
         yield number, line
 
 
-def _as_text(binary: IO[bytes]) -> TextIO:
+def _as_text(binary: IO[bytes], names: bool) -> TextIO:
+    if names:
+        return io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
     return io.TextIOWrapper(binary, encoding="ascii", errors="replace")
 
 

@@ -92,6 +92,7 @@ OTHER_VALUES = {  # where the next number up is not a valid change
     "prng_impl": "rbg",
     "precision": "default",
     "networks.mine.estimator": "nwj",
+    "training.frozen": "maker+arbitrageur",
     "agents.execution.leakage_source": "belief",
     "agents.execution.leakage_credit": "level",
     "agents.execution.shortfall_credit": "horizon",

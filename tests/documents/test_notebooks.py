@@ -34,6 +34,12 @@ def code(path):
     return ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_takes_little_of_the_package_by_name(path):
+    lines = [line for cell in code(path) for line in cell.splitlines() if re.match(r"(from|import) amarl_jax\b", line)]
+    assert 1 <= len(lines) <= 5
+
+
 def test_there_are_seven():
     assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06", "07"]
 

@@ -1,16 +1,27 @@
-"""The recipes: their Python runs, in a folder that has what they name, and is short. Commands: tests/test_docs.py."""
+"""The recipes: their Python runs, in a folder that has what they name, and is short. Commands: tests/test_docs.py.
+
+What trains in them is a learner of one number; tests/test_own_estimator.py looks at what the estimator is asked.
+"""
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 
+from amarl_jax.information import estimators
+from tests import quick_learners
+from tests.tiny_runs import jax_settings
+
+__all__ = ["jax_settings"]
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "recipes.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PYTHON = re.findall(r"```python\n(?!# \w+\.py\n)(.*?)```", PAGE, re.DOTALL)
+FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL))  # a block that begins with its name
 LONGEST = 11  # lines, an empty one behind the imports included
 
 
@@ -24,9 +35,17 @@ def folder(tmp_path, monkeypatch):
     lots = np.random.default_rng(0).normal(size=(50, 3))
     rows = [f"{day},{day % 2},{x},{abs(x)}" for day in range(50) for x in lots[day]]
     (tmp_path / "orders.csv").write_text("\n".join(["day,z,lots,gap", *rows]) + "\n")
+    for name, text in FILES.items():
+        assert len([line for line in text.splitlines() if line]) < LONGEST
+        (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(estimators, "REGISTRY", dict(estimators.REGISTRY))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    quick_learners.install(monkeypatch)
     mpl.use("agg")
-    return tmp_path
+    yield tmp_path
+    for name in FILES:
+        sys.modules.pop(name.removesuffix(".py"), None)
 
 
 @pytest.mark.parametrize("place", range(len(PYTHON)))

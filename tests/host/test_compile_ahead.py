@@ -1,5 +1,6 @@
 """What is compiled ahead is what is called later; what goes wrong there is left to the caller."""
 
+import contextlib
 import signal
 import threading
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from amarl_jax.host import compile_ahead
 from amarl_jax.host.compile_ahead import CompileAhead, at_work, like
 
 
@@ -39,6 +41,41 @@ def test_a_call_finds_the_program_that_was_compiled_from_its_shapes(placed, comp
         assert sum("program_of_this_test" in str(name) for name in compiled) == 1
         program(x, key)
     assert sum("program_of_this_test" in str(name) for name in compiled) == 1
+
+
+SETTINGS = {
+    "jax_enable_x64": True,
+    "jax_debug_key_reuse": False,
+    "jax_numpy_rank_promotion": "warn",
+    "jax_default_matmul_precision": "float32",
+    "jax_default_prng_impl": "rbg",
+}
+
+
+def test_its_thread_has_the_settings_that_hold_in_the_callers():
+    seen = []
+    with contextlib.ExitStack() as contexts:
+        for name, value in SETTINGS.items():
+            assert getattr(jax.config, name) != value
+            contexts.enter_context(compile_ahead._CONTEXTS[name](value))
+        with CompileAhead([lambda: seen.append({name: getattr(jax.config, name) for name in SETTINGS})]) as ahead:
+            ahead.start()
+    assert seen == [SETTINGS]
+
+
+def test_what_is_compiled_ahead_in_a_context_is_what_is_called_in_it(compiled):
+    def program_in_a_context(x):
+        return jnp.sin(x) + 1
+
+    program = jax.jit(program_in_a_context)
+    with compile_ahead._CONTEXTS["jax_enable_x64"](True):
+        x = jnp.ones(5)
+        assert x.dtype == jnp.float64
+        with CompileAhead([lambda: program.lower(*like((x,))).compile()]) as ahead:
+            ahead.start()
+            ahead.wait()
+            program(x)
+    assert sum("program_in_a_context" in str(name) for name in compiled) == 1
 
 
 def test_a_job_that_fails_fails_nothing_and_the_next_ones_are_left_to_their_callers():

@@ -356,6 +356,21 @@ def test_a_finished_run_is_extended_and_its_schedule_with_it(whole, tmp_path, mo
     assert f"must be {8 * STEPS_PER_UPDATE} to resume" in capfd.readouterr().err
 
 
+def test_a_run_extended_beside_its_intervals_saves_as_often(whole, tmp_path, monkeypatch):
+    """From update 5 on it logs after 7, 9, 11, ...: never at a multiple of 4."""
+    config = [f"--config={TINY}", "--config.logging.log_interval=2", "--config.checkpoint_interval=4"]
+    total = "--config.training.total_timesteps={}".format
+    off = "--config.logging.use_tensorboard=False"
+    assert run("train", *config, off, total(5 * STEPS_PER_UPDATE), f"--workdir={tmp_path / 'run'}") == 0
+    saved = []
+    save = Checkpointer.save
+    monkeypatch.setattr(
+        Checkpointer, "save", lambda self, step, *rest, **named: saved.append(step) or save(self, step, *rest, **named)
+    )
+    assert run("train", "--resume", f"--workdir={tmp_path / 'run'}", config[0], total(16 * STEPS_PER_UPDATE)) == 0
+    assert saved == [9, 13, 16]
+
+
 def test_settings_of_the_machine_are_those_of_the_command(whole, tmp_path, monkeypatch, capfd):
     """Planted compiled programs would run as whoever resumes."""
     path = shutil.copytree(whole / "train", tmp_path / "run")

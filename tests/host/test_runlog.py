@@ -8,7 +8,9 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
+from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput
@@ -16,6 +18,7 @@ from amarl_jax.host import runlog
 from amarl_jax.host.runlog import Progress, RunLog, closing_table, duration, read_metrics
 from amarl_jax.host.tensorboard import MOST_LANES, grouped
 from amarl_jax.host.workdir import open_run
+from tests.tiny_runs import shown_in
 
 
 @pytest.fixture
@@ -157,15 +160,37 @@ def test_held_out_numbers_reach_the_loggers_and_add_no_row(tmp_path):
     with RunLog(run) as log:
         log.write(1, {"loss": 1.0})
         log.held_out(1, {"execution/completion": 0.5, "information/exact_nats": math.nan})
-    (events,) = (run.path / "tensorboard").iterdir()
-    assert b"held_out/execution/completion" in events.read_bytes()
-    assert b"exact_nats" not in events.read_bytes()
+    scalars = {value.tag for _, value in shown_in(run.path / "tensorboard") if value.WhichOneof("value")}
+    assert scalars == {"loss", "held_out/execution/completion"}
     assert len(read_metrics(run.path / "metrics.jsonl")) == 1
+
+
+def test_tensorboard_has_the_settings_and_the_pictures_of_a_run(tmp_path):
+    run = open_run(configuration.load("configs/fast_debug.py"), tmp_path / "run")
+    png = tmp_path / "drawn.png"
+    figure = Figure(figsize=(2, 1))
+    figure.savefig(png, dpi=50)
+    with RunLog(run) as log:
+        assert log.shows_pictures
+        log.picture(7, "episode", png)
+    values = shown_in(run.path / "tensorboard")
+    ((step, picture),) = ((step, value.image) for step, value in values if value.tag == "episode")
+    assert (step, picture.width, picture.height) == (7, 100, 50)
+    assert picture.encoded_image_string.startswith(b"\x89PNG")
+    starts = [value for _, value in values if "session_start" in value.tag]
+    settings = HParamsPluginData.FromString(starts[0].metadata.plugin_data.content).session_start_info.hparams
+    assert settings["training.lr_actor"].number_value == run.config.training.lr_actor
+    assert settings["training.gamma"].string_value == str(run.config.training.gamma)
+
+
+def test_a_run_without_loggers_shows_no_pictures(run):
+    with RunLog(run) as log:
+        assert not log.shows_pictures
 
 
 def test_each_lane_of_a_sweep_is_a_run_of_tensorboard(tmp_path):
     run = open_run(configuration.load("configs/fast_debug.py"), tmp_path / "run")
-    with RunLog(run) as log:
+    with RunLog(run, n_lanes=MOST_LANES + 1) as log:
         for lane in (0, 1, MOST_LANES):
             log.write(1, {"lane": lane, "loss": 1.0})
     folders = sorted((run.path / "tensorboard").iterdir())

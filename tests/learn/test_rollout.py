@@ -9,10 +9,11 @@ import pytest
 
 from amarl_jax.learn import ppo
 from amarl_jax.learn.experience import executed_actions, market_experience
-from amarl_jax.learn.game import freeze
+from amarl_jax.learn.game import freeze, script, unfreeze
 from amarl_jax.learn.rollout import stratified_labels
 from amarl_jax.learn.scoring import score
 from amarl_jax.nets.belief import debias
+from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.types import Agent, Owner
 from tests.learn.conftest import GAME, compiled_learning, compiled_play, with_key
 
@@ -115,6 +116,12 @@ def test_a_policy_is_evaluated_at_what_it_drew(batch, trained, hypers):
 def test_a_frozen_agent_is_left_out_of_its_phase(batch, trained, hypers):
     game = freeze(GAME, Agent.MAKER)
     assert GAME.not_improved == ()
+    assert game.learn.frozen == "maker"
+    assert freeze(game, Agent.EXECUTION).not_improved == (Agent.EXECUTION, Agent.MAKER)
+    assert unfreeze(freeze(game, Agent.EXECUTION), Agent.EXECUTION) == game
+    assert unfreeze(game, Agent.MAKER) == GAME
+    with pytest.raises(ValueError, match="maker plays a policy of rules"):
+        unfreeze(script(GAME, {Agent.MAKER: ConstantSpread()}), Agent.MAKER)
     agents = game.improved(game.phases()[1])
     assert agents == (Agent.ARBITRAGEUR,)
     small = jax.tree.map(lambda x: x[: GAME.learn.n_envs], batch)

@@ -54,6 +54,7 @@ LEARN_CHANGES = {
     "leakage_source": "belief",
     "leakage_credit": "level",
     "shortfall_credit": "horizon",
+    "frozen": "execution",
     "mi_estimator": "nwj",
 }
 EXACT_CHANGES = {"exact_particles": 8, "exact_private": 2}  # read where the leakage source is exact
