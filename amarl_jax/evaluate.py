@@ -10,6 +10,8 @@ them. Writes to OUT (default DIR/evaluation):
   episodes.npz       what the figures are drawn from
   with --plot        baselines.json, and episode, flow, fills and baselines as .png and .pdf; of a lane of a finished
                      sweep its lanes.csv too, whose learned frontier is drawn beside the baselines
+  with --facts       facts.json, facts.png and facts.pdf: spread, depth, sizes, times, signs, volatility and impact of
+                     the run's market and of its noise alone, beside the recorded day's where a flow is named
 
   python -m amarl_jax.evaluate --workdir=runs/first --n_episodes=1024 --plot
   python -m amarl_jax.evaluate --workdir=runs/first --best --output=runs/first/best
@@ -32,10 +34,13 @@ from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import baselines
 from amarl_jax.evaluation import frozen_run as runs
+from amarl_jax.evaluation.facts_report import FACTS_FILE, as_bytes, distance_rows, document, read_recorded
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
 from amarl_jax.evaluation.frozen_run import FrozenRun
+from amarl_jax.evaluation.market_facts import play_agents, play_noise
 from amarl_jax.evaluation.metrics import Evaluation, Scale, evaluate_summaries
 from amarl_jax.evaluation.report import Measure, flat, report, save_episodes, units_table
+from amarl_jax.flow.facts import Facts, facts_of
 from amarl_jax.host import cli, machine, untrusted
 from amarl_jax.host.provenance import provenance
 from amarl_jax.host.runlog import closing_table
@@ -43,15 +48,18 @@ from amarl_jax.host.stages import stage
 from amarl_jax.host.workdir import refuse_obstacles, write_atomically, write_json
 from amarl_jax.lanes.table import read_lanes
 from amarl_jax.learn.players import players
+from amarl_jax.market.recorded_noise import on_held_out
 from amarl_jax.policies.baselines import make_baselines
 from amarl_jax.posterior.exact import why_unread
 from amarl_jax.types import Array
 
 _FILES = (  # that may be written
     *("eval_metrics.json", "eval_metrics.csv", "provenance.json", "episodes.npz", "baselines.json", "lanes.csv"),
-    *(f"{figure}.{kind}" for figure in ("episode", "flow", "fills", "baselines") for kind in ("png", "pdf")),
+    FACTS_FILE,
+    *(f"{figure}.{kind}" for figure in ("episode", "flow", "fills", "baselines", "facts") for kind in ("png", "pdf")),
 )
 _NOTHING = Measure(float("nan"), float("nan"), float("nan"), "", "")
+FACTS_EPISODES = 64  # at most, of either market
 FEWEST = 20  # episodes that a detector can be cross-fitted on
 
 
@@ -165,9 +173,16 @@ def _measure(values: flags.FlagValues, workdir: Path, device: str) -> None:
         table = compare_baselines(run, values.n_episodes, values.deterministic, values.seed, verbose=True)
         with stage("drawing"):
             names += plot(folder, run, table, values.seed)
+    apart: Mapping[str, Any] = {}
+    if values.facts:
+        with stage("playing the market for its facts"):
+            found, apart = write_facts(folder, run, min(values.n_episodes, FACTS_EPISODES), values.seed)
+        names += found
     kind = "deterministic" if values.deterministic else "stochastic"
     title = f"\n{evaluated.evaluation.n_episodes} fresh episodes, {kind} policies, in {seconds:.0f} s; 95% intervals"
     closing_table(title, list(_table_rows(evaluated.measures)))
+    for market, found_apart in apart.items():
+        closing_table(f"\n{market}, beside the recorded day", distance_rows(found_apart))
     if values.deterministic and evaluated.measures.get("eval/execution/sent_orders", _NOTHING).value == 0:
         print("note: the mode of this execution policy sends no order: it trades by chance alone")
     if evaluated.evaluation.unread:
@@ -181,6 +196,35 @@ def write(folder: Path, run: FrozenRun, evaluated: Evaluated, seed: int) -> None
     write_atomically(folder / "eval_metrics.csv", units_table(evaluated.measures).encode())
     write_json(folder / "provenance.json", {"provenance": _provenance(run, seed)})
     save_episodes(folder / "episodes.npz", evaluated.episodes)
+
+
+def write_facts(folder: Path, run: FrozenRun, n_episodes: int, seed: int) -> tuple[list[str], dict[str, Any]]:
+    """``facts.json`` and its figure, of the run's market beside the recorded day of its flow, where it has one.
+
+    Returns:
+        The names written, and by name of a market how far its facts are from the recorded ones.
+    """
+    from amarl_jax.evaluation.facts_figure import draw_facts  # matplotlib takes a second
+    from amarl_jax.evaluation.figures import save
+
+    recorded = _recorded_facts(run)
+    key_agents, key_noise = jax.random.split(jax.random.fold_in(_keys(run, seed)[0], 1))
+    params, game = on_held_out(run.setup.params), run.setup.game
+    with jax.default_matmul_precision(run.experiment.run.precision):
+        simulated = {
+            "all agents": facts_of(play_agents(key_agents, run, n_episodes)),
+            "noise alone": facts_of(play_noise(key_noise, params, game.market_spec, game.noise_law, n_episodes)),
+        }
+    found = document(recorded, simulated)
+    write_atomically(folder / FACTS_FILE, as_bytes({"provenance": _provenance(run, seed), **found}))
+    return [FACTS_FILE, *save(draw_facts(recorded, simulated), folder / "facts")], found["distances"]
+
+
+def _recorded_facts(run: FrozenRun) -> Facts | None:
+    """The facts that fit_flow wrote beside the flow of a run; None where it has no flow, or they are gone."""
+    flow = Path(run.config.environment.flow)
+    path = flow.with_name(FACTS_FILE)
+    return read_recorded(path) if flow.is_absolute() and path.is_file() else None
 
 
 def plot(folder: Path, run: FrozenRun, table: Mapping[str, Any], seed: int) -> list[str]:
@@ -228,7 +272,9 @@ def _output(output: str | None, run: FrozenRun) -> Path:
 
 def _table_rows(measures: Mapping[str, Measure]) -> Iterator[tuple[str, str, str]]:
     for name, m in measures.items():
-        limits = f" [{m.lower:.3f}, {m.upper:.3f}]" if np.isfinite(m.lower) else ""
+        limits = (
+            f" [{m.lower:.3f}, {f'{m.upper:.3f}' if np.isfinite(m.upper) else '-'}]" if np.isfinite(m.lower) else ""
+        )
         value = f"{m.value:.3f}{limits}" if np.isfinite(m.value) else "-"
         yield name.removeprefix("eval/"), value, f"{m.unit}: {m.meaning}"
 
@@ -243,6 +289,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_integer("n_episodes", 1024, "Fresh episodes, both classes together.", FEWEST, flag_values=values)
     flags.DEFINE_string("output", None, "Folder to write; default WORKDIR/evaluation[_LANE].", values)
     flags.DEFINE_boolean("plot", False, "Play the baselines too, and draw the figures.", values)
+    flags.DEFINE_boolean("facts", False, "Compare the market with a recorded one: facts.json and a figure.", values)
     flags.DEFINE_boolean("best", False, "The checkpoint with the largest objective; default the latest.", values)
     flags.DEFINE_boolean("deterministic", False, "Policies play the mode of their heads.", values)
     flags.DEFINE_integer("seed", 0, "Another seed plays other fresh episodes.", 0, flag_values=values)

@@ -5,7 +5,8 @@
 
 DIR gets flow.json, the laws: how many orders come when, kind, offset and size of an order as one table, how long they
 rest, depth; no recorded order is in it. --config.environment.flow=DIR/flow.json trains in that flow. Beside it stand
-facts.json, what the recorded market and simulated ones look like and how far they are apart, and facts.png.
+facts.json, what the recorded market and simulated ones look like and how far they are apart, and facts.png. With
+--stream there is also stream.npz, the recorded orders themselves, which --config.environment.noise_law=recorded plays.
 
 The files are LOBSTER's, plain, gzip or zip, of any numbers of levels, or an order-by-order file of another vendor, of
 which --columns says what stands where: databento, itch, or a JSON file with a mapping of one's own (the documentation
@@ -15,7 +16,6 @@ orders but 2%, a lot is what keeps the mean size when sizes are rounded to 1, ..
 """
 
 import io
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -31,11 +31,13 @@ import amarl_jax
 from amarl_jax import config as configuration
 from amarl_jax.config.flow_settings import LAW, settings_of
 from amarl_jax.errors import BadInput
-from amarl_jax.evaluation.figures import STYLES
+from amarl_jax.evaluation.facts_figure import draw_facts
+from amarl_jax.evaluation.facts_report import FACTS_FILE, as_bytes, distance_rows, document
 from amarl_jax.evaluation.market_facts import play_noise
-from amarl_jax.flow.facts import UNITS, Facts, distances, facts_of
+from amarl_jax.flow.facts import Facts, facts_of
 from amarl_jax.flow.fit import Fit, fit
-from amarl_jax.flow.law import text_of
+from amarl_jax.flow.law import MAX_RATE, text_of
+from amarl_jax.flow.stream import Stream, save_stream, stream_of
 from amarl_jax.flow.stretches import recorded_stretch
 from amarl_jax.host import cli, machine
 from amarl_jax.host.runlog import closing_table
@@ -45,12 +47,13 @@ from amarl_jax.lob.order_feed import read_order_feed
 from amarl_jax.lob.recording import Recording, read_recording
 from amarl_jax.market.noise import NoiseLaw
 from amarl_jax.market.noise import orders as beta_law
+from amarl_jax.market.recorded_noise import recorded_noise, windows_of
 from amarl_jax.market.table_noise import TableNoise, table_of
 from amarl_jax.trees import as_arrays
 
-NAMES = ("flow.json", "facts.json", "facts.png")
+NAMES = ("flow.json", FACTS_FILE, "facts.png")
+STREAM = "stream.npz"
 LAWS: dict[str, NoiseLaw] = {"table": TableNoise(), "beta": beta_law}  # simulated beside the recorded day
-_N_QUANTILES = 41  # of a law in facts.json
 
 
 def main(values: flags.FlagValues) -> None:
@@ -69,37 +72,37 @@ def _fit_and_compare(values: flags.FlagValues, folder: Path, device: str) -> Non
         recording = _read(values)
         print(f"{device} | output {folder}")
         fitted = fit(recording, **options)
+        stream = stream_of(fitted, values.seed) if values.stream else None
     except ValueError as error:
         raise BadInput(_flagged(str(error), names)) from None
     recorded = facts_of([recorded_stretch(recording, fitted)])
-    simulated = simulate(fitted, values.episodes, values.seed) if values.episodes else {}
-    apart = {name: distances(recorded, facts) for name, facts in simulated.items()}
-    report = {
-        "what": "facts of the recorded market and of simulated noise traders alone, in ticks, lots and steps",
-        "version": amarl_jax.__version__,
-        "recorded": _as_json(recorded),
-        "simulated": {name: _as_json(facts) for name, facts in simulated.items()},
-        "distances": apart,
-    }
+    simulated = simulate(fitted, values.episodes, values.seed, stream) if values.episodes else {}
+    report = {"version": amarl_jax.__version__, **document(recorded, simulated)}
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / NAMES[0], text_of(fitted.flow).encode())
-    write_atomically(folder / NAMES[1], (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
-    write_atomically(folder / NAMES[2], _figure(recorded, simulated))
+    write_atomically(folder / NAMES[1], as_bytes(report))
+    write_atomically(folder / NAMES[2], _as_png(draw_facts(recorded, simulated)))
+    if stream is not None:
+        write_atomically(folder / STREAM, save_stream(stream))
     closing_table(f"\n{recording.messages.name}, {len(recording):,} rows", _rows(fitted))
-    for name, found in apart.items():
-        closing_table(f"\nsimulated by the {name} law, beside the recorded day", _distance_rows(found))
-    print(f"written to {folder}: {', '.join(NAMES)}")
+    for name, found in report["distances"].items():
+        closing_table(f"\nsimulated by the {name} law, beside the recorded day", distance_rows(found))
+    print(f"written to {folder}: {', '.join((*NAMES, *([STREAM] if values.stream else [])))}")
 
 
-def simulate(fitted: Fit, n_episodes: int, seed: int) -> dict[str, Facts]:
-    """Facts of the noise traders of a fitted flow, by the table and by the Beta law of the same moments."""
+def simulate(fitted: Fit, n_episodes: int, seed: int, stream: Stream | None = None) -> dict[str, Facts]:
+    """Facts of the noise traders of a fitted flow: by the table, by the Beta law of the same moments, as recorded."""
     settings = {name: value for name, value in settings_of(fitted.flow).items() if name != LAW}
     experiment = configuration.resolve(configuration.load("configs/default.py", settings))
-    params = as_arrays(experiment.env_params.replace(flow=table_of(np.array(fitted.flow.table))))  # type: ignore[attr-defined]
-    keys = jax.random.split(jax.random.key(seed), len(LAWS))
+    spec, laws = experiment.market_spec, dict(LAWS)
+    params = experiment.env_params.replace(flow=table_of(np.array(fitted.flow.table)))  # type: ignore[attr-defined]
+    if stream is not None and stream.n_steps >= spec.horizon:
+        laws["recorded"] = recorded_noise(stream)
+        params = params.replace(windows=np.stack(windows_of(stream.n_steps, spec.horizon, 0.0)))
+    keys = jax.random.split(jax.random.key(seed), len(laws))
     return {
-        name: facts_of(play_noise(key, params, experiment.market_spec, law, n_episodes))
-        for key, (name, law) in zip(keys, LAWS.items(), strict=True)
+        name: facts_of(play_noise(key, as_arrays(params), spec, law, n_episodes))
+        for key, (name, law) in zip(keys, laws.items(), strict=True)
     }
 
 
@@ -146,59 +149,10 @@ def _rows(fitted: Fit) -> list[tuple[str, Any, str]]:
     ]
 
 
-def _distance_rows(found: dict[str, dict[str, float]]) -> list[tuple[str, Any, str]]:
-    rows: list[tuple[str, Any, str]] = []
-    for name, one in found.items():
-        if "wasserstein" in one:
-            means = f"mean {one['simulated_mean']:.3g}, recorded {one['recorded_mean']:.3g} {UNITS[name]}"
-            rows.append((name, one["wasserstein_of_range"], f"Wasserstein, of the range; KS {one['ks']:.2f}; {means}"))
-        else:
-            rows.append((name, one["mean"], f"mean absolute difference; largest {one['largest']:.3g}"))
-    return rows
-
-
-def _as_json(facts: Facts) -> dict[str, Any]:
-    """Quantiles of the laws, points of the curves; None for what is not known."""
-    at = np.linspace(0, 1, _N_QUANTILES)
-    return {
-        "quantiles": {name: np.quantile(x, at).tolist() if len(x) else None for name, x in facts.laws.items()},
-        "curves": {
-            name: {"at": x.tolist(), "is": [None if np.isnan(value) else float(value) for value in y]}
-            for name, (x, y) in facts.curves.items()
-        },
-    }
-
-
-def _figure(recorded: Facts, simulated: dict[str, Facts]) -> bytes:
-    """All facts, recorded and simulated."""
-    figure = Figure(figsize=(11, 9), layout="constrained")
-    panels = iter(figure.subplots(4, 3).flat)
-    shown = {"recorded": recorded, **simulated}
-    for name in (*recorded.laws, *recorded.curves):
-        axes = next(panels)
-        for (label, facts), (colour, style) in zip(shown.items(), STYLES, strict=False):
-            if name in facts.laws:
-                x = np.sort(facts.laws[name])
-                keep = np.linspace(0, len(x) - 1, min(len(x), 400)).astype(int)
-                axes.step(x[keep], (keep + 1) / max(len(x), 1), style, color=colour, label=label, where="post")
-                if len(recorded.laws[name]):
-                    axes.set_xlim(*_span(recorded.laws[name]))
-            else:
-                axes.plot(*facts.curves[name], style, color=colour, label=label)
-        axes.set_title(name, fontsize=9)
-        axes.set_xlabel(UNITS[name], fontsize=8)
-        axes.set_ylabel("share below" if name in recorded.laws else "", fontsize=8)
-    for axes in panels:
-        axes.axis("off")
-    figure.axes[0].legend(fontsize=8)
+def _as_png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=130)
     return file.getvalue()
-
-
-def _span(x: np.ndarray) -> tuple[float, float]:
-    low, high = (float(q) for q in np.quantile(x, [0.0, 0.995]))
-    return low, high if high > low else low + 1.0
 
 
 def _check_file(name: str, value: str | None) -> Path:
@@ -218,7 +172,7 @@ def _check_output(value: str | None) -> Path:
     if value is None:
         raise BadInput("--output is required, a folder for flow.json and the report")
     folder = cli.folder_to_write("--output", cli.user_path("--output", value))
-    found = next((name for name in NAMES if (folder / name).exists()), None)
+    found = next((name for name in (*NAMES, STREAM) if (folder / name).exists()), None)
     if found:
         raise BadInput(f"--output {folder}: already holds a fitted flow ({found}); choose another folder")
     return folder
@@ -231,6 +185,7 @@ def define_flags(values: flags.FlagValues, _: Sequence[str]) -> None:
     flags.DEFINE_string("orders", None, "Order-by-order file of another vendor, instead of these two.", values)
     flags.DEFINE_string("columns", "databento", "What its columns are: databento, itch, or a JSON file.", values)
     flags.DEFINE_string("instrument", None, "The instrument of it to read; by default the first.", values)
+    flags.DEFINE_boolean("stream", False, "Write stream.npz too: the recorded orders themselves.", values)
     flags.DEFINE_string("output", None, "Folder for flow.json, facts.json and facts.png.", values)
     numbers = (  # name, default, least, largest, meaning
         ("tick", None, 1, 10_000_000, "Tick of the simulated market in 1e-4 dollars, a multiple of the recorded one."),
@@ -241,7 +196,7 @@ def define_flags(values: flags.FlagValues, _: Sequence[str]) -> None:
     )
     for name, default, least, most, meaning in numbers:
         flags.DEFINE_integer(name, default, meaning, lower_bound=least, upper_bound=most, flag_values=values)
-    flags.DEFINE_float("orders_per_step", 10.0, "Orders that come in a step.", 0.1, 1000.0, values)
+    flags.DEFINE_float("orders_per_step", 10.0, "Orders that come in a step.", 0.1, float(MAX_RATE), values)
 
 
 def command(argv: Sequence[str] | None = None) -> int:

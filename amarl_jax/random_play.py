@@ -25,22 +25,20 @@ from amarl_jax.host.runlog import closing_table
 from amarl_jax.learn.players import Players, PriorBelief
 from amarl_jax.learn.rollout import Trajectory, rollouts, stratified_labels
 from amarl_jax.market.env import Market
+from amarl_jax.market.noise import NoiseLaw, orders
 from amarl_jax.market.params import EnvParams, MarketSpec
-from amarl_jax.market.table_noise import law_of
 from amarl_jax.policies.uniform import Uniform
 from amarl_jax.trees import as_arrays
 from amarl_jax.types import Agent, Array, Owner
 
 
-@functools.partial(jax.jit, static_argnames=("spec", "n_envs"))
-def play(key: Array, params: EnvParams, spec: MarketSpec, n_envs: int) -> Trajectory:
+@functools.partial(jax.jit, static_argnames=("spec", "n_envs", "law"))
+def play(key: Array, params: EnvParams, spec: MarketSpec, n_envs: int, law: NoiseLaw = orders) -> Trajectory:
     """One batch of random episodes, [n_envs] leading."""
     key_labels, key_episodes = jax.random.split(key)
     z = stratified_labels(key_labels, n_envs, params.informed_probability)
     everyone = Players(*(Uniform(spec, agent) for agent in Agent))
-    return rollouts(
-        jax.random.split(key_episodes, n_envs), Market(spec, law_of(params)), everyone, PriorBelief(), z, params
-    )
+    return rollouts(jax.random.split(key_episodes, n_envs), Market(spec, law), everyone, PriorBelief(), z, params)
 
 
 def broken_rules(trajectory: Trajectory, params: EnvParams) -> list[str]:
@@ -63,7 +61,9 @@ def main(values: flags.FlagValues) -> None:
     """Play, check, print."""
     if values.config is None:
         raise BadInput("--config is required, for example --config=configs/fast_debug.py")
-    configuration.apply_overrides(values.config, get_override_values(values["config"]))
+    given = get_override_values(values["config"])
+    configuration.apply_own_flow(values.config, given)
+    configuration.apply_overrides(values.config, given)
     experiment = configuration.resolve(values.config)
     with machine.prepared(experiment.run) as device:
         print(f"{device} | nothing is written")
@@ -74,9 +74,10 @@ def _play_and_check(experiment: configuration.Experiment) -> None:
     """Two batches, the second timed; raises RuntimeError where a rule of the market is broken."""
     params, spec, n_envs = as_arrays(experiment.env_params), experiment.market_spec, experiment.learn_spec.n_envs
     key_warm, key_play = jax.random.split(jax.random.key(experiment.run.seed))
-    jax.block_until_ready(play(key_warm, params, spec, n_envs))
+    random_play = functools.partial(play, params=params, spec=spec, n_envs=n_envs, law=experiment.noise_law)
+    jax.block_until_ready(random_play(key_warm))
     started = time.perf_counter()
-    trajectory = jax.block_until_ready(play(key_play, params, spec, n_envs))
+    trajectory = jax.block_until_ready(random_play(key_play))
     seconds = time.perf_counter() - started
     closing_table(f"\n{n_envs} random episodes of {spec.horizon} steps", rows(trajectory, seconds))
     broken = broken_rules(trajectory, params)

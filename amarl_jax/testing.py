@@ -20,7 +20,7 @@ import optax
 
 from amarl_jax.information.estimators import MIEstimator
 from amarl_jax.learn.game import Learnable
-from amarl_jax.market.noise import NoiseLaw, size_distribution
+from amarl_jax.market.noise import NoiseLaw, NoiseOrders, size_distribution
 from amarl_jax.market.observe import ArbitrageurView, ExecutionView, MakerView, PublicView
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.slot import SlotDecision, SlotLaw, decode_action
@@ -78,7 +78,7 @@ def check_noise_law(law: NoiseLaw, spec: MarketSpec = SMALL, params: EnvParams |
     It can be hashed and traced; orders have the shape of the numbers they are drawn from and are drawn one by one;
     sides are +1 or -1, lots from 1 to ``max_order_size``, offsets within the spec's range; the same numbers give the
     same orders, however often it is traced. One with a method ``marks`` draws as those probabilities say, each mark
-    independently of the others.
+    independently of the others, but that sizes depend on kind and offset where they are given the place.
     """
     params = as_arrays(EnvParams() if params is None else params)
     hash(law)
@@ -102,20 +102,14 @@ def check_noise_law(law: NoiseLaw, spec: MarketSpec = SMALL, params: EnvParams |
     _require(program[0] == program[1], "the law is not pure: traced again it is another program")
     _require(_equal(_at(orders, 3), draw(uniform[:, 3])), "an order depends on the orders drawn beside it")
     if hasattr(law, "marks"):
-        marks = law.marks(p_buy, size_cdf, params, spec)
+        marks = jax.tree.map(np.asarray, law.marks(p_buy, size_cdf, params, spec))
         _check_marks(marks, spec)
-        sent = {"buy": side > 0, "limit": np.asarray(orders.is_limit)}
-        sent |= {f"{k} lots": lots == k for k in range(1, spec.max_order_size + 1)}
-        sent |= {f"offset {k}": offset - spec.offset_min_ticks == k for k in range(spec.n_offsets)}
-        said = [marks.buy, marks.limit, *np.asarray(marks.lots), *np.asarray(marks.offset)]
-        for (name, seen), probability in zip(sent.items(), said, strict=True):
-            _check_frequency(name, int(seen.sum()), float(probability), _N_DRAWS)
-        _check_independent({"side": side, "lots": lots, "offset": offset, "type": sent["limit"]})
+        _check_noise_frequencies(marks, jax.tree.map(np.asarray, orders), spec)
 
 
 def check_learnable(
     game: Learnable,
-    observations: tuple[int, ...],
+    observations: tuple[int | tuple[PyTree, ...], ...],
     global_size: int,
     evidence: tuple[PyTree, ...],
     agents: tuple[Agent, ...],
@@ -128,7 +122,7 @@ def check_learnable(
 
     Args:
         game: the game.
-        observations: features of each agent's observation, in the order of ``Agent``.
+        observations: features of each agent's observation, or all that its network is told, in the order of ``Agent``.
         global_size: features of the critic's state.
         evidence: what the statistics network reads of an episode, or of a step.
         agents: those that train.
@@ -216,18 +210,18 @@ def _claims(estimator: MIEstimator, right: tuple[float, ...]) -> list[float]:
     return [float(x) for x in jax.jit(jax.vmap(claim))(signals)]
 
 
-def _check_actor(game: Learnable, agent: Agent, size: int) -> None:
+def _check_actor(game: Learnable, agent: Agent, told: int | tuple[PyTree, ...]) -> None:
     """One agent's network: a head with draws, densities and gradients."""
     who, network = agent.name.lower(), game.actor(agent)
 
     @jax.jit
     def act(key: Array) -> tuple[Array, PyTree, Array, PyTree, PyTree]:
         key_seen, key_network, key_draw = jax.random.split(key, 3)
-        seen = jax.random.normal(key_seen, (size,))
-        parameters = network.init(key_network, seen)
-        head: Any = network.apply(parameters, seen)
+        seen = (jax.random.normal(key_seen, (told,)),) if isinstance(told, int) else told
+        parameters = network.init(key_network, *seen)
+        head: Any = network.apply(parameters, *seen)
         latents = head.sample(key_draw)
-        value, gradient = jax.value_and_grad(lambda p: network.apply(p, seen).log_prob(latents))(parameters)
+        value, gradient = jax.value_and_grad(lambda p: network.apply(p, *seen).log_prob(latents))(parameters)
         return value, gradient, head.entropy(), latents, head.mode()
 
     value, gradient, entropy, latents, mode = act(jax.random.key(2))
@@ -295,24 +289,67 @@ def _check_draws(law: SlotLaw, drawn: SlotDecision, spec: MarketSpec) -> None:
         _check_marks(_at(law.marks, way), spec)
     acts, is_limit = drawn.acts, drawn.acts & drawn.is_limit
     marks = jax.tree.map(lambda x: np.asarray(x, np.float64), law.marks)
-    said = {"acting": (acts, gate.sum()), "buying": (acts & (drawn.side > 0), gate @ marks.buy)}
+    said: dict[str, tuple[Any, Any]] = {
+        "acting": (acts, gate.sum()),
+        "buying": (acts & (drawn.side > 0), gate @ marks.buy),
+    }
     said |= {"a limit order": (is_limit, gate @ marks.limit)}
-    for k, probability in enumerate(gate @ marks.lots):
+    cells = np.sum([gate[way] * _cells(_at(marks, way)) for way in range(len(gate))], axis=0)
+    for k, probability in enumerate(cells.sum(0)):
         said[f"{k + 1} lots"] = (acts & (drawn.lots == k + 1), probability)
-    for k, probability in enumerate((gate * marks.limit) @ marks.offset, start=spec.offset_min_ticks):
+    for k, probability in enumerate(cells[1:].sum(1), start=spec.offset_min_ticks):
         said[f"a limit order at offset {k}"] = (is_limit & (drawn.offset_ticks == k), probability)
+    place = np.where(acts, np.where(is_limit, 1 + drawn.offset_ticks - spec.offset_min_ticks, 0), -1)
+    said |= _by_cell(place, np.asarray(drawn.lots), cells, spec)
     for what, (seen, probability) in said.items():
         _check_frequency(what, int(np.sum(seen)), float(probability), _N_DRAWS)
 
 
 def _check_marks(marks: Any, spec: MarketSpec) -> None:
     """Probabilities of one order's marks."""
-    for name, length in (("buy", ()), ("limit", ()), ("lots", (spec.max_order_size,)), ("offset", (spec.n_offsets,))):
+    sizes, by_place = (spec.max_order_size,), (1 + spec.n_offsets, spec.max_order_size)
+    allowed: dict[str, list[tuple[int, ...]]] = {"buy": [()], "limit": [()], "offset": [(spec.n_offsets,)]}
+    for name, shapes in (allowed | {"lots": [sizes, by_place]}).items():
         probability = np.asarray(getattr(marks, name), np.float64)
-        _require(probability.shape == length, f"marks.{name} has the shape {probability.shape}, must be {length}")
+        must_be = " or ".join(map(str, shapes))
+        _require(probability.shape in shapes, f"marks.{name} has the shape {probability.shape}, must be {must_be}")
         _require(bool((probability >= -1e-6).all() and (probability <= 1 + 1e-6).all()), f"marks.{name} leaves [0, 1]")
-        if length:
-            _require(abs(probability.sum() - 1.0) < 1e-3, f"marks.{name} adds up to {probability.sum():.4f}, must be 1")
+        for total in np.atleast_1d(probability.sum(-1)) if probability.ndim else ():
+            _require(abs(total - 1.0) < 1e-3, f"marks.{name} adds up to {total:.4f}, must be 1")
+
+
+def _cells(marks: Any) -> np.ndarray:
+    """Probabilities of an order's place (market, then limit offsets) and lots, [1 + n_offsets, max_order_size]."""
+    limit, offset, lots = (np.asarray(x, np.float64) for x in (marks.limit, marks.offset, marks.lots))
+    return np.append(1.0 - limit, limit * offset)[:, None] * lots
+
+
+def _check_noise_frequencies(marks: Any, orders: NoiseOrders, spec: MarketSpec) -> None:
+    """Noise orders [n] against the probabilities that they are drawn by."""
+    side, lots, is_limit, offset = (
+        np.asarray(x) for x in (orders.side, orders.lots, orders.is_limit, orders.offset_ticks - spec.offset_min_ticks)
+    )
+    said: dict[str, tuple[Any, Any]] = {"buy": (side > 0, marks.buy), "limit": (is_limit, marks.limit)}
+    if marks.lots.ndim == 1:
+        said |= {f"{k + 1} lots": (lots == k + 1, p) for k, p in enumerate(marks.lots)}
+        said |= {f"offset {k + spec.offset_min_ticks}": (offset == k, p) for k, p in enumerate(marks.offset)}
+    else:
+        said |= _by_cell(np.where(is_limit, 1 + offset, 0), lots, _cells(marks), spec)
+    for name, (seen, probability) in said.items():
+        _check_frequency(name, int(seen.sum()), float(probability), _N_DRAWS)
+    others = {"lots": lots, "offset": offset, "type": is_limit}
+    if marks.lots.ndim == 1:
+        _check_independent({"side": side, **others})
+    for name, mark in others.items():
+        _check_independent({"side": side, name: mark})
+
+
+def _by_cell(place: np.ndarray, lots: np.ndarray, cells: np.ndarray, spec: MarketSpec) -> dict[str, tuple[Any, Any]]:
+    """Which orders [n] are of each place and size, and the cell's probability."""
+    names = ["a market order", *(f"a limit order at offset {spec.offset_min_ticks + k}" for k in range(len(cells) - 1))]
+    return {
+        f"{names[p]} of {k + 1} lots": ((place == p) & (lots == k + 1), cells[p, k]) for p, k in np.ndindex(cells.shape)
+    }
 
 
 def _check_frequency(what: str, seen: int, probability: float, n: int) -> None:

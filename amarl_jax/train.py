@@ -332,12 +332,11 @@ def _exact_rows(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         return [("information", "", evaluation.unread or "not read")]
     lower, upper = (metrics[f"information/exact_nats_{end}"].value for end in ("lower", "upper"))
     of = f"nats of {metrics['information/bound_nats'].value:.3f}"
+    how = f"exact: mean of estimates {lower:.3f} from below, {upper:.3f} from above"
+    if math.isnan(upper):
+        how = "a lower bound by a misspecified model, the law fitted to the recorded noise"
     return [
-        (
-            "information",
-            "information/exact_nats",
-            f"{of}, exact: mean of estimates {lower:.3f} from below, {upper:.3f} from above",
-        ),
+        ("information", "information/exact_nats", f"{of}, {how}"),
         ("accuracy", "information/exact_accuracy", "informed or not, of whoever knows the policy"),
     ]
 

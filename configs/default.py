@@ -53,8 +53,10 @@ def environment(horizon: FieldReference) -> ConfigDict:
     section.max_noise_orders = 20  # M_max, most noise orders of one step; what it cuts off is counted
     section.noise_order_size_mean = 5.0  # lots, mean of the Beta law of sizes before rounding
     section.noise_order_size_std = 2.0  # lots, its standard deviation
-    section.noise_law = "beta"  # of the marks: beta (sizes of a Beta law, offsets uniform) or table (that of flow)
+    section.noise_law = "beta"  # beta (sizes of a Beta law, offsets uniform), table (that of flow), or recorded, the
+    #                             orders of stream.npz beside flow as they came
     section.flow = "none"  # a fitted day, DIR/flow.json of fit_flow, which sets the settings that it speaks of; none
+    section.held_out_share = 0.2  # of a recorded day, its end: evaluation plays windows of it, training none
     section.market_order_probability = 0.2  # p_market, share of noise orders that are market orders
     section.order_lifetime_steps = 10.0  # geometric mean lifetime of noise and slot orders, steps
     section.offset_min_ticks = -2  # most aggressive limit offset of noise and child orders, ticks behind mid
@@ -129,6 +131,7 @@ def networks() -> ConfigDict:
     """Widths of every network."""
     section = ConfigDict()
     section.execution_actor = ConfigDict({"hidden_dims": (256, 256)})  # units per hidden layer
+    section.execution_actor.head = "beta"  # beta (Beta laws of size and offset), or tilt of the noise law: 0 mimics it
     section.mm_actor = ConfigDict({"hidden_dims": (256, 256)})  # units per hidden layer
     section.arb_actor = ConfigDict({"hidden_dims": (128, 128)})  # units per hidden layer
     section.belief_transformer = ConfigDict()

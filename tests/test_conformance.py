@@ -16,12 +16,15 @@ from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import LearnSpec
 from amarl_jax.market.noise import StylisedNoise, orders
 from amarl_jax.market.params import EnvParams
+from amarl_jax.market.table_noise import TableNoise, table_of
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
+from amarl_jax.nets.tilt import TiltInput
 from amarl_jax.policies.baselines import make_baselines
 from amarl_jax.policies.constant_spread import ConstantSpread
 from amarl_jax.policies.learned import actor, learned_policy, observation_sizes
 from amarl_jax.policies.mimic import Mimic
 from amarl_jax.policies.protocol import Decision
+from amarl_jax.policies.tilted import market_cells
 from amarl_jax.policies.uniform import Uniform
 from amarl_jax.policies.value_rule import ValueRule
 from amarl_jax.testing import SMALL, check_estimator, check_learnable, check_noise_law, check_policy
@@ -59,6 +62,19 @@ def test_the_noise_law_conforms():
     check_noise_law(orders)
 
 
+def in_a_table():
+    """Market constants with a table that is no product, one of whose cells is never drawn."""
+    cells = np.random.default_rng(4).gamma(0.7, size=(1 + SMALL.n_offsets, SMALL.max_order_size))
+    cells[0] *= 4.0
+    cells[3, 2] = 0.0
+    return EnvParams(flow=table_of(cells / cells.sum()))
+
+
+def test_a_noise_law_that_is_a_table_conforms_and_so_does_its_mimic():
+    check_noise_law(TableNoise(), params=in_a_table())
+    check_policy(Mimic(SMALL, noise_law=TableNoise()), params=in_a_table())
+
+
 @pytest.mark.parametrize("name", estimators.REGISTRY)
 def test_estimators_conform(name):
     check_estimator(estimators.get(name))
@@ -67,6 +83,9 @@ def test_estimators_conform(name):
 def test_learners_conform():
     game = Game(SMALL, NETWORK, LearnSpec(n_envs=8))
     check_learnable(game, SIZES, 20, EVIDENCE, tuple(Agent))
+    told = TiltInput(jnp.ones(SIZES[Agent.EXECUTION]), jnp.float32(0.6)), market_cells(orders, EnvParams(), SMALL)
+    tilting = dataclasses.replace(game, network=dataclasses.replace(NETWORK, execution_head="tilt"))
+    check_learnable(tilting, (told, *SIZES[1:]), 20, EVIDENCE, (Agent.EXECUTION,))
     covert = CovertTraining(CovertGame(), LearnSpec(n_envs=8))
     check_learnable(covert, (1, 1, 1), 4, (jnp.ones(2),), (Agent.EXECUTION,))
 
@@ -185,6 +204,20 @@ class Leans(StylisedNoise):
 
     def __call__(self, uniform, *rest):
         return super().__call__(jnp.stack([uniform[0], uniform[3], uniform[2], uniform[3]]), *rest)
+
+
+class Evens(TableNoise):
+    """Says of sizes that they do not depend on the place, which they do."""
+
+    def marks(self, *inputs):
+        marks = super().marks(*inputs)
+        places = jnp.append(1.0 - marks.limit, marks.limit * marks.offset)
+        return marks.replace(lots=jnp.broadcast_to(places @ marks.lots, marks.lots.shape))
+
+
+def test_a_table_that_misstates_how_sizes_depend_on_the_place_is_named():
+    with pytest.raises(AssertionError, match=r"the law gives a .* order.* of \d+ lots probability"):
+        check_noise_law(Evens(), params=in_a_table())
 
 
 class Misquotes(StylisedNoise):

@@ -4,6 +4,7 @@ from amarl_jax.config.experiment import Experiment, RunSettings, SweepSettings
 from amarl_jax.config.loading import (
     LAMBDA,
     apply_overrides,
+    apply_own_flow,
     check_name,
     flatten,
     import_estimator,
@@ -23,6 +24,7 @@ __all__ = [
     "RunSettings",
     "SweepSettings",
     "apply_overrides",
+    "apply_own_flow",
     "check_name",
     "flatten",
     "import_estimator",

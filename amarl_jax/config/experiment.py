@@ -6,9 +6,9 @@ import math
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, LearnSpec
 from amarl_jax.learn.setup import Setup
+from amarl_jax.market.noise import NoiseLaw, orders
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.rewards import RewardWeights
-from amarl_jax.market.table_noise import law_of
 from amarl_jax.nets.spec import NetworkSpec
 from amarl_jax.posterior.exact import ExactSpec
 
@@ -76,6 +76,7 @@ class Experiment:
     run: RunSettings
     sweep: SweepSettings
     total_timesteps: int  # environment steps asked for, summed over environments
+    noise_law: NoiseLaw = orders  # of the noise traders' orders
 
     @property
     def n_updates(self) -> int:
@@ -85,8 +86,7 @@ class Experiment:
     @property
     def game(self) -> Game:
         """The static bundle: what its programs are built from."""
-        law = law_of(self.env_params)
-        return Game(self.market_spec, self.network_spec, self.learn_spec, noise_law=law)
+        return Game(self.market_spec, self.network_spec, self.learn_spec, noise_law=self.noise_law)
 
     @property
     def setup(self) -> Setup:

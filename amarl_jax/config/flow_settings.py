@@ -5,6 +5,7 @@ lean against the recent price by more than two standard errors: a tilt below 0 w
 """
 
 import functools
+import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -16,18 +17,67 @@ import numpy as np
 from amarl_jax.config.consistency import smallest_noise_bound
 from amarl_jax.errors import ConfigError
 from amarl_jax.flow.law import Flow, read_flow
+from amarl_jax.flow.stream import Stream, read_stream
 from amarl_jax.market.params import FlowTable
+from amarl_jax.market.recorded_noise import RecordedNoise, recorded_noise, windows_of
 from amarl_jax.market.table_noise import table_of
 
 FLOW, LAW, NONE = "environment.flow", "environment.noise_law", "none"
-_LEAST_CAPACITY, _SPARE = 96, 48  # orders a side
+TABLE, RECORDED = "table", "recorded"
+OF_A_FILE = (TABLE, RECORDED)  # laws that read the file of the flow
+STREAM_FILE = "stream.npz"  # beside it, where the orders themselves are played
+DRAWS_NOTHING = (  # where the marks come from the file: settings of the Beta law alone
+    "environment.market_order_probability",
+    "environment.noise_order_size_mean",
+    "environment.noise_order_size_std",
+)
+_RATE, _BOUND, _TILT = (
+    "environment.noise_trader_arrival_rate",
+    "environment.max_noise_orders",
+    "environment.tilt_per_tick",
+)
+_DRAW_NOTHING = {TABLE: DRAWS_NOTHING, RECORDED: (*DRAWS_NOTHING, _RATE, _TILT)}
+_SHAPES = ("environment.offset_min_ticks", "environment.offset_max_ticks", "agents.execution.max_order_size")
+_LEAST_CAPACITY, _MOST_CAPACITY, _SPARE = 96, 4096, 48  # orders a side
+_EDGE = 0.02  # share of the range that means and deviations of sizes keep from its ends, for a Beta law to have them
 
 
-def with_flow(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The overrides with those of the flow that they name in front of them, its path made absolute."""
+def with_flow(overrides: Mapping[str, Any], own_law: Any) -> dict[str, Any]:
+    """The overrides with those of the flow that they name in front of them, its path made absolute.
+
+    Where they name no noise law it is the table's, unless what they override has the recorded one, ``own_law``.
+    """
     overrides = absolute(overrides)
     path = overrides.get(FLOW, NONE)
-    return overrides if not _names_a_file(path) else settings_of(_flow(path)) | overrides
+    return overrides if not _names_a_file(path) else _settings(path, overrides.get(LAW, own_law)) | overrides
+
+
+def from_file(values: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration file that names a flow itself leaves to it, dotted name to value, the path made absolute.
+
+    Args:
+        values: the file's settings.
+        plain: those of the default configuration; what the file has otherwise stays as the file has it.
+    """
+    path = values.get(FLOW, NONE)
+    if not _names_a_file(path):
+        return {}
+    named = absolute({FLOW: path})
+    taken = _settings(named[FLOW], values[LAW])
+    if all(values[name] == value for name, value in taken.items() if name != LAW):
+        return named  # loaded with it
+    return {name: value for name, value in taken.items() if values[name] == plain[name]} | named
+
+
+def content_hash(law: str, path: str) -> str:
+    """Hash of the file that the noise law reads at ``path``; empty where it reads none."""
+    if law not in OF_A_FILE:
+        return ""
+    _flow(path)  # says in one line what is wrong with it
+    digest = hashlib.sha256(Path(path).read_bytes())
+    if law == RECORDED:
+        digest.update(_stream(path).digest.encode())
+    return digest.hexdigest()
 
 
 def absolute(overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,48 +93,84 @@ def table_for(values: Mapping[str, Any]) -> FlowTable | None:
 
     Raises :class:`ConfigError` where there is none, or where its shape is not that of the market's sizes.
     """
-    if values[LAW] != "table":
+    law = values[LAW]
+    if law not in OF_A_FILE:
         return None
     if values[FLOW] == NONE:
-        raise ConfigError(
-            LAW, "table", f"beta, or beside {FLOW}=DIR/flow.json, which python -m amarl_jax.fit_flow writes"
-        )
-    flow = _flow(values[FLOW])
-    for name in ("environment.offset_min_ticks", "environment.offset_max_ticks", "agents.execution.max_order_size"):
-        own = settings_of(flow)[name]
+        raise ConfigError(LAW, law, f"beta, or beside {FLOW}=DIR/flow.json, which python -m amarl_jax.fit_flow writes")
+    settings = _settings(values[FLOW], law)
+    for name in (*_SHAPES, *_DRAW_NOTHING[law]):
+        own = settings[name]
         if values[name] != own:
-            raise ConfigError(name, values[name], f"{own}, as the table in {values[FLOW]} has it, or noise_law beta")
-    return table_of(np.array(flow.table))
+            raise ConfigError(
+                name, values[name], f"{own}, as the {law} law of {values[FLOW]} has it, or noise_law beta"
+            )
+    return table_of(np.array(_flow(values[FLOW]).table))
+
+
+def recorded_for(values: Mapping[str, Any]) -> tuple[RecordedNoise, np.ndarray] | None:
+    """The recorded noise that the settings ask for and the windows it is played in [2, 2], None for another law.
+
+    Raises :class:`ConfigError` where there is no recording, or where it is too short.
+    """
+    if values[LAW] != RECORDED:
+        return None
+    law, horizon = _recorded_noise(values[FLOW]), values["environment.max_steps_per_episode"]
+    try:
+        return law, np.stack(windows_of(law.n_steps, horizon, values["environment.held_out_share"]))
+    except ValueError as error:
+        allowed = f"fewer, of the {law.n_steps} steps in {STREAM_FILE} beside {values[FLOW]}: {error}"
+        raise ConfigError("environment.max_steps_per_episode", horizon, allowed) from None
+
+
+def check_axis(name: str, law: str) -> None:
+    """Raise :class:`ConfigError` where a sweep would vary what the noise law does not read."""
+    if name in _DRAW_NOTHING.get(law, ()):
+        raise ConfigError("sweep.axis", name, f"another setting, or noise_law beta: noise_law {law} does not read it")
 
 
 def settings_of(flow: Flow) -> dict[str, Any]:
-    """Settings by dotted name, with which the market's noise traders have the flow's laws."""
+    """Settings by dotted name, with which the market's noise traders have the flow's laws, all within their ranges."""
     table = np.array(flow.table)
     lots, places = np.arange(1, flow.max_lots + 1), table.sum(1) / table.sum()
-    mean = float(lots @ table.sum(0) / table.sum())
-    deviation = math.sqrt(float((lots - mean) ** 2 @ table.sum(0) / table.sum()))
-    widest = math.sqrt(mean * max(flow.max_lots - mean, 1e-6))
+    recorded_mean = float(lots @ table.sum(0) / table.sum())
+    mean = min(recorded_mean, (1.0 - _EDGE) * flow.max_lots)
+    deviation = math.sqrt(float((lots - recorded_mean) ** 2 @ table.sum(0) / table.sum()))
+    widest = math.sqrt(mean * (flow.max_lots - mean))
     resting = flow.rate * (1.0 - places[0]) * flow.lifetime_steps / 2
+    capacity = math.ceil(1.2 * resting) + _SPARE + flow.opening_levels
     values = {
         LAW: "table",
         "environment.tick_size": flow.tick / 1e4,
         "environment.initial_mid_price": flow.mid,
         "environment.noise_trader_arrival_rate": flow.rate,
-        "environment.max_noise_orders": smallest_noise_bound(flow.rate),
+        "environment.max_noise_orders": max(smallest_noise_bound(flow.rate), 1),
         "environment.market_order_probability": float(places[0]),
         "environment.noise_order_size_mean": mean,
-        "environment.noise_order_size_std": min(max(deviation, 0.02 * widest), 0.98 * widest),
+        "environment.noise_order_size_std": min(max(deviation, _EDGE * widest), (1.0 - _EDGE) * widest),
         "environment.order_lifetime_steps": flow.lifetime_steps,
         "environment.offset_min_ticks": flow.offset_min,
         "environment.offset_max_ticks": flow.offset_max,
         "environment.initial_levels": flow.opening_levels,
         "environment.initial_sizes": (flow.opening_lots,),
-        "environment.book_capacity": max(_LEAST_CAPACITY, math.ceil(1.2 * resting) + _SPARE + flow.opening_levels),
+        "environment.book_capacity": min(max(_LEAST_CAPACITY, capacity), _MOST_CAPACITY),
         "agents.execution.max_order_size": flow.max_lots,
     }
     if flow.tilt_per_tick > 2.0 * flow.tilt_stderr:
         values |= {"environment.tilt_per_tick": flow.tilt_per_tick, "environment.tilt_max": flow.tilt_max}
     return values
+
+
+def _settings(path: str, law: str) -> dict[str, Any]:
+    """:func:`settings_of` the flow in a file, for a noise law that reads it, or for the Beta law beside it.
+
+    Recorded orders buy and sell as they did, so no price tilts them; a step takes as many as 99% of the recorded have.
+    """
+    settings = settings_of(_flow(path))
+    if law != RECORDED:
+        return settings
+    bound = int(np.quantile(np.diff(_stream(path).first), 0.99, method="inverted_cdf"))
+    return settings | {LAW: RECORDED, _TILT: 0.0, _BOUND: min(max(bound, settings[_BOUND]), 1024)}
 
 
 def _names_a_file(path: Any) -> bool:
@@ -98,6 +184,32 @@ def _flow(path: str) -> Flow:
     except (OSError, ValueError) as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise ConfigError(FLOW, path, f"a flow.json as python -m amarl_jax.fit_flow writes it: {reason}") from None
+
+
+def _stream(path: str) -> Stream:
+    """The recorded orders beside a flow."""
+    file = Path(path).with_name(STREAM_FILE)
+    try:
+        status = file.stat() if file.is_file() else None
+        return _read_stream(str(file), status.st_mtime_ns, status.st_size) if status else read_stream(file)
+    except (OSError, ValueError) as error:
+        raise ConfigError(LAW, RECORDED, f"table, or beside the recorded orders: {error}") from None
+
+
+def _recorded_noise(path: str) -> RecordedNoise:
+    return _packed(_stream(path).digest, path)
+
+
+@functools.lru_cache(maxsize=4)
+def _packed(digest: str, path: str) -> RecordedNoise:
+    """The recorded noise of these orders, which stand beside a flow; the same ones are packed once."""
+    return recorded_noise(_stream(path))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_stream(path: str, modified: int, size: int) -> Stream:
+    """The file as it is now; the same one is read once."""
+    return read_stream(path)
 
 
 @functools.lru_cache(maxsize=4)

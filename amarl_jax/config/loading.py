@@ -13,14 +13,16 @@ from ml_collections import ConfigDict
 from amarl_jax.config import files as config_files
 from amarl_jax.config.consistency import check_consistency, size_beta
 from amarl_jax.config.experiment import Experiment, RunSettings, SweepSettings
-from amarl_jax.config.flow_settings import table_for, with_flow
+from amarl_jax.config.flow_settings import FLOW, LAW, check_axis, from_file, recorded_for, table_for, with_flow
 from amarl_jax.config.settings import BAGS, ESTIMATOR, FOREIGN, SETTINGS, float32, whole
 from amarl_jax.errors import ConfigError, UnknownSetting
 from amarl_jax.information import estimators
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.hypers import Hypers, LearnSpec
+from amarl_jax.market.noise import orders
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.rewards import RewardWeights
+from amarl_jax.market.table_noise import TableNoise
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 
 LAMBDA = "agents.execution.lambda_leakage"  # the first axis of every sweep
@@ -34,16 +36,30 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config
     """
     name, _, variant = str(path).partition(":")
     config = config_files.call(config_files.find(name), variant)
+    apply_own_flow(config, overrides or {})
     apply_overrides(config, overrides or {})
     validate(config)
     return config.lock()
+
+
+def apply_own_flow(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
+    """Set what the flow that a configuration file names speaks of, unless the overrides name one themselves."""
+    values = flatten(config)
+    if FLOW in overrides or not isinstance(values.get(FLOW), str):
+        return
+    plain = flatten(config_files.call(config_files.find_packaged("default"), ""))
+    if not plain.keys() <= values.keys():
+        return  # something is missing, which the check of the whole names
+    for name, value in from_file(values, plain).items():
+        section, leaf = _section(config, name)
+        section[leaf] = value
 
 
 def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
     """Set dotted names in place; two names of one value (the horizon) must not be given two values."""
     for name in overrides:
         check_name(name)
-    overrides = with_flow(overrides)
+    overrides = with_flow(overrides, flatten(config).get(LAW))
     overrides = {
         name: whole(tuple(value) if isinstance(value, list) else value, SETTINGS[name].kind)
         for name, value in overrides.items()
@@ -97,16 +113,19 @@ def resolve(config: ConfigDict) -> Experiment:
     final_fraction = 1.0 if values["training.lr_schedule"] == "constant" else 0.0
     sweep = SweepSettings(**bags["sweep"])
     _check_ladder(sweep)
+    table, recorded = table_for(values), recorded_for(values)
+    law, windows = recorded or (TableNoise() if table is not None else orders, None)
     return Experiment(
         market_spec=market_spec,
         network_spec=network_spec,
         learn_spec=learn_spec,
-        env_params=EnvParams(size_beta_a=a, size_beta_b=b, flow=table_for(values), **bags["env_params"]),
+        env_params=EnvParams(size_beta_a=a, size_beta_b=b, flow=table, windows=windows, **bags["env_params"]),  # type: ignore[arg-type]
         weights=RewardWeights(**bags["weights"]),
         hypers=Hypers(n_updates=float(-(-total // needed)), lr_final_fraction=final_fraction, **bags["hypers"]),
         run=RunSettings(**bags["run"]),
         sweep=sweep,
         total_timesteps=total,
+        noise_law=law,
     )
 
 
@@ -181,6 +200,7 @@ def _check_axis(values: dict[str, Any]) -> None:
     if name == LAMBDA or name not in varied_by_lanes().values():
         allowed = "none, or a number of EnvParams, RewardWeights or Hypers, such as environment.latency_ms.arbitrageur"
         raise ConfigError("sweep.axis", name, allowed)
+    check_axis(name, values[LAW])
     setting = SETTINGS[name]
     seen = [float32(value) for value in values["sweep.axis_values"]]
     for i, value in enumerate(values["sweep.axis_values"]):

@@ -16,6 +16,7 @@ from amarl_jax.learn.scoring import log_posterior_informed
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
+from amarl_jax.market.recorded_noise import on_held_out
 from amarl_jax.policies.baselines import Choice, make_baselines
 from amarl_jax.posterior.exact import ExactRow, ExactSpec
 from amarl_jax.types import GAP_UNITS, HALF_TICK, Array, Owner
@@ -126,7 +127,9 @@ def play_frozen(
     baseline: Array | None = None,
     exact: ExactSpec | None = None,
 ) -> FrozenEpisodes:
-    """Fresh episodes of the learned policies as they stand, compiled. [n] leading.
+    """Fresh episodes of the learned policies as they stand, compiled; of a recorded day what training held out.
+
+    Leading axis [n].
 
     Args:
         key: typed key; episodes are stratified over ``z``.
@@ -138,6 +141,7 @@ def play_frozen(
             :func:`amarl_jax.policies.baselines.make_baselines`. None is the learned policy in a program of its own.
         exact: which of the episodes are read by whoever knows the execution policy, None for none.
     """
+    setup = setup.replace(params=on_held_out(setup.params))
     game, params = setup.game, setup.params
     everyone = players(state, game, deterministic)
     if baseline is not None:

@@ -69,6 +69,9 @@ def _place(name: str) -> int:
     return GROUPS.index(group) if group in GROUPS else len(GROUPS)
 
 
+LOWER_BOUND = "a lower bound of I(z; G) by a misspecified model: of the recorded noise the reader knows a fitted law"
+
+
 def _exact_measures(metrics: Mapping[str, MetricValue]) -> dict[str, Measure]:
     """The information with limits that hold its bracket and the error over episodes, and the bracket's width."""
     if "information/exact_nats" not in metrics:
@@ -77,6 +80,8 @@ def _exact_measures(metrics: Mapping[str, MetricValue]) -> dict[str, Measure]:
     bounds = [metrics[f"information/exact_nats_{end}"].value for end in ("lower", "upper")]
     half = NORMAL_95 * stderr
     name, width = "information/exact_nats", "information/exact_bracket_nats"
+    if math.isnan(bounds[1]):
+        return {name: Measure(nats, nats - half, math.nan, UNITS[name][0], LOWER_BOUND)}
     return {
         name: Measure(nats, min(bounds) - half, max(bounds) + half, *UNITS[name]),
         width: Measure(bounds[1] - bounds[0], *NO_INTERVAL, *UNITS[width]),

@@ -11,6 +11,7 @@ from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.market.params import EnvParams
 from amarl_jax.policies.action_box import encode
 from amarl_jax.policies.learned import Learned, learned_policy, observation_sizes
+from amarl_jax.policies.tilted import Tilted
 from amarl_jax.types import AGENT_NAMES, Agent, Array
 
 UNITS = ("public", "box")
@@ -30,7 +31,7 @@ class TrainedPolicy:
         units: of the action, "public" or "box".
     """
 
-    policy: Learned
+    policy: Learned | Tilted
     params: EnvParams
     units: str = "public"
 
@@ -78,5 +79,5 @@ def load_policy(
         raise BadInput(f"units = {units!r}: must be one of {', '.join(UNITS)}")
     run, seat = runs.load(workdir, lane, best), Agent(AGENT_NAMES.index(agent))
     parameters, game = run.state.agents[seat].params, run.setup.game
-    policy = learned_policy(seat, parameters, game.network, game.market_spec, deterministic)
+    policy = learned_policy(seat, parameters, game.network, game.market_spec, deterministic, game.noise_law)
     return TrainedPolicy(policy, run.setup.params, units)

@@ -29,6 +29,7 @@ class Arrivals:
         np.ndarray
     )  # [n] float64 1e-4 dollars, how far a limit price is behind mid on its own side; 0 of market ones
     mid: np.ndarray  # [n] float64 1e-4 dollars, before it
+    rest: np.ndarray  # [n] int64, row of the recording in which it came to rest, -1 of market orders
     no_mid: int = 0  # orders left out as a side of the book was empty, or at the first row
     hidden: int = 0  # executions of hidden orders alone
 
@@ -38,8 +39,9 @@ class Arrivals:
 
 @dataclass(frozen=True)
 class Rests:
-    """Orders that came to rest, and how that ended."""
+    """Orders that came to rest, in the order in which they did, and how that ended."""
 
+    row: np.ndarray  # [n] int64, row of the recording in which it came to rest
     behind: np.ndarray  # [n] float64 1e-4 dollars from mid on its own side, when it came
     start: np.ndarray  # [n] float64, seconds after midnight
     seconds: np.ndarray  # [n] float64, until it left or was last seen
@@ -82,6 +84,7 @@ def arrivals(recording: Recording) -> Arrivals:
         size=np.concatenate([recording.size[alone], size])[order][kept],
         behind=np.where(is_limit, side * (before - price), 0.0)[kept],
         mid=before[kept],
+        rest=np.concatenate([alone, rest])[order][kept],
         no_mid=int((~kept).sum()),
         hidden=int((event == Event.HIDDEN_EXECUTION).sum()),
     )
@@ -133,11 +136,14 @@ def rests(recording: Recording) -> Rests:
     price, direction = recording.price[submitted], recording.direction[submitted]
     unseen = np.flatnonzero(end < 0)
     end[unseen] = recording.time[_last_seen(recording, submitted[unseen], price[unseen], direction[unseen])]
+    order = np.argsort(submitted, kind="stable")
+    submitted = submitted[order]
     return Rests(
-        behind=direction * (before - price),
+        row=submitted,
+        behind=(direction * (before - price))[order],
         start=recording.time[submitted],
-        seconds=np.maximum(end - recording.time[submitted], 0.0),
-        cancelled=cancelled,
+        seconds=np.maximum(end[order] - recording.time[submitted], 0.0),
+        cancelled=cancelled[order],
     )
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from amarl_jax.flow.lifetimes import kaplan_meier
 
@@ -125,6 +124,8 @@ def distances(recorded: Facts, simulated: Facts) -> dict[str, dict[str, float]]:
         By name of a law ``wasserstein``, ``wasserstein_of_range`` and ``ks``, and both means; by name of a curve
         ``largest`` and ``mean`` absolute difference.
     """
+    from scipy import stats  # takes half a second, and only here
+
     found: dict[str, dict[str, float]] = {}
     for name, ours in recorded.laws.items():
         theirs = simulated.laws[name]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from amarl_jax.flow.arrivals import Arrivals, Rests, arrivals, found_tick, mids, rests
-from amarl_jax.flow.law import MAX_LOTS, Flow
+from amarl_jax.flow.law import MAX_LOTS, MAX_RATE, Flow
 from amarl_jax.flow.lifetimes import kaplan_meier, mean_steps
 from amarl_jax.flow.table import STRENGTHS, Smoothed, fit_table
 from amarl_jax.lob.recording import Recording
@@ -125,8 +125,8 @@ def _check_arguments(
         raise ValueError(f"lot_shares: {lot} must be at least 1")
     if not 1 <= max_lots <= MAX_LOTS:
         raise ValueError(f"max_lots: {max_lots} must be from 1 to {MAX_LOTS}")
-    if not 0.1 <= orders_per_step <= 1000:
-        raise ValueError(f"orders_per_step: {orders_per_step:g} must be from 0.1 to 1000")
+    if not 0.1 <= orders_per_step <= MAX_RATE:
+        raise ValueError(f"orders_per_step: {orders_per_step:g} must be from 0.1 to {MAX_RATE}")
     n_limit = int(orders.is_limit.sum())
     if n_limit < 100 or orders.time[-1] <= orders.time[0]:
         raise ValueError(

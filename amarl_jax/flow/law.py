@@ -8,6 +8,7 @@ from typing import Any
 
 FORMAT = 1
 MAX_OFFSETS, MAX_LOTS = 101, 127
+MAX_RATE = 900  # orders a step: with it the market's bound on them stays within its range
 _MOST_BYTES = 1 << 22
 
 
@@ -96,7 +97,7 @@ _RANGES = {  # least, largest
     "lot_shares": (1, 1e9),
     "step_seconds": (1e-6, 86_400),
     "mid": (1e-4, 1e9),
-    "rate": (1e-6, 1024),
+    "rate": (1e-6, MAX_RATE),
     "offset_min": (-50, 50),
     "lifetime_steps": (1, 1e6),
     "tilt_per_tick": (-100, 100),

@@ -27,7 +27,7 @@ MAX_BYTES = 64 << 20  # of a file that Orbax reads whole: of a run they have som
 class Training:
     """What a checkpoint of a run was trained with, and the learning curves beside it."""
 
-    configuration: str  # fingerprint of the configuration
+    configuration: str  # fingerprint of the configuration, and behind + of the file that its noise law reads
     lanes: str  # hash of a sweep's lanes.json, of a run empty
     rows: int  # of metrics.jsonl up to this update
     rows_hash: str  # of the bytes of those rows
@@ -100,5 +100,12 @@ def require_training(record: Record, expected: Mapping[str, Any], where: str) ->
         "rows": f"metrics.jsonl does not hold the {record.training.rows} rows up to it",
         "rows_hash": f"the first {record.training.rows} rows of metrics.jsonl are not those written up to it",
     }
+    if differs == ["configuration"] and _of_settings(expected) == record.training.configuration.partition("+")[0]:
+        raise BadInput(f"{where}: the file that environment.flow names is not the one that it was trained with")
     if differs:
         raise BadInput(f"{where}: {what[differs[0]]}")
+
+
+def _of_settings(expected: Mapping[str, Any]) -> str:
+    """The fingerprint of the settings alone."""
+    return str(expected["configuration"]).partition("+")[0]

@@ -166,6 +166,7 @@ def open_from_flags(
             if name in given and given[name] != value:
                 raise ConfigError(name, given[name], f"{value!r}, which its own flag was set to")
         overrides = given | overrides
+        configuration.apply_own_flow(values.config, overrides)
         configuration.apply_overrides(values.config, overrides)  # once more: one value may have been given twice
         if not (values.resume or resume):
             check(configuration.resolve(values.config))

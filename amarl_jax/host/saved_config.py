@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from amarl_jax import config as configuration
 from amarl_jax.config import Experiment
-from amarl_jax.config.flow_settings import absolute
+from amarl_jax.config.flow_settings import FLOW, LAW, absolute, content_hash
 from amarl_jax.config.settings import ESTIMATOR, SETTINGS
 from amarl_jax.errors import BadInput, ConfigError
 from amarl_jax.host import untrusted
@@ -36,10 +36,14 @@ def fingerprint(text: str) -> str:
     """Hash of the settings in the text of a ``config.json`` that change what is learned.
 
     Left out are those of the run (names, intervals, loggers, devices; seed and precision count) and the total, which
-    may grow. Settings that the file does not name do not count, so a later version's reads the same.
+    may grow. Settings that the file does not name do not count, so a later version's reads the same. Where the noise
+    law comes from a file, ``+`` and the hash of what that file holds now stand behind.
     """
-    counted = {name: value for name, value in _leaves(json.loads(text)) if _counts(name)}
-    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
+    leaves = dict(_leaves(json.loads(text)))
+    counted = {name: value for name, value in leaves.items() if _counts(name)}
+    own = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
+    of_flow = content_hash(leaves.get(LAW, ""), leaves.get(FLOW, ""))
+    return f"{own}+{of_flow}" if of_flow else own
 
 
 def read(path: Path, overrides: Mapping[str, Any] | None = None, given: ConfigDict | None = None) -> Saved:

@@ -10,7 +10,10 @@ from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.learn.setup import Setup
 from amarl_jax.market.observe import SIZE_SCALE
 from amarl_jax.market.slot import encode_action
-from amarl_jax.types import Array
+from amarl_jax.nets.tilt import TiltLatents
+from amarl_jax.policies.learned import tilts
+from amarl_jax.policies.tilted import market_cells, tilt_inputs
+from amarl_jax.types import N_AGENTS, Agent, Array
 
 
 @struct.dataclass
@@ -24,6 +27,7 @@ class Experience:
     mask: Array  # [E, T, agent], 1 where an agent's terms count
     global_seen: Array  # [E, T, D] the critic's pre-action state
     actions: tuple[Array, ...]  # [E, T, D] each, executed, in units of order one
+    beside: tuple[Any, ...] = ((),) * N_AGENTS  # what each network is told beside what it sees, the same in all steps
 
 
 def market_experience(trajectory: Trajectory, reward: Array, setup: Setup) -> Experience:
@@ -36,14 +40,20 @@ def market_experience(trajectory: Trajectory, reward: Array, setup: Setup) -> Ex
     """
     informed = jnp.broadcast_to(trajectory.z[:, None], reward.shape[:2]).astype(jnp.float32)
     decisions = (trajectory.execution, trajectory.maker, trajectory.arbitrageur)
+    game, params = setup.game, setup.params
+    seen: Any = trajectory.execution_seen
+    told: tuple[Any, ...] = ()
+    if tilts(Agent.EXECUTION, game.network) and isinstance(decisions[0].latents, TiltLatents):
+        seen, told = tilt_inputs(seen, params), (market_cells(game.noise_law, params, game.market_spec),)
     return Experience(
-        seen=(trajectory.execution_seen, trajectory.maker_seen, trajectory.arbitrageur_seen),
+        seen=(seen, trajectory.maker_seen, trajectory.arbitrageur_seen),
         latents=tuple(decision.latents for decision in decisions),
         log_prob=tuple(decision.log_prob for decision in decisions),
         reward=reward,
         mask=jnp.stack([informed, jnp.ones_like(informed), jnp.ones_like(informed)], axis=-1),
         global_seen=trajectory.global_seen,
         actions=executed_actions(trajectory, setup),
+        beside=(told, (), ()),
     )
 
 

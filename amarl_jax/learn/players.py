@@ -71,7 +71,9 @@ class TransformerBelief:
 def players(state: TrainState, game: Game, deterministic: bool = False) -> Players:
     """The learned policies as they stand, and the scripted ones of the game."""
     policies = {
-        agent: learned_policy(agent, state.agents[agent].params, game.network, game.market_spec, deterministic)
+        agent: learned_policy(
+            agent, state.agents[agent].params, game.network, game.market_spec, deterministic, game.noise_law
+        )
         for agent in Agent
     }
     return Players(*(policies | dict(game.scripted)).values())

@@ -29,6 +29,7 @@ class ActorBatch:
     log_prob: Any  # [E, T], of the policy that acted
     advantage: Array  # [E, T], normalised
     mask: Array  # [E, T], 1 where the agent's terms count: execution at z = 1 only
+    beside: tuple[Any, ...] = ()  # what the network is told beside what it sees, the same in all steps
 
 
 @struct.dataclass
@@ -96,11 +97,11 @@ def make_batch(critic: PyTree, experience: Experience, game: Learnable, hypers: 
     over_agents = jax.vmap(lambda r, v, g: gae(r, v, g, hypers.gae_decay), in_axes=(1, 1, 0), out_axes=1)
     advantage, target = jax.vmap(lambda r, v: over_agents(r, v, hypers.discount))(experience.reward, value)
     advantage, mask = normalise(advantage, experience.mask), experience.mask
-    acted = zip(Agent, experience.seen, experience.latents, experience.log_prob, strict=True)
+    acted = zip(Agent, experience.seen, experience.latents, experience.log_prob, experience.beside, strict=True)
     return PpoBatch(
         actors=tuple(
-            ActorBatch(seen, latents, log_prob, advantage[..., agent], mask[..., agent])
-            for agent, seen, latents, log_prob in acted
+            ActorBatch(seen, latents, log_prob, advantage[..., agent], mask[..., agent], beside)
+            for agent, seen, latents, log_prob, beside in acted
         ),
         critic=CriticBatch(target, mask, experience.global_seen, experience.actions),
     )
@@ -110,11 +111,11 @@ def actor_loss(
     parameters: PyTree, agent: Agent, batch: ActorBatch, game: Learnable, hypers: Hypers
 ) -> tuple[Array, dict[str, Array]]:
     """``clipped surrogate - entropy_weight * entropy`` of one agent, and its diagnostics."""
-    module = game.actor(agent)
-    batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+    module, beside = game.actor(agent), batch.beside
+    batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch.replace(beside=()))  # type: ignore[attr-defined]
 
     def evaluate(observation: Array, latent: PyTree) -> tuple[Array, Array]:
-        head = module.apply(parameters, observation)
+        head = module.apply(parameters, observation, *beside)
         return head.log_prob(latent), head.entropy()
 
     log_prob, entropy = jax.vmap(evaluate)(batch.seen, batch.latents)
@@ -146,12 +147,12 @@ def improve_actors(
         The agents, and diagnostics averaged over the last epoch.
     """
     learning_rate = scheduled(hypers.lr_actor, state.update, hypers)
-    packed = {agent: pack(batch.actors[agent], n_lead=2) for agent in trained}
+    packed = {agent: pack(batch.actors[agent].replace(beside=()), n_lead=2) for agent in trained}  # type: ignore[attr-defined]
 
     def step(networks: dict[Agent, Network], rows: Array) -> tuple[dict[Agent, Network], Metrics]:
         stepped, metrics = dict[Agent, Network](), dict[str, Array]()
         for agent, network in networks.items():
-            part = packed[agent].take(rows)
+            part = packed[agent].take(rows).replace(beside=batch.actors[agent].beside)
             gradient, diagnostics = jax.grad(actor_loss, has_aux=True)(network.params, agent, part, game, hypers)
             stepped[agent] = descend(network, gradient, learning_rate, hypers)
             metrics |= diagnostics

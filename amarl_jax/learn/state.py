@@ -14,7 +14,8 @@ from amarl_jax.learn.setup import Setup
 from amarl_jax.market import observe
 from amarl_jax.nets.actors import start_execution_at
 from amarl_jax.nets.predictor import flow_series
-from amarl_jax.policies.learned import init_parameters
+from amarl_jax.nets.tilt import start_tilt_at
+from amarl_jax.policies.learned import init_parameters, tilts
 from amarl_jax.types import Agent, Array, PyTree, Tape, empty_tape
 
 
@@ -55,7 +56,8 @@ def init_state(key: Array, setup: Setup) -> TrainState:
     Args:
         key: typed key of the run.
         setup: what it will be trained with. The initial execution policy reads ``hypers.start_gate`` and
-            ``hypers.start_along``; the market's constants shape nothing here.
+            ``hypers.start_along``; the market's constants shape nothing, but that a head that tilts reads
+            ``slot_rate``.
     """
     game, hypers, params = setup.game, setup.hypers, setup.params
     *keys_agents, key_critic, key_belief, key_statistics, key_predictor, key_run = jax.random.split(key, 8)
@@ -64,13 +66,13 @@ def init_state(key: Array, setup: Setup) -> TrainState:
     seen = jax.eval_shape(lambda s: observe.views(s, jnp.float32(0.5), params, spec), start)
     agents = Agents(
         *(
-            untrained(init_parameters(key_agent, agent, view, game.network, params), hypers)
+            untrained(init_parameters(key_agent, agent, view, game.network, params, spec), hypers)
             for key_agent, agent, view in zip(
                 keys_agents, Agent, (seen.execution, seen.maker, seen.arbitrageur), strict=True
             )
         )
     )
-    execution = untrained(start_execution_at(agents.execution.params, hypers.start_gate, hypers.start_along), hypers)
+    execution = untrained(_started(agents.execution.params, setup), hypers)
     everything = jax.eval_shape(lambda s, v: observe.global_features(s, v, jnp.float32(0.5), params), start, seen)
     episode = empty_episode(game)
     width = game.network.belief.d_model
@@ -88,6 +90,14 @@ def init_state(key: Array, setup: Setup) -> TrainState:
         predictor=untrained(game.predictor.init(key_predictor, jnp.zeros(series.shape, jnp.float32)), hypers),
         replay=replay.init(episode, game.learn.replay_capacity),
     )
+
+
+def _started(parameters: PyTree, setup: Setup) -> PyTree:
+    """The execution agent's fresh parameters, where they act and trade along as often as the hyperparameters say."""
+    hypers = setup.hypers
+    if tilts(Agent.EXECUTION, setup.game.network):
+        return start_tilt_at(parameters, hypers.start_gate, hypers.start_along, setup.params.slot_rate)
+    return start_execution_at(parameters, hypers.start_gate, hypers.start_along)
 
 
 def _zero_actions() -> tuple[Array, Array, Array]:

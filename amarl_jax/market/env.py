@@ -20,6 +20,7 @@ from amarl_jax.lob import book as lob
 from amarl_jax.market import events, fundamental, noise
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.record import StepRecord, record_step
+from amarl_jax.market.recorded_noise import Planned, RecordedNoise, StepFlow, first_step
 from amarl_jax.market.slot import SlotDecision, as_sent, decode_action, noise_decision
 from amarl_jax.market.state import Accounts, EnvState, TapeEvents
 from amarl_jax.trees import pack, select
@@ -159,6 +160,10 @@ class Market:
             z: [] int32, 0 or 1; the learner assigns it, stratified over environments.
         """
         chex.assert_rank(z, 0)
+        recorded = None
+        if isinstance(self.noise_law, RecordedNoise):
+            key, key_window = jax.random.split(key)
+            recorded = self._open_window(key_window, self.noise_law, params)
         uniform = jax.random.uniform(key, (3,), jnp.float32)
         window = jnp.zeros(self.spec.n_tape_events, jnp.int8)
         return EnvState(
@@ -178,7 +183,17 @@ class Market:
             recent=TapeEvents(window, window, window, window, window.astype(jnp.uint8)),
             size_cdf=noise.size_distribution(params, self.spec.max_order_size),
             noise_cut=jnp.int32(0),
+            window=None if recorded is None else recorded[0],
+            planned=None if recorded is None else recorded[1],
         )
+
+    def _open_window(self, key: Array, law: RecordedNoise, params: EnvParams) -> tuple[Array, Planned]:
+        """Where in the recording the episode begins, and what the slot does in its first step at z = 0."""
+        if params.windows is None:
+            raise ValueError("EnvParams.windows is None: a recorded flow needs the windows to play, as windows_of says")
+        uniform = jax.random.uniform(key, (3,), jnp.float32)
+        window = first_step(uniform[0], params.windows[0])
+        return window, law.plan(uniform[1:], window, params)
 
     def step(self, key: Array, state: EnvState, actions: Actions, params: EnvParams) -> tuple[EnvState, StepOutput]:
         """Play one minute: :meth:`step_of` with the :func:`streams` of a typed key."""
@@ -205,7 +220,9 @@ class Market:
         decision = select(
             state.z == 1,
             decode_action(actions.execution, state.direction, self.spec),
-            noise_decision(key_slot, p_buy, state.size_cdf, params, self.spec, self.noise_law),
+            noise_decision(key_slot, p_buy, state.size_cdf, params, self.spec, self.noise_law)
+            if state.planned is None
+            else state.planned.decision,
         )
         decision = as_sent(decision)
         draws = draw_step(key_rest, self.spec.max_noise_orders)
@@ -224,6 +241,10 @@ class Market:
             quote_ids=table.messages.order_id[events.MAKER_QUOTES],
             noise_cut=state.noise_cut + cut,
         )
+        if isinstance(self.noise_law, RecordedNoise):
+            assert state.window is not None, "reset opens a window"
+            coming = self.noise_law.plan(draws.marks[:2, 0], state.window + after.time, params)
+            after = after.replace(planned=coming)
         return self._observe_step(state, after, log, intentions, removals, spread)
 
     def _decide(
@@ -236,17 +257,30 @@ class Market:
         params: EnvParams,
     ) -> tuple[events.Intentions, Array, Array]:
         """Everyone's orders with their arrival times [M], and how many noise orders the bound cut off."""
-        count, cut = noise.bounded_count(draws.n_noise, params.noise_rate, self.spec.max_noise_orders)
+        flow, own_lifetime = self._noise_of_step(draws, state, p_buy, params)
         intentions = events.Intentions(
             signal=actions.arbitrageur,
             quotes=decode_quotes(actions.maker, state.mid2, params),
             slot=decision,
-            noise=self.noise_law(draws.marks, p_buy, state.size_cdf, params, self.spec),
-            noise_count=count,
-            lifetimes=noise.lifetimes(draws.lifetimes, params),
+            noise=flow.orders,
+            noise_count=flow.n_sent,
+            lifetimes=jnp.concatenate([own_lifetime[None], flow.lifetimes]),
         )
-        jitter = -jnp.log1p(-draws.jitter)
-        return intentions, events.arrival_times(draws.arrival, jitter, params), cut
+        jitter, arrival = -jnp.log1p(-draws.jitter), jnp.concatenate([draws.arrival[:1], flow.time])
+        return intentions, events.arrival_times(arrival, jitter, params), flow.cut
+
+    def _noise_of_step(
+        self, draws: StepDraws, state: EnvState, p_buy: Array, params: EnvParams
+    ) -> tuple[StepFlow, Array]:
+        """The noise traders' orders, drawn or as recorded, and how long the slot's order rests: [] int32 steps."""
+        lifetimes = noise.lifetimes(draws.lifetimes, params)
+        if isinstance(self.noise_law, RecordedNoise):
+            assert state.window is not None, "reset opens a window"
+            flow = self.noise_law.flow(state.window + state.time, state.planned, self.spec)
+            return flow, jnp.where(state.planned.lifetime > 0, state.planned.lifetime, lifetimes[0])
+        count, cut = noise.bounded_count(draws.n_noise, params.noise_rate, self.spec.max_noise_orders)
+        orders = self.noise_law(draws.marks, p_buy, state.size_cdf, params, self.spec)
+        return StepFlow(orders, count, cut, lifetimes[1:], draws.arrival[1:]), lifetimes[0]
 
     def quotes(self, book: lob.Book) -> tuple[Array, Array]:
         """Best bid and ask [2] ticks and whether they exist [2]; an engine is this, `resting` and `clear`."""

@@ -4,6 +4,8 @@ Nothing here looks at ``z`` but :func:`global_features`, which only the centrali
 arbitrageur's view looks at ``V``; the maker's view has no owner, no side of the parent, no ``V``.
 """
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -11,6 +13,7 @@ from flax import struct
 from amarl_jax.lob.book import best_quotes, live, prices, sizes
 from amarl_jax.lob.snapshot import normalised_depth
 from amarl_jax.market.params import EnvParams, MarketSpec
+from amarl_jax.market.slot import SlotDecision
 from amarl_jax.market.state import EnvState, TapeEvents
 from amarl_jax.types import HALF_TICK, TIME_UNITS, Array, Owner
 
@@ -42,6 +45,7 @@ class ExecutionView:
     child_along: Array  # [] +1 if the child is along s, -1 against, 0 for none
     child_offset: Array  # [] ticks the child stands behind mid on its own side
     private: Array  # [] N(0, 1), 0 if the private randomiser is off
+    planned: SlotDecision | None = None  # where noise is recorded, what the slot would send at z = 0
 
 
 @struct.dataclass
@@ -149,6 +153,8 @@ def views(state: EnvState, belief: Array, params: EnvParams, spec: MarketSpec) -
         state.private if spec.private_randomiser else jnp.zeros_like(state.private),
         params,
     )
+    if state.planned is not None:
+        execution = dataclasses.replace(execution, planned=state.planned.decision)
     maker = MakerView(
         public=public, recent=state.recent, inventory=state.accounts.inventory[Owner.MAKER], belief=belief
     )
@@ -186,6 +192,11 @@ def _execution_private(view: ExecutionView) -> Array:
 def execution_features(view: ExecutionView) -> Array:
     """[4 L + 12] float32."""
     return jnp.concatenate([*_public_features(view.public), _execution_private(view)])
+
+
+def side_and_news_gap(features: Array) -> tuple[Array, Array]:
+    """The parent side, int32, and ``W - mid`` in ticks of :func:`execution_features` [..., D]. [...] each."""
+    return jnp.round(features[..., -8]).astype(jnp.int32), features[..., -10] * PRICE_SCALE
 
 
 def maker_features(view: MakerView, params: EnvParams) -> Array:

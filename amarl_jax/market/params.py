@@ -96,3 +96,4 @@ class EnvParams:
     terminal_penalty_ticks: Array | float = 10.0  # kappa, per lot left over
     is_unit_ticks: Array | float = 17.0  # reward unit, ticks per parent lot
     flow: FlowTable | None = None  # the law of the noise orders' marks, where it is a table
+    windows: Array | None = None  # [2, 2] first steps that a recording's windows may have: trained on, held out

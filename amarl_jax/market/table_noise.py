@@ -61,19 +61,30 @@ class TableNoise:
             buy=p_buy,
             limit=limit,
             lots=jnp.diff(flow.lots_cdf, prepend=0.0, axis=-1),
-            offset=places[1:] / jnp.where(limit > 0, limit, 1.0),
+            offset=of_limit_orders(places[1:], limit),
         )
+
+
+def of_limit_orders(places: Array, limit: Array) -> Array:
+    """Probabilities of the offsets given a limit order, [n] of those of the places [n] and their sum; even where 0."""
+    even = np.float32(1.0 / places.shape[-1])
+    return jnp.where(limit > 0, places / jnp.where(limit > 0, limit, 1.0), even)
 
 
 def law_of(params: EnvParams) -> NoiseLaw:
     """The noise law that market constants are for: the table's where they hold one."""
+    if params.windows is not None:
+        raise ValueError("EnvParams.windows: a recorded flow is played by the law of its recording, recorded_noise")
     return orders if params.flow is None else TableNoise()
 
 
 def like(law: NoiseLaw, spec: MarketSpec) -> EnvParams:
     """Market constants of the shapes that a law needs, and of no other meaning."""
     shape = (1 + spec.n_offsets, spec.max_order_size)
-    return EnvParams(flow=table_of(np.ones(shape)) if isinstance(law, TableNoise) else None)
+    return EnvParams(
+        flow=table_of(np.ones(shape)) if isinstance(law, TableNoise) else None,
+        windows=np.zeros((2, 2), np.int32) if hasattr(law, "plan") else None,  # type: ignore[arg-type]
+    )
 
 
 def _table(params: EnvParams, spec: MarketSpec) -> FlowTable:

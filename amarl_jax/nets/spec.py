@@ -35,6 +35,7 @@ class NetworkSpec:
     """Hidden widths of every network."""
 
     execution_hidden: tuple[int, ...] = (256, 256)
+    execution_head: str = "beta"  # or "tilt", of the noise law
     maker_hidden: tuple[int, ...] = (256, 256)
     arbitrageur_hidden: tuple[int, ...] = (128, 128)
     critic_hidden: tuple[int, ...] = (512, 512, 256)  # trunk, LayerNorm after each layer

@@ -12,14 +12,16 @@ import numpy as np
 
 from amarl_jax.market import observe
 from amarl_jax.market.env import Market
-from amarl_jax.market.noise import MarksLaw
+from amarl_jax.market.noise import MarksLaw, NoiseLaw, orders
 from amarl_jax.market.observe import ExecutionView
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.slot import SlotLaw, one_way
 from amarl_jax.nets.actors import ArbitrageurActor, ExecutionActor, MakerActor
 from amarl_jax.nets.heads import ExecutionLatents
 from amarl_jax.nets.spec import NetworkSpec
+from amarl_jax.nets.tilt import NoiseCells, TiltActor, TiltInput
 from amarl_jax.policies.protocol import Decision
+from amarl_jax.policies.tilted import Tilted
 from amarl_jax.types import Agent, Array, PyTree
 
 
@@ -46,10 +48,15 @@ def decode_maker(latents: Array, params: EnvParams) -> Array:
 def actor(agent: Agent, spec: NetworkSpec) -> nn.Module:
     """The network of one agent."""
     if agent == Agent.EXECUTION:
-        return ExecutionActor(spec.execution_hidden)
+        return TiltActor(spec.execution_hidden) if tilts(agent, spec) else ExecutionActor(spec.execution_hidden)
     if agent == Agent.MAKER:
         return MakerActor(spec.maker_hidden)
     return ArbitrageurActor(spec.arbitrageur_hidden)
+
+
+def tilts(agent: Agent, spec: NetworkSpec) -> bool:
+    """True for the network of an agent that tilts the noise law, and is told it beside its features."""
+    return agent == Agent.EXECUTION and spec.execution_head == "tilt"
 
 
 def features(agent: Agent, view: Any, params: EnvParams) -> Array:
@@ -122,14 +129,32 @@ class Learned:
 
 
 def learned_policy(
-    agent: Agent, parameters: PyTree, network: NetworkSpec, spec: MarketSpec, deterministic: bool = False
-) -> Learned:
-    """The policy that an agent's network parameters play."""
-    module = actor(agent, network)
-    return Learned(agent, functools.partial(module.apply, parameters), spec, deterministic)
+    agent: Agent,
+    parameters: PyTree,
+    network: NetworkSpec,
+    spec: MarketSpec,
+    deterministic: bool = False,
+    noise_law: NoiseLaw = orders,
+) -> Learned | Tilted:
+    """The policy that an agent's network parameters play; a head that tilts does so to the market's ``noise_law``."""
+    head_of = functools.partial(actor(agent, network).apply, parameters)
+    if tilts(agent, network):
+        return Tilted(head_of, spec, noise_law, deterministic)
+    return Learned(agent, head_of, spec, deterministic)
 
 
-def init_parameters(key: Array, agent: Agent, view: Any, network: NetworkSpec, params: EnvParams) -> PyTree:
-    """Fresh network parameters for one agent; ``view`` gives the shapes only."""
+def init_parameters(
+    key: Array, agent: Agent, view: Any, network: NetworkSpec, params: EnvParams, spec: MarketSpec | None = None
+) -> PyTree:
+    """Fresh network parameters for one agent; ``view``, and ``spec`` for a head that tilts, give the shapes only."""
     width = jax.eval_shape(lambda v: features(agent, v, params), view).shape
-    return actor(agent, network).init(key, jnp.zeros(width, jnp.float32))
+    seen = jnp.zeros(width, jnp.float32)
+    if not tilts(agent, network):
+        return actor(agent, network).init(key, seen)
+    assert spec is not None, "a head that tilts needs the market's sizes"
+    cells = NoiseCells(
+        rate=jnp.float32(0.5),
+        place=jnp.ones(1 + spec.n_offsets),
+        lots=jnp.ones((1 + spec.n_offsets, spec.max_order_size)),
+    )
+    return actor(agent, network).init(key, TiltInput(seen, jnp.float32(0.5)), cells)

@@ -33,8 +33,9 @@ class Mimic:
         return size_distribution(params, self.spec.max_order_size)
 
     def act(self, key: Array, carry: Array, view: ExecutionView, params: EnvParams) -> tuple[Array, Decision]:
-        """One draw of the noise law, from W - mid as every noise trader sees it."""
+        """One draw of the noise law, from W - mid as every noise trader sees it; where noise is recorded, its order."""
         decision = noise_decision(key, noise_buys(view, params), carry, params, self.spec, self.noise_law)
+        decision = decision if view.planned is None else view.planned
         if self.one_sided:
             decision = dataclasses.replace(decision, side=view.direction)
         return carry, Decision(encode_action(decision, view.direction, self.spec), (), jnp.float32(0.0))

@@ -14,6 +14,7 @@ from amarl_jax.market.events import slot_arrival_ratio
 from amarl_jax.market.noise import MarksLaw, NoiseLaw, buy_probability, count_mass, size_distribution
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.record import Orders, StepRecord
+from amarl_jax.market.recorded_noise import RecordedNoise
 from amarl_jax.market.slot import SlotLaw
 from amarl_jax.types import Array
 
@@ -45,7 +46,10 @@ def read_evidence(record: StepRecord, noise_law: NoiseLaw, params: EnvParams, sp
     possibility, it cancels.
     """
     size_cdf = size_distribution(params, spec.max_order_size)
-    mass = count_mass(params.noise_rate, spec.max_noise_orders)
+    if isinstance(noise_law, RecordedNoise):
+        mass = jnp.asarray(noise_law.count_mass(spec))
+    else:
+        mass = count_mass(params.noise_rate, spec.max_noise_orders)
 
     def of_step(one: StepRecord) -> StepEvidence:
         orders = one.orders

@@ -19,6 +19,7 @@ from amarl_jax.errors import LawlessPolicy
 from amarl_jax.market.noise import NoiseLaw
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.record import StepRecord
+from amarl_jax.market.recorded_noise import RecordedNoise
 from amarl_jax.policies.protocol import Policy
 from amarl_jax.posterior.filter import Reader, Truth, has_law, log_ratio
 from amarl_jax.types import Array
@@ -42,14 +43,14 @@ class ExactRow:
     """What the exact reader found in an episode; leading [n]."""
 
     log_ratio: Array  # [T] log P(G_<=t | z = 1) - log P(G_<=t | z = 0), whose posterior bounds I from below
-    log_ratio_above: Array  # [] at the horizon with the true path kept, which bounds I from above
+    log_ratio_above: Array  # [] at the horizon with the true path kept, which bounds I from above; NaN: no such bound
     lawless_step: Array  # [] int32, first step in which the policy did what its law calls impossible, -1 for none
 
 
 class ExactInformation(NamedTuple):
     """``I(z; G)`` in nats, over episodes."""
 
-    nats: float  # mean of the two bounds
+    nats: float  # mean of the two bounds; the lower where there is no upper
     stderr: float  # of it, over episodes
     lower: float
     upper: float
@@ -71,10 +72,20 @@ def why_unread(policy: Policy, noise_law: NoiseLaw) -> str:
     return f"no exact value: {type(policy).__name__} states no law"
 
 
+def is_misspecified(noise_law: NoiseLaw) -> bool:
+    """True where the filter's law of the noise is one fitted to the market's, so that its value is a lower bound."""
+    return isinstance(noise_law, RecordedNoise)
+
+
 def read_episode(key: Array, record: StepRecord, truth: Truth, reader: Reader, params: EnvParams) -> ExactRow:
-    """Read one episode [T] of a market that keeps records, without the truth and with it."""
+    """Read one episode [T] of a market that keeps records, without the truth and with it.
+
+    Where noise is recorded the reader knows its fitted law alone: without the truth only, and there is no upper bound.
+    """
     key_below, key_above = jax.random.split(key)
     below = reader.likelihoods(key_below, record, params)
+    if is_misspecified(reader.noise_law):
+        return ExactRow(log_ratio(below), jnp.float32(jnp.nan), jnp.int32(-1))
     above = reader.likelihoods(key_above, record, params, truth)
     lawless = above.kept_weight <= 0
     return ExactRow(
@@ -118,7 +129,7 @@ def exact_information(rows: ExactRow, labels: np.ndarray, prior: float) -> Exact
     below, above = (_pointwise(x, labels, prior) for x in (ratio, np.asarray(rows.log_ratio_above, np.float64)))
     right = np.where(ratio + logit == 0, 0.5, (ratio + logit > 0) == (labels == 1))
     weigh = functools.partial(_weighted, labels=labels, prior=prior)
-    nats, stderr = weigh(0.5 * (below + above))
+    nats, stderr = weigh(below if np.isnan(above).all() else 0.5 * (below + above))
     return ExactInformation(nats, stderr, weigh(below)[0], weigh(above)[0], *weigh(right))
 
 

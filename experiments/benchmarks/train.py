@@ -105,7 +105,7 @@ def game_for(experiment: configuration.Experiment, n_envs: int) -> Game:
         execution_phase_steps=1,
         maker_arbitrageur_phase_steps=1,
     )
-    return Game(experiment.market_spec, experiment.network_spec, learn)
+    return dataclasses.replace(experiment.game, learn=learn)
 
 
 def fresh_learner(setup: Setup) -> TrainState:

@@ -108,7 +108,7 @@ def execution(seeds: range, n_episodes: int) -> dict[str, Any]:
 
     @jax.jit
     def episodes(key: jax.Array, parameters: Any, index: jax.Array) -> EpisodeSummary:
-        learned = learned_policy(Agent.EXECUTION, parameters, game.network, game.market_spec)
+        learned = learned_policy(Agent.EXECUTION, parameters, game.network, game.market_spec, noise_law=game.noise_law)
         policies = (learned, ForcedCompletion(learned, game.market_spec), *finishing.values())
         everyone = Players(choice(policies, index), others[Agent.MAKER], others[Agent.ARBITRAGEUR])
         return fresh_summaries(key, game.market, everyone, PriorBelief(), params, n_episodes, BATCH)
@@ -161,7 +161,9 @@ def against_grid(
 
     @jax.jit
     def learned(key: jax.Array, parameters: Any) -> EpisodeSummary:
-        return episodes(key, learned_policy(agent, parameters, game.network, game.market_spec))
+        return episodes(
+            key, learned_policy(agent, parameters, game.network, game.market_spec, noise_law=game.noise_law)
+        )
 
     @functools.partial(jax.jit, static_argnames=("kind",))
     def ruled(key: jax.Array, kind: type, numbers: tuple[jax.Array, ...]) -> EpisodeSummary:

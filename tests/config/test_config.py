@@ -166,7 +166,11 @@ def test_every_typed_field_is_fed_by_a_setting():
     assert all(bool(setting.target) != bool(setting.converted) for setting in SETTINGS.values())
 
 
-FROM_A_FILE = ("environment.noise_law", "environment.flow")  # see tests/flow/test_fit_flow.py
+FROM_A_FILE = (
+    "environment.noise_law",
+    "environment.flow",
+    "environment.held_out_share",
+)  # see tests/flow/test_fit_flow.py
 
 
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name not in FROM_A_FILE])

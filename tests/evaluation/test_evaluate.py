@@ -14,6 +14,7 @@ from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.baselines import COLUMNS
 from amarl_jax.evaluation.report import ALIASES, UNITS, order_columns, order_divergence, spread_toxicity
+from amarl_jax.flow.facts import UNITS as FACTS
 from amarl_jax.host import cli
 from amarl_jax.lanes.table import lane_row, read_lanes, write_lanes
 from amarl_jax.policies.baselines import make_baselines
@@ -80,7 +81,10 @@ def test_a_workdir_without_a_checkpoint_or_with_foreign_lanes_is_bad_input(workd
 def written(workdirs, tmp_path_factory):
     """What the command writes of the run, figures included."""
     folder = tmp_path_factory.mktemp("written")
-    assert command(f"--workdir={workdirs['run']}", f"--output={folder}", f"--n_episodes={N_EPISODES}", "--plot") == 0
+    assert (
+        command(f"--workdir={workdirs['run']}", f"--output={folder}", f"--n_episodes={N_EPISODES}", "--plot", "--facts")
+        == 0
+    )
     return folder
 
 
@@ -108,6 +112,18 @@ def test_every_measure_has_one_name_and_the_json_has_the_references_too(written)
     assert 0 < numbers["eval/information/belief_calibration_error"] < 1
     where = json.loads((written / "provenance.json").read_text())["provenance"]
     assert where["config"]["training"]["n_envs"] == 8
+
+
+def test_the_markets_facts_are_those_of_all_agents_and_of_noise_alone(written):
+    """Nobody recorded this market, so there is no distance."""
+    facts = json.loads((written / "facts.json").read_text(), parse_constant=lambda x: pytest.fail(x))
+    assert set(facts["simulated"]) == {"all agents", "noise alone"}
+    assert facts["recorded"] is None
+    assert facts["distances"] == {}
+    for market in facts["simulated"].values():
+        assert set(market["quantiles"]) | set(market["curves"]) == set(FACTS)
+        assert 1 <= market["quantiles"]["size"][0] <= market["quantiles"]["size"][-1] <= 20
+    assert all((written / f"facts.{kind}").stat().st_size > 1000 for kind in ("png", "pdf"))
 
 
 def test_every_baseline_and_the_learned_policy_have_a_row_and_figures_are_drawn(written, workdirs):

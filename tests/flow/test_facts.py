@@ -4,14 +4,16 @@ import jax
 import numpy as np
 import pytest
 
+from amarl_jax.errors import BadInput
+from amarl_jax.evaluation.facts_report import as_bytes, document, read_recorded
 from amarl_jax.evaluation.market_facts import play_noise
 from amarl_jax.flow.facts import AGES, HORIZONS, LAGS, N_DEPTH, Stretch, distances, facts_of
 from amarl_jax.flow.fit import fit
 from amarl_jax.flow.stretches import recorded_stretch
+from amarl_jax.ground_truth.recorded_day import day
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.table_noise import TableNoise, table_of
 from amarl_jax.trees import as_arrays
-from tests.flow.days import day
 
 SPEC = MarketSpec(
     horizon=120,
@@ -82,6 +84,24 @@ def test_distances_are_those_of_shifted_laws():
     assert found["spread"]["ks"] == pytest.approx(0.1, abs=0.03)
     assert found["size"] == found["size"] | {"wasserstein": 0.0, "ks": 0.0}
     assert found["depth by tick"] == {"largest": 0.0, "mean": 0.0}
+
+
+def test_recorded_facts_are_read_back_from_their_document(tmp_path):
+    rng = np.random.default_rng(1)
+    one = stretch(np.cumsum(rng.normal(size=300)), rng.choice([1, -1], 300), spread=rng.gamma(2.0, size=300))
+    recorded, path = facts_of([one]), tmp_path / "facts.json"
+    path.write_bytes(as_bytes(document(recorded, {"itself": recorded})))
+    again = read_recorded(path)
+    for name, found in distances(recorded, again).items():
+        assert found.get("wasserstein_of_range", found.get("largest")) < 0.02, name
+    for name, wrong in (
+        ("{}", "holds no facts of a recorded market"),
+        ('{"recorded": {"quantiles": {"spread": [1, 2]}, "curves": {}}}', "holds other facts than"),
+        ('{"recorded": {"quantiles": {"spread": "x"}, "curves": {}}}', "holds no facts of a recorded market"),
+    ):
+        path.write_text(name)
+        with pytest.raises(BadInput, match=wrong):
+            read_recorded(path)
 
 
 def test_simulated_episodes_have_the_law_that_they_were_drawn_by():

@@ -11,8 +11,8 @@ from amarl_jax.flow.fit import fit, fit_tilt, in_lots, lot_of
 from amarl_jax.flow.law import read_flow, text_of
 from amarl_jax.flow.lifetimes import kaplan_meier, mean_steps
 from amarl_jax.flow.table import STRENGTHS, counts_of, fit_table, smoothed
+from amarl_jax.ground_truth.recorded_day import day
 from amarl_jax.lob.recording import Event
-from tests.flow.days import day
 
 N = 4000
 OFFSETS, LOTS = 6, 8  # 1 .. 6 ticks behind mid
@@ -185,7 +185,7 @@ def test_the_file_holds_what_was_fitted_and_says_what_is_wrong(fitted, tmp_path)
         ({"tick": 150}, "tick: 150 must be a multiple of the recorded 100"),
         ({"lot_shares": 0}, "lot_shares: 0 must be at least 1"),
         ({"max_lots": 128}, "max_lots: 128 must be from 1 to 127"),
-        ({"orders_per_step": 0}, "orders_per_step: 0 must be from 0.1 to 1000"),
+        ({"orders_per_step": 0}, "orders_per_step: 0 must be from 0.1 to 900"),
     ],
 )
 def test_arguments_out_of_range_are_one_line(options, says, known):

@@ -8,9 +8,12 @@ import pytest
 
 from amarl_jax import config as configuration
 from amarl_jax import fit_flow
-from amarl_jax.errors import ConfigError
+from amarl_jax.errors import BadInput, ConfigError
+from amarl_jax.flow.facts import UNITS
 from amarl_jax.flow.law import read_flow, text_of
 from amarl_jax.host import cli
+from amarl_jax.host.checkpoint_record import Record, Training, require_training
+from amarl_jax.host.saved_config import fingerprint
 from amarl_jax.market.noise import orders
 from amarl_jax.market.table_noise import TableNoise
 from tests.lob.test_lobster import FIXTURE, STEM
@@ -41,7 +44,7 @@ def test_the_command_writes_laws_and_facts(folder):
     assert np.sum(flow.table) == pytest.approx(1, abs=1e-4)
     assert flow.rate == pytest.approx(10)
     assert facts["simulated"] == {} == facts["distances"]
-    assert set(facts["recorded"]["quantiles"]) | set(facts["recorded"]["curves"]) == set(fit_flow.UNITS)
+    assert set(facts["recorded"]["quantiles"]) | set(facts["recorded"]["curves"]) == set(UNITS)
     assert (folder / "facts.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -67,6 +70,69 @@ def test_a_flow_sets_what_it_speaks_of_and_what_is_given_stays(folder):
     assert other.env_params.market_order_probability == pytest.approx(np.sum(flow.table[0]), abs=1e-5)
 
 
+FROM_A_FILE = """
+from amarl_jax import config
+def get_config(variant=""):
+    settings = config.load("configs/default.py")
+    settings.environment.flow = {path!r}
+    settings.environment.order_lifetime_steps = 7.0
+    return settings
+"""
+
+
+def test_a_flow_that_a_configuration_file_names_is_that_of_the_command_line(folder, tmp_path):
+    path, other = str(folder / "flow.json"), tmp_path / "other.json"
+    (tmp_path / "own.py").write_text(FROM_A_FILE.format(path=path))
+    own = configuration.load(tmp_path / "own.py")
+    given = {"environment.flow": path, "environment.order_lifetime_steps": 7.0}
+    assert configuration.flatten(own) == configuration.flatten(configuration.load("configs/default.py", given))
+    assert own.environment.noise_law == "table"
+    beta = configuration.load(tmp_path / "own.py", {"environment.noise_law": "beta"})
+    assert beta.environment.offset_max_ticks == own.environment.offset_max_ticks
+    other.write_text(text_of(dataclasses.replace(read_flow(path), rate=3.0)))
+    assert configuration.load(tmp_path / "own.py", {"environment.flow": str(other)}).environment.flow == str(other)
+    none = configuration.load(tmp_path / "own.py", {"environment.flow": "none"})
+    assert none.environment.noise_law == "beta"
+    runs, arguments = [], ["train", f"--config={tmp_path / 'own.py'}", "--dry_run", f"--workdir={tmp_path / 'run'}"]
+    assert cli.run(lambda values: runs.append(cli.open_from_flags(values)), "Usage.", argv=arguments) == 0
+    assert runs[0].experiment.market_spec == configuration.resolve(own).market_spec, "a command's configuration too"
+
+
+def test_whatever_a_flow_says_its_settings_are_within_their_ranges(folder, tmp_path):
+    flow = read_flow(folder / "flow.json")
+    one_lot = np.ones((len(flow.table), 1)) / len(flow.table)
+    largest = np.zeros((len(flow.table), 5))
+    largest[:, -1] = 1 / len(flow.table)
+    extremes = (
+        {"table": one_lot.tolist()},
+        {"table": largest.tolist()},
+        {"rate": 900.0, "lifetime_steps": 1e6},
+        {"rate": 1e-6, "lifetime_steps": 1.0},
+        {"opening_levels": 100, "opening_lots": 127, "tick": 10**9, "mid": 1e9},
+    )
+    for number, changes in enumerate(extremes):
+        path = tmp_path / f"{number}.json"
+        path.write_text(text_of(dataclasses.replace(flow, **changes)))
+        configuration.load("configs/default.py", {"environment.flow": str(path)})
+
+
+def test_a_workdir_whose_flow_was_changed_is_refused_by_its_checkpoints(folder, tmp_path):
+    path = tmp_path / "flow.json"
+    path.write_bytes((folder / "flow.json").read_bytes())
+    text = configuration.save_json(configuration.load("configs/default.py", {"environment.flow": str(path)}))
+    mark = fingerprint(text)
+    record = Record(3, "", {}, Training(mark, "", 0, ""))
+    require_training(record, {"configuration": fingerprint(text)}, "checkpoint 3")
+    beta = configuration.load("configs/default.py", {"environment.flow": str(path), "environment.noise_law": "beta"})
+    table = np.array(read_flow(path).table)
+    path.write_text(text_of(dataclasses.replace(read_flow(path), table=table[:, ::-1].tolist())))
+    with pytest.raises(BadInput, match=r"checkpoint 3: the file that environment.flow names is not the one"):
+        require_training(record, {"configuration": fingerprint(text)}, "checkpoint 3")
+    with pytest.raises(BadInput, match=r"config.json is not the configuration"):
+        require_training(record, {"configuration": fingerprint(text.replace("390", "391"))}, "checkpoint 3")
+    assert "+" not in fingerprint(configuration.save_json(beta)), "with sizes of a Beta law the file is not read"
+
+
 def test_a_tilt_is_taken_only_where_orders_lean_against_the_price(folder, tmp_path):
     flow = read_flow(folder / "flow.json")
     for slope, expected in ((0.02, 0.02), (-0.02, 0.05), (0.0002, 0.05)):
@@ -88,7 +154,19 @@ def test_a_tilt_is_taken_only_where_orders_lean_against_the_price(folder, tmp_pa
         ),
         (
             {"environment.flow": "FOLDER/flow.json", "environment.offset_max_ticks": 40},
-            "environment.offset_max_ticks = 40: must be .*, as the table in .*flow.json has it",
+            "environment.offset_max_ticks = 40: must be .*, as the table law of .*flow.json has it",
+        ),
+        (
+            {"environment.flow": "FOLDER/flow.json", "environment.market_order_probability": 0.5},
+            "environment.market_order_probability = 0.5: must be 0.*, as the table law of .* has it, or noise_law",
+        ),
+        (
+            {"environment.flow": "FOLDER/flow.json", "environment.noise_order_size_std": 1.5},
+            "environment.noise_order_size_std = 1.5: must be .*, as the table law of .*flow.json has it",
+        ),
+        (
+            {"environment.flow": "FOLDER/flow.json", "sweep.axis": "environment.market_order_probability"},
+            "sweep.axis = 'environment.market_order_probability': must be another .*noise_law table does not read it",
         ),
     ],
 )

@@ -29,6 +29,7 @@ MARKET_CHANGES = {
 REPORTS_ONLY = ("tick_size", "initial_mid_price")
 NETWORK_CHANGES = {
     "execution_hidden": (9,),
+    "execution_head": "tilt",
     "maker_hidden": (9,),
     "arbitrageur_hidden": (9,),
     "critic_hidden": (9,),

@@ -29,10 +29,10 @@ N_DRAWS = 20_000
 NETWORK = NetworkSpec(execution_hidden=(8,))
 
 
-def view(direction, time_left, remaining, news_gap=0.0, child=(0, 0.0, 0.0), private=0.0):
+def view(direction, time_left, remaining, news_gap=0.0, child=(0, 0.0, 0.0), private=0.0, n_levels=SPEC.n_levels):
     lots, along, offset = child
     public = PublicView(
-        depth=jnp.linspace(-1.0, 1.0, 4 * SPEC.n_levels),
+        depth=jnp.linspace(-1.0, 1.0, 4 * n_levels),
         time_left=jnp.float32(time_left),
         mid=jnp.float32(1.5),
         news_gap=jnp.float32(news_gap),

@@ -14,21 +14,42 @@ from amarl_jax.learn.rollout import rollouts
 from amarl_jax.market.env import Market
 from amarl_jax.market.params import EnvParams
 from amarl_jax.market.table_noise import TableNoise, table_of
+from amarl_jax.nets.spec import NetworkSpec
 from amarl_jax.policies.constant_spread import ConstantSpread
+from amarl_jax.policies.learned import init_parameters, learned_policy
 from amarl_jax.policies.mimic import Mimic
 from amarl_jax.policies.value_rule import ValueRule
 from amarl_jax.posterior.exact import why_unread
 from amarl_jax.posterior.filter import BUYS, NOISE, Reader, what_happened
 from amarl_jax.trees import as_arrays
+from amarl_jax.types import Agent
 from tests.information.anonymous_record import records
 from tests.information.brute_force import log_likelihoods
 from tests.information.scripted_laws import Reactive
 from tests.information.test_brute_force import PARAMS, SIGNS, SPEC
+from tests.posterior import test_laws
 from tests.posterior.games import ENOUGH, N_NODES, OneOf, Scripted
 from tests.posterior.test_exact_likelihoods import overflow
 
 LAW = TableNoise()
-TRADERS = OneOf((Scripted(Reactive(SPEC), SPEC), Mimic(SPEC, noise_law=LAW)))
+NETWORK = NetworkSpec(execution_hidden=(8,), execution_head="tilt")
+SHAPES = jax.eval_shape(
+    lambda: init_parameters(
+        jax.random.key(0), Agent.EXECUTION, test_laws.view(1, 1.0, 3, n_levels=SPEC.n_levels), NETWORK, PARAMS, SPEC
+    )
+)
+DRAWN = np.random.default_rng(5)
+UNTRAINED = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), SHAPES)
+TRAINED = jax.tree.map(lambda x: jnp.asarray(DRAWN.normal(0.0, 0.5, x.shape), x.dtype), SHAPES)
+
+
+def tilted(parameters, law=LAW, deterministic=False):
+    """The trader whose network tilts the law."""
+    return learned_policy(Agent.EXECUTION, parameters, NETWORK, SPEC, deterministic, law)
+
+
+REACTIVE, MIMIC, TILTED, MOVED = range(4)
+TRADERS = OneOf((Scripted(Reactive(SPEC), SPEC), Mimic(SPEC, noise_law=LAW), tilted(UNTRAINED), tilted(TRAINED)))
 PLAYERS = Players(TRADERS, ConstantSpread(1.5, 0.7), ValueRule())
 MARKET = Market(SPEC, LAW, keeps_records=True)
 N_EPISODES, LABELS = 120, np.arange(120) % 2
@@ -77,20 +98,30 @@ def found(trader):
     return jax.tree.map(np.asarray, _filters()(keys(), output.record, params))
 
 
-def test_the_mimic_of_a_table_leaves_no_trace_and_tables_share_a_program():
+@pytest.mark.parametrize("trader", [MIMIC, TILTED])
+def test_the_mimic_of_a_table_leaves_no_trace_and_tables_share_a_program(trader):
+    """Whoever draws the table himself, or tilts it by outputs of 0."""
     for seed in (0, 1):
-        params = settings(1, seed)
+        params = settings(trader, seed)
         noise, informed = (_play()(keys(), jnp.full(N_EPISODES, z, jnp.int32), params)[0] for z in (0, 1))
         chex.assert_trees_all_equal(noise, informed)
-    other = _play()(keys(), jnp.zeros(N_EPISODES, jnp.int32), settings(1, 2))[0]
+    other = _play()(keys(), jnp.zeros(N_EPISODES, jnp.int32), settings(MIMIC, 2))[0]
     assert not np.array_equal(noise.tape.size_lots, other.tape.size_lots)
 
 
-def test_a_mimic_is_read_as_noise_and_nothing_else():
+@pytest.mark.parametrize("trader", [MIMIC, TILTED])
+def test_a_mimic_is_read_as_noise_and_nothing_else(trader):
     """Whoever knows that the trader mimics learns nothing: its filters and that of noise are one, bit for bit."""
-    of_orders = found(1).of_orders
+    of_orders = found(trader).of_orders
     np.testing.assert_array_equal(of_orders[..., BUYS], of_orders[..., NOISE])
     assert np.ptp(of_orders[:, -1, NOISE]) > 1.0, "the records say something of the slot"
+
+
+def test_a_trained_tilt_is_seen():
+    noise, informed = (_play()(keys(), jnp.full(N_EPISODES, z, jnp.int32), settings(MOVED))[0] for z in (0, 1))
+    assert not np.array_equal(noise.tape.size_lots, informed.tape.size_lots)
+    of_orders = found(MOVED).of_orders
+    assert np.abs(of_orders[..., BUYS] - of_orders[..., NOISE]).max() > 0.5
 
 
 def test_the_filter_is_the_enumeration_at_every_prefix():
