@@ -7,11 +7,11 @@ trained from scratch on them. Writes to DIR, beside config.json and checkpoints:
   metrics.jsonl    learning curves, one object per update and lane; tensorboard/ has them as one run per lane
   lanes.csv        one row per lane: shortfall, completion, I, KL, accuracy, ..., with standard errors
   sweep.json       the same with provenance, seconds of compiling, training and measuring in the process that ended it,
-                   lambda* by three definitions, shape and verdict of every arm
+                   lambda* by three definitions, shape, verdict, envelope and frontier of every arm
   transition.json  lambda* of the first arm, from which transition.png and .pdf are drawn
+  frontier         .png and .pdf: cost over I, its hull, the I(lambda) it predicts, the price paid; from sweep.json
   fills            .png and .pdf: how much of its order each episode of each lane got done, from sweep.json
   measured.json    lanes measured so far, of a sweep that was stopped while it measured
-  theory.json      what the covert game predicts, calibrated to I at the smallest penalty, where there is any
   postmortem/      learner and metrics of the first lanes that diverged, lane_<i> each
 
 A lane that diverges is marked and named at the end; the others go on, and the exit code is 4. Lanes of one seed share
@@ -273,7 +273,7 @@ def _print_closing(run: Run, answer: dict[str, Any]) -> None:
     """One line per arm: lambda* where it was looked for, and the verdict."""
     rows: list[tuple[str, float | str | None, str]] = []
     for arm, found in answer["located"].items():
-        for name in ("lambda_eq", "lambda_half", "lambda_chi"):
+        for name in ("lambda_eq", "lambda_half", "lambda_isotonic", "lambda_chi"):
             if name in found:
                 rows.append((f"{arm}: {name}", found[name]["value"], found[name]["note"] or "reward units per nat"))
         rows.append((f"{arm}: verdict", "", found["verdict"]))

@@ -32,8 +32,7 @@ _FILES = {  # that a command writes into its workdir
         "lanes.csv",
         "sweep.json",
         "transition.json",
-        "theory.json",
-        *(f"{figure}.{kind}" for figure in ("transition", "fills") for kind in ("png", "pdf")),
+        *(f"{figure}.{kind}" for figure in ("transition", "fills", "frontier") for kind in ("png", "pdf")),
     ),
 }
 _FOLDERS = ("checkpoints", "tensorboard", "postmortem")

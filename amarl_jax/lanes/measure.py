@@ -23,17 +23,15 @@ from amarl_jax.lanes.detections import detect_each
 from amarl_jax.lanes.layout import Layout, over_lanes
 from amarl_jax.lanes.measured import Measured
 from amarl_jax.lanes.table import FAILED, OK, LaneTable, lane_row, read_lanes, write_lanes
+from amarl_jax.lanes.trade_off import can_trade_off, trade_off
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
 from amarl_jax.posterior.exact import ExactSpec
-from amarl_jax.theory.curves import calibrated_curves
-from amarl_jax.transition.curve_fits import penalty_at, penalty_axis
-from amarl_jax.transition.locate import NOT_DETERMINED
+from amarl_jax.transition.intervals import NOT_DETERMINED
 from amarl_jax.transition.verdict import as_json, judge
 from amarl_jax.types import Array
 
 FEWEST_PENALTIES = 5  # that lambda* is looked for on
-N_FINE = 40  # penalties at which theory is drawn, beside those of the grid
 LOUD_GATE = 0.5  # share of the steps beyond which a fresh policy that acts in them is a loud start
 _BOOTSTRAP, _CONTROL = 2, 3  # folded into a lane's root key, which is split into the keys of training and evaluation
 
@@ -137,11 +135,12 @@ def write_answer(
     failures: Mapping[int, str],
     spent: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write the table, ``sweep.json`` and the figure with what it is drawn from; returns what ``sweep.json`` holds.
+    """Write the table, ``sweep.json`` and the figures with what they are drawn from; returns what ``sweep.json`` holds.
 
     ``spent`` is what the sweep took, kept beside where it came from.
     """
     from amarl_jax.lanes.fills_figure import draw_lane_fills  # matplotlib takes a second to import
+    from amarl_jax.lanes.frontier_figure import draw_frontier
     from amarl_jax.lanes.transition_figure import draw_transition
 
     folder = run.path
@@ -179,47 +178,25 @@ def write_answer(
     if "lambda_half" in first:
         drawn_with = folder / "transition.json"
         write_json(drawn_with, first)
-    predicted = _predict(table, run.experiment)
-    if predicted is not None:
-        write_json(folder / "theory.json", predicted)
-    draw_transition(
-        folder / "lanes.csv",
-        folder / "transition",
-        drawn_with,
-        None if predicted is None else folder / "theory.json",
-    )
+    draw_transition(folder / "lanes.csv", folder / "transition", drawn_with)
+    draw_frontier(folder / "sweep.json", folder / "frontier")
     draw_lane_fills(folder / "sweep.json", folder / "fills")
     return document
 
 
-def _predict(table: LaneTable, experiment: Experiment) -> dict[str, Any] | None:
-    """Both theories at the penalties of the first arm, calibrated to what its least penalised lanes leak."""
-    penalty, values = table.grid(table.information)
-    if len(penalty) < FEWEST_PENALTIES or not len(values):
-        return None
-    prior = float(experiment.env_params.informed_probability)
-    return calibrated_curves(fine_penalties(penalty), float(values[:, 0].mean()), prior)
-
-
-def fine_penalties(penalty: np.ndarray) -> list[float]:
-    """The penalties of a grid and enough between them for a jump of theory to look like one."""
-    first, last = penalty_axis(penalty[[0, -1]])
-    between = penalty_at(np.linspace(first, last, N_FINE)[1:-1])
-    return [float(one) for one in np.union1d(penalty, between)]
-
-
 def locate_arm(table: LaneTable, arm: str, start_gate: float, experiment: Experiment) -> dict[str, Any]:
-    """lambda* and the verdict of one arm; the verdict alone where the grid is too short, or no seed is whole.
+    """lambda*, the verdict and the frontier of one arm; less where the grid is too short, or no seed is whole.
 
     ``start_gate`` is the share of the steps in which its fresh policies act: in most of them, and they start loud.
     """
     penalty, values = table.grid(table.information, arm)
+    prices = {"trade_off": trade_off(table, arm)} if can_trade_off(table, arm) else {}
     if len(penalty) < FEWEST_PENALTIES:
-        return {"verdict": f"{NOT_DETERMINED}: {len(penalty)} penalties, {FEWEST_PENALTIES} are needed"}
+        return {"verdict": f"{NOT_DETERMINED}: {len(penalty)} penalties, {FEWEST_PENALTIES} are needed"} | prices
     if not len(values):
         return {"verdict": f"{NOT_DETERMINED}: no seed has all its lanes"}
     spec = experiment.market_spec
     start = "loud" if start_gate > LOUD_GATE else "quiet"
     about = {"horizon": spec.horizon, "private_randomiser": spec.private_randomiser, "start": start}
     verdict = judge([table.curves(arm, **about)])
-    return as_json(verdict.arms[0][1]) | {"verdict": str(verdict)}
+    return as_json(verdict.arms[0][1]) | {"verdict": str(verdict)} | prices

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from amarl_jax.evaluation.figures import STYLES, save
 from amarl_jax.evaluation.metrics import NORMAL_95
 from amarl_jax.lanes.table import LaneTable, read_lanes
+from amarl_jax.transition.frontier import lower_hull
 
 LINEAR_NATS = 0.02  # the information axis is linear up to here, logarithmic beyond
 COLUMN = {True: "exact_nats", False: "information_nats"}  # of the information: exact, or of a fresh detector
@@ -69,7 +70,8 @@ def _draw_market(axis: Axes, table: Mapping[str, Any], exact: bool) -> None:
         axis.errorbar(
             x, y, **wide, fmt=marker, color=colour, markersize=7, elinewidth=1, markerfacecolor="white", label=label
         )
-    corners = _lower_envelope(np.maximum(points, [0.0, -np.inf]))
+    shown = np.maximum(points, [0.0, -np.inf])
+    corners = shown[lower_hull(shown)]
     nats = np.linspace(corners[0, 0], corners[-1, 0], 200)  # straight in I, so curved on this axis
     axis.plot(
         nats,
@@ -106,23 +108,6 @@ def _number_points(axis: Axes, points: np.ndarray) -> None:
         style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": "small"}
         axis.annotate(str(i + 1), points[i], xytext=corner, **style)
         taken.append(point + corner * axis.figure.dpi / 72.0)
-
-
-def _lower_envelope(points: np.ndarray) -> np.ndarray:
-    """Corners of the lower convex envelope of points [n, 2] from the least information to the least cost."""
-    ordered = points[np.lexsort((points[:, 1], points[:, 0]))]
-    chain: list[np.ndarray] = []
-    for point in ordered:
-        while len(chain) > 1 and _turn(chain[-2], chain[-1], point) <= 0:
-            chain.pop()
-        chain.append(point)
-    corners = np.array(chain)
-    return corners[: int(np.argmin(corners[:, 1])) + 1]
-
-
-def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
-    """Positive where a, b, c turn left."""
-    return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
 
 
 def _draw_frontier(axis: Axes, table: LaneTable, arm: str | None, exact: bool) -> None:

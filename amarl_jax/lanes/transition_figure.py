@@ -15,12 +15,12 @@ from amarl_jax.evaluation.figures import STYLES, save, style
 from amarl_jax.lanes.table import LaneTable, read_lanes
 from amarl_jax.transition.curve_fits import SCALE
 
-PANELS = (  # column of lanes.csv, label, what the theory calls it, what the axis ends at however wide an interval is
-    ("information_nats", "I of a fresh detector, nats", "information_nats", (-0.1, 0.72)),
-    ("kl_nats", "KL of the flow from noise, nats", "kl_nats", (-0.1, np.inf)),
-    ("accuracy", "accuracy of a fresh detector", "accuracy", (0.4, 1.01)),
-    ("shortfall_units", "shortfall, reward units", None, (-np.inf, np.inf)),
-    ("completion", "share of the parent order done", None, (-1.01, 1.01)),
+PANELS = (  # column of lanes.csv, label, what the axis ends at however wide an interval is
+    ("information_nats", "I of a fresh detector, nats", (-0.1, 0.72)),
+    ("kl_nats", "KL of the flow from noise, nats", (-0.1, np.inf)),
+    ("accuracy", "accuracy of a fresh detector", (0.4, 1.01)),
+    ("shortfall_units", "shortfall, reward units", (-np.inf, np.inf)),
+    ("completion", "share of the parent order done", (-1.01, 1.01)),
 )
 EXACT = {  # the exact measure and its label, drawn where a table has it, the detector's beside it in grey
     "information_nats": ("exact_nats", "I, exact, nats"),
@@ -29,19 +29,19 @@ EXACT = {  # the exact measure and its label, drawn where a table has it, the de
 ENDS_OF_THE_SCALE = {"information_nats": float(np.log(2.0)), "accuracy": 0.5}  # H(z), and a guess
 DEFINITIONS = {  # of lambda*: name in the file, label, line style
     "lambda_half": ("logistic midpoint", "--"),
+    "lambda_isotonic": ("half of the fall", (0, (5, 1, 1, 1, 1, 1))),
     "lambda_chi": ("steepest accuracy", "-."),
     "lambda_eq": ("I < 0.01 from here", ":"),
 }
+ABSENT = {"value": None, "lower": None, "upper": None}  # a definition that a file is older than
 LINEAR_KL = 0.1  # nats: the KL axis is linear up to here, logarithmic beyond
 PINK = STYLES[3][0]
 FEWEST_SEEDS = 2  # fewer have no interval
 BAND_SEEDS = 4  # of fewer the interval by Student's t is wider than what it is of: dots alone
 
 
-def draw_transition(
-    lanes: str | Path, path: str | Path, located: str | Path | None = None, theory: str | Path | None = None
-) -> list[str]:
-    """I, KL, accuracy, shortfall and fill rate against lambda: seeds, means with 95% intervals, lambda*, theory.
+def draw_transition(lanes: str | Path, path: str | Path, located: str | Path | None = None) -> list[str]:
+    """I, KL, accuracy, shortfall and fill rate against lambda: seeds, means with 95% intervals, lambda*.
 
     I and accuracy are the exact ones where the table has them, with a fresh detector's mean beside.
 
@@ -49,21 +49,17 @@ def draw_transition(
         lanes: ``lanes.csv`` of a sweep; every arm is drawn.
         path: of the figure, without suffix.
         located: JSON of :func:`amarl_jax.transition.verdict.as_json`, with "verdict" beside it where there is one.
-        theory: JSON of :func:`amarl_jax.theory.curves.theory_curves`.
     """
     table = read_lanes(lanes)
     found = None if located is None else json.loads(Path(located).read_text())
-    predicted = None if theory is None else json.loads(Path(theory).read_text())
     figure = Figure(figsize=(11, 6.6), layout="constrained")
     axes = figure.subplots(2, 3, sharex=True)
-    for axis, (column, label, name, ends) in zip(axes.flat, PANELS, strict=False):
+    for axis, (column, label, ends) in zip(axes.flat, PANELS, strict=False):
         exact, exact_label = EXACT.get(column, (None, "")) if table.is_exact else (None, "")
         if exact is not None:
             _draw_detector(axis, table, column)
             label = exact_label
         _draw_arms(axis, table, exact or column)
-        if predicted is not None and name is not None:
-            _draw_theory(axis, predicted, name)
         if found is not None:
             _draw_located(axis, found)
         axis.set_ylabel(label)
@@ -73,7 +69,7 @@ def draw_transition(
         _end_axis(axis, *ends)
     _compress_kl(axes[0, 1])
     _label_penalty(axes, table)
-    _draw_key(axes.flat[-1], axes[0, 0], found, predicted)
+    _draw_key(axes.flat[-1], axes[0, 0], found)
     return save(figure, path)
 
 
@@ -131,18 +127,10 @@ def _compress_kl(axis: Axes) -> None:
     axis.minorticks_off()
 
 
-def _draw_theory(axis: Axes, predicted: Mapping[str, Any], name: str) -> None:
-    """The two predictions, where they are made."""
-    for trader, colour, line in (("deterministic", "0.35", (0, (1, 1))), ("randomised", "0.35", (0, (6, 2)))):
-        if name in predicted[trader]:
-            label = f"theory, {trader} trader, d = {predicted['max_leverage']:.1f}"
-            axis.plot(predicted["penalty"], predicted[trader][name], linestyle=line, color=colour, label=label)
-
-
 def _draw_located(axis: Axes, found: Mapping[str, Any]) -> None:
     """lambda* by each definition, with its interval as a band."""
     for name, (label, line) in DEFINITIONS.items():
-        location = found[name]
+        location = found.get(name, ABSENT)
         if isinstance(location["value"], float) and location["lower"] is not None:  # else it is not determined
             axis.axvline(
                 location["value"], linestyle=line, color=STYLES[3][0], linewidth=1.2, label=f"lambda*: {label}"
@@ -164,20 +152,15 @@ def _label_penalty(axes: np.ndarray, table: LaneTable) -> None:
         axis.set_xlabel("lambda, reward units per nat")
 
 
-def _draw_key(key: Axes, legend_of: Axes, found: Mapping[str, Any] | None, predicted: Mapping[str, Any] | None) -> None:
-    """The last panel: the legend, what was found in words, what the theory assumes."""
+def _draw_key(key: Axes, legend_of: Axes, found: Mapping[str, Any] | None) -> None:
+    """The last panel: the legend, and what was found in words."""
     key.axis("off")
     key.legend(*legend_of.get_legend_handles_labels(), loc="upper left", fontsize="small", frameon=False)
     lines = []
     if found is not None:
-        lines = [f"{label}: {_text(found[name])}" for name, (label, _) in DEFINITIONS.items()]
-        lines += [f"width (asinh axis): {_text(found['width'])}", f"shape: {found['kind']}"]
+        lines = [f"{label}: {_text(found[name])}" for name, (label, _) in DEFINITIONS.items() if name in found]
+        lines += [f"width (asinh axis): {_text(found['width'])}", f"kind of fall: {found['kind']}"]
         lines += [f"verdict: {found['verdict']}"] if "verdict" in found else []
-    if predicted is not None and "calibrated_to_nats" in predicted:
-        lines.append(
-            f"theory: Gaussian channel, side known, haste worth 1 unit in proportion to d, d from the "
-            f"{predicted['calibrated_to_nats']:.2f} nats at the smallest lambda"
-        )
     lines = [part for line in lines for part in textwrap.wrap(line, 52)]
     key.text(0.02, 0.02, "\n".join(lines), fontsize="small", va="bottom", transform=key.transAxes)
 

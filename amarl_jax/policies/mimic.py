@@ -34,20 +34,20 @@ class Mimic:
 
     def act(self, key: Array, carry: Array, view: ExecutionView, params: EnvParams) -> tuple[Array, Decision]:
         """One draw of the noise law, from W - mid as every noise trader sees it."""
-        decision = noise_decision(key, _buys(view, params), carry, params, self.spec, self.noise_law)
+        decision = noise_decision(key, noise_buys(view, params), carry, params, self.spec, self.noise_law)
         if self.one_sided:
             decision = dataclasses.replace(decision, side=view.direction)
         return carry, Decision(encode_action(decision, view.direction, self.spec), (), jnp.float32(0.0))
 
     def law(self, carry: Array, view: ExecutionView, params: EnvParams) -> SlotLaw:
         """The noise law at the slot's rate, all of it along the parent side if one-sided."""
-        marks = self.noise_law.marks(_buys(view, params), carry, params, self.spec)  # type: ignore[attr-defined]
+        marks = self.noise_law.marks(noise_buys(view, params), carry, params, self.spec)  # type: ignore[attr-defined]
         if self.one_sided:
             marks = dataclasses.replace(marks, buy=(view.direction > 0).astype(jnp.float32))
         return one_way(params.slot_rate, marks)
 
 
-def _buys(view: ExecutionView, params: EnvParams) -> Array:
+def noise_buys(view: ExecutionView, params: EnvParams) -> Array:
     """The probability that a noise trader buys. []."""
     mid2 = jnp.round(2 * view.public.mid).astype(jnp.int32)
     return buy_probability(view.public.news_gap + view.public.mid, mid2, params)

@@ -57,7 +57,7 @@ def market_order(lots: Array, spec: MarketSpec) -> Decision:
 
 
 def keep_up(
-    view: ExecutionView, due_share: Array, deadline: Array, params: EnvParams, spec: MarketSpec, clip_lots: int
+    view: ExecutionView, due_share: Array, deadline: Array, params: EnvParams, spec: MarketSpec, clip_lots: int | Array
 ) -> Decision:
     """A market order for what the order is behind its schedule, if that is a clip or the deadline has come.
 

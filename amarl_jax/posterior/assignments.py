@@ -96,16 +96,26 @@ def child_of(record: StepRecord, child: Array) -> tuple[Array, Array, Array]:
     return tuple(jnp.where(exists, x, 0) for x in (side, lots, price))  # type: ignore[return-value]
 
 
-def possibilities(evidence: StepEvidence, hidden: Hidden, law: SlotLaw, params: EnvParams, spec: MarketSpec) -> Array:
+def possibilities(
+    evidence: StepEvidence,
+    hidden: Hidden,
+    law: SlotLaw,
+    params: EnvParams,
+    spec: MarketSpec,
+    *,
+    sees_removals: bool = True,
+) -> Array:
     """Weights of ``SILENT``, ``CUT`` and every row, [2 + R].
 
     An acting slot's old child leaves at once, where by itself it leaves with probability ``1 / lifetime``; the order
-    is cut to what the position limit leaves when it arrives.
+    is cut to what the position limit leaves when it arrives. Who does not see which orders leave weighs no leaving.
     """
     record, orders = evidence.record, evidence.record.orders
     left = record.left[jnp.maximum(hidden.child, 0)]
     by_itself = 1.0 / jnp.maximum(params.lifetime_steps, 1.0)
     child_went = jnp.where(hidden.child < 0, 1.0, jnp.where(left, 1.0 / by_itself, 0.0))
+    if not sees_removals:
+        child_went = jnp.ones_like(child_went)
     room_buy = jnp.maximum(params.parent_lots - hidden.position, 0)
     room_sell = jnp.maximum(params.parent_lots + hidden.position, 0)
     room = jnp.where(orders.side > 0, room_buy, room_sell)

@@ -34,6 +34,7 @@ class ExactSpec:
     n_episodes: int = 512  # the first ones, rounded up to whole batches
     n_particles: int = 128  # K of each of the three filters
     n_private: int = 16  # private numbers that stand for their law, where the policy reads one
+    sees_removals: bool = True  # False: the reader is not told which orders left the book by themselves
 
 
 @struct.dataclass

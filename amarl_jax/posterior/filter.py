@@ -125,6 +125,8 @@ class Reader:
         spec: market sizes.
         n_particles: K of each of the three filters.
         n_nodes: private numbers that a trader may have; 1 for a policy that reads none.
+        sees_removals: whether it reads which orders leave the book by themselves, as the record has them and the tape
+            has not.
     """
 
     policy: PolicyWithLaw
@@ -132,6 +134,7 @@ class Reader:
     spec: MarketSpec
     n_particles: int
     n_nodes: int = 1
+    sees_removals: bool = True
 
     def likelihoods(self, key: Array, record: StepRecord, params: EnvParams, truth: Truth | None = None) -> Likelihoods:
         """Run the filters over an episode's record [T].
@@ -153,9 +156,8 @@ class Reader:
         def step(particles: Particles, inputs: tuple[StepEvidence, Array, Array | None]) -> tuple[Particles, tuple]:
             now, uniform, option = inputs
             particles = jax.vmap(merge, in_axes=(0, None))(particles, now.record.lots.shape[0])
-            weigh = jax.vmap(
-                jax.vmap(lambda hidden, law: possibilities(now, hidden, law, params, self.spec), out_axes=1)
-            )
+            one = functools.partial(possibilities, now, params=params, spec=self.spec, sees_removals=self.sees_removals)
+            weigh = jax.vmap(jax.vmap(lambda hidden, law: one(hidden, law), out_axes=1))
             weights = weigh(particles.hidden, laws_of(now, particles))
             if truth is None or own is None or option is None:
                 kept_option, kept_weight = None, jnp.float32(1.0)

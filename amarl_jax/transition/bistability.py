@@ -3,14 +3,17 @@
 import dataclasses
 
 import numpy as np
+from scipy import special
 
 from amarl_jax.transition.curve_fits import penalty_axis
-from amarl_jax.transition.locate import FEWEST_SEEDS, NOT_DETERMINED
+from amarl_jax.transition.intervals import FEWEST_SEEDS, N_RESAMPLES, NOT_DETERMINED
 
 LEVEL = 0.05  # of a test, over all penalties together
 APART_NATS = 0.05  # two groups of seeds closer than this are one
 N_NULL = 4000  # Gaussian samples behind a p-value
-N_RESAMPLES = 1000
+POWER = 0.8  # with which what is called detectable is found
+DISTANCES = np.arange(1.0, 20.1, 0.5)  # of two groups' means, in deviations of a group, tried for their power
+N_ALTERNATIVE = 500  # samples behind a power
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Split:
     n_loud: int
     p_value: float  # of so clean a division among as many Gaussian seeds, times the number of penalties
     bimodal: bool
+    detectable_nats: float  # distance of two equal groups that would be found here with power 0.8; infinite: none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,21 +39,25 @@ class Hysteresis:
     widest_nats: float  # largest mean difference at one penalty
     widest_at: float  # that penalty
     found: bool | None  # whether the interval lies above 0; None: not determined
+    detectable_area: float | None  # nats that would be found with power 0.8; None: not determined
 
     def __str__(self) -> str:
         if self.found is None:
             return f"hysteresis {NOT_DETERMINED}"
         word = "hysteresis" if self.found else "no hysteresis seen"
-        return f"{word}: area {self.area:.3f} [{self.lower:.3f}, {self.upper:.3f}] nats"
+        power = f"an area of {self.detectable_area:.3f} is found with power {POWER:g}"
+        return f"{word}: area {self.area:.3f} [{self.lower:.3f}, {self.upper:.3f}] nats; {power}"
 
 
 def bimodality(penalty: np.ndarray, information: np.ndarray, seed: int = 0) -> list[Split] | None:
-    """True if the seeds at each penalty fall into two groups; None with fewer than eight seeds.
+    """The best division of the seeds at each penalty into two groups; None with fewer than eight seeds.
 
     Sorted values are cut where the squares within groups are smallest, each group at least two seeds. Under one
     Gaussian the share of squares that remains has a law that depends on the number of seeds alone; its p-value comes
     from samples of it and is corrected for the number of penalties (Bonferroni). Two kinds of *episodes* of one policy
-    are mixing, which shows in per-episode fills; two kinds of *seeds* are policies stuck on different branches.
+    are mixing, which shows in per-episode fills; two kinds of *seeds* are policies stuck on different branches. Beside
+    each stands the distance of two equal groups, as scattered as all seeds are there, that this test finds with power
+    0.8.
 
     Args:
         penalty: [L].
@@ -60,7 +68,9 @@ def bimodality(penalty: np.ndarray, information: np.ndarray, seed: int = 0) -> l
     n = len(information)
     if n < FEWEST_SEEDS:
         return None
-    null = _remaining_share(np.random.default_rng(seed).normal(size=(N_NULL, n)))[0]
+    rng = np.random.default_rng(seed)
+    null = _remaining_share(rng.normal(size=(N_NULL, n)))[0]
+    detectable = _detectable_distance(rng, null, n, len(penalty))
     remaining, cut = _remaining_share(information.T)
     splits = []
     for j, ordered in enumerate(np.sort(information, axis=0).T):
@@ -68,8 +78,22 @@ def bimodality(penalty: np.ndarray, information: np.ndarray, seed: int = 0) -> l
         corrected = min(1.0, p_value * len(penalty))
         quiet, loud = float(ordered[: cut[j]].mean()), float(ordered[cut[j] :].mean())
         bimodal = bool(corrected < LEVEL and loud - quiet > APART_NATS)
-        splits.append(Split(float(penalty[j]), quiet, loud, int(n - cut[j]), float(corrected), bimodal))
+        within = ordered[: cut[j]].std(ddof=1), ordered[cut[j] :].std(ddof=1)
+        scatter = float(np.max(within)) if bimodal else float(ordered.std(ddof=1))
+        least = max(detectable * scatter, APART_NATS)
+        splits.append(Split(float(penalty[j]), quiet, loud, int(n - cut[j]), float(corrected), bimodal, least))
     return splits
+
+
+def _detectable_distance(rng: np.random.Generator, null: np.ndarray, n: int, n_penalties: int) -> float:
+    """Distance of the means of two Gaussian groups of n / 2 seeds, in their deviations, found with power 0.8."""
+    least = LEVEL / n_penalties * (1.0 + len(null)) - 1.0  # null samples that may be as clean
+    critical = np.sort(null)[max(int(np.ceil(least)) - 1, 0)]
+    noise, loud = rng.normal(size=(N_ALTERNATIVE, n)), np.arange(n) >= n // 2
+    for distance in DISTANCES:
+        if np.mean(_remaining_share(noise + distance * loud)[0] <= critical) >= POWER:
+            return float(distance)
+    return np.inf
 
 
 def _remaining_share(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -99,9 +123,11 @@ def hysteresis(penalty: np.ndarray, up: np.ndarray, down: np.ndarray, seed: int 
     areas = np.trapezoid(difference, penalty_axis(penalty), axis=1)
     mean = difference.mean(axis=0)
     widest = int(np.argmax(np.abs(mean)))
-    lower = upper = found = None
+    lower = upper = found = detectable = None
     if n >= FEWEST_SEEDS:
         chosen = np.random.default_rng(seed).integers(0, n, (N_RESAMPLES, n))
         lower, upper = (float(limit) for limit in np.quantile(areas[chosen].mean(axis=1), (0.025, 0.975)))
         found = lower > 0.0
-    return Hysteresis(float(areas.mean()), lower, upper, float(mean[widest]), float(penalty[widest]), found)
+        error = float(areas.std(ddof=1)) / np.sqrt(n)
+        detectable = float((special.stdtrit(n - 1, 0.975) + special.stdtrit(n - 1, POWER)) * error)
+    return Hysteresis(float(areas.mean()), lower, upper, float(mean[widest]), float(penalty[widest]), found, detectable)

@@ -1,18 +1,21 @@
-"""The shape of a measured curve: linear, exponential or logistic in the penalty, a step being a logistic of no width.
+"""The shape of a measured curve: constant, step, exponential, hyperbola or logistic in the penalty.
 
-A logistic is taken in ``x = asinh(lambda / 0.1)``, a scale that is linear near 0 and logarithmic beyond; straight
-lines and exponentials in lambda itself. All fits are least squares. For given nonlinear parameters (a midpoint and a
-width, or a decay) the rest is linear, so every candidate on a grid is solved in closed form, for all resampled curves
-at once, and the best one is polished on finer grids around it (variable projection, Golub and Pereyra 1973).
+A logistic and a step are taken in ``x = asinh(lambda / 0.1)``, a scale that is linear near 0 and logarithmic beyond;
+exponentials and hyperbolas in lambda itself. All fits are least squares. For given nonlinear parameters (a midpoint and
+a width, a decay, a place) the rest is linear, so every candidate on a grid is solved in closed form, for all resampled
+curves at once, and the best logistic is polished on finer grids around it (variable projection, Golub and Pereyra
+1973).
 """
 
 import dataclasses
 
 import numpy as np
+from scipy import special
 
 SCALE = 0.1  # of the penalty axis, reward units per nat
 WIDTH_PER_SCALE = 4.0  # a logistic's tangent at its midpoint spans its whole height in 4 scale lengths
-SHAPES = ("linear", "exponential", "logistic")  # simplest first
+SMOOTH = ("exponential", "hyperbola", "logistic")
+SHAPES = ("constant", "step", *SMOOTH)  # simplest first
 N_MIDPOINTS, N_WIDTHS, N_DECAYS = 41, 31, 161
 N_POLISHES = 3
 SHRINKAGE = 6.0  # seeds' worth of the pooled variance in the variance at each penalty
@@ -111,34 +114,63 @@ def _line_through(basis: np.ndarray, curves: np.ndarray, weight: np.ndarray | No
     return slope, mean_curve - slope * mean_basis
 
 
+def at_edge(x: np.ndarray, found: Logistics, lowest: float) -> np.ndarray:
+    """True [B] for fits that say nothing: at the ends of their range, wider than the axis, or with too low a floor.
+
+    A midpoint in the first or last interval of the grid, a tangent that spans more than all of it, or a floor that no
+    information can have, means that the curve has no logistic's two plateaus within the penalties measured.
+    """
+    inside = (found.midpoint > x[1]) & (found.midpoint < x[-2])
+    return ~inside | (found.width >= x[-1] - x[0]) | (found.floor < lowest)
+
+
 def fit(shape: str, penalty: np.ndarray, curve: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """A shape's least-squares values at the penalties, [L].
 
-    ``a + b lambda``; ``a + b exp(-lambda / l)``; a logistic in ``asinh(lambda / 0.1)``.
+    ``a``; ``a + b [lambda < l]`` with l between two penalties; ``a + b exp(-lambda / l)``; ``a + b / (1 + lambda /
+    l)``; a logistic in ``asinh(lambda / 0.1)``.
     """
+    if shape == "constant":
+        return np.full(len(penalty), np.average(curve, weights=weight))
     if shape == "logistic":
         return fit_logistics(penalty_axis(penalty), curve[None], weight).fitted[0]
-    if shape == "linear":
-        basis = penalty[None]
-    else:
-        span = penalty[-1] - penalty[0]
-        decay = np.geomspace(0.25 * np.min(np.diff(penalty)), 2.0 * span, N_DECAYS)
-        basis = np.exp(-(penalty - penalty[0])[None] / decay[:, None])
+    basis = _candidates(shape, penalty)
     best = basis[[int(np.argmax(_explained(basis, curve[None], weight)[0]))]]
     slope, intercept = _line_through(best, curve[None], weight)
     return (intercept[:, None] + slope[:, None] * best)[0]
+
+
+def _candidates(shape: str, penalty: np.ndarray) -> np.ndarray:
+    """Basis functions [C, L] of a family of one nonlinear parameter."""
+    if shape == "step":
+        return np.tril(np.ones((len(penalty), len(penalty))))[:-1]
+    span = penalty[-1] - penalty[0]
+    decay = np.geomspace(0.25 * np.min(np.diff(penalty)), 2.0 * span, N_DECAYS)[:, None]
+    return np.exp(-(penalty - penalty[0]) / decay) if shape == "exponential" else 1.0 / (1.0 + penalty / decay)
 
 
 @dataclasses.dataclass(frozen=True)
 class ShapeScores:
     """How well each shape predicts a seed that it was not fitted to."""
 
-    log_likelihood: dict[str, float]  # mean over seeds left out, nats per seed
+    by_seed: dict[str, np.ndarray]  # [S] log-likelihood of each seed, left out, nats
     chosen: str  # the simplest within one standard error of the best
 
-    def difference(self, shape: str, other: str) -> float:
-        """Nats per seed by which one shape predicts better than another."""
-        return self.log_likelihood[shape] - self.log_likelihood[other]
+    @property
+    def log_likelihood(self) -> dict[str, float]:
+        """Mean over seeds, nats per seed."""
+        return {shape: float(scores.mean()) for shape, scores in self.by_seed.items()}
+
+    @property
+    def best_smooth(self) -> str:
+        """The smooth shape that predicts best."""
+        return max(SMOOTH, key=lambda shape: float(self.by_seed[shape].mean()))
+
+    def beats(self, shape: str, other: str) -> bool:
+        """True if one shape predicts better than another by a t test over seeds, 97.5% one-sided."""
+        gap = self.by_seed[shape] - self.by_seed[other]
+        n = len(gap)
+        return bool(gap.mean() > special.stdtrit(n - 1, 0.975) * gap.std(ddof=1) / np.sqrt(n))
 
 
 def compare_shapes(penalty: np.ndarray, curves: np.ndarray) -> ShapeScores:
@@ -165,8 +197,7 @@ def compare_shapes(penalty: np.ndarray, curves: np.ndarray) -> ShapeScores:
             error = curves[left_out] - fit(shape, penalty, mean, 1.0 / variance)
             scores[i, left_out] = -0.5 * np.sum(error**2 / variance + np.log(2.0 * np.pi * variance))
     mean_score = scores.mean(axis=1)
-    best = int(np.argmax(mean_score))
-    gap = scores[best] - scores
+    gap = scores[int(np.argmax(mean_score))] - scores
     allowed = gap.std(axis=1, ddof=1) / np.sqrt(n)
-    simplest = next(i for i in range(len(SHAPES)) if mean_score[best] - mean_score[i] <= allowed[i])
-    return ShapeScores(dict(zip(SHAPES, mean_score.tolist(), strict=True)), SHAPES[simplest])
+    simplest = next(i for i in range(len(SHAPES)) if gap[i].mean() <= allowed[i])
+    return ShapeScores(dict(zip(SHAPES, scores, strict=True)), SHAPES[simplest])

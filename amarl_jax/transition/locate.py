@@ -1,29 +1,43 @@
-"""Where hiding begins: lambda* by three definitions, with intervals over seeds, and what kind of change it is.
+"""Where hiding begins: lambda* by three definitions, with intervals over seeds, and what kind of fall it is.
 
-A curve is one seed's values over the penalties; lanes share random keys across penalties, so whole curves are
-resampled. Everything is host-side NumPy. With fewer than eight seeds intervals and verdict are "not determined".
+- ``lambda_eq``: the smallest penalty from which the one-sided 95% upper limit of I stays below 0.01 nats.
+- ``lambda_half``: the midpoint of a four-parameter logistic of I in ``asinh(lambda / 0.1)``; beside it, free of any
+  model, ``lambda_isotonic``: where the monotone curve closest to I has fallen by half of what it falls over the grid.
+- ``lambda_chi``: the peak of ``|d accuracy / dx|``, the steepest fall of the accuracy on that axis.
+
+What lies in the first or last interval of the grid is not located by it, and reads "not determined". A curve is one
+seed's values over the penalties; lanes share random keys across penalties, so whole curves are resampled. Everything is
+host-side NumPy. With fewer than eight seeds intervals and kinds are "not determined".
 """
 
 import dataclasses
 import math
 
 import numpy as np
-from scipy import special
+from scipy import optimize, special
 
 from amarl_jax.transition.curve_fits import (
     ShapeScores,
+    at_edge,
     compare_shapes,
     fit_logistics,
     penalty_at,
     penalty_axis,
 )
+from amarl_jax.transition.intervals import (
+    CONFIDENCE,
+    FEWEST_SEEDS,
+    NOT_DETERMINED,
+    Location,
+    percentile_interval,
+    resampled_seeds,
+)
 
-FEWEST_SEEDS = 8
 MARGIN_NATS = 0.01  # below it a policy counts as hidden
-N_RESAMPLES = 1000
-CONFIDENCE = 0.95
-NOT_DETERMINED = "not determined"
-NOT_REACHED = "not reached"
+FLAT_NATS = 0.05  # a curve whose fall is surely smaller than this is flat
+FLAT, STEP, SMOOTH = "flat", "step", "smooth"  # kinds of a curve, beside "not determined"
+NARROW = 2.0  # grid spacings: a step's width is surely within so many
+EDGE_SHARE = 0.025  # of resamples that may lie at the edge of what is located
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,41 +67,39 @@ class Curves:
 
 
 @dataclasses.dataclass(frozen=True)
-class Location:
-    """A number read off a curve, with its interval over seeds."""
-
-    value: float | None  # None: not reached, or nothing to locate
-    lower: float | None = None  # None: not determined; infinite: not reached in so many resamples
-    upper: float | None = None
-    note: str = ""  # "not determined", "not reached" or empty
-
-
-@dataclasses.dataclass(frozen=True)
 class Transition:
     """What one arm says of lambda*."""
 
     lambda_eq: Location  # from here on the upper limit of I stays below the margin
     lambda_half: Location  # midpoint of the logistic
+    lambda_isotonic: Location  # half of the fall over the grid, free of models
     lambda_chi: Location  # steepest fall of the accuracy
-    width: Location  # of the logistic, on the asinh axis
-    grid_spacing: float  # between the penalties on either side of the midpoint, on the asinh axis
-    height_nats: Location  # what the logistic falls by
+    width: Location  # twice the way from three quarters of the fall to one, on the asinh axis: a step has the spacing
+    grid_spacing: float  # between the penalties on either side of the half fall, on the asinh axis
+    height_nats: Location  # I at the smallest penalty less I at the largest, Student's interval
     shapes: ShapeScores | None  # None with too few seeds
     n_seeds: int
     width_samples: np.ndarray  # [R] widths of resampled curves; empty with too few seeds
 
     @property
     def kind(self) -> str:
-        """Linear, exponential, logistic, or step: a logistic whose width's interval reaches the grid spacing."""
-        if self.shapes is None:
+        """Flat, step (as narrow as the grid can show), smooth (surely wider than the grid), or not determined.
+
+        Flat: the fall is surely below 0.05 nats, and no shape predicts seeds left out better than a constant. Step: the
+        width is surely within two spacings, and no smooth shape predicts better. Smooth: the width is surely above the
+        spacing, and a smooth shape predicts better than a step.
+        """
+        height, width, shapes = self.height_nats, self.width, self.shapes
+        if shapes is None or height.lower is None or height.upper is None:
             return NOT_DETERMINED
-        return "step" if self.shapes.chosen == "logistic" and reaches_spacing(self) else self.shapes.chosen
-
-
-def reaches_spacing(transition: Transition) -> bool:
-    """True if the width's interval reaches down to the grid spacing: as narrow as could have been seen."""
-    lower = transition.width.lower
-    return lower is not None and lower <= transition.grid_spacing
+        if height.upper < FLAT_NATS and not any(shapes.beats(shape, "constant") for shape in shapes.by_seed):
+            return FLAT
+        if height.lower <= 0.0 or width.lower is None or width.upper is None:
+            return NOT_DETERMINED
+        smooth = shapes.beats(shapes.best_smooth, "step")
+        if not smooth and width.upper <= NARROW * self.grid_spacing:
+            return STEP
+        return SMOOTH if smooth and width.lower > self.grid_spacing * (1.0 + 1e-9) else NOT_DETERMINED
 
 
 def locate(curves: Curves, seed: int = 0) -> Transition:
@@ -98,26 +110,32 @@ def locate(curves: Curves, seed: int = 0) -> Transition:
         seed: of the bootstrap.
     """
     x, n = penalty_axis(curves.penalty), curves.n_seeds
-    rng = np.random.default_rng(seed)
-    chosen = np.concatenate([np.arange(n)[None], rng.integers(0, n, (N_RESAMPLES if determined(curves) else 0, n))])
+    chosen = resampled_seeds(n, seed)
     information = curves.information[chosen]  # [1 + R, S, L]
-    logistics = fit_logistics(x, information.mean(axis=1))
-    equal = np.array([_equality(curves.penalty, sample) for sample in information])
+    means = information.mean(axis=1)
+    height = _mean_interval(curves.information[:, 0] - curves.information[:, -1])
+    logistics = fit_logistics(x, means)
+    quarters = fallen_by(x, means, (0.25, 0.5, 0.75))
+    half = quarters[:, 1]
     steepest = steepest_fall(x, curves.accuracy[chosen].mean(axis=1))
-    spacing = np.diff(x)[np.clip(np.searchsorted(x, logistics.midpoint[0]) - 1, 0, len(x) - 2)]
-    height = _interval(logistics.height)
-    falls = height.lower is None or height.lower > 0
-    half = _interval(penalty_at(logistics.midpoint)) if falls else Location(None, note="no fall found")
+    within = lambda where: (where < x[1]) | (where > x[-2])  # noqa: E731
+    edges = (at_edge(x, logistics, -MARGIN_NATS), within(half), within(steepest))
+    falls = height.lower is None or height.lower > 0.0
+    located = [
+        _inside(penalty_at(where), edge) if falls else Location(None, note="no fall found")
+        for where, edge in zip((logistics.midpoint, half, steepest), edges, strict=True)
+    ]
     return Transition(
-        lambda_eq=_interval(equal),
-        lambda_half=half,
-        lambda_chi=_interval(penalty_at(steepest)),
-        width=_interval(logistics.width),
-        grid_spacing=float(spacing),
+        lambda_eq=percentile_interval(np.array([_equality(curves.penalty, sample) for sample in information])),
+        lambda_half=located[0],
+        lambda_isotonic=located[1],
+        lambda_chi=located[2],
+        width=percentile_interval(2.0 * (quarters[:, 2] - quarters[:, 0])),
+        grid_spacing=float(np.diff(x)[np.clip(np.searchsorted(x, half[0]) - 1, 0, len(x) - 2)]),
         height_nats=height,
         shapes=compare_shapes(curves.penalty, curves.information) if determined(curves) else None,
         n_seeds=n,
-        width_samples=logistics.width[1:],
+        width_samples=2.0 * (quarters[1:, 2] - quarters[1:, 0]),
     )
 
 
@@ -139,11 +157,23 @@ def upper_limit(information: np.ndarray) -> np.ndarray:
     return information.mean(axis=0) + special.stdtrit(n - 1, CONFIDENCE) * error
 
 
-def _equality(penalty: np.ndarray, information: np.ndarray) -> float:
-    """The smallest penalty from which the upper limit of I stays under the margin; infinite if it never does."""
-    below = upper_limit(information) < MARGIN_NATS
-    stays = np.logical_and.accumulate(below[::-1])[::-1]
-    return float(penalty[np.argmax(stays)]) if stays.any() else math.inf
+def fallen_by(x: np.ndarray, curves: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
+    """Where each curve has fallen by the given shares of its whole fall, [B, len(shares)] on the axis of x.
+
+    The curve is the non-increasing one closest to the values in squares (isotonic regression), straight between them; a
+    curve that does not fall has its first place everywhere.
+
+    Args:
+        x: [L] ascending.
+        curves: [B, L].
+        shares: within (0, 1).
+    """
+    places = np.empty((len(curves), len(shares)))
+    for i, curve in enumerate(curves):
+        fitted = optimize.isotonic_regression(curve, increasing=False).x
+        levels = fitted[0] - np.asarray(shares) * (fitted[0] - fitted[-1])
+        places[i] = np.interp(levels, fitted[::-1], x[::-1]) if fitted[0] > fitted[-1] else x[0]
+    return places
 
 
 def steepest_fall(x: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
@@ -165,11 +195,24 @@ def steepest_fall(x: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
     return np.where(peak == inside, middle[inside] + np.clip(shift, -below, above), middle[peak])
 
 
-def _interval(values: np.ndarray) -> Location:
-    """The first value, and percentile limits of the resampled rest."""
-    value = float(values[0]) if math.isfinite(values[0]) else None
-    if len(values) == 1:
+def _equality(penalty: np.ndarray, information: np.ndarray) -> float:
+    """The smallest penalty from which the upper limit of I stays under the margin; infinite if it never does."""
+    below = upper_limit(information) < MARGIN_NATS
+    stays = np.logical_and.accumulate(below[::-1])[::-1]
+    return float(penalty[np.argmax(stays)]) if stays.any() else math.inf
+
+
+def _inside(values: np.ndarray, edge: np.ndarray) -> Location:
+    """A location with its interval; without one where it, or more than 2.5% of the resamples, lie at an ``edge``."""
+    if edge[0] or (len(edge) > 1 and edge[1:].mean() > EDGE_SHARE):
+        return Location(None if edge[0] else float(values[0]), note=NOT_DETERMINED)
+    return percentile_interval(values)
+
+
+def _mean_interval(values: np.ndarray) -> Location:
+    """Mean over seeds [S] with Student's interval; none below eight seeds."""
+    n, value = len(values), float(values.mean())
+    if n < FEWEST_SEEDS:
         return Location(value, note=NOT_DETERMINED)
-    tail = (1.0 - CONFIDENCE) / 2.0
-    lower, upper = np.quantile(values[1:], (tail, 1.0 - tail), method="inverted_cdf")
-    return Location(value, float(lower), float(upper), "" if value is not None else NOT_REACHED)
+    half = float(special.stdtrit(n - 1, 0.5 + CONFIDENCE / 2.0)) * float(values.std(ddof=1)) / math.sqrt(n)
+    return Location(value, value - half, value + half)

@@ -1,8 +1,14 @@
-"""Transition or crossover: the word, and exactly what it was given for.
+"""Transition, crossover, no fall or not determined: the word, and exactly what it was given for.
 
-"Transition" is written only if the logistic's width reaches the grid spacing, shrinks as the horizon grows with the
-parent order in proportion, with the private randomiser on, from loud and from quiet starts alike. Everything else is a
-crossover; with fewer than eight seeds in an arm that decides, it is "not determined".
+Arms without the private randomiser are shown and do not decide. Of the others, at the longest horizon of each start:
+
+- "no fall": every arm is flat.
+- "crossover": every arm is smooth, and where a shorter horizon was run the fall does not narrow from it.
+- "transition": every arm is a step at the resolution of the grid, loud and quiet starts were both run, and from both
+  the fall narrows as the horizon grows with the parent order in proportion.
+
+Everything else is "not determined", with what is missing or what disagrees. No word is given for what was not run: a
+step seen in one arm alone is neither a transition nor a crossover.
 """
 
 import dataclasses
@@ -11,24 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from amarl_jax.transition.locate import (
-    FEWEST_SEEDS,
-    NOT_DETERMINED,
-    Curves,
-    Location,
-    Transition,
-    locate,
-    reaches_spacing,
-)
+from amarl_jax.transition.intervals import FEWEST_SEEDS, NOT_DETERMINED
+from amarl_jax.transition.locate import FLAT, SMOOTH, STEP, Curves, Transition, locate
 
 STARTS = ("loud", "quiet")
+TRANSITION, CROSSOVER, NO_FALL = "transition", "crossover", "no fall"
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
     """The word, the reasons for it, and what every arm showed."""
 
-    word: str  # "transition", "crossover" or "not determined"
+    word: str  # "transition", "crossover", "no fall" or "not determined"
     reasons: tuple[str, ...]  # what held, or what did not
     arms: tuple[tuple[Curves, Transition], ...]
 
@@ -46,38 +46,70 @@ def judge(arms: Sequence[Curves], seed: int = 0) -> Verdict:
     located = tuple((arm, locate(arm, seed)) for arm in arms)
     deciding = [(arm, found) for arm, found in located if arm.private_randomiser]
     if not deciding:
-        return Verdict("crossover", ("no arm with the private randomiser on",), located)
+        return Verdict(NOT_DETERMINED, ("no arm with the private randomiser on",), located)
     few = [arm for arm, _ in deciding if arm.n_seeds < FEWEST_SEEDS]
     if few:
-        reason = f"{few[0].n_seeds} seeds, {FEWEST_SEEDS} are needed"
-        return Verdict(NOT_DETERMINED, (reason,), located)
-    failures = [failure for start in STARTS for failure in _failures(start, deciding)]
-    if failures:
-        return Verdict("crossover", tuple(failures), located)
-    held = "as narrow as the grid and narrowing with the horizon, from loud and quiet starts, private randomiser on"
-    return Verdict("transition", (held,), located)
+        return Verdict(NOT_DETERMINED, (f"{few[0].n_seeds} seeds, {FEWEST_SEEDS} are needed",), located)
+    by_start = {start: _by_horizon(start, deciding) for start in STARTS}
+    longest = {start: found[-1] for start, found in by_start.items() if found}
+    told = tuple(_told(*last) for last in longest.values())
+    kinds = {last[1].kind for last in longest.values()}
+    if kinds == {FLAT} and {found.kind for _, found in deciding} == {FLAT}:
+        return Verdict(NO_FALL, told, located)
+    missing = _missing(by_start)
+    if kinds == {SMOOTH}:
+        narrowing = [
+            start for start, found in by_start.items() if len(found) > 1 and _shrinks(found[0][1], found[-1][1])
+        ]
+        if narrowing:
+            reason = f"the fall from the {narrowing[0]} start narrows with the horizon, and longer ones were not run"
+            return Verdict(NOT_DETERMINED, (*told, reason), located)
+        return Verdict(CROSSOVER, (*told, *missing), located)
+    if kinds == {STEP}:
+        wide = [_not_narrowing(start, found) for start, found in by_start.items() if len(found) > 1]
+        open_ends = [*missing, *(reason for reason in wide if reason)]
+        if open_ends:
+            return Verdict(NOT_DETERMINED, (*told, *open_ends), located)
+        held = "narrowing with the horizon, from loud and quiet starts, private randomiser on"
+        return Verdict(TRANSITION, (*told, held), located)
+    differ = ("the starts differ",) if len(kinds) > 1 else ()
+    return Verdict(NOT_DETERMINED, (*told, *differ), located)
 
 
-def _failures(start: str, deciding: Sequence[tuple[Curves, Transition]]) -> list[str]:
-    """What keeps the arms of one start from being a transition."""
-    arms = sorted(((arm.horizon, found) for arm, found in deciding if arm.start == start), key=lambda pair: pair[0])
-    if not arms:
-        return [f"no {start} start was run"]
-    failures = []
-    (shortest, first), (longest, last) = arms[0], arms[-1]
-    if last.height_nats.lower is None or last.height_nats.lower <= 0:
-        failures.append(f"from the {start} start I does not fall with lambda")
-    elif not reaches_spacing(last):
-        spacing = f"the grid spacing {last.grid_spacing:.2f}"
-        failures.append(f"from the {start} start the width, {_text(last.width)}, stays above {spacing}")
-    if shortest == longest:
-        failures.append(f"only one horizon was run from the {start} start")
-    elif not _shrinks(first, last):
-        failures.append(
-            f"from the {start} start the width does not shrink: {_text(first.width)} at T = {shortest}, "
-            f"{_text(last.width)} at T = {longest}"
-        )
-    return failures
+def _by_horizon(start: str, deciding: Sequence[tuple[Curves, Transition]]) -> list[tuple[Curves, Transition]]:
+    """Arms of one start, the shortest horizon first."""
+    return sorted((pair for pair in deciding if pair[0].start == start), key=lambda pair: pair[0].horizon)
+
+
+def _missing(by_start: dict[str, list[tuple[Curves, Transition]]]) -> list[str]:
+    """What a transition needs and was not run."""
+    none = [f"no {start} start was run" for start, found in by_start.items() if not found]
+    one = [
+        f"only one horizon was run from the {start} start"
+        for start, found in by_start.items()
+        if found and found[0][0].horizon == found[-1][0].horizon
+    ]
+    return none + one
+
+
+def _told(arm: Curves, found: Transition) -> str:
+    """One arm's kind, with the numbers it rests on."""
+    where = f"from the {arm.start} start at T = {arm.horizon}"
+    if found.kind == FLAT:
+        return f"{where} I falls by {found.height_nats} nats"
+    spacing = f"the grid spacing is {found.grid_spacing:.2f}"
+    words = {STEP: "is as narrow as the grid", SMOOTH: "is wider than the grid", NOT_DETERMINED: NOT_DETERMINED}
+    return f"{where} the fall of {found.height_nats} nats {words[found.kind]}: width {found.width}, {spacing}"
+
+
+def _not_narrowing(start: str, found: list[tuple[Curves, Transition]]) -> str:
+    """Why steps at the longest horizon are not known to come from something wider; empty where they do."""
+    (short, first), (long, last) = found[0], found[-1]
+    if short.horizon == long.horizon or _shrinks(first, last):
+        return ""
+    widths = f"{first.width} at T = {short.horizon}, {last.width} at T = {long.horizon}"
+    finer = ": the grid is too coarse to see it" if first.kind == STEP else ""
+    return f"from the {start} start the width does not shrink, {widths}{finer}"
 
 
 def _shrinks(short: Transition, long: Transition) -> bool:
@@ -85,24 +117,15 @@ def _shrinks(short: Transition, long: Transition) -> bool:
     return float(np.mean(long.width_samples < short.width_samples)) >= 0.975
 
 
-def _text(location: Location) -> str:
-    return f"{location.value:.2f} [{location.lower:.2f}, {location.upper:.2f}]"
-
-
 def as_json(transition: Transition) -> dict[str, Any]:
     """One arm's findings, ready for a strict JSON file; infinite limits read "not reached"."""
-    names = ("lambda_eq", "lambda_half", "lambda_chi", "width", "height_nats")
-    document: dict[str, Any] = {name: _location(getattr(transition, name)) for name in names}
+    names = ("lambda_eq", "lambda_half", "lambda_isotonic", "lambda_chi", "width", "height_nats")
+    document: dict[str, Any] = {name: getattr(transition, name).as_json() for name in names}
     shapes = transition.shapes
     return document | {
         "grid_spacing": transition.grid_spacing,
         "n_seeds": transition.n_seeds,
         "kind": transition.kind,
+        "shape": None if shapes is None else shapes.chosen,
         "log_likelihood_per_seed": None if shapes is None else shapes.log_likelihood,
     }
-
-
-def _location(location: Location) -> dict[str, Any]:
-    parts = {"value": location.value, "lower": location.lower, "upper": location.upper}
-    words = {part: "not reached" if x == float("inf") else x for part, x in parts.items()}
-    return words | {"note": location.note}

@@ -5,8 +5,9 @@
 
 The detector's network is fitted to labels, and to the exact posterior at every prefix, whose mean given the tape is
 the tape's own posterior and which has almost no noise: what labels miss of it is data. A network of twice the width,
-fitted twice as long, says what capacity misses. What is missing then is what the order-level record shows and the tape
-does not, and what no network of this form reads. Rows go to ``experiments/exact/limits.jsonl`` one by one.
+fitted twice as long, says what capacity misses. The exact reader that is not told which orders leave the book by
+themselves says what the record shows and the tape does not. The rest is what no network of this form reads. Rows go to
+``experiments/exact/limits.jsonl`` one by one; of a row that is there, only what it lacks is measured.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import optax
 
 from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.frozen import play_frozen
-from amarl_jax.host.provenance import provenance
+from amarl_jax.host.provenance import commit, provenance
 from amarl_jax.nets.order_flow import OrderFlow
 from amarl_jax.posterior.exact import ExactSpec
 from amarl_jax.types import Array, PyTree, Tape
@@ -90,7 +91,7 @@ def measure(workdir: Path, source: str, lane: int, n_episodes: int, n_held: int)
     tapes, z = jax.tree.map(jnp.asarray, played.summary.tape), jnp.asarray(played.summary.z, jnp.float32)
     exact = np.log(2.0) - np.asarray(cross_entropy(ratio[:, -1], z))
     row: dict[str, Any] = {
-        "row": f"{source}, lambda {float(run.setup.weights.leakage_weight):g}, seed {run.seed}",
+        "row": name_of(run, source),
         "exact": {"nats": float(exact.mean()), "stderr": float(exact.std() / np.sqrt(n_episodes))},
         "episodes": {"fitted": n_episodes - n_held, "held_out": n_held},
         "fits": {},
@@ -107,6 +108,24 @@ def measure(workdir: Path, source: str, lane: int, n_episodes: int, n_held: int)
     return row | {"provenance": provenance(run.config.to_dict(), run.seed)}
 
 
+def removals(workdir: Path, source: str, lane: int, n_episodes: int) -> dict[str, Any]:
+    """What the same episodes tell a reader that does not know which orders left by themselves, nats, and the loss."""
+    run = runs.load(workdir / source, lane)
+    key = jax.random.fold_in(jax.random.key(run.seed), 2000 + lane)
+    gains = []
+    for sees in (True, False):
+        spec = ExactSpec(n_episodes, 64, 8, sees_removals=sees)
+        played = play_frozen(key, run.state, run.setup, n_episodes, exact=spec)
+        ratio = jnp.clip(jnp.asarray(played.exact.log_ratio)[:, -1], -30.0, 30.0)
+        gains.append(np.log(2.0) - np.asarray(cross_entropy(ratio, jnp.asarray(played.summary.z, jnp.float32))))
+    told, untold = gains
+    error = float((told - untold).std() / np.sqrt(n_episodes))
+    print(f"{source}, lane {lane}: told {told.mean():.4f}, untold {untold.mean():.4f}, +- {error:.4f}", flush=True)
+    lost = {"nats": float((told - untold).mean()), "stderr": error}
+    found = {"nats": float(untold.mean()), "told": float(told.mean()), "lost": lost, "episodes": n_episodes}
+    return found | {"commit": commit()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, default=Path("runs/exact"))
@@ -114,15 +133,33 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, nargs="+", default=[0, 2, 4, 6])
     parser.add_argument("--n_episodes", type=int, default=16384)
     parser.add_argument("--n_held", type=int, default=4096)
+    parser.add_argument("--removals", action=argparse.BooleanOptionalAction, default=True, help="read them untold too")
     parser.add_argument("--output", type=Path, default=HERE / "limits.jsonl")
     given = parser.parse_args()
+    rows = [json.loads(line) for line in given.output.read_text().splitlines()] if given.output.exists() else []
     for source in given.source:
         for lane in given.lanes:
-            started = time.process_time()
-            row = measure(given.workdir, source, lane, given.n_episodes, given.n_held)
-            row["cpu_seconds"] = time.process_time() - started
-            with given.output.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            started, name = time.process_time(), name_of(runs.load(given.workdir / source, lane), source)
+            row = next((row for row in rows if row["row"] == name), None)
+            if row is None:
+                row = measure(given.workdir, source, lane, given.n_episodes, given.n_held)
+                row["cpu_seconds"] = time.process_time() - started
+                rows.append(row)
+            if given.removals and "untold" not in row:
+                row["untold"] = removals(given.workdir, source, lane, given.n_held)
+            write_rows(given.output, rows)
+
+
+def name_of(run: runs.FrozenRun, source: str) -> str:
+    """Of the row of a lane."""
+    return f"{source}, lambda {float(run.setup.weights.leakage_weight):g}, seed {run.seed}"
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """All rows, one a line, in place of those that were there."""
+    beside = path.with_suffix(".tmp")
+    beside.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    beside.replace(path)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,14 @@ HEAD = """# What the order flow gives away
 
 Exact information `I(z; G)` of the debug market's order-level record, in nats (certainty is 0.693), beside what learned
 detectors find on the tape `F` of episodes they did not train on. The bracket is the two bounds of the particle filters;
-± is one standard error over episodes. Efficiency is a detector's nats over the exact ones. MINE and the maker's belief
-are those of the run as it ended; a fresh detector is trained from scratch on the number of episodes said."""
+± is one standard error over episodes. Efficiency is a detector's nats over the exact ones: those of as many episodes as
+the detector's where they were read (with K = 64 and 8 private numbers), since the value of a few episodes is right to a
+tenth at best. MINE and the maker's belief are those of the run as it ended; a fresh detector is trained from scratch on
+the number of episodes said."""
 
 LIMITS = """What labels find less than exact targets is for want of data; what a wider network finds more, for want of
-capacity; the rest is in the order-level record and not in the tape, or beyond a network of this form."""
+capacity. "Not told who leaves" is what the exact reader loses, on the same episodes, where it does not know which
+orders left the book by themselves: the record has that, the tape has not. The rest no network of this form reads."""
 
 
 def numbers(row: dict[str, Any], name: str) -> str:
@@ -32,14 +35,14 @@ def numbers(row: dict[str, Any], name: str) -> str:
 
 def share(value: float, row: dict[str, Any]) -> str:
     """A detector's nats and its efficiency."""
-    exact = row["information/exact_nats"]["value"]
+    exact = row.get("many", {}).get("nats", row["information/exact_nats"]["value"])
     return f"{value:.3f}" + (f" ({100 * value / exact:.0f}%)" if exact > 0.01 else "")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """One line per row."""
     sizes = sorted({int(size) for row in rows for size in row["fresh"]})
-    head = ["policy", "shortfall, units", "completion", "exact", "bracket", "exact accuracy"]
+    head = ["policy", "shortfall, units", "completion", "exact", "bracket", "exact accuracy", "exact, 16,384 episodes"]
     head += [f"fresh, {size:,} episodes" for size in sizes] + ["MINE", "belief"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
@@ -47,6 +50,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells = [row["row"], numbers(row, "execution/shortfall_units"), numbers(row, "execution/completion")]
         cells += [numbers(row, "information/exact_nats"), f"{low:.3f} to {high:.3f}"]
         cells += [numbers(row, "information/exact_accuracy")]
+        cells += [f"{row['many']['nats']:.3f} ± {row['many']['stderr']:.3f}" if "many" in row else ""]
         cells += [share(row["fresh"][str(size)]["nats"], row) if str(size) in row["fresh"] else "" for size in sizes]
         cells += [share(row[name]["value"], row) if name in row else "" for name in ("mine", "belief")]
         lines.append("| " + " | ".join(cells) + " |")
@@ -57,12 +61,14 @@ def limits_table(rows: list[dict[str, Any]]) -> str:
     """What a detector's network finds, by what it was fitted to."""
     fits = list(rows[0]["fits"])
     lines = [
-        "| lanes | exact | " + " | ".join(f"fitted to {fit}" for fit in fits) + " |",
-        "|---" * (2 + len(fits)) + "|",
+        "| lanes | exact | not told who leaves | " + " | ".join(f"fitted to {fit}" for fit in fits) + " |",
+        "|---" * (3 + len(fits)) + "|",
     ]
     for row in rows:
         exact = row["exact"]
-        cells = [row["row"], f"{exact['nats']:.3f} ± {exact['stderr']:.3f}"]
+        lost = row.get("untold", {}).get("lost")
+        untold = "" if lost is None else f"{-lost['nats']:+.3f} ± {lost['stderr']:.3f}"
+        cells = [row["row"], f"{exact['nats']:.3f} ± {exact['stderr']:.3f}", untold]
         cells += [
             f"{row['fits'][fit]['nats']:.3f} ({100 * row['fits'][fit]['nats'] / exact['nats']:.0f}%)" for fit in fits
         ]
@@ -109,8 +115,28 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=140)
 
 
+def read(name: str) -> list[dict[str, Any]]:
+    """Rows of a file of this folder; none where there is none."""
+    path = HERE / name
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def growth_table(rows: list[dict[str, Any]], many: dict[str, dict[str, float]]) -> str:
+    """Fresh detectors of several sizes."""
+    sizes = sorted({int(size) for row in rows for size in row["fresh"]})
+    lines = ["| policy | " + " | ".join(f"{size:,} episodes" for size in sizes) + " |", "|---" * (1 + len(sizes)) + "|"]
+    for row in rows:
+        row = row | ({"many": many[row["row"]]} if row["row"] in many else {})
+        found = [row["fresh"][str(size)] for size in sizes]
+        cells = [f"{share(x['nats'], row)} ± {x['stderr']:.3f}" for x in found]
+        lines.append("| " + " | ".join([row["row"], *cells]) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    rows = [json.loads(line) for line in (HERE / "rows.jsonl").read_text().splitlines()]
+    rows, limits, growth = (read(name) for name in ("rows.jsonl", "limits.jsonl", "growth.jsonl"))
+    many = {row["row"]: row["exact"] for row in limits}
+    rows = [row | ({"many": many[row["row"]]} if row["row"] in many else {}) for row in rows]
     about = rows[0]["provenance"]
     commits = sorted({row["provenance"]["commit"] for row in rows})
     k, private, n = rows[0]["n_particles"], rows[0]["n_private"], rows[0]["exact_episodes"]
@@ -124,8 +150,9 @@ def main() -> None:
     if any("episode" in row for row in rows):
         draw(rows, HERE / "posterior.png")
         parts.append("![The exact posterior beside the maker's belief](posterior.png)")
-    if (HERE / "limits.jsonl").exists():
-        limits = [json.loads(line) for line in (HERE / "limits.jsonl").read_text().splitlines()]
+    if growth:
+        parts += ["## How detectors grow with their episodes", growth_table(growth, many)]
+    if limits:
         parts += ["## What limits a detector", limits_table(limits), "`python experiments/exact/limits.py`"]
     if (HERE / "cost.json").exists():
         cost = json.loads((HERE / "cost.json").read_text())

@@ -13,8 +13,8 @@ from scipy import special
 
 from amarl_jax.lanes.table import OK, LaneTable, read_lanes
 from amarl_jax.theory.deterministic import leverage, signed_order_deviation
-from amarl_jax.transition.bistability import bimodality, hysteresis
-from amarl_jax.transition.locate import FEWEST_SEEDS
+from amarl_jax.transition.bistability import POWER, bimodality, hysteresis
+from amarl_jax.transition.intervals import FEWEST_SEEDS
 from amarl_jax.transition.verdict import Verdict, judge
 
 
@@ -180,7 +180,9 @@ def _bimodality(arm: Measured) -> str:
     two = [
         f"{s.penalty:g} ({s.n_loud} loud at {s.loud_nats:.2f}, {s.quiet_nats:.2f} nats)" for s in splits if s.bimodal
     ]
-    return f"{arm.name}: " + (f"two groups of seeds at lambda {', '.join(two)}" if two else "no bimodal seeds")
+    seen = f"two groups of seeds at lambda {', '.join(two)}" if two else "no bimodal seeds seen"
+    least, most = (f(s.detectable_nats for s in splits) for f in (min, max))
+    return f"{arm.name}: {seen}; groups {least:.2f} to {most:.2f} nats apart, by lambda, are found with power {POWER:g}"
 
 
 def _hysteresis(up: Measured, down: Measured) -> str:

@@ -23,10 +23,8 @@ from measured import Measured, branches, common_penalties, control, difference, 
 from square_root import HIDDEN_NATS, collapse_exponent, hidden_exponent, hidden_lots, runs_out
 
 from amarl_jax.lanes.fills_figure import draw_lane_fills
-from amarl_jax.lanes.measure import fine_penalties
-from amarl_jax.lanes.table import read_lanes
+from amarl_jax.lanes.frontier_figure import draw_frontier
 from amarl_jax.lanes.transition_figure import draw_transition
-from amarl_jax.theory.curves import calibrated_curves
 
 HERE = Path(__file__).parent
 BY_PENALTY = {  # column of the main table: measure
@@ -251,19 +249,13 @@ def claims(arms: dict[str, Measured]) -> list[str]:
 
 
 def draw_main(folder: Path) -> None:
-    """The transition figure of the main sweep from its table, with both theories calibrated to it."""
-    penalty, information = read_lanes(folder / "lanes.csv").grid("information_nats")
+    """The figures of the main sweep from its files."""
     located = json.loads((folder / "sweep.json").read_text())["located"]["main"]
-    parts = {}
-    if "lambda_half" in located:
-        parts["located"] = located
-    if len(information):
-        parts["theory"] = calibrated_curves(fine_penalties(penalty), float(information[:, 0].mean()))
     with tempfile.TemporaryDirectory() as scratch:
-        paths = {name: Path(scratch) / f"{name}.json" for name in parts}
-        for name, path in paths.items():
-            path.write_text(json.dumps(parts[name]))
-        draw_transition(folder / "lanes.csv", folder / "transition", **paths)
+        path = Path(scratch) / "located.json"
+        path.write_text(json.dumps(located))
+        draw_transition(folder / "lanes.csv", folder / "transition", path if "lambda_half" in located else None)
+    draw_frontier(folder / "sweep.json", folder / "frontier")
     draw_lane_fills(folder / "sweep.json", folder / "fills")
 
 

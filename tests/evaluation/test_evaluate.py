@@ -72,7 +72,7 @@ def test_a_workdir_without_a_checkpoint_or_with_foreign_lanes_is_bad_input(workd
         runs.load(tmp_path)
     shutil.copy(workdirs["sweep"] / "run.json", tmp_path)
     (tmp_path / "lanes.json").write_text('[{"weights": {"lambda": 1.0}}]')
-    with pytest.raises(BadInput, match="hypers has no 'lambda'"):
+    with pytest.raises(BadInput, match="weights has no 'lambda'"):
         runs.load(tmp_path, 0)
 
 
@@ -112,7 +112,7 @@ def test_every_measure_has_one_name_and_the_json_has_the_references_too(written)
 
 def test_every_baseline_and_the_learned_policy_have_a_row_and_figures_are_drawn(written, workdirs):
     rows = json.loads((written / "baselines.json").read_text())["rows"]
-    spec = runs.load(workdirs["run"]).game.market_spec
+    spec = runs.load(workdirs["run"]).setup.game.market_spec
     assert list(rows) == ["learned", *make_baselines(spec)]
     assert rows["sweep"]["completion"]["value"] > rows["mimic"]["completion"]["value"]
     assert rows["mimic"]["exact_nats_lower"]["value"] == pytest.approx(0.0, abs=1e-5), "its law is the noise law"

@@ -119,11 +119,13 @@ def test_all_lanes_are_one_program_traced_once(finished):
 
 def test_a_sweep_leaves_its_lanes_curves_table_answer_and_figure(finished):
     workdir = finished.swept.workdir
-    assert {path.name for path in workdir.iterdir()} - {"theory.json"} == {  # drawn where the loudest lanes leak
+    assert {path.name for path in workdir.iterdir()} == {
         "checkpoints",
         "config.json",
         "fills.pdf",
         "fills.png",
+        "frontier.pdf",
+        "frontier.png",
         "lanes.csv",
         "lanes.json",
         "metrics.jsonl",

@@ -1,4 +1,4 @@
-"""A sweep's table on its way to curves and to the main figure; the envelope of the plane; theory as numbers."""
+"""A sweep's table on its way to curves and to the main figure; theory as numbers."""
 
 import csv
 import dataclasses
@@ -11,11 +11,10 @@ import pytest
 from amarl_jax import config as configuration
 from amarl_jax.evaluation.baselines import COLUMNS
 from amarl_jax.lanes.fills_figure import draw_lane_fills
-from amarl_jax.lanes.measure import fine_penalties, locate_arm
-from amarl_jax.lanes.plane_figure import _lower_envelope
+from amarl_jax.lanes.measure import locate_arm
 from amarl_jax.lanes.table import lane_row, read_lanes, write_lanes
 from amarl_jax.lanes.transition_figure import draw_transition, mean_interval
-from amarl_jax.theory.curves import LARGEST_LEVERAGE, calibrated_curves, theory_curves
+from amarl_jax.theory.curves import theory_curves
 from amarl_jax.transition.locate import locate
 from amarl_jax.transition.verdict import as_json
 from tests.transition.curves import PENALTY, noisy, truth
@@ -87,13 +86,6 @@ def test_an_arm_whose_policies_begin_by_acting_in_most_steps_is_a_loud_start(tab
     assert locate_arm(lanes, "no randomiser", 0.3, experiment)["verdict"] == "not determined: 1 seeds, 8 are needed"
 
 
-def test_theory_is_drawn_between_the_penalties_too():
-    fine = np.array(fine_penalties(np.array([0.0, 0.25, 16.0])))
-    assert {0.0, 0.25, 16.0} <= set(fine.tolist())
-    assert (np.diff(fine) > 0).all()
-    assert (fine[0], fine[-1]) == (0.0, 16.0)
-
-
 def test_fills_are_drawn_a_line_per_lane_and_not_where_none_were_kept(tmp_path):
     lanes = [{"arm": "main", "lambda": x, "seed": 0, "measures": {"fill_counts": [0, 1, 2, 3]}} for x in (0.0, 1.0)]
     path = tmp_path / "sweep.json"
@@ -107,12 +99,10 @@ def test_the_main_figure_is_drawn_from_files_alone(table, tmp_path):
     path, _ = table
     found = as_json(locate(read_lanes(path).curves())) | {"verdict": "crossover"}
     (tmp_path / "located.json").write_text(json.dumps(found, allow_nan=False))
-    predicted = theory_curves([0.0, 1.4, 1.8, 3.0], 4.0)
-    (tmp_path / "theory.json").write_text(json.dumps(predicted))
-    names = draw_transition(path, tmp_path / "figure", tmp_path / "located.json", tmp_path / "theory.json")
+    names = draw_transition(path, tmp_path / "figure", tmp_path / "located.json")
     assert names == ["figure.png", "figure.pdf"]
     first = (tmp_path / "figure.pdf").read_bytes()
-    draw_transition(path, tmp_path / "figure", tmp_path / "located.json", tmp_path / "theory.json")
+    draw_transition(path, tmp_path / "figure", tmp_path / "located.json")
     assert first == (tmp_path / "figure.pdf").read_bytes(), "equal files, equal figure"
     draw_transition(path, tmp_path / "bare")
     below = [lane_row(i, penalty, 0, measured(-0.4)) for i, penalty in enumerate(PENALTY.tolist())]
@@ -129,24 +119,8 @@ def test_theory_as_numbers_is_the_designs():
     assert curves["deterministic"]["accuracy"][0] == pytest.approx(0.5 * (1 + math.erf(2 / math.sqrt(2))))
 
 
-def test_theory_is_calibrated_to_what_the_loudest_leak():
-    """At lambda = 0 it leaks what was measured, up to the root's tolerance; who leaks nothing gets no curve."""
-    curves = calibrated_curves([0.0, 1.8], 0.5)
-    for trader in ("deterministic", "randomised"):
-        assert curves[trader]["information_nats"][0] == pytest.approx(0.5, abs=1e-6)
-        assert curves[trader]["information_nats"][1] < 0.4
-    assert curves["calibrated_to_nats"] == 0.5
-    assert calibrated_curves([0.0], 0.693)["max_leverage"] == LARGEST_LEVERAGE
-    assert calibrated_curves([0.0, 1.0], 0.04) is None
-
-
 def test_the_interval_over_seeds_is_students():
     mean, half = mean_interval(np.array([[1.0, 2.0], [3.0, 2.0]]))
     assert mean.tolist() == [2.0, 2.0]
     np.testing.assert_allclose(half, [12.7062 * 1.0, 0.0], rtol=1e-4)  # t at 97.5% with one degree of freedom
     assert np.isnan(mean_interval(np.ones((1, 2)))[1]).all()
-
-
-def test_the_envelope_keeps_what_no_mixture_beats():
-    points = np.array([[0.0, 30.0], [0.1, 10.0], [0.2, 9.0], [0.3, 3.0], [0.05, 25.0], [0.6, 2.0], [0.6, 8.0]])
-    assert _lower_envelope(points).tolist() == [[0.0, 30.0], [0.1, 10.0], [0.3, 3.0], [0.6, 2.0]]

@@ -152,6 +152,17 @@ def likelihoods(n_particles, n_nodes=N_NODES):
 
 
 @functools.cache
+def likelihoods_untold(n_particles):
+    """:func:`likelihoods` of a reader that is not told which orders leave the book by themselves."""
+
+    def find(key, record, params):
+        told = reader(n_particles, N_NODES)
+        return dataclasses.replace(told, sees_removals=False).likelihoods(key, record, params)
+
+    return jax.jit(jax.vmap(find, (0, 0, None)))
+
+
+@functools.cache
 def likelihoods_given(n_particles):
     """The same with a path that is kept; keys [E], records, params, truths."""
 

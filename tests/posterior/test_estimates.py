@@ -169,3 +169,21 @@ def test_the_ratio_averages_to_one_over_the_class_below_it():
         error = x.std() / np.sqrt(len(x))
         assert error < 0.1
         assert abs(x.mean() - 1.0) < 4.0 * error
+
+
+def test_a_reader_that_is_not_told_who_leaves_loses_what_the_two_posteriors_are_apart():
+    """The old order of a slot that acts leaves at once: where orders live long, which of them leave gives it away."""
+    changes = (("lifetime_steps", 500.0),)
+    record, _, _ = games.played("reactive", changes)
+    params, z = games.settings("reactive", **dict(changes)), games.labels()
+    keys = (jax.random.split(jax.random.key(5), len(z)) for _ in range(2))
+    readers = games.likelihoods(games.ENOUGH), games.likelihoods_untold(games.ENOUGH)
+    found = [jax.vmap(log_ratio)(read(next(keys), record, params))[:, -1] for read in readers]
+    told, untold = np.asarray(found, np.float64)
+    for x in (np.exp(untold[z == 0]), np.exp(-untold[z == 1])):
+        assert abs(x.mean() - 1.0) < 4.0 * x.std() / np.sqrt(len(x)) < 0.4
+    lost = np.logaddexp(0.0, np.where(z == 1, -untold, untold)) - np.logaddexp(0.0, np.where(z == 1, -told, told))
+    one = 1.0 / (1.0 + np.exp(-told))
+    apart = np.logaddexp(0.0, untold) - np.logaddexp(0.0, told) + one * (told - untold)
+    assert apart.mean() > 0.005
+    assert abs(lost.mean() - apart.mean()) < 3.0 * (lost - apart).std() / np.sqrt(len(z)) < 0.02

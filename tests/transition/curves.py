@@ -7,13 +7,20 @@ from amarl_jax.transition.locate import Curves
 
 PENALTY = np.array([0.0, *(4.0 * 2.0 ** (-k / 2) for k in reversed(range(13)))])
 X = penalty_axis(PENALTY)
-KINDS = ("linear", "exponential", "logistic", "step")
+SMOOTH = ("linear", "exponential", "hyperbola", "power", "logistic")
+KINDS = ("flat", "step", *SMOOTH)
 
 
 def truth(kind, midpoint=2.5, width=2.0):
     """The mean curve, nats."""
+    if kind == "flat":
+        return np.full(len(PENALTY), 0.3)
     if kind == "linear":
         return 0.6 - 0.14 * PENALTY
+    if kind == "hyperbola":
+        return 0.6 / (1.0 + PENALTY / 0.5)
+    if kind == "power":
+        return 0.6 / np.sqrt(1.0 + PENALTY / 0.1)
     if kind == "exponential":
         return 0.02 + 0.6 * np.exp(-PENALTY / 0.8)
     if kind == "logistic":

@@ -50,9 +50,32 @@ def test_a_loop_between_the_two_ways_is_hysteresis_and_noise_is_not():
     assert not backwards.found, "going up starts loud: less information on the way up is something else"
 
 
+def test_groups_as_far_apart_as_is_called_detectable_are_found_with_power_080():
+    """40 sweeps of one penalty: 0.8 +- 0.13, two standard errors; the distances tried are half a deviation apart."""
+    rng = np.random.default_rng(3)
+    scattered = rng.normal(size=(8, 1))
+    distance = bimodality(PENALTY[:1], scattered)[0].detectable_nats / scattered.std(ddof=1)
+    apart = distance * (np.arange(8) < 4)[:, None]
+    found = sum(bimodality(PENALTY[:1], rng.normal(size=(8, 1)) + apart)[0].bimodal for _ in range(40))
+    assert 0.67 <= found / 40 <= 0.97
+
+
+def test_loops_as_large_as_is_called_detectable_are_found_with_power_080():
+    """The percentile interval is a little shorter than Student's, which the power is reckoned with."""
+    rng = np.random.default_rng(4)
+    span, found = np.ptp(np.arcsinh(PENALTY / 0.1)), 0
+    level = hysteresis(PENALTY, np.tile(rng.normal(size=(8, 1)), 14) / span, np.zeros((8, 14)))
+    assert f"an area of {level.detectable_area:.3f} is found with power 0.8" in str(level)
+    for _ in range(40):
+        areas = 3.26 / np.sqrt(8.0) + rng.normal(size=(8, 1))  # t(7) at 97.5% and at 80%, standard errors from 0
+        found += hysteresis(PENALTY, np.tile(areas, 14) / span, np.zeros((8, 14))).found
+    assert 0.6 < found / 40 < 0.99
+
+
 def test_seven_seeds_say_nothing():
     information = noisy(np.random.default_rng(2), truth("step"), 7)
     assert bimodality(PENALTY, information) is None
     loop = hysteresis(PENALTY, information + 0.3, information)
     assert (loop.found, loop.lower) == (None, None)
     assert str(loop) == "hysteresis not determined"
+    assert loop.detectable_area is None

@@ -7,12 +7,22 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from amarl_jax.transition.curve_fits import fit_logistics, logistic_drop, penalty_at, penalty_axis
-from amarl_jax.transition.locate import Curves, locate, steepest_fall, upper_limit
-from amarl_jax.transition.verdict import as_json, judge
-from tests.transition.curves import KINDS, PENALTY, X, curves, noisy, truth
+from amarl_jax.transition.curve_fits import (
+    SHAPES,
+    at_edge,
+    compare_shapes,
+    fit,
+    fit_logistics,
+    logistic_drop,
+    penalty_at,
+    penalty_axis,
+)
+from amarl_jax.transition.locate import MARGIN_NATS, Curves, fallen_by, locate, steepest_fall, upper_limit
+from amarl_jax.transition.verdict import as_json
+from tests.transition.curves import KINDS, PENALTY, SMOOTH, X, curves, noisy, truth
 
-N_SAMPLES = 20  # of each kind; the full-size rates are in experiments/transition
+N_SAMPLES = 10  # of each kind; the full-size rates are in experiments/transition
+EXPECTED = {"flat": "flat", "step": "step", **dict.fromkeys(SMOOTH, "smooth")}
 
 
 def test_the_penalty_axis_is_asinh_and_back():
@@ -89,24 +99,65 @@ def samples():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_right_kind_is_named_at_least_85_percent_of_the_time(kind, samples):
+def test_the_kind_is_right_or_not_determined(kind, samples):
+    """Never another kind, and nearly always the right one with eight seeds and a noise of 0.02 nats."""
     named = Counter(found.kind for found in samples[kind])
-    assert named[kind] >= 0.85 * N_SAMPLES, named
+    assert set(named) <= {EXPECTED[kind], "not determined"}, named
+    assert named[EXPECTED[kind]] >= 0.8 * N_SAMPLES, named
 
 
 def test_the_intervals_hold_the_truth_about_as_often_as_they_say(samples):
-    """Percentile intervals of eight seeds are somewhat short: 95% nominal, at least 75% here (15 of 20)."""
+    """Percentile intervals of eight seeds are somewhat short: 6 or fewer of 10 happen at 90% once in 80."""
     inside = Counter()
     for found in samples["logistic"]:
-        inside["half"] += found.lambda_half.lower <= penalty_at(2.5) <= found.lambda_half.upper
-        inside["width"] += found.width.lower <= 2.0 <= found.width.upper
-        inside["chi"] += found.lambda_chi.lower <= penalty_at(2.5) <= found.lambda_chi.upper
-    assert min(inside["half"], inside["width"], inside["chi"]) >= 0.75 * N_SAMPLES, inside
+        for name in ("lambda_half", "lambda_isotonic", "lambda_chi"):
+            location = getattr(found, name)
+            inside[name] += location.lower <= penalty_at(2.5) <= location.upper
+    assert min(inside[name] for name in ("lambda_half", "lambda_isotonic", "lambda_chi")) >= 7, inside
 
 
-def test_the_width_of_a_step_reaches_the_grid_and_that_of_a_slope_does_not(samples):
-    assert all(found.width.lower <= found.grid_spacing for found in samples["step"])
-    assert all(found.width.lower > found.grid_spacing for found in samples["logistic"])
+def test_without_noise_every_shape_is_its_own_best_prediction():
+    """Up to the mesh: decays lie 4% apart, and half of that moves a height of 0.6 by 0.6 * 0.02 / e at most."""
+    for shape in ("step", "exponential", "hyperbola", "logistic"):
+        np.testing.assert_allclose(fit(shape, PENALTY, truth(shape)), truth(shape), atol=0.0045)
+    np.testing.assert_allclose(fit("constant", PENALTY, truth("flat")), 0.3)
+
+
+def test_a_hyperbola_is_not_taken_for_a_logistic():
+    scores = compare_shapes(PENALTY, noisy(np.random.default_rng(0), truth("hyperbola"), noise=0.005))
+    assert set(scores.log_likelihood) == set(SHAPES)
+    assert scores.chosen == "hyperbola"
+    assert scores.beats("hyperbola", "step")
+    assert not scores.beats("step", "hyperbola")
+
+
+def test_half_the_fall_is_where_the_closest_monotone_curve_has_it():
+    x = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
+    straight, bumpy, flat, step = (
+        [4.0, 3.0, 2.0, 1.0, 0.0],
+        [4.0, 2.0, 3.0, 1.0, 0.0],
+        [1.0] * 5,
+        [1.0, 1.0, 0.0, 0.0, 0.0],
+    )
+    found = fallen_by(x, np.array([straight, bumpy, flat, step]), (0.25, 0.5, 0.75))
+    np.testing.assert_allclose(found[0], [1.0, 2.0, 3.0])
+    # the two in the middle are pooled to 2.5: straight from (2, 2.5) to (3, 1), which passes 2 a third of the way
+    np.testing.assert_allclose(found[1], [2.0 / 3.0, 2.0 + 1.0 / 3.0, 3.0])
+    np.testing.assert_allclose(found[2], 0.0)
+    np.testing.assert_allclose(found[3], [1.25, 1.5, 1.75])
+
+
+def test_fits_at_the_edge_of_their_range_are_not_determined():
+    """A fall below the grid, one beyond it, a line without plateaus: no logistic midpoint, whatever the fit says."""
+    below, beyond = (0.02 + 0.6 * logistic_drop(X, midpoint, 0.5) for midpoint in (X[0] - 0.3, X[-1] + 0.3))
+    found = fit_logistics(X, np.stack([below, beyond, 0.6 - 0.1 * X, truth("logistic")]))
+    assert at_edge(X, found, -MARGIN_NATS).tolist() == [True, True, True, False]
+    first = np.where(PENALTY > 0.0, 0.02, 0.62)
+    information = noisy(np.random.default_rng(0), first)
+    location = locate(Curves(PENALTY, information, 0.5 + information / 1.4))
+    for name in ("lambda_half", "lambda_isotonic", "lambda_chi"):
+        assert getattr(location, name).note == "not determined", name
+        assert getattr(location, name).lower is None
 
 
 def test_seven_seeds_have_no_interval_no_kind_and_no_verdict():
@@ -115,7 +166,6 @@ def test_seven_seeds_have_no_interval_no_kind_and_no_verdict():
     assert found.lambda_half.value == pytest.approx(penalty_at(2.5), rel=0.2)
     assert (found.lambda_half.lower, found.lambda_half.note) == (None, "not determined")
     assert (found.kind, found.shapes) == ("not determined", None)
-    assert judge([arm]).word == "not determined"
     assert as_json(found)["lambda_half"]["note"] == "not determined"
 
 
@@ -134,59 +184,3 @@ def test_curves_that_make_no_sense_are_refused():
         Curves(PENALTY[::-1], good, good)
     with pytest.raises(ValueError, match="failed lanes"):
         Curves(PENALTY, np.where(np.arange(14) == 3, np.nan, good), good)
-
-
-def arms(kinds, randomiser=True, n_seeds=8):
-    """Arms from ``{(start, T): kind or width}``."""
-    made = []
-    for i, ((start, horizon), kind) in enumerate(kinds.items()):
-        about = {"start": start, "horizon": horizon, "private_randomiser": randomiser}
-        shape = {} if isinstance(kind, str) else {"width": kind}
-        name = kind if isinstance(kind, str) else "logistic"
-        made.append(curves(np.random.default_rng(i), name, n_seeds, about, **shape))
-    return made
-
-
-NARROWING = {("quiet", 50): 2.0, ("quiet", 200): "step", ("loud", 50): 2.0, ("loud", 200): "step"}
-
-
-def test_a_transition_is_narrow_narrowing_and_the_same_from_both_starts():
-    assert judge(arms(NARROWING)).word == "transition"
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({("loud", 200): 2.0}, "from the loud start the width"),
-        ({("quiet", 50): "step", ("loud", 50): "step"}, "does not shrink"),
-        ({("quiet", 200): 2.0, ("loud", 200): 2.0}, "stays above the grid spacing"),
-    ],
-)
-def test_anything_less_is_a_crossover(change, reason):
-    verdict = judge(arms(NARROWING | change))
-    assert verdict.word == "crossover"
-    assert reason in str(verdict)
-
-
-@pytest.mark.parametrize(
-    ("left_out", "reason"),
-    [("loud", "no loud start was run"), ("quiet", "no quiet start was run"), (50, "only one horizon was run")],
-)
-def test_what_was_not_run_is_not_assumed(left_out, reason):
-    verdict = judge(arms({key: kind for key, kind in NARROWING.items() if left_out not in key}))
-    assert verdict.word == "crossover"
-    assert reason in str(verdict)
-
-
-def test_arms_without_the_private_randomiser_do_not_decide():
-    without = arms(NARROWING, randomiser=False)
-    assert str(judge(without)) == "crossover: no arm with the private randomiser on"
-    both = judge([*without, *arms(dict.fromkeys(NARROWING, 2.0))])
-    assert both.word == "crossover"
-    assert len(both.arms) == 8, "they are reported beside"
-
-
-def test_one_arm_with_too_few_seeds_leaves_the_verdict_open():
-    few = arms({("loud", 200): "step"}, n_seeds=6)
-    verdict = judge([*arms(NARROWING)[:3], *few])
-    assert str(verdict) == "not determined: 6 seeds, 8 are needed"
