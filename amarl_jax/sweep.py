@@ -280,7 +280,7 @@ def _print_closing(run: Run, answer: dict[str, Any]) -> None:
     done = answer["n_lanes"] - answer["n_failed"]
     closing_table(f"\n{done} of {answer['n_lanes']} lanes trained and measured", rows)
     spent = ", ".join(f"{part} {taken['cpu']:.0f}" for part, taken in answer["seconds"].items())
-    print(f"{run.path / 'lanes.csv'}, sweep.json, transition.png, fills.png | CPU-seconds: {spent}")
+    print(f"{run.path / 'lanes.csv'}, sweep.json, transition.png, frontier.png, fills.png | CPU-seconds: {spent}")
 
 
 def failure_message(swept: Swept) -> str:
