@@ -75,6 +75,7 @@ DOCUMENTED = {
 }
 
 OTHER_VALUES = {  # where the next number up is not a valid change
+    "networks.execution_actor.head": "tilt",
     "environment.max_noise_orders": 25,
     "agents.execution.lambda_start": 0.5,
     "training.n_envs": 64,
