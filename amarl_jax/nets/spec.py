@@ -35,7 +35,6 @@ class NetworkSpec:
     """Hidden widths of every network."""
 
     execution_hidden: tuple[int, ...] = (256, 256)
-    execution_head: str = "beta"  # or "tilt", of the noise law
     maker_hidden: tuple[int, ...] = (256, 256)
     arbitrageur_hidden: tuple[int, ...] = (128, 128)
     critic_hidden: tuple[int, ...] = (512, 512, 256)  # trunk, LayerNorm after each layer
@@ -43,3 +42,4 @@ class NetworkSpec:
     statistics_hidden: tuple[int, ...] = (256, 256)  # MINE
     predictor_hidden: int = 64  # GRU width
     belief: BeliefSpec = BeliefSpec()
+    execution_head: str = "beta"  # or "tilt", of the noise law
