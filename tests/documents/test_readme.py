@@ -122,71 +122,53 @@ def read(path):
     return json.loads((ROOT / "experiments" / path).read_text())
 
 
-def test_the_reference_s_expectations_stand_beside_what_was_measured():
-    """The table is the report's, which the report's own tests hold to the lanes."""
-    start = RESULTS.index("| lambda | KL, nats: expected")
-    table = RESULTS[start:].split("\n\n")[0]
-    assert len(table.splitlines()) == 2 + 5
-    assert table in (ROOT / "experiments/lambda_sweep/cpu/results.md").read_text()
+def rows_of(path):
+    """Rows of a result file, one a line."""
+    return [json.loads(line) for line in (ROOT / "experiments" / path).read_text().splitlines()]
+
+
+def test_tables_of_the_exact_reader_are_those_of_its_report():
+    """The report's own tables are computed from its rows."""
+    tables = re.findall(r"(?:^\|.*\n)+", RESULTS[: RESULTS.index("## What limits")], re.MULTILINE)
+    report = (ROOT / "experiments/exact/README.md").read_text()
+    assert len(tables) == 2
+    assert all(table.strip() in report for table in tables)
 
 
 def test_its_numbers_are_those_of_the_files():
-    policies = read("foundation/market.json")["results"]["default"]["policies"]
-    mimic, hasty = policies["mimic"], policies["twap_10_steps_clips_of_5"]
     first = read("first_run/evaluation.json")["metrics"]
-    updates = (ROOT / "experiments/first_run/metrics.jsonl").read_text().splitlines()
-    seconds = [json.loads(row)["wall_seconds"] for row in updates]
     laws = read("calibration/estimators.json")["rows"] + read("calibration/seeds.json")["rows"]
-    books = next(r for r in read("benchmarks/book_cpu.json")["messages"] if (r["capacity"], r["batch"]) == (64, 1024))
-    played = next(
-        r for r in read("benchmarks/book_steps_cpu.json")["steps"] if (r["book_capacity"], r["batch"]) == (96, 1024)
-    )
-    default, debug = (
-        next(row for row in read(f"benchmarks/train_{name}_cpu.json")["updates"] if row["n_envs"] == 256)
-        for name in ("default", "fast_debug")
-    )
-    sweep = read("lambda_sweep/cpu/main/sweep.json")
-    half = sweep["located"]["main"]["lambda_half"]
-    curve = (ROOT / "experiments/lambda_sweep/cpu/results.md").read_text()
-    nats = {penalty: re.search(rf"^\| {penalty} \| 8 \| (.*?) \|", curve, re.MULTILINE)[1] for penalty in (0, 4, 16)}
-    credit = read("credit/gaussian_sender.json")["results"].values()
-    arms = [read(f"coevolution/{arm}.json") for arm in ("alternating", "simultaneous", "no_arbitrageur")]
-    coevolution = (ROOT / "experiments/coevolution/README.md").read_text()
-    moves = re.search(r"^\| KL of the maker's .*? \| (\S+) ± \S+ \| (\S+) ±", coevolution, re.MULTILINE)
-    known = read("baselines/baselines.json")["markets"]["default"]
-    twap, camouflaged = (known[name]["information_nats"] for name in ("twap", "twap_camouflaged"))
+    paid = {row["row"]: row for row in rows_of("exact/limits.jsonl") if row["row"].startswith("exact")}
+    report = (ROOT / "experiments/exact/README.md").read_text()
+    table = report[report.index("Paid by what leaks") :].split("\n\n")[1].splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     leaked, cost = first["information/exact_nats"], first["execution/shortfall_ticks"]
+    lost = [row["untold"]["lost"]["nats"] / row["untold"]["told"] for row in paid.values()]
+    labels, soft, wide = (
+        ", ".join(f"{100 * row['fits'][fit]['nats'] / row['exact']['nats']:.0f}%" for row in paid.values())
+        for fit in ("labels", "exact", "exact, twice the width and time")
+    )
+    cost_of = {(row["run"], row["source"]): row for row in read("exact/cost.json")["rows"]}
     in_readme = (
-        f"leaks {mimic['information_nats']['value']:.3f} ± {mimic['information_nats']['stderr']:.3f} nats",
-        f"fills {mimic['completion']['value']:.1%} of its order",
-        f"leak {hasty['information_nats']['value']:.3f} and cost {hasty['shortfall_ticks']['value']:.1f} ticks a lot",
-        f"instead of {mimic['shortfall_ticks']['value']:.1f}",
+        f"at `lambda` = {', '.join(row[0] for row in cells)} the trader",
+        f"leaks {', '.join(row[4] for row in cells)} nats",
+        f"pays {', '.join(f'{float(row[2]):.2f}' for row in cells)} units",
+        f"Trained on 16,384 episodes {', '.join(row[5] for row in cells)}, on 1,024",
+        f"on 1,024 episodes {cells[0][6]} to {cells[-1][6]}",
         f"shortfall of {cost['value']:.2f} ± {cost['stderr']:.2f} ticks a lot",
         f"{first['execution/completion']['value']:.1%} done",
         f"{leaked['value']:.3f} ± {leaked['stderr']:.3f} nats leaked",
         f"a fresh detector finds {first['information/fresh_nats']['value']:.3f}",
         f"claims {first['information/belief_nats']['value']:.3f}, MINE {first['information/mine_nats']['value']:.3f}",
         f"on {sum(row['within'] for row in laws)} of {len(laws)} estimates of {len({row['law'] for row in laws})} laws",
-        f"From {nats[0]} nats at 0 to {nats[4]} at 4 and {nats[16]} at 16",
-        f"half way at {half['value']:.2f} [{half['lower']:.2f}, {half['upper']:.2f}]",
-        f"moves {moves[1]} nats a point instead of {moves[2]}",
-        f"TWAP {twap['value']:.3f} ± {twap['stderr']:.3f} nats",
-        f"{camouflaged['value']:.3f} ± {camouflaged['stderr']:.3f}",
     )
     in_results = (
-        f"{sum(seconds[1:]):.0f} s of updates after the first",
-        f"{sweep['cpu_seconds'] / 60:.0f} CPU-minutes",
-        f"{sum(arm['cpu_seconds'] for arm in arms)} CPU-seconds",
-        f"{read('covert_game/covert_game.json')['cpu_seconds']:.0f} CPU-seconds",
-        f"{read('theory/phase_diagram.json')['wall_seconds']:.1f} s",
-        f"{read('baselines/baselines.json')['cpu_seconds']:.0f} CPU-seconds",
-        f"gaussian_sender.py` | {sum(max(rows[-1]['seconds'] for rows in run.values()) for run in credit):.0f} s |",
-        f"{books['rates']['table']['messages_per_wall_s']:,.0f} messages a second",
-        f"{books['ratios_per_cpu_s']['table / naive']:.1f} times a naive",
-        f"{books['ratios_per_cpu_s']['table / tidied']:.2f} times a tidied",
-        f"{played['rates']['table']['steps_per_wall_s']:,.0f} environment steps a second",
-        f"{default['env_steps_per_cpu_second']:,.0f} steps a second of one core",
-        f"[{debug['env_steps_per_cpu_second']:,.0f}]",
+        f"the same reader loses {', '.join(f'{100 * share:.0f}%' for share in lost)} of the information",
+        f"finds {labels} with 12,288 episodes",
+        f"it finds {soft}.",
+        f"twice the time: {wide}.",
+        f"{cost_of['debug', 'exact']['times_mine']:.2f} times the time of `mine` in the debug market",
+        f"{cost_of['default', 'exact']['times_mine']:.2f} times with the default networks",
     )
     for page, numbers in ((README, in_readme), (RESULTS, in_results)):
         for said in numbers:

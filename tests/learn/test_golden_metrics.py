@@ -1,7 +1,7 @@
 """The numbers of one program: what a tiny learner measures stays what it was, and a change of it is on purpose.
 
-``python -m tests.learn.test_golden_metrics`` writes ``tests/fixtures/golden_metrics.json`` anew. Results that the
-documents quote are of one program as long as that file is: :mod:`tests.documents.test_results` compares their commits.
+``python -m tests.learn.test_golden_metrics`` writes ``tests/fixtures/golden_metrics.json`` anew. Its ``since`` is the
+first commit with these numbers: ``tests/documents/check_programs.py`` holds the results that the documents quote to it.
 """
 
 import json
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amarl_jax.host.provenance import commit
 from amarl_jax.learn.state import init_state
 from tests.learn.conftest import GAME, compiled_learning, tiny_setup, with_key
 from tests.learn.test_exact_source import EXACT
@@ -48,7 +49,9 @@ def main():
     setup = tiny_setup()
     start = jax.jit(init_state)(jax.random.key(5), setup)
     found = {source: measured(source, start, setup) for source in PROGRAMS}
-    FILE.write_text(json.dumps(found, indent=1) + "\n")
+    known = json.loads(FILE.read_text())
+    since = known["since"] if known == known | found else commit()
+    FILE.write_text(json.dumps({"since": since} | found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
