@@ -30,7 +30,7 @@ def commits_of(path):
 
 def older(text, since):
     """Links to result files of older programs in a text whose paths begin at the root."""
-    links = set(re.findall(r"\]\((experiments/[^)#]+\.(?:json|md))", text))
+    links = set(re.findall(r"\]\((experiments/[^)#]+\.(?:json|md))[)#]", text))
     links = {link for link in links if not link.removeprefix("experiments/").startswith(NO_MARKET)}
     links = {link for link in links if not link.endswith("/config.json")}  # of a result that stands beside it
     assert links
