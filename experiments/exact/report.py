@@ -24,9 +24,6 @@ the detector's where they were read (with K = 64 and 8 private numbers), since t
 tenth at best. MINE and the maker's belief are those of the run as it ended; a fresh detector is trained from scratch on
 the number of episodes said."""
 
-EARLIER = """The earlier detector read sums that were made by hand; its lanes are those of an earlier program
-(`rows_before_orders.jsonl`)."""
-
 LIMITS = """What labels find less than exact targets is for want of data; what a wider network finds more, for want of
 capacity. "Not told who leaves" is what the exact reader loses, on the same episodes, where it does not know which
 orders left the book by themselves: the record has that, the tape has not. The rest no network of this form reads."""
@@ -217,11 +214,7 @@ def growth_table(rows: list[dict[str, Any]], many: dict[str, dict[str, float]]) 
         found = [row["fresh"][str(size)] for size in sizes]
         cells = [f"{share(x['nats'], row)} ± {x['stderr']:.3f}" for x in found]
         lines.append("| " + " | ".join([row["row"], *cells]) + " |")
-    for row in read("rows_before_orders.jsonl"):
-        if row["information/exact_nats"]["value"] > 0.01:
-            cells = [share(row["fresh"][str(size)]["nats"], row) if str(size) in row["fresh"] else "" for size in sizes]
-            lines.append("| " + " | ".join([f"earlier detector, {row['row']}", *cells]) + " |")
-    return "\n".join(lines) + "\n\n" + EARLIER
+    return "\n".join(lines)
 
 
 def main() -> None:
