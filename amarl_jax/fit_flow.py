@@ -15,6 +15,7 @@ is the time in which --orders_per_step orders come, the tick is so large that 20
 orders but 2%, a lot is what keeps the mean size when sizes are rounded to 1, ..., --max_lots lots.
 """
 
+import dataclasses
 import io
 import os
 import sys
@@ -29,7 +30,7 @@ from matplotlib.figure import Figure
 
 import amarl_jax
 from amarl_jax import config as configuration
-from amarl_jax.config.flow_settings import LAW, settings_of
+from amarl_jax.config.flow_settings import LAW, bound_of_recorded, settings_of
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation.facts_figure import draw_facts
 from amarl_jax.evaluation.facts_report import FACTS_FILE, as_bytes, distance_rows, document
@@ -100,8 +101,12 @@ def simulate(fitted: Fit, n_episodes: int, seed: int, stream: Stream | None = No
         laws["recorded"] = recorded_noise(stream)
         params = params.replace(windows=np.stack(windows_of(stream.n_steps, spec.horizon, 0.0)))
     keys = jax.random.split(jax.random.key(seed), len(laws))
+    sizes = dict.fromkeys(laws, spec)
+    if stream is not None:
+        bound = bound_of_recorded(stream, spec.max_noise_orders)
+        sizes["recorded"] = dataclasses.replace(spec, max_noise_orders=bound)
     return {
-        name: facts_of(play_noise(key, as_arrays(params), spec, law, n_episodes))
+        name: facts_of(play_noise(key, as_arrays(params), sizes[name], law, n_episodes))
         for key, (name, law) in zip(keys, laws.items(), strict=True)
     }
 

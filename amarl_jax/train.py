@@ -274,10 +274,11 @@ def evaluate_state(key: Array, state: TrainState, setup: Setup, experiment: Expe
 
 
 def _play_one(run: Run, setup: Setup, state: TrainState) -> Trace:
-    """An informed episode of a learner under way, [1, T], by a program of two episodes."""
-    small = dataclasses.replace(setup.game, learn=dataclasses.replace(setup.game.learn, n_envs=2))
+    """An informed episode of a learner under way, [1, T], by a program of as few episodes as hold one."""
+    n = max(2, min(64, math.ceil(1.0 / float(setup.params.informed_probability))))
+    small = dataclasses.replace(setup.game, learn=dataclasses.replace(setup.game.learn, n_envs=n))
     key = jax.random.fold_in(jax.random.key(run.experiment.run.seed), 2 + int(state.update))
-    return jax.tree.map(np.asarray, play_frozen(key, state, setup.replace(game=small), 2).trace)
+    return jax.tree.map(np.asarray, play_frozen(key, state, setup.replace(game=small), n).trace)
 
 
 def _write_closing(run: Run, evaluation: Evaluation) -> None:

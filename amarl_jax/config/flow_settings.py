@@ -37,6 +37,7 @@ _RATE, _BOUND, _TILT = (
     "environment.tilt_per_tick",
 )
 _DRAW_NOTHING = {TABLE: DRAWS_NOTHING, RECORDED: (*DRAWS_NOTHING, _RATE, _TILT)}
+_AXES_OF_NOTHING = {TABLE: DRAWS_NOTHING, RECORDED: (*_DRAW_NOTHING[RECORDED], "environment.tilt_max")}
 _SHAPES = ("environment.offset_min_ticks", "environment.offset_max_ticks", "agents.execution.max_order_size")
 _LEAST_CAPACITY, _MOST_CAPACITY, _SPARE = 96, 4096, 48  # orders a side
 _EDGE = 0.02  # share of the range that means and deviations of sizes keep from its ends, for a Beta law to have them
@@ -52,18 +53,22 @@ def with_flow(overrides: Mapping[str, Any], own_law: Any) -> dict[str, Any]:
     return overrides if not _names_a_file(path) else _settings(path, overrides.get(LAW, own_law)) | overrides
 
 
-def from_file(values: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
+def from_file(values: Mapping[str, Any], plain: Mapping[str, Any], law: str | None = None) -> dict[str, Any]:
     """What a configuration file that names a flow itself leaves to it, dotted name to value, the path made absolute.
 
     Args:
         values: the file's settings.
         plain: those of the default configuration; what the file has otherwise stays as the file has it.
+        law: the noise law that is asked for in place of the file's.
     """
     path = values.get(FLOW, NONE)
     if not _names_a_file(path):
         return {}
     named = absolute({FLOW: path})
-    taken = _settings(named[FLOW], values[LAW])
+    taken = _settings(named[FLOW], values[LAW] if law is None else law)
+    if law is not None and law != values[LAW]:  # what the file's own law set is not the user's word
+        of_file = _settings(named[FLOW], values[LAW])
+        plain = {name: values[name] if values[name] == of_file.get(name) else plain[name] for name in plain}
     if all(values[name] == value for name, value in taken.items() if name != LAW):
         return named  # loaded with it
     return {name: value for name, value in taken.items() if values[name] == plain[name]} | named
@@ -116,6 +121,7 @@ def recorded_for(values: Mapping[str, Any]) -> tuple[RecordedNoise, np.ndarray] 
     if values[LAW] != RECORDED:
         return None
     law, horizon = _recorded_noise(values[FLOW]), values["environment.max_steps_per_episode"]
+    _check_belongs(_stream(values[FLOW]), _flow(values[FLOW]), values[FLOW])
     try:
         return law, np.stack(windows_of(law.n_steps, horizon, values["environment.held_out_share"]))
     except ValueError as error:
@@ -123,9 +129,18 @@ def recorded_for(values: Mapping[str, Any]) -> tuple[RecordedNoise, np.ndarray] 
         raise ConfigError("environment.max_steps_per_episode", horizon, allowed) from None
 
 
+def _check_belongs(stream: Stream, flow: Flow, path: str) -> None:
+    """Raise :class:`ConfigError` where recorded orders have sizes or offsets that the table beside them has not."""
+    offsets = stream.offset[stream.is_limit]
+    of_table = not offsets.size or (offsets.min() >= flow.offset_min and offsets.max() <= flow.offset_max)
+    if not of_table or stream.lots.max(initial=0) > flow.max_lots:
+        allowed = f"table, or a {STREAM_FILE} that fit_flow wrote with {path}: its orders do not fit the table's"
+        raise ConfigError(LAW, RECORDED, allowed)
+
+
 def check_axis(name: str, law: str) -> None:
     """Raise :class:`ConfigError` where a sweep would vary what the noise law does not read."""
-    if name in _DRAW_NOTHING.get(law, ()):
+    if name in _AXES_OF_NOTHING.get(law, ()):
         raise ConfigError("sweep.axis", name, f"another setting, or noise_law beta: noise_law {law} does not read it")
 
 
@@ -169,8 +184,13 @@ def _settings(path: str, law: str) -> dict[str, Any]:
     settings = settings_of(_flow(path))
     if law != RECORDED:
         return settings
-    bound = int(np.quantile(np.diff(_stream(path).first), 0.99, method="inverted_cdf"))
-    return settings | {LAW: RECORDED, _TILT: 0.0, _BOUND: min(max(bound, settings[_BOUND]), 1024)}
+    return settings | {LAW: RECORDED, _TILT: 0.0, _BOUND: bound_of_recorded(_stream(path), settings[_BOUND])}
+
+
+def bound_of_recorded(stream: Stream, of_poisson: int) -> int:
+    """The most recorded noise orders of a step: as 99% of the steps have at most, and no fewer than the Poisson law."""
+    bound = int(np.quantile(np.diff(stream.first), 0.99, method="inverted_cdf"))
+    return min(max(bound, of_poisson), 1024)
 
 
 def _names_a_file(path: Any) -> bool:

@@ -50,7 +50,7 @@ def apply_own_flow(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
     plain = flatten(config_files.call(config_files.find_packaged("default"), ""))
     if not plain.keys() <= values.keys():
         return  # something is missing, which the check of the whole names
-    for name, value in from_file(values, plain).items():
+    for name, value in from_file(values, plain, overrides.get(LAW)).items():
         section, leaf = _section(config, name)
         section[leaf] = value
 

@@ -1,6 +1,6 @@
 """A freshly trained, cross-fitted detector: how much any flow gives away about a binary label, held out.
 
-It takes arrays, one row per episode, and knows nothing of the market. What is trained is in :mod:`crossfit`.
+It takes arrays, one row per episode, and knows nothing of the market. What is trained is in :mod:`detector_fit`.
 """
 
 import dataclasses

@@ -277,7 +277,8 @@ class Market:
         if isinstance(self.noise_law, RecordedNoise):
             assert state.window is not None, "reset opens a window"
             flow = self.noise_law.flow(state.window + state.time, state.planned, self.spec)
-            return flow, jnp.where(state.planned.lifetime > 0, state.planned.lifetime, lifetimes[0])
+            recorded = self.noise_law.lifetime(draws.lifetimes[0])
+            return flow, jnp.where(recorded > 0, recorded, lifetimes[0])
         count, cut = noise.bounded_count(draws.n_noise, params.noise_rate, self.spec.max_noise_orders)
         orders = self.noise_law(draws.marks, p_buy, state.size_cdf, params, self.spec)
         return StepFlow(orders, count, cut, lifetimes[1:], draws.arrival[1:]), lifetimes[0]

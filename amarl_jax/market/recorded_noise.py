@@ -7,6 +7,7 @@ a decision rule and nothing else, and who sends it cannot be told from noise.
 """
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -30,7 +31,6 @@ class Planned:
 
     decision: SlotDecision
     row: Array  # [] int32, which of the step's orders it is, beyond them where it is none
-    lifetime: Array  # [] int32 steps that the slot's order rests, in either class; 0: drawn
 
 
 class StepFlow(NamedTuple):
@@ -67,15 +67,18 @@ class RecordedNoise(TableNoise):
         """Steps of the recording."""
         return len(self.first) - 1
 
-    def count_mass(self, spec: MarketSpec) -> np.ndarray:
+    def count_mass(self, slot_rate: Array | float, spec: MarketSpec) -> Array:
         """How often a step has n noise orders, for n = 0 .. max_noise_orders + 1, as it is known to a reader.
 
-        Every number within the bound has half a step beside its own; the last, beyond it, cannot be.
+        With the slot's rate one of the recorded orders is taken out. Every number has half a step beside its own; the
+        last, beyond the bound, cannot be.
         """
-        counts = np.minimum(np.diff(self.first), spec.max_noise_orders)
-        found = np.bincount(counts, minlength=spec.max_noise_orders + 2) + 0.5
-        found[-1] = 0.0
-        return (found / found.sum()).astype(np.float32)
+        counts = np.minimum(np.diff(self.first), spec.max_noise_orders + 1)
+        often = np.bincount(counts, minlength=spec.max_noise_orders + 2) + 0.5
+        recorded = jnp.asarray(often / often.sum(), jnp.float32)
+        taken = jnp.concatenate([recorded[1:], jnp.zeros(1)]).at[0].add(recorded[0])
+        found = (1.0 - slot_rate) * recorded + slot_rate * taken
+        return found.at[-2].add(found[-1]).at[-1].set(0.0)
 
     def plan(self, uniform: Array, step: Array, params: EnvParams) -> Planned:
         """What is taken out of the orders of a step of the recording.
@@ -87,11 +90,24 @@ class RecordedNoise(TableNoise):
         """
         begin, n = self._of_step(step)
         row = jnp.minimum((uniform[1] * n).astype(jnp.int32), jnp.maximum(n - 1, 0))
-        orders, lifetime, _ = self._unpacked(begin + row)
+        orders, _, _ = self._unpacked(begin + row)
         acts = (uniform[0] < params.slot_rate) & (n > 0)
         decision = SlotDecision(acts, orders.side, orders.lots, orders.offset_ticks, orders.is_limit)
-        kept = jnp.where((n > 0) & orders.is_limit, lifetime, 0)
-        return Planned(as_sent(decision), jnp.where(acts, row, _NO_ROW), kept)
+        return Planned(as_sent(decision), jnp.where(acts, row, _NO_ROW))
+
+    def lifetime(self, uniform: Array) -> Array:
+        """How long the slot's order rests, in either class: as one of the recorded limit orders, each as likely.
+
+        It says nothing of what the step's orders are. [] int32 steps of [] in [0, 1); 0 where none was recorded.
+        """
+        if not self.rests.size:
+            return jnp.int32(0)
+        return jnp.asarray(self.rests)[jnp.minimum((uniform * self.rests.size).astype(jnp.int32), self.rests.size - 1)]
+
+    @functools.cached_property
+    def rests(self) -> np.ndarray:
+        """Steps that the recorded limit orders rest, [n_limit] int32."""
+        return (self.packed[(self.packed >> np.uint32(30)) & 1 > 0] & np.uint32(0xFFFF)).astype(np.int32)
 
     def flow(self, step: Array, planned: Planned, spec: MarketSpec) -> StepFlow:
         """The noise orders of a step of the recording: all but what was taken out, at most ``max_noise_orders``."""

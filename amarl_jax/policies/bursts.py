@@ -74,6 +74,8 @@ class Bursts:
 
     def act(self, key: Array, carry: Array, view: ExecutionView, params: EnvParams) -> tuple[Array, Decision]:
         """A noise order, from the step's own key as the slot draws it at ``z = 0``, or the burst's."""
+        if view.planned is not None:
+            raise ValueError("bursts cover themselves by orders that they draw: there are none where noise is recorded")
         key_cover, key_side = (jax.random.fold_in(key, i) for i in (1, 2))
         fires = params.replace(slot_rate=self._fire_rate(params))  # type: ignore[attr-defined]
         drawn = noise_decision(key, noise_buys(view, params), carry, fires, self.spec, self.noise_law)

@@ -101,7 +101,9 @@ class Tilted:
         return self.head_of(seen, cells_of(marks, params.slot_rate))
 
     def _marks(self, buys: Array, size_cdf: Array, params: EnvParams) -> MarksLaw:
-        return self.noise_law.marks(buys, size_cdf, params, self.spec)  # type: ignore[attr-defined]
+        if not hasattr(self.noise_law, "marks"):
+            raise ValueError("a head that tilts the noise law needs one that states its marks; head = beta needs none")
+        return self.noise_law.marks(buys, size_cdf, params, self.spec)
 
     def _latents_of(self, decision: SlotDecision, direction: Array) -> TiltLatents:
         place = jnp.where(decision.is_limit, 1 + decision.offset_ticks - self.spec.offset_min_ticks, 0)

@@ -47,7 +47,7 @@ def read_evidence(record: StepRecord, noise_law: NoiseLaw, params: EnvParams, sp
     """
     size_cdf = size_distribution(params, spec.max_order_size)
     if isinstance(noise_law, RecordedNoise):
-        mass = jnp.asarray(noise_law.count_mass(spec))
+        mass = noise_law.count_mass(params.slot_rate, spec)
     else:
         mass = count_mass(params.noise_rate, spec.max_noise_orders)
 

@@ -84,7 +84,7 @@ def read_episode(key: Array, record: StepRecord, truth: Truth, reader: Reader, p
     """
     key_below, key_above = jax.random.split(key)
     below = reader.likelihoods(key_below, record, params)
-    if is_misspecified(reader.noise_law):
+    if is_misspecified(reader.noise_law) or not reader.sees_removals:
         return ExactRow(log_ratio(below), jnp.float32(jnp.nan), jnp.int32(-1))
     above = reader.likelihoods(key_above, record, params, truth)
     lawless = above.kept_weight <= 0

@@ -42,8 +42,9 @@ class Policies:
     ) -> "Policies":
         """Means over seeds at each penalty; whole seeds are resampled, since they share keys across penalties.
 
-        Resampled means vary by ``(S - 1) / S`` of what means do and have a normal's tails; each deviation is scaled by
-        ``sqrt(S / chi2)`` with S - 1 degrees of freedom, which gives one mean Student's interval.
+        Resampled means vary by ``(S - 1) / S`` of what means do and have a normal's tails; the deviations of a
+        resample, all of them so that contrasts stay paired, are scaled by ``sqrt(S / chi2)`` with S - 1 degrees of
+        freedom, which gives one mean Student's interval.
 
         Args:
             penalty: [L].
@@ -55,7 +56,7 @@ class Policies:
         both = np.stack([information, cost], axis=-1).astype(np.float64)
         n = len(both)
         means = both[resampled_seeds(n, seed)].mean(axis=1)
-        freedom = np.random.default_rng([seed, 1]).chisquare(max(n - 1, 1), (len(means) - 1, len(penalty), 1))
+        freedom = np.random.default_rng([seed, 1]).chisquare(max(n - 1, 1), (len(means) - 1, 1, 1))
         resampled = means[0] + np.sqrt(n / freedom) * (means[1:] - means[0])
         return cls(tuple(f"{name}, lambda {x:g}" for x in penalty), means[0], resampled)
 

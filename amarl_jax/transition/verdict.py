@@ -51,9 +51,9 @@ def judge(arms: Sequence[Curves], seed: int = 0) -> Verdict:
     if few:
         return Verdict(NOT_DETERMINED, (f"{few[0].n_seeds} seeds, {FEWEST_SEEDS} are needed",), located)
     by_start = {start: _by_horizon(start, deciding) for start in STARTS}
-    longest = {start: found[-1] for start, found in by_start.items() if found}
-    told = tuple(_told(*last) for last in longest.values())
-    kinds = {last[1].kind for last in longest.values()}
+    longest = [pair for found in by_start.values() for pair in found if pair[0].horizon == found[-1][0].horizon]
+    told = tuple(_told(*last) for last in longest)
+    kinds = {found.kind for _, found in longest}
     if kinds == {FLAT} and {found.kind for _, found in deciding} == {FLAT}:
         return Verdict(NO_FALL, told, located)
     missing = _missing(by_start)
@@ -105,7 +105,11 @@ def _told(arm: Curves, found: Transition) -> str:
 def _not_narrowing(start: str, found: list[tuple[Curves, Transition]]) -> str:
     """Why steps at the longest horizon are not known to come from something wider; empty where they do."""
     (short, first), (long, last) = found[0], found[-1]
-    if short.horizon == long.horizon or _shrinks(first, last):
+    if short.horizon == long.horizon:
+        return ""
+    if first.kind not in (SMOOTH, STEP):
+        return f"from the {start} start there is no fall at T = {short.horizon} that narrows: {first.kind}"
+    if _shrinks(first, last):
         return ""
     widths = f"{first.width} at T = {short.horizon}, {last.width} at T = {long.horizon}"
     finer = ": the grid is too coarse to see it" if first.kind == STEP else ""

@@ -23,7 +23,7 @@ def main() -> None:
         rows = [row for row in csv.DictReader(file) if row["status"] == "ok"]
     cells: dict[tuple[float, int], dict[int, dict[str, float]]] = defaultdict(dict)
     for row in rows:
-        numbers = {name: float(row[name]) for name in row if name != "status"}
+        numbers = {name: float(row[name] or "nan") for name in row if name != "status"}
         cells[numbers["lambda"], int(row["updates"])][int(row["seed"])] = numbers
     lines = [line_of(cells, *cell) for cell in sorted(cells)]
     files = sorted(HERE.glob("sweep_*.json"), key=lambda path: int(path.stem.removeprefix("sweep_")))

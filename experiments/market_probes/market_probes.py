@@ -101,7 +101,8 @@ def estimate(x: np.ndarray) -> dict[str, float]:
 def execution(seeds: range, n_episodes: int) -> dict[str, Any]:
     """Shortfall of the informed episodes, all forced to complete, and of the learned agent as it is."""
     others = opponents(Agent.EXECUTION)
-    game, _, params, learners = trained("execution", others, seeds)
+    setup, learners = trained("execution", others, seeds)
+    game, params = setup.game, setup.params
     scripted = make_baselines(game.market_spec)
     finishing = {name: ForcedCompletion(scripted[name], game.market_spec) for name in ("twap", "vwap", "sweep")}
     names = ("as it is", "learned", *finishing)
@@ -153,7 +154,8 @@ def against_grid(
 ) -> dict[str, Any]:
     """An agent that learned against the rules beside a grid of rules in its place, on the same episodes."""
     others = opponents(agent)
-    game, _, params, learners = trained(name, others, seeds)
+    setup, learners = trained(name, others, seeds)
+    game, params = setup.game, setup.params
 
     def episodes(key: jax.Array, policy: Policy) -> EpisodeSummary:
         everyone = Players(*(policy if who == agent else others[who] for who in Agent))

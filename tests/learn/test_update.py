@@ -108,7 +108,10 @@ def unread_leaves(jaxpr, before, setup):
     _, used = partial_eval.dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(setup)]
     named = [
-        name for bag in (Hypers, RewardWeights, EnvParams) for name in bag.__dataclass_fields__ if name != "flow"
+        name
+        for bag in (Hypers, RewardWeights, EnvParams)
+        for name in bag.__dataclass_fields__
+        if name not in ("flow", "windows")
     ]  # None here
     assert len(paths) == len(named)
     n_before = len(jax.tree.leaves(before))

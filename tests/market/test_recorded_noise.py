@@ -126,6 +126,19 @@ def test_limit_prices_are_relative_to_the_simulated_mid():
     episodes = played(NEVER, 0, constants(slot_rate=0.0))
     mid = HALF_TICK * episodes.output.mid2
     assert np.ptp(mid) > 1.0, "the simulated market has a price of its own"
+    record, n_slots = episodes.output.record, 2 * SPEC.book_capacity
+    orders = record.orders
+    n_compared = 0
+    for e in range(N_EPISODES):
+        for t in range(SPEC.horizon - 1):
+            mid2, placed = round(2 * float(record.public.mid[e, t])), record.slot_after[e, t, n_slots:]
+            after = record.price_ticks[e, t + 1]
+            for row in np.flatnonzero(orders.is_limit[e, t] & (orders.side[e, t] != 0) & (placed >= 0)):
+                side, offset = int(orders.side[e, t, row]), int(orders.offset_ticks[e, t, row])
+                own = mid2 // 2 - offset if side > 0 else -(-mid2 // 2) + offset
+                assert int(after[placed[row]]) == own, (e, t, row)
+                n_compared += 1
+    assert n_compared > 100
 
 
 def test_orders_rest_as_long_as_was_recorded():
