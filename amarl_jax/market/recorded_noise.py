@@ -1,9 +1,9 @@
-"""Noise traders who send what was recorded: an episode is a window of a recorded day, its orders in recorded order.
+"""Noise traders that replay a recording: an episode is a window of a recorded day, its orders in recorded order.
 
 Offsets are relative to the simulated mid; sides, sizes, times within the step and lifetimes are those recorded. In each
 step, with the slot's rate, one of the step's orders is taken out of the noise and kept for the slot, in either class:
-at ``z = 0`` the slot sends it, at ``z = 1`` whoever decides for the slot sees it and sends what he likes. So ``z`` is
-a decision rule and nothing else, and who sends it cannot be told from noise.
+at ``z = 0`` the slot sends it, at ``z = 1`` the execution policy sees it and sends what it decides. So ``z`` changes
+the decision rule alone, and a policy that sends the kept order cannot be told from noise.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from amarl_jax.market.slot import SlotDecision, as_sent
 from amarl_jax.market.table_noise import TableNoise
 from amarl_jax.types import Array
 
-_OFFSET_ZERO = 64  # of a packed offset
+_OFFSET_ZERO = 64  # stored value of an offset of 0
 _NO_ROW = np.int32(1 << 30)
 
 
@@ -29,7 +29,7 @@ class Planned:
     """What the slot does in the coming step at ``z = 0``: an order taken out of the recorded ones, or nothing."""
 
     decision: SlotDecision
-    row: Array  # [] int32, which of the step's orders it is, beyond them where it is none
+    row: Array  # [] int32, index among the step's orders, beyond all of them for none
     lifetime: Array  # [] int32 steps that the slot's order rests, in either class; 0: drawn
 
 
@@ -37,18 +37,18 @@ class StepFlow(NamedTuple):
     """The noise orders of a step, [M_max] each."""
 
     orders: NoiseOrders
-    n_sent: Array  # [] int32 of them that are sent
-    cut: Array  # [] int32 beyond the bound
+    n_sent: Array  # [] int32, how many of them are sent
+    cut: Array  # [] int32, orders cut off by the bound
     lifetimes: Array
     time: Array  # in [0, 1) of the step
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordedNoise(TableNoise):
-    """The recorded orders, packed, a constant of the program: once on a device, whatever plays in it.
+    """The recorded orders, packed: a constant of the program, held once per device.
 
-    As a law of single orders, and by its ``marks``, it is the fitted table of ``EnvParams``, which is what readers of
-    the market know of it. Two of the same orders are equal.
+    As a law of single orders, and in its ``marks``, it is the fitted table of ``EnvParams``, which is all that readers
+    of the market know. Two instances with the same orders are equal.
 
     Attributes:
         digest: of the orders.
@@ -68,9 +68,9 @@ class RecordedNoise(TableNoise):
         return len(self.first) - 1
 
     def count_mass(self, spec: MarketSpec) -> np.ndarray:
-        """How often a step has n noise orders, for n = 0 .. max_noise_orders + 1, as it is known to a reader.
+        """Share of steps with n noise orders, for n = 0 .. max_noise_orders + 1, as readers know it.
 
-        Every number within the bound has half a step beside its own; the last, beyond it, cannot be.
+        Half a step is added to every number within the bound; the last, beyond it, has probability 0.
         """
         counts = np.minimum(np.diff(self.first), spec.max_noise_orders)
         found = np.bincount(counts, minlength=spec.max_noise_orders + 2) + 0.5
@@ -78,10 +78,10 @@ class RecordedNoise(TableNoise):
         return (found / found.sum()).astype(np.float32)
 
     def plan(self, uniform: Array, step: Array, params: EnvParams) -> Planned:
-        """What is taken out of the orders of a step of the recording.
+        """The order that is taken out of a step of the recording, if any.
 
         Args:
-            uniform: [2] in [0, 1): whether, and which.
+            uniform: [2] in [0, 1): decide whether one is taken, and which.
             step: [] int32.
             params: market constants.
         """
@@ -109,7 +109,7 @@ class RecordedNoise(TableNoise):
         return first[step], first[step + 1] - first[step]
 
     def _unpacked(self, rows: Array) -> tuple[NoiseOrders, Array, Array]:
-        """Orders of these numbers, what they rest, and their place in the step. [...] each."""
+        """Orders with these numbers, their lifetimes, and their times as fractions of the step. [...] each."""
         rows = jnp.clip(rows, 0, len(self.packed) - 1)
         bits = jnp.asarray(self.packed)[rows]
 
@@ -135,9 +135,9 @@ def recorded_noise(stream: Stream) -> RecordedNoise:
 
 
 def windows_of(n_steps: int, horizon: int, held_out: float) -> tuple[np.ndarray, np.ndarray]:
-    """First steps that windows of training and of evaluation may have: from the first to before the second, [2] int32.
+    """Half-open ranges of first steps for the windows of training and of evaluation, [2] int32 each.
 
-    The last ``held_out`` of the steps are no part of any window of training; with 0 evaluation has the same windows.
+    Training windows exclude the last ``held_out`` share of the steps; with 0 evaluation has the same windows.
 
     Raises:
         ValueError: one of the two parts is shorter than a window.
@@ -152,12 +152,12 @@ def windows_of(n_steps: int, horizon: int, held_out: float) -> tuple[np.ndarray,
 
 
 def first_step(uniform: Array, windows: Array) -> Array:
-    """Where an episode's window begins: one of the allowed steps, each as likely. [] int32 of [] in [0, 1)."""
+    """First step of an episode's window, uniform over the allowed ones. [] int32, from a number [] in [0, 1)."""
     low, high = jnp.asarray(windows).astype(jnp.int32)
     n = high - low
     return low + jnp.minimum((uniform * n).astype(jnp.int32), n - 1)
 
 
 def on_held_out(params: EnvParams) -> EnvParams:
-    """The market on what no training has seen: the windows of evaluation, where the noise is a recording's."""
+    """Market constants that play the windows of evaluation, where noise is recorded; others are unchanged."""
     return params if params.windows is None else dataclasses.replace(params, windows=params.windows[..., ::-1, :])
