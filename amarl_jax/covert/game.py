@@ -24,7 +24,7 @@ from flax import struct
 
 from amarl_jax.types import Array
 
-PRIVATE_SCALE = 3.0  # of the private number where it is seen: what must be learned of it is a steep threshold
+PRIVATE_SCALE = 3.0  # factor on the private number as seen: the policy to be learned is a steep threshold in it
 
 
 @struct.dataclass
@@ -87,19 +87,19 @@ class CovertGame:
         )
 
     def observe(self, state: CovertState, params: CovertParams) -> Array:
-        """What the trader sees. [1]."""
+        """The trader's observation. [1]."""
         return private_view(state.private, params)
 
     def global_features(self, state: CovertState, params: CovertParams) -> Array:
-        """What the critic sees: time, what was shown, the public flow, the private number. [4]."""
+        """The critic's input: time, what was shown, the public flow, the private number. [4]."""
         time = state.time / self.horizon
         return jnp.stack([time, state.shown / params.max_leverage, state.flow / params.max_leverage, state.private])
 
     def evidence(self, output: CovertOutput, params: CovertParams) -> Array:
-        """What a detector sees of an episode's public flow [T]: the running sum and the time. [T, 2].
+        """The detector's input from an episode's public flow [T]: the running sum and the time. [T, 2].
 
-        For steps that are alike given the private number the sum is all there is to know, but for what exploration adds
-        to the variance of single steps; the game is defined by the sum.
+        Where steps are identically distributed given the private number, the sum is sufficient, up to what exploration
+        adds to the variance of single steps; the game is defined by the sum.
         """
         time = jnp.linspace(-1.0, 1.0, self.horizon, dtype=jnp.float32)
         return jnp.stack([output.flow, time], axis=-1)
@@ -107,7 +107,7 @@ class CovertGame:
     def step(
         self, key: Array, state: CovertState, action: Array, params: CovertParams
     ) -> tuple[CovertState, CovertOutput]:
-        """One step; ``action`` [] is the trader's decision, see :func:`leverage`. At z = 0 it changes nothing."""
+        """Play one step; ``action`` [] is the trader's decision, see :func:`leverage`. At z = 0 it changes nothing."""
         shown_now = leverage(action, params) * state.z
         noise = jax.random.normal(key, (), jnp.float32)
         after = CovertState(

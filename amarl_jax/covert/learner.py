@@ -30,7 +30,7 @@ from amarl_jax.nets.statistics import StatisticsNetwork
 from amarl_jax.posterior.filter import log_posterior as log_posterior_of
 from amarl_jax.types import N_AGENTS, Agent, Array, PyTree
 
-N_QUANTILES = 64  # values of the private number at which a policy is read
+N_QUANTILES = 64  # values of the private number at which a policy is evaluated
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 
 
@@ -78,7 +78,7 @@ class CovertLearner(struct.PyTreeNode):
 
 
 class CovertMetrics(NamedTuple):
-    """One update, before anything is trained on its episodes."""
+    """Metrics of one update, before anything is trained on its episodes."""
 
     leverage: Array  # [N_QUANTILES] mean of D by rising private number, of the policy that played
     noise: Array  # [N_QUANTILES] standard deviation of D around it
@@ -129,10 +129,10 @@ def leverage_law(trader: PyTree, private: Array, training: CovertTraining, param
 
 
 def exact_log_posterior(trader: PyTree, flow: Array, training: CovertTraining, params: CovertParams) -> Array:
-    """``log P(z = 1 | S_t)`` of the running sums [E, T] to whoever knows the policy. [E, T].
+    """``log P(z = 1 | S_t)`` of the running sums [E, T] for a reader who knows the policy. [E, T].
 
     Given the private number ``S_t`` is normal: mean ``D t / T``, variance ``(t / T) (1 + v)``, where v is the variance
-    of D that exploration adds; its law over private numbers is that over ``N_QUANTILES`` of them.
+    of D that exploration adds; the private number is represented by ``N_QUANTILES`` of its quantiles.
     """
     share = (jnp.arange(training.game.horizon, dtype=jnp.float32) + 1.0) / training.game.horizon
     mean, noise = leverage_law(trader, _private_quantiles(), training, params)
@@ -143,7 +143,7 @@ def exact_log_posterior(trader: PyTree, flow: Array, training: CovertTraining, p
 
 
 def _log_normal(x: Array, mean: Array | float, variance: Array) -> Array:
-    """Log-density of a normal law but for its constant, nats."""
+    """Log-density of a normal law up to a constant, nats."""
     return -0.5 * ((x - mean) ** 2 / variance + jnp.log(variance))
 
 
@@ -186,7 +186,7 @@ def _fit_statistics(
     hypers: Hypers,
     prior: Array | float,
 ) -> Fitted:
-    """``n_mine_steps`` steps of the MI critic, which together see every (episode, step) at least once.
+    """Train the MI critic for ``n_mine_steps`` steps, which together see every (episode, step) at least once.
 
     Each step takes all episodes at a random share of the time steps, with one partition per time step.
     """
@@ -213,7 +213,7 @@ def _fit_statistics(
 def train(
     key: Array, log_std: Array, hypers: Hypers, params: CovertParams, training: CovertTraining, n_updates: int
 ) -> tuple[CovertLearner, CovertMetrics]:
-    """A whole run; metrics carry a leading [n_updates] axis. A sweep is a ``vmap`` of this."""
+    """Train from the start; metrics carry a leading [n_updates] axis. A sweep is a ``vmap`` of this."""
     state = init_learner(key, log_std, training, hypers)
     return jax.lax.scan(lambda carry, _: update(carry, hypers, params, training), state, None, length=n_updates)
 
@@ -224,7 +224,7 @@ def _private_quantiles() -> Array:
 
 
 def _play(key: Array, trader: PyTree, training: CovertTraining, params: CovertParams) -> _Episodes:
-    """``n_envs`` episodes, z stratified."""
+    """Play ``n_envs`` episodes, z stratified."""
     key_labels, key_episodes = jax.random.split(key)
     z = stratified_labels(key_labels, training.learn.n_envs, params.informed_probability)
     keys = jax.random.split(key_episodes, training.learn.n_envs)
@@ -251,7 +251,7 @@ def _episode(key: Array, z: Array, trader: PyTree, training: CovertTraining, par
 
 
 def _experience(episodes: _Episodes, reward: Array) -> Experience:
-    """Only z = 1 episodes train the trader, as in the market."""
+    """The episodes as PPO takes them; only those of z = 1 train the trader, as in the market."""
     absent = jnp.zeros_like(reward)
     informed = jnp.broadcast_to(episodes.z[:, None], reward.shape).astype(jnp.float32)
     return Experience(

@@ -3,7 +3,7 @@
 A recording says what happens in the book. An order that trades at once appears as executions of the orders it meets,
 one row each at one time; what is left of it comes to rest as a submission behind them. These rows are one order here:
 a market order where nothing is left, else a limit order of its whole size. An order that trades with hidden ones alone
-shows in no level, and is counted only.
+changes no level, and is only counted.
 """
 
 from dataclasses import dataclass
@@ -91,9 +91,9 @@ def arrivals(recording: Recording) -> Arrivals:
 
 
 def _remainders(recording: Recording, submitted: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Row of the submission that is what is left of each order that traded, -1 for none. [n] of ``last`` [n].
+    """Row of the submission of each traded order's remainder, -1 for none. [n] of ``last`` [n].
 
-    The next submission, at the time of the last execution, on the other side and at that price or beyond.
+    It is the next submission, at the time of the last execution, on the other side and at that price or beyond.
     """
     if not len(submitted):
         return np.full(len(last), -1)
@@ -116,8 +116,8 @@ def _remainders(recording: Recording, submitted: np.ndarray, last: np.ndarray) -
 def rests(recording: Recording) -> Rests:
     """The orders that came to rest within the recording: how long, and whether their owners took them out.
 
-    Who leaves while his price is worse than the worst level shown is not seen to: such an order was last seen when its
-    price left the levels.
+    An order that leaves while its price is beyond the levels shown is not recorded as leaving: it was last seen when
+    its price left the levels.
     """
     submitted = np.flatnonzero(recording.event == Event.SUBMISSION)
     ids, index = np.unique(recording.order_id[submitted], return_index=True)
@@ -148,7 +148,7 @@ def rests(recording: Recording) -> Rests:
 
 
 def _last_seen(recording: Recording, row: np.ndarray, price: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """The first row behind each of these at which a price is beyond the levels shown, else the last row. [n]."""
+    """The first row after each of these at which a price is beyond the levels shown, else the last row. [n]."""
     n = len(recording)
     pad = -n % _BLOCK
     found = np.full(len(row), n - 1)
@@ -172,7 +172,7 @@ def _last_seen(recording: Recording, row: np.ndarray, price: np.ndarray, directi
 
 
 def _of(recording: Recording, event: Event, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of one type that speak of these orders, and which."""
+    """Rows of one type about these orders, and the index of each row's order."""
     rows = np.flatnonzero(recording.event == event)
     place = np.minimum(np.searchsorted(ids, recording.order_id[rows]), max(len(ids) - 1, 0))
     known = ids[place] == recording.order_id[rows] if len(ids) else np.zeros(len(rows), bool)

@@ -1,8 +1,9 @@
-"""Facts of order flow and prices that every market is asked for, of recorded and of simulated ones alike.
+"""Facts of order flow and prices, computed alike for recorded and for simulated markets.
 
-Prices are in ticks, sizes in lots, times in steps. A law is a sample, compared by Wasserstein's distance as a share of
-the recorded range (its 0.1% to 99.9% quantiles) and by Kolmogorov's and Smirnov's; a curve is compared by its largest
-and its mean absolute difference. The facts are those of LOB-Bench (Nagy et al. 2025) that a step-by-step market has.
+Prices are in ticks, sizes in lots, times in steps. A law is a sample, compared by the Wasserstein distance as a share
+of the recorded range (its 0.1% to 99.9% quantiles) and by the Kolmogorov-Smirnov distance; a curve is compared by its
+largest and its mean absolute difference. The facts are those of LOB-Bench (Nagy et al. 2025) that a step-by-step market
+has.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ N_DEPTH = 12  # ticks from the best price on
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of a market: what stood at the start of each step, and the orders that came."""
+    """A stretch of a market: the book at the start of each step, and the orders that arrived."""
 
     mid: np.ndarray  # [T] ticks, NaN while a side is empty
     spread: np.ndarray  # [T] ticks, NaN while a side is empty
@@ -36,7 +37,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Facts:
-    """Laws by name as samples, and curves by name with the places that they are known at."""
+    """Laws by name as samples, and curves by name as arguments and values."""
 
     laws: dict[str, np.ndarray]
     curves: dict[str, tuple[np.ndarray, np.ndarray]]
@@ -58,7 +59,7 @@ UNITS = {
 
 
 def facts_of(stretches: Sequence[Stretch]) -> Facts:
-    """The facts of several stretches together."""
+    """The facts of several stretches, pooled."""
     market = [one.side[~one.is_limit].astype(float) for one in stretches]
     laws = {
         "spread": np.concatenate([one.spread[~np.isnan(one.spread)] for one in stretches]),
@@ -149,7 +150,7 @@ def distances(recorded: Facts, simulated: Facts) -> dict[str, dict[str, float]]:
 
 
 def _largest_gap(a: np.ndarray, b: np.ndarray) -> float:
-    """Kolmogorov's and Smirnov's distance of two samples."""
+    """Kolmogorov-Smirnov distance of two samples."""
     at = np.union1d(a, b)
     share = [np.searchsorted(np.sort(x), at, side="right") / len(x) for x in (a, b)]
     return float(np.abs(share[0] - share[1]).max())

@@ -20,7 +20,7 @@ from amarl_jax.flow.table import STRENGTHS, Smoothed, fit_table
 from amarl_jax.lob.recording import Recording
 
 MOST_OFFSETS = 20  # ticks from the most aggressive to the most passive limit order
-RECENT_STEPS = 10.0  # of the average that the recent price is
+RECENT_STEPS = 10.0  # time constant of the average that the recent price is
 N_TIMES = 13  # bins of the rate by time of day, half hours of 9:30 to 16:00
 _TAIL = 0.01
 _SURVIVAL_STEPS = 2.0 ** np.arange(0, 8)
@@ -29,7 +29,7 @@ _DOLLAR = 1e4
 
 @dataclass(frozen=True)
 class Fit:
-    """A flow, with what it was fitted to in its units."""
+    """A flow, with the orders that it was fitted to, in its units."""
 
     flow: Flow
     orders: Arrivals
@@ -47,7 +47,7 @@ def fit(
     max_lots: int = 20,
     orders_per_step: float = 10.0,
 ) -> Fit:
-    """The flow of a recording.
+    """Fit the flow of a recording.
 
     Args:
         recording: the day.
@@ -175,14 +175,14 @@ def _rate_by_time(time: np.ndarray, recording: Recording, step_seconds: float) -
 
 
 def _dispersion(time: np.ndarray, recording: Recording, step_seconds: float) -> float:
-    """Variance over mean of the orders of a step; 1 of a Poisson law."""
+    """Variance over mean of the number of orders in a step; 1 for a Poisson law."""
     n_steps = max(int((recording.time[-1] - recording.time[0]) / step_seconds), 1)
     counts = np.histogram(time, n_steps)[0]
     return float(counts.var() / max(counts.mean(), 1e-9))
 
 
 def _lifetimes(resting: Rests, tick: int, low: int, high: int, step_seconds: float) -> list[list[float]]:
-    """For each offset: ticks, geometric mean in steps, P(> 1, 2, 4, ... steps) by Kaplan and Meier."""
+    """For each offset: ticks, geometric mean in steps, P(> 1, 2, 4, ... steps) by Kaplan-Meier."""
     ticks = np.clip(np.floor(resting.behind / tick), low, high)
     rows = []
     for offset in range(low, high + 1):
@@ -196,7 +196,7 @@ def _lifetimes(resting: Rests, tick: int, low: int, high: int, step_seconds: flo
 
 
 def recent_gap(recording: Recording, orders: Arrivals, step_seconds: float) -> np.ndarray:
-    """How far the recent price is above mid when each order comes, 1e-4 dollars, [n].
+    """Recent price minus mid when each order arrives, 1e-4 dollars, [n].
 
     The recent price is an average of the mids at whole steps with weights that fall by 1 / e in ``RECENT_STEPS``.
     """

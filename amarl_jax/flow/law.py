@@ -19,12 +19,12 @@ class Flow:
     tick: int  # 1e-4 dollars, of the simulated market
     recorded_tick: int  # 1e-4 dollars, of the recording
     lot_shares: int  # shares of a lot
-    step_seconds: float  # seconds of the day that are a step
+    step_seconds: float  # seconds of the day in a step
     mid: float  # dollars, mean mid
     rate: float  # orders per step
     offset_min: int  # ticks behind mid of the table's second row
     table: list[list[float]]  # [1 + offsets, lots]: of market orders, then of limit orders from the most aggressive on
-    lifetime_steps: float  # geometric mean lifetime of an order that nobody takes
+    lifetime_steps: float  # mean of the geometric lifetime of an order that nobody takes
     tilt_per_tick: float  # of P(buy) per tick that the recent price is above mid; below 0 where flow follows prices
     tilt_stderr: float  # its standard error
     tilt_max: float  # of P(buy), in the tenth of the orders where it is largest
@@ -38,7 +38,7 @@ class Flow:
 
     @property
     def n_offsets(self) -> int:
-        """Limit offsets there are."""
+        """Number of limit offsets."""
         return len(self.table) - 1
 
     @property
@@ -69,7 +69,7 @@ def _text(value: Any) -> str:
 
 
 def read_flow(path: str | Path) -> Flow:
-    """A flow from its file; ValueError of one line naming the file, the field and what is allowed."""
+    """Read a flow from its file; ValueError of one line naming the file, the field and what is allowed."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: {'is not a file' if path.exists() else 'no such file'}")
@@ -110,7 +110,7 @@ _WHOLE = ("tick", "recorded_tick", "lot_shares", "offset_min", "opening_levels",
 
 
 def _check(path: Path, given: dict[str, Any]) -> None:
-    """ValueError where a number is out of range or a table is none of probabilities."""
+    """Raise ValueError where a number is out of range or the table does not hold probabilities."""
     for name, (low, high) in _RANGES.items():
         value = given[name]
         if not _is_number(value) or not low <= value <= high or (name in _WHOLE and not isinstance(value, int)):

@@ -1,7 +1,7 @@
 """The orders of a recorded day one by one, in the units of its fit: for a market that plays the day itself.
 
-Unlike ``flow.json`` this holds what was recorded, order by order: whoever may not pass the recording on may not pass
-this on.
+Unlike ``flow.json`` this holds what was recorded, order by order: where the recording may not be redistributed, nor
+may this.
 """
 
 import hashlib
@@ -36,12 +36,12 @@ class Stream:
 
     @property
     def n_steps(self) -> int:
-        """S."""
+        """Number of steps, S."""
         return len(self.first) - 1
 
     @property
     def digest(self) -> str:
-        """Hash of all of it."""
+        """SHA-256 of all fields."""
         digest = hashlib.sha256()
         for field in fields(self):
             digest.update(np.ascontiguousarray(getattr(self, field.name)).tobytes())
@@ -52,12 +52,12 @@ def stream_of(fitted: Fit, seed: int = 0) -> Stream:
     """The orders that a flow was fitted to.
 
     An order that its owner took out rests as long as it did. One that traded, left the levels shown or outlasted the
-    recording would have rested longer: to what was seen of it comes a draw of the fitted geometric law.
+    recording would have rested longer: a draw of the fitted geometric law is added to the time seen.
     """
     flow, orders = fitted.flow, fitted.orders
     start, step_seconds = float(orders.time[0]), flow.step_seconds
     at = np.maximum(orders.time - start, 0.0) / step_seconds
-    n_steps = int(at[-1])  # the last, which is not whole, is left out
+    n_steps = int(at[-1])  # without the last, incomplete one
     step = at.astype(np.int64)
     if n_steps < 1:
         raise ValueError(f"orders_per_step: {flow.rate:g} of {len(orders)} orders make no step to play")
@@ -79,7 +79,7 @@ def stream_of(fitted: Fit, seed: int = 0) -> Stream:
 def _lifetimes(
     orders: Arrivals, resting: Rests, at: np.ndarray, mean_steps: float, step_seconds: float, seed: int
 ) -> np.ndarray:
-    """Steps until each order leaves by itself, [n]: it leaves as a step begins, at least the next."""
+    """Steps until each order leaves by itself, [n]: at the start of a step, the next at the earliest."""
     rng = np.random.default_rng(seed)
     longer = rng.exponential(max(mean_steps, 1.0), len(orders))
     place = np.minimum(np.searchsorted(resting.row, orders.rest), max(len(resting.row) - 1, 0))
@@ -96,7 +96,7 @@ def orders_by_step(stream: Stream) -> np.ndarray:
 
 
 def save_stream(stream: Stream) -> bytes:
-    """The file's content."""
+    """The content of the stream's file."""
     file = io.BytesIO()
     arrays = {field.name: getattr(stream, field.name) for field in fields(Stream)}
     np.savez_compressed(file, format=np.int64(FORMAT), **arrays)
@@ -104,7 +104,7 @@ def save_stream(stream: Stream) -> bytes:
 
 
 def read_stream(path: str | Path) -> Stream:
-    """A stream from its file; ValueError of one line naming the file and what is wrong with it."""
+    """Read a stream from its file; ValueError of one line naming the file and what is wrong with it."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: {'is not a file' if path.exists() else 'no such file'}; fit_flow --stream writes it")
@@ -124,7 +124,7 @@ def read_stream(path: str | Path) -> Stream:
 
 
 def _check_size(path: Path) -> None:
-    """ValueError for a file that unpacks to more than any stream has."""
+    """Raise ValueError for a file that unpacks to more than any stream has."""
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())

@@ -89,7 +89,7 @@ def _episode(one: dict[str, np.ndarray]) -> Stretch:
 
 
 def _ages(one: dict[str, np.ndarray], n_slots: int) -> tuple[np.ndarray, np.ndarray]:
-    """How long each limit order of the record rested, and whether it left by itself. [k] each."""
+    """Age of each limit order of the record when last seen, in steps, and whether it left by itself. [k] each."""
     born = np.full(n_slots, np.nan)  # of the order in each slot of the book
     age, left = [], []
     for now in range(len(one["mid2"])):

@@ -1,4 +1,4 @@
-"""The joint law of kind, offset and size of an order, as a table that is smoothed as far as held-out orders like it.
+"""The joint law of kind, offset and size of an order, as a table; its smoothing is chosen on held-out orders.
 
 A row is a place: 0 the market orders, then the limit offsets, most aggressive first. A column is a size in lots.
 """
@@ -9,15 +9,15 @@ import numpy as np
 
 N_BLOCKS = 10  # of time, each held out once
 STRENGTHS = tuple(float(2**k) for k in range(-4, 15))  # of the prior, in orders
-_FLOOR = 0.5  # orders that every margin's cell counts beside its own
+_FLOOR = 0.5  # orders added to each cell of the margins
 
 
 @dataclass(frozen=True)
 class Smoothed:
-    """A table, and what decided how smooth it is."""
+    """A table, and the scores that its smoothing was chosen by."""
 
     table: np.ndarray  # [P, S] probabilities, all positive, summing to 1
-    strength: float  # orders that the product of the margins counts for
+    strength: float  # weight of the product of the margins, in orders
     held_out_nats: np.ndarray  # [len(STRENGTHS)] mean log-probability of held-out orders
 
 
@@ -35,7 +35,7 @@ def smoothed(counts: np.ndarray, strength: float) -> np.ndarray:
 
 
 def fit_table(place: np.ndarray, lots: np.ndarray, n_places: int, n_lots: int) -> Smoothed:
-    """The table of orders in the order of time, at the strength that held-out blocks of time give most probability.
+    """Fit the table of time-ordered orders, at the strength under which held-out blocks of time are most probable.
 
     Args:
         place: [n] int, 0 of a market order, 1 + the offset's number of a limit order.

@@ -1,4 +1,4 @@
-"""What an update needs, before anything is trained: arithmetic, memory, and what fits."""
+"""Cost of an update, before anything is trained: arithmetic, memory, and what fits."""
 
 import dataclasses
 import math
@@ -39,10 +39,10 @@ class Cost:
     more_scratch_bytes: int = 0  # of that many environments
 
     def scratch_of(self, n_envs: int) -> float:
-        """Scratch of a lane of so many environments, bytes: on the line through what is known, else in proportion.
+        """Scratch of a lane of ``n_envs`` environments, bytes: linear through two compiled sizes, else proportional.
 
-        XLA's scratch is the most that any moment of the update needs. Each moment is linear in E, so between two sizes
-        that were compiled the line is an upper bound.
+        XLA's scratch is the peak over the update. The need at each point of it is linear in E, so the peak is convex
+        and between two compiled sizes the line is an upper bound.
         """
         if not self.more_envs:
             return self.scratch_bytes / self.n_envs * n_envs
@@ -84,7 +84,7 @@ def measure(setup: Setup, n_updates: int = 1) -> Cost:
 
 
 def measure_more(cost: Cost, setup: Setup) -> Cost:
-    """The same with the scratch of a larger number of environments, the largest of ``BATCHES`` or twice as many."""
+    """Add the scratch of a larger number of environments, the largest of ``BATCHES`` or twice as many."""
     more = cost.n_envs * max(2, BATCHES[-1] // cost.n_envs)
     larger = dataclasses.replace(setup.game, learn=dataclasses.replace(setup.game.learn, n_envs=more))
     memory = _traced(setup.replace(game=larger), 1).lower().compile().memory_analysis()
@@ -102,7 +102,7 @@ def abstract_state(setup: Setup) -> TrainState:
 
 
 def placed_state(setup: Setup) -> TrainState:
-    """The same, on the default device, where a run has it."""
+    """Shapes of a learner, placed on the default device as in a run."""
     (device,) = jax.numpy.zeros(()).devices()
     place = jax.sharding.SingleDeviceSharding(device)
     shapes = abstract_state(setup)
@@ -116,7 +116,7 @@ def count_flops(jaxpr: Any, visits: list[int], scope: str = "other", times: floa
         jaxpr: the program; the bodies of its loops count as often as they run.
         visits: how often each branch of a switch with that many branches is taken, in proportion; branches of other
             switches count alike.
-        scope: where the program stands.
+        scope: the part that the program belongs to.
         times: how often it runs.
     """
     total: dict[str, float] = defaultdict(float)
@@ -136,7 +136,7 @@ def count_flops(jaxpr: Any, visits: list[int], scope: str = "other", times: floa
 
 
 def _scope(equation: Any, outer: str) -> str:
-    """The innermost part that an equation belongs to; a part within a part only divides playing."""
+    """The part that an equation belongs to: the outer one, except that parts inside "play" count on their own."""
     names = str(equation.source_info.name_stack).replace("(", "/").replace(")", "/").split("/")
     found = [name for name in names if name in PARTS]
     return found[-1] if found and outer in ("other", "play") else outer

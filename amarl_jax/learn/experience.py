@@ -1,4 +1,4 @@
-"""What PPO learns from: episodes of any game as arrays, and how the market's episodes become that."""
+"""Experience for PPO: episodes of any game as arrays, and their making from the market's episodes."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from amarl_jax.types import N_AGENTS, Agent, Array
 
 @struct.dataclass
 class Experience:
-    """``[E]`` episodes of any game; per-agent entries are tuples in the order of Agent, empty for one not there."""
+    """``[E]`` episodes of any game; per-agent entries are tuples in the order of Agent, empty for an absent one."""
 
     seen: tuple[Any, ...]  # [E, T, D] each
     latents: tuple[Any, ...]  # [E, T, ...] each
@@ -27,7 +27,7 @@ class Experience:
     mask: Array  # [E, T, agent], 1 where an agent's terms count
     global_seen: Array  # [E, T, D] the critic's pre-action state
     actions: tuple[Array, ...]  # [E, T, D] each, executed, in units of order one
-    beside: tuple[Any, ...] = ((),) * N_AGENTS  # what each network is told beside what it sees, the same in all steps
+    beside: tuple[Any, ...] = ((),) * N_AGENTS  # further inputs of each network, the same in all steps
 
 
 def market_experience(trajectory: Trajectory, reward: Array, setup: Setup) -> Experience:

@@ -1,4 +1,4 @@
-"""What of an update stopped being a finite number."""
+"""Terms and networks of an update that are no longer finite."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from amarl_jax.learn.state import TrainState
 from amarl_jax.trees import all_finite
 from amarl_jax.types import AGENT_NAMES, Agent, Array
 
-_FINITE = "finite/"  # leads the flag of each network
+_FINITE = "finite/"  # prefix of each network's flag
 
 
 def networks(state: TrainState) -> dict[str, Network]:
@@ -37,7 +37,7 @@ def not_finite(row: Mapping[str, float], game: Game) -> tuple[list[str], list[st
     """Terms that are not finite, ``phase/owner/term``, and networks whose parameters or optimiser state are not.
 
     Terms come in the order in which an update computes them, so the first is nearest to the cause: phase by phase,
-    what the rollout was before what was learned from it.
+    terms of the rollout before those of learning.
     """
     phases, learned = game.phase_names(), learned_metric_names()
 

@@ -59,7 +59,7 @@ class Game:
     market_spec: MarketSpec
     network: NetworkSpec
     learn: LearnSpec
-    scripted: tuple[tuple[Agent, Policy], ...] = ()  # agents that play a policy of rules instead; see script
+    scripted: tuple[tuple[Agent, Policy], ...] = ()  # agents that play a scripted policy instead; see script
     noise_law: NoiseLaw = orders  # of the noise traders, and of the slot at z = 0
     reward_terms: tuple[RewardTerm, ...] = ()  # added to the rewards of the core
 
@@ -70,7 +70,7 @@ class Game:
 
     @property
     def reads_exactly(self) -> bool:
-        """Whether training reads its rollouts with the exact filter."""
+        """True if training reads its rollouts with the exact filter."""
         return EXACT in (self.learn.leakage_source, self.learn.belief_target)
 
     @functools.cached_property
@@ -111,7 +111,7 @@ class Game:
         return -(-steps // self.market_spec.horizon)
 
     def phases(self) -> tuple[tuple[Agent, ...], ...]:
-        """Which agents train in each phase of an update: A then B, or all at once."""
+        """Agents that train in each phase of an update: A then B, or all at once."""
         if self.learn.alternating:
             return (Agent.EXECUTION,), (Agent.MAKER, Agent.ARBITRAGEUR)
         return (tuple(Agent),)
@@ -123,7 +123,7 @@ class Game:
         return tuple(agent for agent in Agent if AGENT_NAMES[agent] in names)
 
     def phase_names(self) -> tuple[str, ...]:
-        """What leads the metrics of each of :meth:`phases`."""
+        """Prefix of the metrics of each of :meth:`phases`."""
         return ("phase_a", "phase_b") if self.learn.alternating else ("joint",)
 
     def improved(self, agents: tuple[Agent, ...]) -> tuple[Agent, ...]:
@@ -145,7 +145,7 @@ def freeze(game: Game, *agents: Agent) -> Game:
 
 
 def unfreeze(game: Game, *agents: Agent) -> Game:
-    """The same game in which these agents train again; raises ValueError for one that plays a policy of rules."""
+    """The same game in which these agents train again; raises ValueError for one that plays a scripted policy."""
     for agent, _ in game.scripted:
         if agent in agents:
             raise ValueError(f"{AGENT_NAMES[agent]} plays a policy of rules, which does not train")

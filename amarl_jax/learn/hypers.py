@@ -28,7 +28,7 @@ class LearnSpec:
     belief_target: str = "label"  # or "exact": what the belief is fitted to
     leakage_source: str = "mine"  # or "belief", or "exact"
     exact_particles: int = 16  # K of the exact source's filters
-    exact_private: int = 4  # private numbers that stand for their law in them
+    exact_private: int = 4  # private numbers that represent N(0, 1) in them
     leakage_credit: str = "increment"  # or "level"
     shortfall_credit: str = "marked"  # or "horizon"
     frozen: str = NOBODY  # or agents, as maker+arbitrageur, whose policies never train
@@ -39,19 +39,19 @@ class LearnSpec:
 class Hypers:
     """Traced hyperparameters: leaves that a sweep may vary lane by lane."""
 
-    # the way of lambda to its weight
-    leakage_weight_start: Array | float = 0.0  # lambda of the first update, where there is a ramp
-    leakage_ramp_updates: Array | float = 0.0  # updates in which lambda moves from there in equal steps; 0 is none
-    # where learning starts, and what the maker is told
+    # ramp of lambda to its weight
+    leakage_weight_start: Array | float = 0.0  # lambda of the first update, if there is a ramp
+    leakage_ramp_updates: Array | float = 0.0  # updates over which lambda moves from there in equal steps; 0: no ramp
+    # the initial policy, and the maker's belief
     start_gate: Array | float = 0.3  # P(act in a step) of the fresh execution policy
     start_along: Array | float = 0.75  # P(along its side | act) of it
-    belief_frozen: Array | float = 0.0  # 1: everyone is told b = p_z whatever the tape says
+    belief_frozen: Array | float = 0.0  # 1: everyone sees b = p_z whatever the tape says
     # PPO
     discount: Array | tuple[float, ...] = (1.0, 0.99, 0.99)  # gamma, [agent]
     gae_decay: Array | float = 0.95
     clip_ratio: Array | float = 0.2
     entropy_weight: Array | float = 0.01  # at the first update
-    entropy_weight_end: Array | float = 0.0  # after the share of updates below, on a straight line
+    entropy_weight_end: Array | float = 0.0  # after the share of updates below, reached linearly
     entropy_share: Array | float = 0.5  # of the updates
     value_weight: Array | float = 0.5
     max_grad_norm: Array | float = 0.5
@@ -68,4 +68,4 @@ class Hypers:
     belief_loss_entropy: Array | float = 0.05  # beta_entropy of the belief's loss
     # replay
     replay_alpha: Array | float = 0.6  # priority exponent
-    replay_beta: Array | float = 1.0  # importance-weight exponent; below 1 the belief learns to be less sure than Bayes
+    replay_beta: Array | float = 1.0  # importance-weight exponent; below 1 the belief is less certain than Bayes

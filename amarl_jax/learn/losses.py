@@ -18,12 +18,12 @@ class SurrogateAux:
 
 
 def masked_mean(x: Array, mask: Array, axis: int | tuple[int, ...] | None = None) -> Array:
-    """``sum(mask x) / sum(mask)``, 0 where nothing is unmasked; a masked NaN does no harm, nor does its gradient.
+    """``sum(mask x) / sum(mask)``, 0 where nothing is unmasked; a masked NaN affects neither value nor gradient.
 
     Args:
       x: any shape.
       mask: the shape of ``x``, or of its last axes.
-      axis: over which of the mask's axes, counted from the last; all of them without.
+      axis: axes of the mask to average over, counted from the last; None: all.
     """
     chex.assert_equal_shape_suffix([x, mask], mask.ndim)
     mask = mask.astype(x.dtype)
@@ -39,7 +39,7 @@ def clipped_surrogate(
     """The clipped policy-gradient loss of PPO, ``-E min(rho A, clip(rho, 1 - c, 1 + c) A)``, ``rho = pi_new / pi_old``.
 
     Schulman et al. 2017, "Proximal policy optimization algorithms", eq. 7. The KL is estimated by
-    ``E[rho - 1 - log rho]``, unbiased and never negative. Advantages are constants to the gradient's caller.
+    ``E[rho - 1 - log rho]``, unbiased and never negative. Advantages must not depend on the trained parameters.
 
     Args:
       log_prob_new: log-density of the taken actions under the policy being trained, any shape.

@@ -1,4 +1,4 @@
-"""Scalars by name in one array: what a loop or a branch carries is one array then, not one for each name."""
+"""Named scalars in one array, so that a loop or a branch carries one array instead of one for each name."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,7 +12,7 @@ from amarl_jax.types import Array
 class Metrics(Mapping[str, Array]):
     """A mapping of scalars, or of arrays [...] where a loop or lanes lead.
 
-    A program compiles in proportion to its kernels, and a loop writes each array it collects with a kernel of its own.
+    Compile time grows with the number of kernels, and a loop writes each array it collects with a kernel of its own.
     """
 
     columns: Array  # [..., n] float32
@@ -20,18 +20,18 @@ class Metrics(Mapping[str, Array]):
 
     @classmethod
     def of(cls, scalars: Mapping[str, Array]) -> "Metrics":
-        """Pack scalars, none if there are none, or arrays of one shape [...]."""
+        """Pack scalars or arrays of one shape [...] by name; the mapping may be empty."""
         names = tuple(sorted(scalars))
         columns = [jnp.asarray(scalars[name], jnp.float32) for name in names]
         return cls(jnp.stack(columns, axis=-1) if columns else jnp.zeros(0, jnp.float32), names)
 
     def __or__(self, other: "Metrics") -> "Metrics":
-        """Both; no name may be in both."""
+        """Union of both; no name may be in both."""
         both = Metrics(jnp.concatenate([self.columns, other.columns], axis=-1), self.names + other.names)
         return both.chosen(sorted(both.names))
 
     def chosen(self, names: Sequence[str]) -> "Metrics":
-        """These alone, in this order."""
+        """Only the metrics of these names, in this order."""
         at = jnp.array([self.names.index(name) for name in names], jnp.int32)
         return Metrics(jnp.take(self.columns, at, axis=-1, unique_indices=True, mode="clip"), tuple(names))
 
@@ -40,7 +40,7 @@ class Metrics(Mapping[str, Array]):
         return Metrics(self.columns, tuple(prefix + name for name in self.names))
 
     def __getitem__(self, name: str) -> Array:
-        """[...] of one name."""
+        """The metric of one name, [...]."""
         try:
             return self.columns[..., self.names.index(name)]
         except ValueError:

@@ -30,7 +30,7 @@ class Agents(NamedTuple):
 def optimiser(hypers: Hypers) -> optax.GradientTransformation:
     """Global-norm clip, Adam and decoupled weight decay; the learning rate is applied by :func:`descend`.
 
-    Flat, because a program compiles in proportion to its kernels: one set of them for a network, not one for each leaf.
+    Flattened, because compile time grows with the number of kernels: one set per network instead of one per leaf.
     """
     return optax.flatten(
         optax.chain(
@@ -53,7 +53,7 @@ def scheduled(learning_rate: Array | float, update: Array, hypers: Hypers) -> Ar
 
 
 def descend(network: Network, gradient: PyTree, learning_rate: Array, hypers: Hypers) -> Network:
-    """One step down the gradient."""
+    """Take one step down the gradient."""
     step, opt_state = optimiser(hypers).update(gradient, network.opt_state, network.params)
     params = jax.tree.map(lambda p, s: p - learning_rate * s, network.params, step)
     return Network(params=params, opt_state=opt_state)

@@ -25,7 +25,7 @@ from amarl_jax.types import AGENT_NAMES, Agent, Array
 def play(
     key: Array, state: TrainState, setup: Setup, n_envs: int | None = None, deterministic: bool = False
 ) -> Trajectory:
-    """``n_envs`` episodes of the learned agents with fresh keys, ``z`` stratified. [E] leading."""
+    """Play ``n_envs`` episodes of the learned agents with fresh keys, ``z`` stratified. [E] leading."""
     game, params = setup.game, setup.params
     n_envs = n_envs or game.learn.n_envs
     keys = jax.random.split(key, 1 + n_envs)
@@ -35,7 +35,7 @@ def play(
 
 
 def play_and_learn(state: TrainState, phase: Array, setup: Setup) -> tuple[TrainState, Metrics]:
-    """One rollout and everything learned from it.
+    """Play one rollout and learn everything from it that its phase learns.
 
     The phase decides who learns. It must not be batched: as a number shared by all lanes it leaves a real branch in
     the compiled program, while playing and scoring are compiled once for both phases.
@@ -46,7 +46,7 @@ def play_and_learn(state: TrainState, phase: Array, setup: Setup) -> tuple[Train
         setup: what is trained with.
 
     Returns:
-        The learner, and scalar metrics; those of whatever did not learn are 0.
+        The learner, and scalar metrics; those of what did not learn are 0.
     """
     game = setup.game
     key, key_play, key_mine, key_belief, key_rows, *key_exact = jax.random.split(state.key, 5 + game.reads_exactly)
@@ -75,7 +75,7 @@ def play_and_learn(state: TrainState, phase: Array, setup: Setup) -> tuple[Train
 def _read_exactly(
     keys: list[Array], state: TrainState, trajectory: Trajectory, setup: Setup
 ) -> tuple[Trajectory, Array | None]:
-    """The episodes without their records, and the exact log-posterior [E, T] where a key says that it is wanted."""
+    """The episodes without their records, and the exact log-posterior [E, T] if a key is given."""
     if not keys:
         return trajectory, None
     exact = exact_log_posterior(keys[0], players(state, setup.game).execution, trajectory, setup)
@@ -97,8 +97,8 @@ def _learn(
 ) -> tuple[TrainState, Metrics]:
     """Fit what reads the tape, improve the agents that train; the others stay bit for bit.
 
-    The MI critic is fitted in every phase; where execution trains the predictor is, where the maker trains the belief.
-    All that pays rewards has scored the rollout before.
+    The MI critic is fitted in every phase, the predictor where execution trains, the belief where the maker trains. All
+    of them have scored the rollout before they are fitted to it.
     """
     metrics = dict.fromkeys(learned_metric_names(), jnp.float32(0.0))
     with jax.named_scope("mine"):
@@ -120,7 +120,7 @@ def _learn(
 
 
 def learned_metric_names() -> tuple[str, ...]:
-    """Every metric that some phase's learning measures; the critic's loss is every phase's."""
+    """Names of the metrics that the learning of some phase measures, except the critic's loss, which all measure."""
     of_agents = [f"{AGENT_NAMES[agent]}/{name}" for agent in Agent for name in ACTOR_METRICS]
     return (*of_agents, "mine/loss", "predictor/loss", "belief/loss")
 
@@ -133,10 +133,10 @@ def metrics_measured(trained: tuple[Agent, ...], game: Game) -> tuple[str, ...]:
 
 
 def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -> Metrics:
-    """What one rollout says of the game, scalars; money in reward units, information in nats.
+    """Scalar metrics of one rollout; money in reward units, information in nats.
 
-    ``information/*_nats`` are what the leakage source and the maker's belief claim of the episode's end. Both read
-    the rollout before they are fitted to it, so both bound I(z; F) from below.
+    ``information/*_nats`` are what the leakage source and the maker's belief claim at the end of the episode. Both
+    read the rollout before they are fitted to it, so both bound I(z; F) from below.
     """
     output, belief, terms, reward = trajectory.output, trajectory.belief, scores.terms, scores.reward
     position = trajectory.direction * output.inventory[:, -1, 0]
@@ -183,7 +183,7 @@ def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -
 
 
 def _over_steps(named: dict[str, Array]) -> Metrics:
-    """Sums over the steps of what is [E, T], all at once, beside what is [E]."""
+    """Sums over steps of the arrays [E, T], all at once, together with the arrays [E]."""
     stepwise = Metrics.of({name: x for name, x in named.items() if x.ndim == 2})
     totals = Metrics(jnp.sum(stepwise.columns, axis=1), stepwise.names)
     return totals | Metrics.of({name: x for name, x in named.items() if x.ndim == 1})

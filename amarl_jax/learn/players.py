@@ -16,7 +16,7 @@ from amarl_jax.types import Agent, Array, PyTree, Tape
 
 
 class Belief(Protocol):
-    """Reads the tape step by step and says ``P(z = 1 | F_<=t)``."""
+    """Reads the tape step by step and returns ``P(z = 1 | F_<=t)``."""
 
     def init(self, params: EnvParams) -> PyTree:
         """The memory before the first step."""
@@ -50,18 +50,18 @@ class PriorBelief:
 class TransformerBelief:
     """The belief network, decoding one token per step; what it returns is the de-biased posterior.
 
-    With ``hypers.belief_frozen`` it returns the prior, and still learns; its hidden state is what it would have been.
+    With ``hypers.belief_frozen`` it returns the prior, and still learns; its hidden state is unaffected.
     """
 
     def __init__(self, parameters: PyTree, setup: Setup) -> None:
         self.parameters, self.game, self.hypers = parameters, setup.game, setup.hypers
 
     def init(self, params: EnvParams) -> PyTree:
-        """Nothing seen yet."""
+        """The memory before the first step."""
         return init_memory(self.game.network.belief, self.game.market_spec.horizon)
 
     def read(self, memory: PyTree, tape: Tape, time: Array, params: EnvParams) -> tuple[PyTree, Array, Array]:
-        """One step of tape."""
+        """Memory, posterior and hidden state after one more step of tape."""
         decode = self.game.belief.decode
         memory, logit, hidden = self.game.belief.apply(self.parameters, memory, tape, time, method=decode)
         posterior = debias(jax.nn.sigmoid(logit), self.hypers.belief_loss_entropy)

@@ -29,7 +29,7 @@ class ActorBatch:
     log_prob: Any  # [E, T], of the policy that acted
     advantage: Array  # [E, T], normalised
     mask: Array  # [E, T], 1 where the agent's terms count: execution at z = 1 only
-    beside: tuple[Any, ...] = ()  # what the network is told beside what it sees, the same in all steps
+    beside: tuple[Any, ...] = ()  # further inputs of the network, the same in all steps
 
 
 @struct.dataclass
@@ -127,7 +127,7 @@ def actor_loss(
 
 
 def critic_loss(parameters: PyTree, batch: CriticBatch, game: Learnable, hypers: Hypers) -> Array:
-    """``value_weight * sum_i mean (V_i - target_i)^2``, over the entries each head's mask lets count."""
+    """``value_weight * sum_i mean (V_i - target_i)^2``, over the unmasked entries of each head."""
     value = values(parameters, batch.global_seen, batch.actions, game)
     return hypers.value_weight * jnp.sum(value_loss(value, batch.target, batch.mask))
 
@@ -141,7 +141,7 @@ def minibatches(key: Array, game: Learnable) -> Array:
 def improve_actors(
     rows: Array, state: Learner, batch: PpoBatch, trained: tuple[Agent, ...], game: Learnable, hypers: Hypers
 ) -> tuple[Agents, Metrics]:
-    """One gradient step of the trained agents on each of :func:`minibatches`; the others are not touched.
+    """Take one gradient step of the trained agents on each of :func:`minibatches`; the others are not touched.
 
     Returns:
         The agents, and diagnostics averaged over the last epoch.
@@ -166,7 +166,7 @@ def improve_actors(
 def improve_critic(
     rows: Array, state: Learner, batch: PpoBatch, game: Learnable, hypers: Hypers
 ) -> tuple[Network, dict[str, Array]]:
-    """One gradient step of the critic on each of :func:`minibatches`, and its loss averaged over the last epoch.
+    """The critic after a gradient step on each of :func:`minibatches`, and its loss averaged over the last epoch.
 
     Separate from the actors' steps, which do not use it, so that it is compiled once for all phases.
     """
@@ -183,14 +183,14 @@ def improve_critic(
 
 
 def _over_epochs(step: Callable[[Any, Array], tuple[Any, Any]], start: Any, rows: Array) -> tuple[Any, Any]:
-    """Scan ``step`` over all minibatches; what it returns leads with [epoch, minibatch]."""
+    """Scan ``step`` over all minibatches; its outputs lead with [epoch, minibatch]."""
     return jax.lax.scan(lambda carry, epoch: jax.lax.scan(step, carry, epoch), start, rows)
 
 
 def improve(
     key: Array, state: LearnerT, batch: PpoBatch, trained: tuple[Agent, ...], game: Learnable, hypers: Hypers
 ) -> tuple[LearnerT, Metrics]:
-    """``n_epochs`` passes of PPO over the rollout: :func:`improve_actors` and :func:`improve_critic`."""
+    """Make ``n_epochs`` passes of PPO over the rollout: :func:`improve_actors` and :func:`improve_critic`."""
     rows = minibatches(key, game)
     agents, metrics = improve_actors(rows, state, batch, trained, game, hypers)
     critic, of_critic = improve_critic(rows, state, batch, game, hypers)

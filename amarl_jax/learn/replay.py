@@ -49,7 +49,7 @@ def add(state: ReplayState, items: PyTree, priority: Array | None = None) -> Rep
       state: the ring.
       items: leaves [n, ...], n at most the capacity.
       priority: [n]; without it new items get the largest live priority (1 in an empty ring), so that each is
-        likely to be drawn before it is judged.
+        likely to be drawn before its loss is known.
     """
     capacity = state.priority.shape[0]
     n = jax.tree.leaves(items)[0].shape[0]

@@ -1,4 +1,4 @@
-"""Whole episodes of the market, whoever plays: one scan over time, for one environment."""
+"""Whole episodes of the market, for any players: one scan over time."""
 
 from typing import NamedTuple
 
@@ -58,7 +58,7 @@ def rollouts(keys: Array, market: Market, players: Players, belief: Belief, z: A
         params: market constants.
 
     Returns:
-        The trajectories, [E] leading, of ``[E, T]`` what is said to be [T].
+        The trajectories, [E] leading: fields marked [T] are ``[E, T]``.
     """
 
     def begin(key: Array, label: Array) -> tuple[Array, _Carry]:
@@ -101,7 +101,7 @@ def _play_step(
     seen = observe.views(carry.state, carry.belief, params, market.spec)
     views = (seen.execution, seen.maker, seen.arbitrageur)
     key_slot, key_rest = streams(key_env)
-    for_players = (jax.random.clone(key_slot), key_maker, key_arbitrageur)  # of the slot's two rules one is used
+    for_players = (jax.random.clone(key_slot), key_maker, key_arbitrageur)  # only one of the slot's rules is used
     acted = [
         player.act(key, memory, view, params)
         for player, key, memory, view in zip(players, for_players, carry.policies, views, strict=True)

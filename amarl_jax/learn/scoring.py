@@ -1,4 +1,4 @@
-"""What networks make of finished episodes: leakage, predictability, rewards."""
+"""Score finished episodes with the networks: leakage, predictability, rewards."""
 
 import functools
 
@@ -17,7 +17,7 @@ from amarl_jax.nets.belief import BELIEF_EPS
 from amarl_jax.nets.predictor import flow_series, predictability
 from amarl_jax.types import Array, PyTree, Tape
 
-STD_FLOOR = 1e-3  # keeps the unconditional law of a flow that never moves proper
+STD_FLOOR = 1e-3  # keeps the unconditional law of a constant flow proper
 
 
 @struct.dataclass
@@ -33,7 +33,7 @@ class Scores:
 
 
 def evidence(belief: Array, hidden: Array) -> Array:
-    """What the MI critic knows of the past beside the tape: the belief's log-odds and its state. [..., d_model + 1].
+    """The MI critic's input beside the tape: the belief's log-odds and its state. [..., d_model + 1].
 
     Args:
         belief: P(z = 1 | F_<=t) of the maker, [...].

@@ -1,4 +1,4 @@
-"""The bundle of all that an update depends on beside the learner."""
+"""Everything that an update depends on beside the learner."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ class Setup(struct.PyTreeNode):
     """A pytree of what one might sweep, whose structure carries the static game.
 
     A jitted function takes it as any other argument: setups of equal games share a trace, another game makes a new one.
-    The lanes of a sweep are one setup whose leaves lead with an axis.
+    The lanes of a sweep are one setup whose leaves have a leading axis.
     """
 
     hypers: Hypers
@@ -26,16 +26,16 @@ class Setup(struct.PyTreeNode):
     game: Game = struct.field(pytree_node=False)
 
     def arrays(self) -> "Setup":
-        """The same with every leaf a strongly typed array."""
+        """Convert every leaf to a strongly typed array."""
         return Setup(as_arrays(self.hypers), as_arrays(self.weights), as_arrays(self.params), self.game)
 
 
 def annealed(setup: Setup, update: Array) -> Setup:
-    """The setup of one update: where lambda and the weight of the policies' entropy are on their ways.
+    """The setup of one update, with lambda and the weight of the policies' entropy as scheduled.
 
     A ramp of n updates trains the first at the start's lambda and the (n + 1)-th at the lane's own: a warm start from
     another penalty. Without a ramp lambda is the lane's own throughout. The entropy bonus falls while learning rates
-    are still large: with it a policy mixes what pays with noise, and neither its cost nor its leakage is the optimum's.
+    are still large: under it the policy is noisier than the optimum, which biases its cost and its leakage.
     """
     hypers, weights = setup.hypers, setup.weights
     start, end = hypers.leakage_weight_start, weights.leakage_weight

@@ -21,7 +21,7 @@ from amarl_jax.types import Agent, Array, PyTree, Tape, empty_tape
 
 @struct.dataclass
 class Episode:
-    """What the replay keeps of an episode: the packed tape, and what the belief is fitted to."""
+    """What the replay keeps of an episode: the packed tape, and the belief's target."""
 
     tape: Tape  # [T, ...]
     target: Array  # [] z, or [T] an exact posterior P(z = 1)
@@ -42,7 +42,7 @@ class TrainState(struct.PyTreeNode):
 
 
 def empty_episode(game: Game) -> Episode:
-    """Shapes of what the replay keeps."""
+    """An episode of zeros, with the shapes that the replay keeps."""
     step = empty_tape(game.market_spec.n_tape_rows)
     horizon = game.market_spec.horizon
     tape = jax.tree.map(lambda x: jnp.zeros((horizon, *x.shape), x.dtype), step)
@@ -56,8 +56,8 @@ def init_state(key: Array, setup: Setup) -> TrainState:
     Args:
         key: typed key of the run.
         setup: what it will be trained with. The initial execution policy reads ``hypers.start_gate`` and
-            ``hypers.start_along``; the market's constants shape nothing, but that a head that tilts reads
-            ``slot_rate``.
+            ``hypers.start_along``; of the market's constants only ``slot_rate`` matters, to a head that
+            tilts.
     """
     game, hypers, params = setup.game, setup.hypers, setup.params
     *keys_agents, key_critic, key_belief, key_statistics, key_predictor, key_run = jax.random.split(key, 8)
@@ -93,7 +93,7 @@ def init_state(key: Array, setup: Setup) -> TrainState:
 
 
 def _started(parameters: PyTree, setup: Setup) -> PyTree:
-    """The execution agent's fresh parameters, where they act and trade along as often as the hyperparameters say."""
+    """The execution agent's fresh parameters, set to act and trade along as often as the hyperparameters say."""
     hypers = setup.hypers
     if tilts(Agent.EXECUTION, setup.game.network):
         return start_tilt_at(parameters, hypers.start_gate, hypers.start_along, setup.params.slot_rate)

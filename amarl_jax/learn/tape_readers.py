@@ -1,4 +1,4 @@
-"""Fitting what reads the tape: the MINE critic, the predictor and the belief."""
+"""Fit the networks that read the tape: the MINE critic, the predictor and the belief."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ from amarl_jax.nets.belief import belief_loss
 from amarl_jax.trees import Packed, pack
 from amarl_jax.types import Array, PyTree, Tape
 
-MINE_EPISODES = 16  # of a step of the MI critic at least: a partition over fewer is mostly noise
+MINE_EPISODES = 16  # least number in a step of the MI critic: a partition over fewer is mostly noise
 
 Fitted = tuple[Network, PyTree]  # the statistics network, and the state of the estimator that trains it
 
@@ -30,7 +30,7 @@ Fitted = tuple[Network, PyTree]  # the statistics network, and the state of the 
 def fit_mine(
     key: Array, state: TrainState, trajectory: Trajectory, setup: Setup
 ) -> tuple[TrainState, dict[str, Array]]:
-    """``n_mine_steps`` steps of the MI critic on a rollout, each on ``MINE_EPISODES`` episodes or more.
+    """Train the MI critic for ``n_mine_steps`` steps on a rollout, each on ``MINE_EPISODES`` episodes or more.
 
     Steps take the episodes in turn, so that together they see every one at least once; each has both classes in the
     shares of the rollout.
@@ -57,7 +57,7 @@ def fit_mine(
 
 
 def shares_of_classes(key: Array, z: Array, n_steps: int) -> Array:
-    """Episodes of each step, [at most n_steps, n]: at random, all of them, both classes as in z [E]."""
+    """Random episodes of each step, [at most n_steps, n]: together all, each step with the class shares of z [E]."""
     n_envs = z.shape[0]
     share = min(n_envs, max(MINE_EPISODES, -(-n_envs // n_steps)))
     n_parts = -(-n_envs // share)
@@ -75,7 +75,7 @@ def critic_step(
     game: Learnable,
     hypers: Hypers,
 ) -> tuple[Fitted, Array]:
-    """One step of an MI critic on episodes [B], and its loss before it, [].
+    """The MI critic after one step on episodes [B], and its loss before the step, [].
 
     Args:
         critic: the statistics network, and the estimator's state, [S].
@@ -96,7 +96,7 @@ def critic_step(
 
 
 def fit_predictor(state: TrainState, series: Array, setup: Setup) -> tuple[TrainState, dict[str, Array]]:
-    """``n_mine_steps`` steps of maximum likelihood on the flow of both classes, a share of the episodes at a time.
+    """Train the predictor for ``n_mine_steps`` steps of maximum likelihood on the flow of both classes, in shares.
 
     ``series`` [E, T, D] is the standardised flow of a rollout.
     """
@@ -121,7 +121,7 @@ def fit_predictor(state: TrainState, series: Array, setup: Setup) -> tuple[Train
 def fit_belief(
     key: Array, state: TrainState, tape: Tape, target: Array, setup: Setup
 ) -> tuple[TrainState, dict[str, Array]]:
-    """``n_belief_steps`` steps of the belief on fresh episodes, each seen once, beside replayed ones.
+    """Train the belief for ``n_belief_steps`` steps on fresh episodes, each seen once, beside replayed ones.
 
     The fresh episodes enter the replay afterwards, with their loss as priority.
 
@@ -129,7 +129,7 @@ def fit_belief(
         key: draws what is replayed.
         state: the learner.
         tape: of the fresh episodes, [E, T, ...].
-        target: z [E], or an exact posterior at every prefix [E, T], whose mean given the tape is the tape's own.
+        target: z [E], or an exact posterior at every prefix [E, T], whose mean given the tape is ``P(z = 1 | F)``.
         setup: what is trained with.
     """
     game, hypers = setup.game, setup.hypers

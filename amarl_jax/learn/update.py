@@ -18,7 +18,7 @@ from amarl_jax.types import Array
 
 
 def update(state: TrainState, setup: Setup) -> tuple[TrainState, Metrics]:
-    """One pass of the alternating scheme: phase A, then phase B.
+    """Make one pass of the alternating scheme: phase A, then phase B.
 
     Args:
         state: the learner.
@@ -26,7 +26,7 @@ def update(state: TrainState, setup: Setup) -> tuple[TrainState, Metrics]:
 
     Returns:
         The learner after the update and scalar metrics by name; phase names lead their names, and ``objective`` is
-        what the execution agent is after, by which the best learner is chosen.
+        the execution agent's, by which the best learner is chosen.
     """
     game, setup = setup.game, annealed(setup, state.update)
     schedule = [index for index, agents in enumerate(game.phases()) for _ in range(game.episodes_per_phase(agents))]
@@ -44,9 +44,10 @@ def update(state: TrainState, setup: Setup) -> tuple[TrainState, Metrics]:
 def objective(metrics: Mapping[str, Array], phase: str, weights: RewardWeights) -> Array:
     """``E[-IS | z = 1] - lambda I`` of the rollouts of one phase, in reward units.
 
-    Never the return, which pays for what the source of the day believes. The last phase of an alternating update plays
-    the execution policy that is saved after it. I is the larger of two lower bounds, the claims of the leakage source
-    and of the belief on episodes neither was fitted to, and at least 0; a detector that lags flatters a policy still.
+    Not the return, which depends on what the leakage source believes at the time. The last phase of an alternating
+    update plays the execution policy that is saved after it. I is the larger of two lower bounds, the claims of the
+    leakage source and of the belief on episodes neither was fitted to, and at least 0; a detector that lags the policy
+    still flatters it.
     """
     claims = [metrics[f"{phase}/information/{name}_nats"] for name in ("source", "belief")]
     information = jnp.maximum(jnp.maximum(*claims), 0.0)

@@ -3,8 +3,8 @@
 Orders lie in price-time priority, so priority among equal prices is the order of arrival by construction, and the
 state holds *cumulative* size ``C``. A message that takes ``X`` lots from a side leaves ``max(C - X, 0)`` there: filled
 orders become empty slots in front of the first live one, and no order moves. An insertion or a cancellation shifts
-one end of its row by one slot. There is no branch, loop, sort or gather, so a batched book costs what a lone one
-does. Written for one book; batch with ``jax.vmap``. Everything is int32.
+one end of its row by one slot. There is no branch, loop, sort or gather, so batching makes no book more expensive.
+Written for one book; batch with ``jax.vmap``. Everything is int32.
 """
 
 from dataclasses import replace
@@ -69,7 +69,7 @@ def empty_book(spec: BookSpec) -> Book:
 
 
 def live(book: Book) -> Array:
-    """Which slots hold an order, bool ``[2, N]``."""
+    """Mask of the slots that hold an order, bool ``[2, N]``."""
     slot = jnp.arange(book.key.shape[-1], dtype=jnp.int32)[None, :]
     return (slot >= book.first[:, None]) & (slot < (book.first + book.count)[:, None])
 
@@ -109,7 +109,7 @@ def apply(book: Book, message: Message, spec: BookSpec) -> tuple[Book, Execution
 
     Price-time priority. A full side keeps its best ``N`` orders: a newcomer's remainder that is strictly better than
     the worst resting order evicts it, any other remainder is refused. Invalid messages, duplicate live ids and
-    unknown cancels leave the book as it is. All of it is counted.
+    unknown cancels leave the book as it is. Each such event is counted.
     """
     chex.assert_shape([book.key, book.cumulative, book.order_id, book.owner, book.expiry], (2, spec.capacity))
     chex.assert_rank(jax.tree.leaves(message), 0)
@@ -167,7 +167,7 @@ def apply_all(book: Book, messages: Message, spec: BookSpec) -> tuple[Book, Exec
 
 
 def remove(book: Book, mask: Array) -> tuple[Book, Array, Array]:
-    """Take all live orders under ``mask`` (bool ``[2, N]``) out at once; the rest keep their priority.
+    """Remove all live orders under ``mask`` (bool ``[2, N]``) at once; the rest keep their priority.
 
     Returns the book, the orders removed ``[2]`` and the lots removed ``[2]``.
     """
@@ -197,7 +197,7 @@ def remove(book: Book, mask: Array) -> tuple[Book, Array, Array]:
 
 
 def _report(opposite: Resting, match: Match, message: Message, spec: BookSpec) -> Execution:
-    """The execution report as far as the match goes."""
+    """The execution report of the match alone; what rests, is refused, cancelled or evicted is still 0."""
     zero = jnp.zeros((), jnp.int32)
     price = message.side * opposite.key
     notional = match.quantity * price
@@ -225,7 +225,7 @@ def _report(opposite: Resting, match: Match, message: Message, spec: BookSpec) -
 
 
 def _count(counters: Counters, execution: Execution, **events: Array) -> Counters:
-    """Add one message's events."""
+    """Add one message's events to the counters."""
     increments = Counters(
         refused=execution.refused > 0,
         refused_lots=execution.refused,

@@ -1,4 +1,4 @@
-"""Columns of integers from a caller: read, checked by name, and brought into the engine's int32."""
+"""Read and check a caller's integer columns by name, and convert them to the engine's int32."""
 
 import dataclasses
 import operator
@@ -29,16 +29,16 @@ class Numbering:
         return 0 if self.labels is None else len(self.labels)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """To int32."""
+        """The ids as int32."""
         return clip(values) if self.labels is None else np.searchsorted(self.labels, values).astype(np.int32)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Back to int64."""
+        """The original ids, int64."""
         return codes.astype(np.int64) if self.labels is None else self.labels[codes]
 
 
 def read_columns(messages: Mapping[str, Any], n_axes: int) -> dict[str, np.ndarray]:
-    """The six columns as int64 of one shape; ValueError naming the one that is not."""
+    """The six columns as int64 of one shape; ValueError naming the column at fault."""
     for name in messages:
         if name not in FIELDS:
             raise ValueError(f"{name}: no such field of a message; the fields are {', '.join(FIELDS)}")
@@ -55,7 +55,7 @@ def read_columns(messages: Mapping[str, Any], n_axes: int) -> dict[str, np.ndarr
 
 
 def read_orders(name: str, orders: Any) -> np.ndarray:
-    """Orders at rest, int64 ``[k, 4]``; None for none."""
+    """Resting orders, int64 ``[k, 4]``; no rows for ``None``."""
     rows = np.zeros((0, 4), np.int64) if orders is None else _integers(name, orders)
     rows = rows.reshape(0, 4) if rows.size == 0 else rows
     if rows.ndim != 2 or rows.shape[1] != 4:
@@ -64,11 +64,11 @@ def read_orders(name: str, orders: Any) -> np.ndarray:
 
 
 def check_resting(bids: np.ndarray, asks: np.ndarray, spec: BookSpec, any_owner: bool) -> None:
-    """ValueError where no book can hold these orders."""
+    """Raise ValueError where no book can hold these orders."""
     for name, rows, sign in (("bids", bids, -1), ("asks", asks, 1)):
         if len(rows) > spec.capacity:
             raise ValueError(f"{name}: {len(rows)} orders exceed the capacity {spec.capacity}")
-        price, lots = rows[:, 0], rows[:, 1]  # bounds first, and without abs: that of -2**63 is itself
+        price, lots = rows[:, 0], rows[:, 1]  # bounds first, and without abs, which overflows at -2**63
         if ((price < -spec.max_price) | (price > spec.max_price) | (lots < 1) | (lots > spec.max_quantity)).any():
             raise ValueError(
                 f"{name}: prices must be within {spec.max_price} ticks, sizes 1 to {spec.max_quantity} lots"
@@ -99,7 +99,7 @@ def _integers(name: str, values: Any) -> np.ndarray:
 
 
 def integer(name: str, value: Any, at_least: int = 1, at_most: int = INT32_MAX) -> int:
-    """One integer with its bounds."""
+    """The value as an int; ValueError where it is not an integer or is out of bounds."""
     try:
         number = operator.index(value)
     except TypeError:

@@ -1,7 +1,7 @@
-"""Rows of a CSV file of numbers as people have it: plain, gzip or zip, with what editors and vendors add.
+"""Read rows of a numeric CSV file: plain, gzip or zip, with what editors and vendors add.
 
-Passed over are a byte-order mark, a header, blank lines at the end, and commas and blanks at the end of a line; lines
-may end in any way. What cannot be read is a ValueError of one line with file, line and reason.
+A byte-order mark, a header, blank lines at the end, and commas and blanks at the end of a line are skipped; any line
+ending is accepted. What cannot be read raises a one-line ValueError with file, line and reason.
 """
 
 import gzip
@@ -17,7 +17,7 @@ from typing import IO, TextIO, cast
 
 MAX_LINE = 1 << 16  # characters; a row of 200 levels has 9,000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_NOT_READ = {  # first bytes of what people have instead
+_NOT_READ = {  # first bytes of formats that are not read
     b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
     b"Rar!": "a RAR archive",
     b"BZh": "packed with bzip2",
@@ -26,12 +26,12 @@ _NOT_READ = {  # first bytes of what people have instead
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
 }
-DAMAGED = (  # what gzip and zipfile raise where a byte is wrong or missing
+DAMAGED = (  # exceptions of gzip and zipfile for damaged files
     EOFError,
     LookupError,
-    NotImplementedError,  # of a method of packing
+    NotImplementedError,  # unknown compression method
     OverflowError,
-    RuntimeError,  # of a password
+    RuntimeError,  # password-protected
     gzip.BadGzipFile,
     lzma.LZMAError,
     struct.error,
@@ -42,11 +42,12 @@ DAMAGED = (  # what gzip and zipfile raise where a byte is wrong or missing
 
 @contextmanager
 def open_text(path: Path, word: str, names: bool = False) -> Iterator[tuple[Path, TextIO]]:
-    """The text of a file, unpacked, and its name; inside an archive that is ``archive/name``.
+    """Open a file as decompressed text, with its name: ``archive/name`` inside an archive.
 
-    Of an archive of several CSV files the one is read that has ``word`` in its name. With ``names`` the text is UTF-8,
-    and reading raises UnicodeDecodeError where it is not; else letters beyond ASCII are all alike. Raises ValueError
-    where the file is none of text, gzip and zip, or holds no such file or many.
+    In an archive of several CSV files the one with ``word`` in its name is read. With ``names`` the text is decoded as
+    UTF-8, and reading raises UnicodeDecodeError where it is not; otherwise every byte beyond ASCII becomes the
+    replacement character. Raises ValueError for a known other format, and for an archive without exactly one such
+    file.
     """
     with path.open("rb") as raw:
         head = raw.read(8)
@@ -65,12 +66,12 @@ def open_text(path: Path, word: str, names: bool = False) -> Iterator[tuple[Path
 
 
 def rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str]]]:
-    """The number of each line that holds a row, from 1, and its cells."""
+    """Line number, from 1, and cells of each row; a header is skipped."""
     return ((number, cells) for number, cells in lines_of_cells(path, text) if number > 1 or not _is_header(cells))
 
 
 def lines_of_cells(path: Path, text: TextIO) -> Iterator[tuple[int, list[str]]]:
-    """The number of each line that is not empty, from 1, and its cells; a header is one of them."""
+    """Line number, from 1, and cells of each line that is not empty, a header included."""
     empty = 0
     for number, line in _lines(path, text):
         line = line.rstrip(", \t\r\n")
@@ -109,7 +110,7 @@ def _as_text(binary: IO[bytes], names: bool) -> TextIO:
 
 
 def _open_member(path: Path, raw: IO[bytes], word: str) -> tuple[zipfile.ZipFile, str]:
-    """The archive, and the name of its one file that is meant."""
+    """The archive and the name of the one file to read."""
     try:
         archive = zipfile.ZipFile(raw)
         names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
@@ -127,7 +128,7 @@ def _open_member(path: Path, raw: IO[bytes], word: str) -> tuple[zipfile.ZipFile
 
 
 def _is_header(cells: list[str]) -> bool:
-    """Names, or numbers from 0 as a data frame writes them."""
+    """True if the cells are names, or numbers from 0 as a data frame writes them."""
     return len(cells) >= 4 and (not any(map(_is_number, cells)) or cells == [str(i) for i in range(len(cells))])
 
 

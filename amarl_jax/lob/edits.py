@@ -22,9 +22,9 @@ class Edit:
 
 
 def plan_entry(book: Book, own_row: Array, rank: Array, lots: Array) -> Edit:
-    """An order of ``lots`` (0: nothing happens) enters behind ``rank`` others in its row, ``own_row`` bool ``[2]``.
+    """Plan the entry of an order of ``lots`` (0: no entry) behind ``rank`` others in its row, ``own_row`` bool ``[2]``.
 
-    In a full row the last order makes room; where the newcomer would be behind even that one, nothing happens.
+    In a full row the last order makes room; an order that would rank behind even that one does not enter.
     """
     first = jnp.sum(jnp.where(own_row, book.first, 0), dtype=jnp.int32)
     enters = (lots > 0) & (rank < book.key.shape[-1])
@@ -40,7 +40,7 @@ def plan_entry(book: Book, own_row: Array, rank: Array, lots: Array) -> Edit:
 
 
 def plan_cancel(hit: Array, size: Array, quantity: Array) -> Edit:
-    """The one order under ``hit`` (bool ``[2, N]``) shrinks by ``quantity`` lots or leaves; 0 and too many mean all."""
+    """Plan the cancel of ``quantity`` lots of the one order under ``hit`` (bool ``[2, N]``); 0 or too many: all."""
     slot = jnp.arange(hit.shape[-1], dtype=jnp.int32)[None, :]
     resting = jnp.sum(jnp.where(hit, size, 0), dtype=jnp.int32)
     cancelled = jnp.where(quantity == 0, resting, jnp.minimum(quantity, resting))
@@ -76,8 +76,8 @@ def apply_edit(book: Book, edit: Edit, message: Message, key: Array, removed: Ar
     def move(x: Array, value: Array) -> Array:
         return jnp.where(written, value, shift(x))
 
-    # Nothing lies before the first slot. Not written with `lots_before`, which XLA would compute once for all its uses
-    # and then write the result over that buffer: a loop in place is not vectorised and takes ten times as long.
+    # Nothing lies before the first slot. Not written with `lots_before`: XLA would share its buffer with the other
+    # uses and write the result over it, and such an in-place loop is not vectorised and takes ten times as long.
     cumulative = jnp.where(from_previous & (slot == 0), 0, shift(book.cumulative))
     return replace(
         book,

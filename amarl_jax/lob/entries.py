@@ -1,4 +1,4 @@
-"""Resting orders and a table's newcomers side by side, in the priority they will have: merged once, compacted once."""
+"""Resting orders and a table's new orders in one array by priority: merged once, compacted once."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ BEHIND_ALL = INT32_MAX  # key of a slot behind the live ones; minus it, of a slo
 
 @struct.dataclass
 class Entries:
-    """``L = N + M`` entries a side for ``N`` slots and ``M`` messages; those that nobody takes are last and empty."""
+    """``L = N + M`` entries a side for ``N`` slots and ``M`` messages; unused ones are last and empty."""
 
     source: Array  # [2, L] slot of a resting order, N + j for the order of message j, N + M for none
     key: Array  # [2, L] ticks, as in the book
@@ -26,14 +26,14 @@ class Entries:
 
 @struct.dataclass
 class Fate:
-    """What became of the orders at rest when a table began, ``[2 N]`` by slot, and of those it brought, ``[M]``."""
+    """What a table left of the orders resting before it, ``[2 N]`` by slot, and of its own orders, ``[M]``."""
 
     lots: Array  # [2 N + M] lots at rest after the table, an order that a full side pushed out included
     slot: Array  # [2 N + M] slot ``side * N + slot`` of the book after it, -1 for an order that is not there
 
 
 def merge(book: Book, alive: Array, own: Array, is_limit: Array, reach: Array) -> tuple[Entries, Array]:
-    """Give every slot and every limit order of a table its entry.
+    """Assign an entry to every slot and to every limit order of a table.
 
     Args:
         book: before the table.
@@ -43,7 +43,7 @@ def merge(book: Book, alive: Array, own: Array, is_limit: Array, reach: Array) -
         reach: [M] ticks, the largest key on the opposite side that a message meets; its own key is minus it.
 
     Returns:
-        The entries, and how many of those on the opposite side each message meets, [M].
+        The entries, and the number of opposite entries that each message's price meets, [M].
     """
     n_slots, n_messages = book.key.shape[1], reach.shape[0]
     n_entries = n_slots + n_messages
@@ -83,12 +83,12 @@ def at_entries(resting: Array, new: Array, source: Array) -> Array:
 
 
 def fates(own: Array, is_limit: Array, entries: Entries, at_rest: Array, n_slots: int) -> Fate:
-    """What became of every order of a table.
+    """Lots and slots, after a table, of every resting order and every order of the table.
 
     Args:
         own: [M] side of each message's order.
         is_limit: [M] bool, messages whose order may come to rest.
-        entries: of both.
+        entries: of the slots and the limit orders.
         at_rest: [2, L] lots of each entry after the table.
         n_slots: N.
     """
@@ -103,12 +103,12 @@ def fates(own: Array, is_limit: Array, entries: Entries, at_rest: Array, n_slots
 
 
 def compact(book: Book, messages: Message, entries: Entries, running: Array, at_rest: Array) -> Book:
-    """The book of what is left: the best ``N`` orders of each side from slot 0 on, those beyond evicted and counted.
+    """The book after the table: the best ``N`` orders of each side from slot 0 on; the rest is evicted and counted.
 
     Args:
         book: before the table.
         messages: [M].
-        entries: of both.
+        entries: of the slots and the limit orders.
         running: [2, L] inclusive running size after the table.
         at_rest: [2, L] lots of each entry after it.
     """
@@ -144,9 +144,9 @@ def compact(book: Book, messages: Message, entries: Entries, running: Array, at_
 
 
 def _count_up_to(key: Array, side: Array, bound: Array) -> Array:
-    """How many keys of the ascending row ``side`` of ``key`` [2, N] are at most ``bound``. [M].
+    """Number of keys in the ascending row ``side`` of ``key`` [2, N] that are at most ``bound``. [M].
 
-    By bisection on a CPU; elsewhere by comparing with all of them, for there a pass of a loop costs a launch.
+    By bisection on a CPU; elsewhere by comparison with all keys, since each loop iteration costs a kernel launch.
     """
     return jax.lax.platform_dependent(key, side, bound, cpu=_count_by_bisection, default=_count_by_comparison)
 

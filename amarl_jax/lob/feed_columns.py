@@ -1,6 +1,6 @@
-"""Which column of an order-by-order CSV file holds what: of Databento MBO, of ITCH, or by a JSON file of one's own.
+"""Column mappings of order-by-order CSV files: Databento MBO, ITCH, or a JSON file of one's own.
 
-Such a file has the fields of :class:`Columns`; those left out have its defaults. An example, and the actions there are:
+The JSON file has the fields of :class:`Columns`; those left out keep its defaults. An example, and the actions:
 
     {"time": "ts", "action": "what", "side": "bs", "price": "px", "size": "qty", "order_id": "id",
      "price_unit": 1.0, "time_unit": "ns", "zone": "America/New_York",
@@ -15,9 +15,9 @@ Such a file has the fields of :class:`Columns`; those left out have its defaults
 | fill | ``size`` of the order trades; the row that takes it out of the book follows (Databento) |
 | modify | the order has this price and size from now on |
 | replace | the order leaves, ``new_order_id`` comes to rest on its side |
-| hidden | a trade with an order that nobody sees |
+| hidden | a trade with a hidden order |
 | clear | every order leaves |
-| none | nothing that concerns the book |
+| none | no change of the book |
 """
 
 import json
@@ -33,7 +33,7 @@ PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column holds what, and in which unit."""
+    """Names and units of the columns."""
 
     time: str = "time"
     action: str = "action"
@@ -45,8 +45,8 @@ class Columns:
     instrument: str = ""  # where a file may hold several
     price_unit: float = 1.0  # dollars of a price of 1; a price with a decimal point is in dollars
     time_unit: str = "ns"  # s, ms, us or ns; times in words (2012-06-21T09:30:00.25Z) are read as well
-    zone: str = ""  # times are since 1970, and the day is this time zone's; empty: they are since midnight
-    actions: Mapping[str, str] = field(default_factory=dict)  # what the file calls them
+    zone: str = ""  # time zone of the day where times count from 1970; empty: they count from midnight
+    actions: Mapping[str, str] = field(default_factory=dict)  # the file's words to the actions above
     sides: Mapping[str, int] = field(default_factory=lambda: {"B": 1, "S": -1, "A": -1, "N": 0})
 
 
@@ -98,7 +98,7 @@ def read_columns_file(path: str | Path) -> Columns:
 
 
 def check_columns(where: str, columns: Columns) -> None:
-    """ValueError where a mapping's value is none that is known."""
+    """Raise ValueError where a value of the mapping is unknown."""
     wrong = next((word for word in columns.actions.values() if word not in ACTIONS), None)
     if wrong is not None or not columns.actions:
         raise ValueError(f"{where}: actions: {wrong!r} must be one of {', '.join(ACTIONS)}")

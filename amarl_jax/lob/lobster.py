@@ -1,4 +1,4 @@
-"""A recording replayed through the book from a snapshot row, and compared with it row by row.
+"""Replay a recording through the book from a snapshot row, and compare the two row by row.
 
 Only the best levels are recorded: orders beyond them come and go unseen, so a book seeded from a row agrees with later
 rows less and less. That is a property of the data, and what :class:`Following` measures.
@@ -16,7 +16,7 @@ from amarl_jax.lob.replay import MessageKind, replay
 __all__ = ["CENT", "Event", "Following", "Recording", "Window", "follow", "read_recording", "seed_and_messages"]
 
 CENT = 100  # in 1e-4 dollars, the tick of nearly every US stock
-_USUAL_QUANTITY = 1 << 16  # shares, what nearly no order exceeds
+_USUAL_QUANTITY = 1 << 16  # shares, exceeded by almost no order
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Following:
     seconds: np.ndarray  # [n] float64 since seeding
     agreeing: np.ndarray  # [n, 2, K] bool, price and size of a level are those recorded; bids first
     executions: int  # rows of that type
-    executions_as_recorded: int  # those that traded just the recorded size and price with the order of `Window.maker`
+    executions_as_recorded: int  # those that traded the recorded size and price with the order of `Window.maker`
     counters: dict[str, int]  # of the book
-    crossed_rows: int = 0  # rows before `seed_row` that were to seed the book, but whose bid and ask cross
-    submissions_traded: int = 0  # a recorded one rests: the book held what was gone, or trade was halted
+    crossed_rows: int = 0  # rows skipped before `seed_row` because their bid and ask cross
+    submissions_traded: int = 0  # recorded ones rest; these met orders already gone, or a trading halt
 
 
 def follow(
@@ -44,9 +44,9 @@ def follow(
 ) -> Following:
     """Seed a book with the levels of ``seed_row``, replay the next ``n_rows`` (None: all), compare ``n_levels``.
 
-    Where bid and ask of the seed row cross, the first row behind it where they do not seeds the book, and the window
-    ends where it would have ended. ``tick`` (1e-4 dollars) is checked, ``capacity`` is the orders that each side can
-    hold. Raises ValueError naming the argument, or file, line and reason.
+    If bid and ask of the seed row cross, the next row where they do not seeds the book; the end of the window stays.
+    ``tick`` (1e-4 dollars) is checked, ``capacity`` is the number of orders that each side can hold. Raises ValueError
+    naming the argument, or file, line and reason.
     """
     tick, capacity = integer("tick", tick), integer("capacity", capacity)
     n_there = recording.levels.shape[2]
@@ -85,7 +85,7 @@ def follow(
 
 
 def _count_crossed(recording: Recording, first: int, stop: int) -> int:
-    """How many rows from ``first`` on cannot seed a book as bid and ask cross; ValueError where no window is left."""
+    """Number of rows from ``first`` on that cannot seed a book as bid and ask cross; ValueError if none is left."""
     (bid, bid_size), (ask, ask_size) = np.moveaxis(recording.levels[first:stop, :, 0], 0, -1)
     crossed = (bid_size > 0) & (ask_size > 0) & (bid >= ask)
     n = int(np.argmin(crossed))
@@ -96,7 +96,7 @@ def _count_crossed(recording: Recording, first: int, stop: int) -> int:
 
 
 def _bounds(recording: Recording, seed_row: int, rows: np.ndarray, window: "Window", capacity: int) -> tuple[int, int]:
-    """Bounds of prices, as ranks, and of sizes: as the rows that are replayed and the seed need them.
+    """Bounds of prices, as ranks, and of sizes that hold the seed and all replayed rows.
 
     Raises ValueError naming the line whose size a book of this capacity cannot take.
     """
@@ -124,29 +124,29 @@ def _bounds(recording: Recording, seed_row: int, rows: np.ndarray, window: "Wind
 
 @dataclass(frozen=True)
 class Window:
-    """Rows of a recording as the book takes them, one order per seeded level.
+    """Rows of a recording as messages, and the orders that seed the book, one per level.
 
-    A price is its rank among those that occur, the middle one 0: the book only compares prices, and as ticks one stub
-    quote at 199,999.99 would take up the range that sizes share.
+    A price is its rank among the prices that occur, 0 for the middle one: the book only compares prices, and in ticks
+    one stub quote at 199,999.99 would leave sizes too little of the int32 range of ``price * size``.
     """
 
     messages: dict[str, np.ndarray]  # as `replay` takes them
     bids: np.ndarray  # [k, 4] as `replay` takes them; ids -1, -2, ..
-    asks: np.ndarray  # [k, 4] ids go on where those of L bid levels end
-    maker: np.ndarray  # [n] the order that a row speaks of: its own id, or that of the seeded level that contains it
+    asks: np.ndarray  # [k, 4] likewise; ids continue below those of the L bid levels
+    maker: np.ndarray  # [n] the order that a row is about: its own id, or that of the seeded level that contains it
     prices: np.ndarray  # [P] 1e-4 dollars, those that occur, ascending; the first is 0, for none
 
     def price_of(self, ranks: np.ndarray) -> np.ndarray:
-        """Back to 1e-4 dollars."""
+        """Prices of these ranks, 1e-4 dollars."""
         return self.prices[ranks + len(self.prices) // 2]
 
 
 def seed_and_messages(recording: Recording, seed_row: int, rows: np.ndarray, tick: int = CENT) -> Window:
-    """Levels of ``seed_row`` and messages ``rows`` for the book.
+    """Seed orders from the levels of ``seed_row``, and messages from ``rows``.
 
-    An execution arrives as what it was: an immediate-or-cancel order from the other side, at the resting order's
-    price, with an id of its own below those of the seeded levels. A cancellation of an order that was there before
-    the seed row comes off the level that contains it. The rest of the events is padding.
+    An execution becomes the order that caused it: immediate-or-cancel, from the other side, at the resting order's
+    price, with an id of its own below those of the seeded levels. A cancellation of an order older than the seed row
+    reduces the level that contains it. All other events are padding.
     """
     seed, n_levels = recording.levels[seed_row], recording.levels.shape[2]
     event, direction, size = recording.event[rows], recording.direction[rows], recording.size[rows]
@@ -191,13 +191,13 @@ def _ranks(price: np.ndarray, prices: np.ndarray) -> np.ndarray:
 
 
 def _seed_orders(levels: np.ndarray, ids: np.ndarray, prices: np.ndarray) -> np.ndarray:
-    """One order per level ``[L, 2]``, ``[k, 4]``."""
+    """One order ``[k, 4]`` for each of the levels ``[L, 2]`` that is not empty."""
     price, size = levels[levels[:, 1] > 0].T
     return np.stack([_ranks(price, prices), size, ids[: len(size)], np.zeros_like(size)], axis=1)
 
 
 def _check_prices(recording: Recording, seed_row: int, tick: int, rows: np.ndarray) -> None:
-    """ValueError where a visible message or the seed row is off the tick."""
+    """Raise ValueError where a price of a visible message or of the seed row is off the tick."""
     odd = rows[recording.price[rows] % tick != 0]
     if len(odd):
         where, price = recording.message_line(odd[0]), recording.price[odd[0]]
@@ -207,7 +207,7 @@ def _check_prices(recording: Recording, seed_row: int, tick: int, rows: np.ndarr
 
 
 def _count_as_recorded(window: Window, trades: np.ndarray, n_levels: int) -> int:
-    """How many executions are one trade of the recorded size and price with the recorded order."""
+    """Number of executions that are one trade of the recorded size and price with the recorded order."""
     row = _first_taker(n_levels) - trades[:, 3]
     row, trades = row[row >= 0], trades[row >= 0]
     recorded = (window.messages["price"], window.messages["quantity"], window.maker)
@@ -216,5 +216,5 @@ def _count_as_recorded(window: Window, trades: np.ndarray, n_levels: int) -> int
 
 
 def _first_taker(n_levels: int) -> int:
-    """Takers count down from here, below the ids of the seeded levels."""
+    """Id of the first taker, below those of the seeded levels; the others count down from it."""
     return -1 - 2 * n_levels

@@ -1,4 +1,4 @@
-"""One order against one side of the book: is it valid, whom does it meet, what does it take."""
+"""Match one order against one side of the book: validity, crossing orders, fills."""
 
 from dataclasses import replace
 

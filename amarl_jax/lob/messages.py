@@ -1,4 +1,4 @@
-"""What goes into the order book and what comes out of it: messages, execution reports, counters and the book itself."""
+"""Inputs and outputs of the order book: messages, execution reports, counters and the book itself."""
 
 import dataclasses
 import enum
@@ -66,14 +66,14 @@ class Message:
     side: Array  # [] +1 buy, -1 sell; a CANCEL does not need it
     price: Array  # [] ticks; read for LIMIT and IMMEDIATE_OR_CANCEL only
     quantity: Array  # [] lots; for a CANCEL 0 means all
-    order_id: Array  # [] any int32 that no resting order bears; for a CANCEL the order to cancel
+    order_id: Array  # [] any int32 that is no resting order's id; for a CANCEL the order to cancel
     owner: Array  # [] in 0 .. O-1; a CANCEL does not need it
-    expiry: Array  # [] stored with the order and read by nobody here: the step at whose start it leaves, or NEVER
+    expiry: Array  # [] stored, not read by the engine: the step at whose start the order leaves, or NEVER
 
 
 @struct.dataclass
 class Counters:
-    """Everything that did not go the plain way since the book was empty. int32 ``[]``."""
+    """Counts of exceptional events since the book was empty. int32 ``[]``."""
 
     invalid: Array  # messages with an unknown kind, or an impossible side, quantity, price or owner; book untouched
     duplicate: Array  # orders whose id already rests in the book; book untouched
@@ -90,8 +90,7 @@ class Counters:
 class Book:
     """Both sides in price-time priority. Live orders fill the slots ``first .. first + count - 1`` of their row.
 
-    Filled orders leave at the front, so ``first`` moves and nothing else does; what stands in the other slots is
-    stale and means nothing.
+    Filled orders leave at the front, so only ``first`` moves; the contents of all other slots are stale.
     """
 
     key: Array  # [2, N] ticks, -price for bids and price for asks: ascends with falling priority in both rows

@@ -1,7 +1,7 @@
-"""Order-by-order CSV files of other vendors, as a recording: Databento MBO, ITCH and what has the same columns.
+"""Read order-by-order CSV files of other vendors as a recording: Databento MBO, ITCH, files with the same columns.
 
-Such a file says what happens to each order and shows no book; the levels are those of the orders at rest. Which column
-holds what is a :class:`amarl_jax.lob.feed_columns.Columns`.
+Such a file reports what happens to each order and contains no book; levels are summed up from the resting orders. A
+:class:`amarl_jax.lob.feed_columns.Columns` maps the columns.
 """
 
 import math
@@ -26,11 +26,10 @@ Message = tuple[int, int, int, int, int]  # type, order id, size, price and dire
 
 
 def read_order_feed(path: str | Path, columns: Columns, n_levels: int = 10, instrument: str = "") -> Recording:
-    """An order-by-order file as a :class:`Recording` whose levels are those of the orders at rest.
+    """Read an order-by-order file as a :class:`Recording` whose levels are summed up from the resting orders.
 
-    Rows that leave the book alone are left out, but for trades with hidden orders. What speaks of an order that is not
-    there (it came before the file begins) is left out too. The file may be plain, gzip or zip. Raises ValueError with
-    file, line and reason.
+    Rows that do not change the book are dropped, except trades with hidden orders; so are rows about an order that came
+    before the file begins. The file may be plain, gzip or zip. Raises ValueError with file, line and reason.
 
     Args:
         path: the file.
@@ -86,7 +85,7 @@ class _Row:
 def _rows(
     file: Path, lines: Iterator[tuple[int, list[str]]], columns: Columns, instrument: str
 ) -> Iterator[tuple[int, _Row]]:
-    """The rows of one instrument; ValueError where the header lacks a column or a cell is no number."""
+    """The rows of one instrument; ValueError where the header lacks a column or a cell is not a number."""
     number, header = next(lines, (0, []))
     names = [name.strip().strip('"') for name in header]
     wanted = {one: getattr(columns, one) for one in ("time", "action", "side", "price", "size", "order_id")}
@@ -137,13 +136,13 @@ def _whole(where: str, name: str, cell: str, missing: int) -> int:
     if not cell.isdecimal() or len(cell) > 20:
         raise ValueError(f"{where}: {name} {cell[:40]!r} is not a whole number")
     number = int(cell)
-    if number >= 1 << 63:  # an unsigned id; it stays one of its own
+    if number >= 1 << 63:  # an unsigned id, which wraps and remains unique
         number -= 1 << 64
     return number
 
 
 def _price(where: str, cell: str, unit: float) -> int:
-    """1e-4 dollars; -1 where there is none, or what stands for none."""
+    """Price in 1e-4 dollars; -1 where there is none, or a placeholder for none."""
     try:
         dollars = float(cell) * (1.0 if "." in cell else unit) if cell else -1.0
     except ValueError:
@@ -157,7 +156,7 @@ def _price(where: str, cell: str, unit: float) -> int:
 
 
 class _Clock:
-    """Seconds after midnight of the time zone's day."""
+    """Converts times to seconds after midnight of the day in its time zone."""
 
     def __init__(self, columns: Columns) -> None:
         self._unit = PER_SECOND[columns.time_unit]
@@ -165,7 +164,7 @@ class _Clock:
         self._midnight: int | None = None if columns.zone else 0
 
     def seconds(self, where: str, cell: str) -> float:
-        """Of one cell: a number, or a date and time in words."""
+        """Seconds after midnight of one cell, a number or an ISO date and time."""
         whole, fraction = self._since_1970(where, cell)
         if self._midnight is None:
             day = datetime.fromtimestamp(whole, self._zone).replace(hour=0, minute=0, second=0)
@@ -176,7 +175,7 @@ class _Clock:
         return seconds
 
     def _since_1970(self, where: str, cell: str) -> tuple[int, float]:
-        """Seconds, or those after midnight, and the fraction of a second behind them."""
+        """Whole seconds since 1970, or since midnight without a time zone, and the fraction of a second."""
         if cell.isdecimal() and len(cell) < 20:
             whole, rest = divmod(int(cell), self._unit)
             return whole, rest / self._unit
@@ -195,16 +194,16 @@ class _Clock:
 
 
 class _Orders:
-    """Orders at rest, and the sizes of their prices."""
+    """Resting orders, and the total size at each price."""
 
     def __init__(self) -> None:
         self._orders: dict[int, list[int]] = {}  # id: side, price, size
         self._sizes: dict[int, dict[int, int]] = {1: {}, -1: {}}
-        self._prices: dict[int, list[int]] = {1: [], -1: []}  # ascending; of bids negated, best first
-        self._filled: dict[int, int] = {}  # traded, with the row still to come that takes it out
+        self._prices: dict[int, list[int]] = {1: [], -1: []}  # ``-side * price``, ascending: best first
+        self._filled: dict[int, int] = {}  # lots that have traded, where the row that takes them out is still to come
 
     def apply(self, where: str, row: _Row) -> Iterator[Message]:
-        """Let a row happen; the LOBSTER messages that say the same, each when the book is as it left it."""
+        """Apply a row; yield the equivalent LOBSTER messages, each when the book is in its state after it."""
         if row.action == "clear":
             for key, (_, _, size) in list(self._orders.items()):
                 if size:
@@ -235,7 +234,7 @@ class _Orders:
         return self._leave(row.order_id, row.size, Event.EXECUTION)
 
     def _cancel(self, row: _Row, size: int) -> Iterator[Message]:
-        """Without what traded before, and has left."""
+        """Cancel lots of an order, except those that have already left by a fill."""
         leaving = size if row.action == "delete" or row.size < 0 else row.size
         leaving = min(leaving - self._filled.pop(row.order_id, 0), size)
         if leaving > 0:
@@ -244,7 +243,7 @@ class _Orders:
             del self._orders[row.order_id]
 
     def _modify(self, where: str, row: _Row, side: int, price: int, size: int) -> Iterator[Message]:
-        """Less at the same price keeps its place, anything else is a new order."""
+        """Change an order: a smaller size at the same price keeps its priority, anything else makes it a new order."""
         self._filled.pop(row.order_id, None)
         if row.price in (price, -1) and 0 <= row.size <= size:
             if row.size < size:
@@ -289,7 +288,7 @@ class _Orders:
             del prices[bisect_left(prices, key)]
 
     def write_levels(self, levels: "array[Any]", n_levels: int) -> None:
-        """Price and size of the best levels, bids first, 0 where there are none."""
+        """Append price and size of the best levels, bids first, 0 where there are none."""
         for side in (1, -1):
             sizes = self._sizes[side]
             there = self._prices[side][:n_levels]

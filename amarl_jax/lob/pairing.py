@@ -1,7 +1,7 @@
-"""A message file and an order-book file of one day that were cut at different numbers of levels.
+"""Pair a message file and an order-book file of one day that were cut at different numbers of levels.
 
-LOBSTER lists the messages that touch the levels of a file, so the deeper file has more rows. Those that both have are
-found by what they touch, and the day is read at the smaller number of levels.
+LOBSTER lists the messages that touch the levels of a file, so the deeper file has more rows. The rows that both have
+are found by the levels they touch, and the day is read at the smaller number of levels.
 """
 
 import numpy as np
@@ -10,10 +10,10 @@ from amarl_jax.lob.messages import Side
 
 
 def rows_of_shallow_messages(levels: np.ndarray, n_messages: int) -> tuple[np.ndarray, int] | None:
-    """Rows of a deeper order-book file that messages of fewer levels have, and these levels; None where none fit.
+    """Rows of a deeper order-book file that match messages of fewer levels, and how many levels; None if none match.
 
-    Messages of S levels are those after which one of the S best levels differs, and those that leave the whole book
-    alone: hidden executions, auctions, halts.
+    Messages of S levels are those after which one of the S best levels differs, and those that do not change the book
+    at all: hidden executions, auctions, halts.
 
     Args:
         levels: [n, 2, L, 2] price and size, bids first.
@@ -36,7 +36,7 @@ def rows_of_deep_messages(
 
     Args:
         levels: [n, 2, L, 2] price and size, bids first; n below the number m of messages.
-        visible: [m] bool, of messages that speak of a visible order.
+        visible: [m] bool, of messages about a visible order.
         price: [m].
         direction: [m] +1 of resting buys, -1 of resting sells.
     """

@@ -34,7 +34,7 @@ class Event(IntEnum):
     CANCELLATION = 2  # of a part
     DELETION = 3  # of all that is left
     EXECUTION = 4  # of a visible resting order
-    HIDDEN_EXECUTION = 5  # leaves the visible book alone, as do the following two
+    HIDDEN_EXECUTION = 5  # does not change the visible book, nor do the following two
     CROSS = 6  # an auction
     HALT = 7
 
@@ -56,20 +56,20 @@ class Recording:
     price: np.ndarray  # [n]
     direction: np.ndarray  # [n] +1: the resting order buys, -1: it sells
     levels: np.ndarray  # [n, 2, L, 2] price and size of each level after the row, bids first; 0 where no level
-    first_lines: tuple[int, int] = (1, 1)  # where a file's row 0 stands; behind a header it is line 2
-    message_rows: np.ndarray | None = None  # [n] of the file, where not all of them are here
+    first_lines: tuple[int, int] = (1, 1)  # line of each file's row 0; 2 after a header
+    message_rows: np.ndarray | None = None  # [n] rows of the file that are kept; None: all
     orderbook_rows: np.ndarray | None = None  # [n] the same
 
     def __len__(self) -> int:
         return len(self.time)
 
     def message_line(self, row: int) -> str:
-        """Where a row stands, in words."""
+        """File and line of a row, in words."""
         at = row if self.message_rows is None else self.message_rows[row]
         return f"{self.messages}, line {at + self.first_lines[0]}"
 
     def orderbook_line(self, row: int) -> str:
-        """Where the levels of a row stand, in words."""
+        """File and line of a row's levels, in words."""
         at = row if self.orderbook_rows is None else self.orderbook_rows[row]
         return f"{self.orderbook}, line {at + self.first_lines[1]}"
 
@@ -77,9 +77,8 @@ class Recording:
 def read_recording(messages: str | Path, orderbook: str | Path) -> Recording:
     """Read a pair of files; ValueError with file, line and reason where a row is malformed.
 
-    They may be as :mod:`amarl_jax.lob.csv_rows` says, and of different numbers of levels: the day is then read at the
-    smaller one. A seventh column of the message file, which some vendors' files
-    have, is not read.
+    Formats are those of :mod:`amarl_jax.lob.csv_rows`. The files may have different numbers of levels: the day is then
+    read at the smaller one. A seventh column of the message file, which some vendors add, is ignored.
     """
     times, fields, first_line = array("d"), array("q"), 1
     with csv_rows.open_text(Path(messages), "message") as (message_file, text):
@@ -108,7 +107,7 @@ def read_recording(messages: str | Path, orderbook: str | Path) -> Recording:
 
 
 def _paired(whole: Recording) -> Recording:
-    """The rows that both files have, where one of them is of more levels; ValueError where they are of two days."""
+    """The rows that both files have, where one of them has more levels; ValueError where they do not match."""
     levels, n_messages = whole.levels, len(whole.time)
     if n_messages < len(levels):
         found = rows_of_shallow_messages(levels, n_messages)
@@ -127,7 +126,7 @@ def _paired(whole: Recording) -> Recording:
 
 
 def _other_depth(messages: Path, orderbook: Path) -> str:
-    """What explains it that files differ in length: LOBSTER lists the messages that touch the levels of its pair."""
+    """Reason why files differ in length, if their names show it: LOBSTER lists only messages that touch the levels."""
     names = (re.search(r"_(message|orderbook)_(\d+)(?!\d)", path.name) for path in (messages, orderbook))
     depths = [name[2] for name in names if name]
     differ = len(depths) == 2 and depths[0] != depths[1]
@@ -137,7 +136,7 @@ def _other_depth(messages: Path, orderbook: Path) -> str:
 
 
 def _parse_message(where: str, cells: list[str], earliest: float) -> tuple[float, list[int]]:
-    """Time, and the five integers behind it."""
+    """Time, and the five integers after it."""
     if len(cells) not in (6, 7):
         raise ValueError(f"{where}: {len(cells)} columns instead of 6")
     time = _parse_time(where, cells[0])
@@ -174,7 +173,7 @@ def _parse_time(where: str, cell: str) -> float:
 
 
 def _likely_unit(time: float) -> str:
-    """What a time beyond the day's seconds looks like, in words; stamps since 1970 are those of 2001 to 2065."""
+    """Likely unit of a time beyond the day's seconds, in words; stamps since 1970 are those of 2001 to 2065."""
     stamps = [f"{name} since 1970" for scale, name in _UNITS if 1e9 <= time / scale <= 3e9]
     units = [name for scale, name in _UNITS if time / scale <= _DAY]
     return "".join(f"; it looks like {name}, and seconds after midnight are read" for name in (stamps + units)[:1])
@@ -225,7 +224,7 @@ def _read_levels(path: Path) -> tuple[Path, int, np.ndarray]:
 
 
 def _odd_levels(levels: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """What may be wrong in ``[n, 2, L, 2]``, and where it is, bool ``[n, 2, k]``."""
+    """Yield each possible fault of levels ``[n, 2, L, 2]``, and where it occurs, bool ``[n, 2, k]``."""
     price, size = levels[..., 0], levels[..., 1]
     there = size > 0
     better, worse = price[..., :-1], price[..., 1:]  # compared, as a difference could leave int64

@@ -35,17 +35,17 @@ from amarl_jax.types import Array
 
 __all__ = ["FIELDS", "MessageKind", "ReplayResult", "SelfTrade", "replay", "replay_batch"]
 
-_RECORD_BYTES = 1 << 25  # what the records of one chunk may take
+_RECORD_BYTES = 1 << 25  # bound on the records of one chunk
 
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """What a stream did and the book it left. Arrays are int64; ids and owners are those of the stream."""
+    """Trades of a stream and the book it left. Arrays are int64; ids and owners are those of the stream."""
 
     trades: np.ndarray  # [n, 6] price, quantity, maker id, taker id, maker owner, taker owner; in time order, complete
     bids: np.ndarray  # [k, 4] price, quantity, order id, owner; in priority order
     asks: np.ndarray  # [k, 4] the same
-    counters: dict[str, int]  # what did not go the plain way, by name; see `messages.Counters`
+    counters: dict[str, int]  # exceptional events by name; see `messages.Counters`
     checksum: int  # runs over the whole book after every message that is not padding; see `_checksum`
     levels: np.ndarray  # int32 [messages, 2, L, 2] price and lots of the best levels after every message; 0 if none
 
@@ -55,7 +55,7 @@ def replay(
 ) -> ReplayResult:
     """Replay one stream ``[messages]`` through a book of ``capacity`` orders per side; see :func:`replay_batch`.
 
-    ``bids`` and ``asks`` (``[k, 4]``, as in the result) are the orders at rest when it starts.
+    ``bids`` and ``asks`` (``[k, 4]``, as in the result) are the orders resting at the start.
     """
     columns = {name: column[None] for name, column in read_columns(messages, n_axes=1).items()}
     return _replay(columns, capacity, [read_orders("bids", bids)], [read_orders("asks", asks)], **options)[0]
@@ -75,7 +75,7 @@ def replay_batch(
     ticks, ``quantity`` in lots, 0 in a CANCEL for all. ``bids`` and ``asks`` have one ``[k, 4]`` per stream.
 
     Options: ``self_trade`` (ALLOW), ``max_price`` and ``max_quantity`` (2**15 each; their product must fit int32, and
-    what is beyond them, however far, is counted as invalid), ``n_owners`` (None: every integer is an owner; else
+    messages beyond them are counted as invalid), ``n_owners`` (None: every integer is an owner; else
     owners outside 0 .. n_owners - 1 are invalid), ``n_levels`` (0) of the book to report after every message.
     Raises ValueError naming the field where the input is not of this form.
     """
@@ -133,19 +133,19 @@ class _State:
 
 @struct.dataclass
 class _Record:
-    """What the host wants to know of one message."""
+    """What the host reads of one message."""
 
     quantity: Array  # [N] lots taken from each resting order
     price: Array  # [N]
     order_id: Array  # [N]
     owner: Array  # [N]
     levels: Array  # [2, L, 2] price and lots of each level after the message
-    counters: Counters  # of this message alone: lots of many would leave int32
+    counters: Counters  # of this message alone: a sum over many could overflow int32
 
 
 @functools.partial(jax.jit, static_argnames=("spec", "n_levels"))
 def _run(state: _State, messages: Message, spec: BookSpec, n_levels: int) -> tuple[_State, _Record]:
-    """Batched scan over one chunk, messages ``[streams, chunk]``."""
+    """Scan a batch of streams over one chunk, messages ``[streams, chunk]``."""
 
     def step(state: _State, message: Message) -> tuple[_State, _Record]:
         book, execution = apply(state.book, message, spec)
@@ -166,8 +166,8 @@ def _run(state: _State, messages: Message, spec: BookSpec, n_levels: int) -> tup
 def _checksum(book: Book) -> Array:
     """``1 + sum (4 rank + 2 side + 1) h`` modulo 2**32 over live orders, ``h = ((a price + size) a + id) a + owner``.
 
-    ``rank`` counts from 0 in each side's priority order, ``side`` is a :class:`Side`, ``a = 0x9E3779B1``. Running over
-    the messages, ``c <- 0x01000193 c + checksum`` from 0.
+    ``rank`` counts from 0 in each side's priority order, ``side`` is a :class:`Side`, ``a = 0x9E3779B1``. Over the
+    messages it runs as ``c <- 0x01000193 c + checksum`` from 0.
     """
     a = jnp.uint32(0x9E3779B1)
     price, size, order_id, owner = (
@@ -180,7 +180,7 @@ def _checksum(book: Book) -> Array:
 
 
 def _chunk_length(n_streams: int, n_messages: int, spec: BookSpec, n_levels: int) -> int:
-    """A power of two, such that the records stay small."""
+    """Messages per chunk, a power of two that bounds the size of the records."""
     counters = 4 * len(Counters.__dataclass_fields__)
     most = max(1, _RECORD_BYTES // (n_streams * (16 * (spec.capacity + n_levels) + counters)))
     return min(_power_of_two(n_messages), 1 << (most.bit_length() - 1))
@@ -200,7 +200,7 @@ class _Log:
         self._counters = {name: np.zeros(n_streams, np.int64) for name in Counters.__dataclass_fields__}
 
     def append(self, start: int, state: _State, record: _Record) -> None:
-        """Add the chunk that began with message ``start``; ``nonzero`` yields time and then priority order."""
+        """Add the chunk that began with message ``start``; ``nonzero`` yields fills by time, then by priority."""
         quantity = np.asarray(record.quantity)
         filled = lane, index, _ = np.nonzero(quantity)
         price, order_id, owner = (np.asarray(x)[filled] for x in (record.price, record.order_id, record.owner))
@@ -244,7 +244,7 @@ class _Log:
 def _encode(
     columns: dict[str, np.ndarray], start: int, length: int, ids: Numbering, owners: Numbering, spec: BookSpec
 ) -> Message:
-    """Messages ``start`` to ``start + length`` in int32, padded; a price out of bounds stays so in every width."""
+    """Messages ``start`` to ``start + length`` in int32, padded; a price out of bounds stays out of bounds."""
     raw = {name: column[:, start : start + length] for name, column in columns.items()}
     out_of_bounds = (raw["price"] < -spec.max_price) | (raw["price"] > spec.max_price)
     encoded = {
@@ -259,7 +259,7 @@ def _encode(
 
 
 def _start(spec: BookSpec, ids: Numbering, owners: Numbering, bids: list[np.ndarray], asks: list[np.ndarray]) -> Book:
-    """Books, ``[streams]`` leading, with these orders at rest."""
+    """Books, ``[streams]`` leading, with these resting orders."""
     rows = np.zeros((5, len(bids), 2, spec.capacity), np.int32)  # key, cumulative, order_id, owner, expiry
     for lane, sides in enumerate(zip(bids, asks, strict=True)):
         check_resting(*sides, spec, any_owner=owners.labels is not None)
@@ -283,5 +283,5 @@ def _start(spec: BookSpec, ids: Numbering, owners: Numbering, bids: list[np.ndar
 
 
 def _power_of_two(n: int) -> int:
-    """The smallest one that is at least ``n``, so that similar sizes share a program."""
+    """The smallest power of two that is at least ``n``, so that similar sizes share a program."""
     return 1 << max(0, n - 1).bit_length()

@@ -49,21 +49,21 @@ def level_snapshot(book: Book, n_levels: int) -> Snapshot:
 
 
 def _count_by_bisection(rows: Array, bounds: Array) -> Array:
-    """How many numbers of each ascending row [2, N] are below each of ``bounds`` [K], [2, K]."""
+    """Number of elements of each ascending row [2, N] that are below each of ``bounds`` [K]. [2, K]."""
     return jax.vmap(lambda row: jnp.searchsorted(row, bounds, method="scan"))(rows)
 
 
 def _count_by_comparison(rows: Array, bounds: Array) -> Array:
-    """The same without a loop, of which each pass is a launch on a GPU."""
+    """Counts of :func:`_count_by_bisection` without a loop: on a GPU each iteration is a kernel launch."""
     return jnp.sum(rows[:, None, :] < bounds[None, :, None], axis=-1, dtype=jnp.int32)
 
 
 def normalised_depth(book: Book, mid2: Array, n_levels: int, size_scale: float) -> Array:
     """The book as features, float32 ``[4 * L]``: bid distances, bid sizes, ask distances, ask sizes, best level first.
 
-    A distance is ``|price - mid| / n_levels``, signed so that it is positive outside of mid (``mid2`` is twice the mid
-    in ticks, int32 ``[]``); a size is ``lots / size_scale``. Both are 0 where there is no level, and a size of 0 is
-    what tells such a level from one at mid.
+    A distance is ``|price - mid| / n_levels``, signed so that it is positive away from mid (``mid2`` is twice the mid
+    in ticks, int32 ``[]``); a size is ``lots / size_scale``. Both are 0 where there is no level, and the size of 0
+    tells such a level from one at mid.
     """
     chex.assert_shape(mid2, ())
     chex.assert_type(mid2, jnp.int32)

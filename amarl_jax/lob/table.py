@@ -5,9 +5,9 @@ their places first: resting orders and newcomers are merged once into ``L = N + 
 they will have, newcomers with no lots yet. Then the messages pass one by one, and all that changes is one array, the
 running size ``C``: a trade of ``X`` lots leaves ``max(C - X, 0)``, an order that comes to rest or a cancel adds a step
 at its place, and what an order can trade is one entry of ``C``. At the end the survivors are compacted once, which
-also clears away what left before the table began.
+also removes the orders that left before the table began.
 
-What it gives is what :func:`amarl_jax.lob.book.apply` gives message by message on a book of ``N + M`` slots a side,
+The result is that of :func:`amarl_jax.lob.book.apply` message by message on a book of ``N + M`` slots a side,
 cut to the best ``N`` at the end, with one difference: an order is refused as a duplicate if its id is that of an order
 at rest when the table begins or of an earlier order of the table, whether that one still rests or not.
 Written for one book; batch with ``jax.vmap``. Everything is int32.
@@ -35,7 +35,7 @@ NOBODY = -1  # the target of a message that cancels nothing
 
 @struct.dataclass
 class Row:
-    """One message with all that can be known of it before the table begins."""
+    """One message with all that is known of it before the table begins."""
 
     message: Message
     is_order: Array  # [] bool, a valid order
@@ -117,17 +117,17 @@ def clear(
     settle: Callable[[Any, Row, Outcome], Any],
     spec: BookSpec,
 ) -> tuple[Book, Any, TableReport]:
-    """Take the ``leaving`` orders out, then process a table of messages whose order ids are all new.
+    """Remove the ``leaving`` orders, then process a table of messages whose order ids are all new.
 
     Args:
         book: before.
         leaving: [2, N] bool, orders that are gone before the first message.
         messages: [M] in order of arrival; the ids of its orders are neither in the book nor repeated.
         target: [M] what each cancel cancels: slot ``side * N + slot``, ``2 N + j`` for the order of message j, NOBODY.
-        marked: [2] slot ``side * N + slot`` of one order on either side whose trades the outcomes tell apart, NOBODY
-            for none.
+        marked: [2] slot ``side * N + slot`` of one order on either side whose trades the outcomes report separately,
+            NOBODY for none.
         ledger: any pytree, carried from message to message.
-        admit: lots of an order that may go on, given the ledger and the message; never more than it asks for.
+        admit: lots of an order that are accepted, given the ledger and the message; never more than it asks for.
         settle: the ledger after a message, given its row and its outcome.
         spec: sizes and rules; the self-trade policy must be ALLOW.
 
@@ -153,7 +153,7 @@ def clear(
         return carry, pack(outcome)
 
     one_by_one = functools.partial(jax.lax.scan, one)
-    without_loop = functools.partial(jax.lax.scan, one, unroll=True)  # a pass of a loop ends a GPU's CUDA graph
+    without_loop = functools.partial(jax.lax.scan, one, unroll=True)  # each loop iteration would end a CUDA graph
     (running, ledger), outcomes = jax.lax.platform_dependent(
         (running, ledger), pack(rows, n_lead=1), cuda=without_loop, rocm=without_loop, default=one_by_one
     )
@@ -174,7 +174,7 @@ def clear(
 def _rows(
     book: Book, alive: Array, start: Array, messages: Message, target: Array, spec: BookSpec
 ) -> tuple[Row, Entries]:
-    """All that is known before the table begins: ``start`` [2, N] lots are at rest then."""
+    """All that is known before the table begins, when ``start`` [2, N] lots are resting."""
     is_order, is_cancel, _ = screen(messages, spec)
     is_limit = is_order & (messages.kind == MessageKind.LIMIT)
     own = jnp.where(messages.side > 0, Side.BID, Side.ASK).astype(jnp.int32)
@@ -208,10 +208,10 @@ def _pass(
     admit: Callable[[Any, Message], Array],
     settle: Callable[[Any, Row, Outcome], Any],
 ) -> tuple[tuple[Array, Any], Outcome]:
-    """One message. ``running`` [2, L + 1] begins with a 0, so entry ``e`` holds what lies between columns e and e + 1.
+    """Process one message; ``running`` [2, L + 1] begins with 0, and entry ``e`` holds its step from column e to e + 1.
 
-    The money of a trade of ``X`` lots is ``sum_e key_e (min(C_e, X) - min(C_(e-1), X))``, summed by parts over the
-    drops ``key_e - key_(e+1)``: whole integers, and where they leave int32 on the way they come back.
+    The notional of a trade of ``X`` lots is ``sum_e key_e (min(C_e, X) - min(C_(e-1), X))``, summed by parts over the
+    drops ``key_e - key_(e+1)``; where a partial sum overflows int32 it wraps, and the total is exact.
     """
     running, ledger = carry
     column = jnp.arange(running.shape[1], dtype=jnp.int32)
@@ -243,7 +243,7 @@ def _pass(
 
 
 def _by_owner(owner: Array, traded: Array, key: Array, n_owners: int) -> tuple[Array, Array]:
-    """Lots and tick-lots ``[2, O]`` of the entries that ``traded`` [2, L] lots."""
+    """Traded lots and tick-lots of each owner, ``[2, O]`` each, from the lots ``traded`` [2, L] of each entry."""
     of_owner = owner[:, None, :] == jnp.arange(n_owners, dtype=jnp.int32)[None, :, None]
     price = key * jnp.array([[-1], [1]], jnp.int32)
     quantity = jnp.sum(jnp.where(of_owner, traded[:, None, :], 0), axis=-1, dtype=jnp.int32)
@@ -251,7 +251,7 @@ def _by_owner(owner: Array, traded: Array, key: Array, n_owners: int) -> tuple[A
 
 
 def _count(book: Book, messages: Message, outcome: Outcome, spec: BookSpec) -> Book:
-    """Add the invalid messages and the cancels that found nothing."""
+    """Count the invalid messages and the cancels that found no lots."""
     _, is_cancel, invalid = screen(messages, spec)
     unknown = is_cancel & (outcome.cancelled == 0)
     counters = replace(

@@ -1,8 +1,8 @@
 """The market as a pure environment: ``reset(key, params, z)`` and ``step(key, state, actions, params)``.
 
-One step, in this order: everyone decides on the state at the end of the last step; orders whose
-time is up, and the slot's child if the slot decided again, leave in bulk; messages reach the book by latency; value and
-news move. The horizon is fixed: an episode that ended with the parent order would leak ``z`` by its length.
+One step, in this order: everyone decides on the state at the end of the last step; expired orders, and the slot's child
+if the slot acts again, are removed in bulk; messages reach the book in order of latency; value and news move. The
+horizon is fixed: an episode that ended with the parent order would leak ``z`` by its length.
 """
 
 import dataclasses
@@ -83,7 +83,7 @@ def draw_step(key: Array, max_noise_orders: int) -> StepDraws:
 
 
 def streams(key: Array) -> Array:
-    """Two keys of the key of a step: the slot's, for whichever rule decides, and that of all else. [2]."""
+    """Two keys from the key of a step: the slot's, whichever rule decides for it, and that of all else. [2]."""
     return jax.random.split(key)
 
 
@@ -130,8 +130,8 @@ class Market:
     def opening_book(self) -> lob.Book:
         """The provider's ladder, one tick per level from mid, sizes in the stated order; a constant of the program.
 
-        Orders are numbered as they arrive: for each size of each level a bid, then an ask. Host arithmetic, so that it
-        may be asked for in the middle of a trace.
+        Orders are numbered as they arrive: for each size of each level a bid, then an ask. Host arithmetic, so that
+        it can be built while tracing.
         """
         sizes, capacity = self.spec.initial_sizes, self.spec.book_capacity
         n_orders = self.spec.initial_levels * len(sizes)
@@ -188,7 +188,7 @@ class Market:
         )
 
     def _open_window(self, key: Array, law: RecordedNoise, params: EnvParams) -> tuple[Array, Planned]:
-        """Where in the recording the episode begins, and what the slot does in its first step at z = 0."""
+        """First step of the episode in the recording, and what the slot does in it at z = 0."""
         if params.windows is None:
             raise ValueError("EnvParams.windows is None: a recorded flow needs the windows to play, as windows_of says")
         uniform = jax.random.uniform(key, (3,), jnp.float32)
@@ -206,7 +206,7 @@ class Market:
         """Play one minute.
 
         Args:
-            key_slot: typed, drives the slot at ``z = 0``; the rule that decides at ``z = 1`` may have had it too.
+            key_slot: typed, drives the slot at ``z = 0``; the rule that decides at ``z = 1`` may use it too.
             key_rest: typed, drives all else.
             state: the market.
             actions: joint action; at ``z = 0`` the execution action is ignored.
@@ -256,7 +256,7 @@ class Market:
         p_buy: Array,
         params: EnvParams,
     ) -> tuple[events.Intentions, Array, Array]:
-        """Everyone's orders with their arrival times [M], and how many noise orders the bound cut off."""
+        """Everyone's orders with their arrival times [M], and the number of noise orders cut off by the bound."""
         flow, own_lifetime = self._noise_of_step(draws, state, p_buy, params)
         intentions = events.Intentions(
             signal=actions.arbitrageur,
@@ -272,7 +272,7 @@ class Market:
     def _noise_of_step(
         self, draws: StepDraws, state: EnvState, p_buy: Array, params: EnvParams
     ) -> tuple[StepFlow, Array]:
-        """The noise traders' orders, drawn or as recorded, and how long the slot's order rests: [] int32 steps."""
+        """The noise traders' orders, drawn or as recorded, and the lifetime of the slot's order: [] int32 steps."""
         lifetimes = noise.lifetimes(draws.lifetimes, params)
         if isinstance(self.noise_law, RecordedNoise):
             assert state.window is not None, "reset opens a window"
@@ -284,7 +284,7 @@ class Market:
         return StepFlow(orders, count, cut, lifetimes[1:], draws.arrival[1:]), lifetimes[0]
 
     def quotes(self, book: lob.Book) -> tuple[Array, Array]:
-        """Best bid and ask [2] ticks and whether they exist [2]; an engine is this, `resting` and `clear`."""
+        """Best bid and ask [2] ticks and whether they exist [2]; an engine implements this, `resting` and `clear`."""
         return lob.best_quotes(book)
 
     def resting(self, book: lob.Book) -> Array:
@@ -294,14 +294,14 @@ class Market:
     def clear(
         self, state: EnvState, slot_acts: Array, table: events.EventTable, params: EnvParams
     ) -> tuple[lob.Book, Accounts, events.EventLog, Array]:
-        """Remove expired orders and a replaced child in bulk, how many [2] is on the tape; then play the table."""
+        """Remove expired orders and a replaced child in bulk, count them [2] for the tape, then play the table."""
         due = state.book.expiry <= state.time
         replaced = (state.book.owner == Owner.SLOT) & slot_acts
         leaving = lob.live(state.book) & (due | replaced)
         return events.process(state.book, leaving, state.accounts, table, params, self.book_spec)
 
     def _mid2_and_spread(self, book: lob.Book, last_mid2: Array) -> tuple[Array, Array]:
-        """Twice the mid and the spread; the last mid and 0 while a side stands empty. [] int32 ticks each."""
+        """Twice the mid, and the spread; the last mid and 0 while a side is empty. [] int32 ticks each."""
         price, exists = self.quotes(book)
         both = jnp.all(exists)
         return jnp.where(both, price[0] + price[1], last_mid2), jnp.where(both, price[1] - price[0], 0)

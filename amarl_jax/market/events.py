@@ -21,7 +21,7 @@ from amarl_jax.types import GAP_UNITS, N_OWNERS, TIME_UNITS, Array, Owner, Tape
 NO_LIMIT = 1 << 29  # lots, for owners without a position limit
 _NODES, _NODE_WEIGHTS = (half * 0.5 for half in np.polynomial.legendre.leggauss(12))
 _NODES = _NODES + 0.5  # on (0, 1)
-_LONGEST = 17.0  # jitter in units of its mean, beyond which lies less than one in 2^24
+_LONGEST = 17.0  # jitter in units of its mean; beyond it lies a probability below 2^-24
 MAKER_CANCELS, MAKER_QUOTES = slice(1, 3), slice(3, 5)  # rows of the event table
 
 
@@ -67,7 +67,7 @@ class EventLog:
 
 
 def empty_accounts() -> Accounts:
-    """Nobody owns anything."""
+    """Accounts without cash or inventory."""
     return Accounts(cash=jnp.zeros(N_OWNERS, jnp.int32), inventory=jnp.zeros(N_OWNERS, jnp.int32))
 
 
@@ -98,7 +98,7 @@ def _kind(present: Array, kind: Array | MessageKind) -> Array:
 
 
 def _arbitrageur_row(quotes: tuple[Array, Array], signal: Array, params: EnvParams) -> dict[str, Array]:
-    """Immediate-or-cancel at the best opposite price seen: above 1/3 lifts the ask, below -1/3 hits the bid."""
+    """Immediate-or-cancel at the best opposite price seen: a signal over 1/3 lifts the ask, under -1/3 hits the bid."""
     best, exists = quotes
     side = jnp.where(signal > 0, 1, -1).astype(jnp.int32)
     target = jnp.where(side > 0, 1, 0).astype(jnp.int32)
@@ -197,8 +197,8 @@ def slot_arrival_ratio(time_ms: Array, params: EnvParams) -> Array:
     """Density of the slot's arrival time over that of a noise order, which is uniform on the step.
 
     Given its delay d the slot arrives uniformly on [d, STEP], so the ratio is ``E STEP / (STEP - d) 1[d <= t]`` over
-    ``d = latency + jitter x`` with x standard exponential, by Gauss and Legendre's quadrature in x. What arrives at the
-    very end, where delays longer than the step are cut, counts as the slot's.
+    ``d = latency + jitter x`` with x standard exponential, by Gauss-Legendre quadrature in x. An arrival at the
+    very end, to which delays longer than the step are cut, counts as the slot's.
 
     Args:
         time_ms: [...] within the step.
@@ -215,7 +215,7 @@ def slot_arrival_ratio(time_ms: Array, params: EnvParams) -> Array:
 
 
 def arrival_order(time_ms: Array) -> Array:
-    """Rows in the order (arrival time, rank), [M]; a pairwise count costs a tenth of a stable sort of so few."""
+    """Rows in the order (arrival time, rank), [M]; a pairwise count of so few rows costs a tenth of a stable sort."""
     index = jnp.arange(time_ms.shape[0], dtype=jnp.int32)
     earlier = time_ms[None, :] < time_ms[:, None]
     tied = (time_ms[None, :] == time_ms[:, None]) & (index[None, :] < index[:, None])
@@ -243,12 +243,12 @@ def process(
     params: EnvParams,
     book_spec: BookSpec,
 ) -> tuple[Book, Accounts, EventLog, Array]:
-    """Take the ``leaving`` orders out and send the table to the book in the order (arrival time, rank, index).
+    """Remove the ``leaving`` orders and send the table to the book in the order (arrival time, rank, index).
 
-    A new order is cut to what its owner's position limit leaves when it arrives; nothing is sent if that is nothing.
+    A new order is cut to what its owner's position limit leaves when it arrives; if nothing is left, none is sent.
     Only three owners have a limit. Arbitrageur and slot send one order a step and have none at rest when it arrives;
-    the maker's two quotes follow its two cancels at once. So what a limited owner holds when its order arrives is what
-    it held when the step began, plus what its cancels find traded, plus what its own orders took.
+    the maker's two quotes follow its two cancels at once. So the position of a limited owner when its order arrives
+    is that at the start of the step, plus what its cancels find traded, plus what its own orders took.
 
     Returns:
         The book, the accounts, what happened, and the orders [2] that left at the start.
@@ -287,7 +287,7 @@ def process(
 
 
 def shown_rows(is_shown: Array, n_rows: int) -> tuple[Array, Array]:
-    """The places of the rows under ``is_shown`` [M], in order, and which of these places are filled. [n_rows] each."""
+    """Indices of the rows under ``is_shown`` [M], in order, and a mask of the indices in use. [n_rows] each."""
     index = jnp.arange(is_shown.shape[0], dtype=jnp.int32)
     nth = running_sum(is_shown.astype(jnp.int32))
     rows = jnp.zeros(n_rows, jnp.int32).at[jnp.where(is_shown, nth - 1, n_rows)].set(index, mode="drop")

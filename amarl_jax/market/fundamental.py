@@ -1,4 +1,4 @@
-"""The value nobody but the arbitrageur sees, and the news that follows it."""
+"""The fundamental value, which only the arbitrageur sees, and the news that follows it."""
 
 import jax.numpy as jnp
 
@@ -23,7 +23,7 @@ def step_value(normal: Array, value: Array, direction: Array, params: EnvParams)
 
 
 def step_news(news: Array, value: Array, params: EnvParams) -> Array:
-    """Public value ``W[t+1] = W[t] + phi (V[t] - W[t])``: the same value, late. [] ticks."""
+    """Public value ``W[t+1] = W[t] + phi (V[t] - W[t])``: it lags the value. [] ticks."""
     return news + params.news_speed * (value - news)
 
 

@@ -23,9 +23,9 @@ class NoiseOrders:
 
 @struct.dataclass
 class MarksLaw:
-    """Probabilities of an order's marks, which are independent of each other, but that sizes may depend on the place.
+    """Probabilities of an order's marks: independent of each other, except that sizes may depend on the place.
 
-    The place is the kind and the offset: 0 of market orders, then the limit offsets.
+    The place is kind and offset in one index: 0 for market orders, then the limit offsets.
     """
 
     buy: Array  # [] of the side +1
@@ -37,9 +37,9 @@ class MarksLaw:
 class NoiseLaw(Protocol):
     """The law of one noise order's marks; the slot at ``z = 0`` and the mimic draw from the same one.
 
-    Traceable and hashable, a function or a frozen dataclass. How many orders come, when, and for how long they rest is
-    not part of it, nor is the tilt of ``p_buy``. A law may also say by which probabilities it draws, in a method
-    ``marks`` as that of :class:`StylisedNoise`; without it leakage has no exact value.
+    Traceable and hashable, a function or a frozen dataclass. The number of orders, their times, their lifetimes
+    and the tilt of ``p_buy`` are not part of it. A law may also state its probabilities, in a method ``marks`` like
+    that of :class:`StylisedNoise`; without it leakage has no exact value.
     """
 
     def __call__(
@@ -90,7 +90,7 @@ def bounded_count(uniform: Array, rate: Array | float, max_count: int) -> tuple[
 
 
 def count_mass(rate: Array | float, max_count: int) -> Array:
-    """``P(n)`` of :func:`bounded_count` for n = 0 .. max_count + 1, the last of which cannot be. [max_count + 2]."""
+    """``P(n)`` of :func:`bounded_count` for n = 0 .. max_count + 1, the last of which is 0. [max_count + 2]."""
     mass = _poisson_mass(rate, max_count)
     below, beyond = jnp.sum(mass[:max_count]), jnp.sum(mass[max_count:])
     at_bound = jnp.where(rate > max_count, 1.0 - below, beyond)  # the support ends; small tails must not cancel
@@ -99,7 +99,7 @@ def count_mass(rate: Array | float, max_count: int) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class StylisedNoise:
-    """The law that comes with the package: sizes in the cells of a Beta law, limit offsets uniform over their range."""
+    """The law that comes with the package: sizes from a discretised Beta law, limit offsets uniform in their range."""
 
     def __call__(
         self, uniform: Array, p_buy: Array, size_cdf: Array, params: EnvParams, spec: MarketSpec

@@ -1,7 +1,7 @@
 """What each agent sees at the start of a step: structured views, and flat features for networks.
 
-Nothing here looks at ``z`` but :func:`global_features`, which only the centralised critic reads; nothing but it and the
-arbitrageur's view looks at ``V``; the maker's view has no owner, no side of the parent, no ``V``.
+Only :func:`global_features`, which only the centralised critic reads, contains ``z``; only it and the arbitrageur's
+view contain ``V``; the maker's view has no owner, no side of the parent, no ``V``.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ class ExecutionView:
 
 @struct.dataclass
 class MakerView:
-    """What the market maker sees; its belief is of its own making."""
+    """What the market maker sees, its own belief included."""
 
     public: PublicView
     recent: TapeEvents  # [H] the last events of the tape
@@ -60,7 +60,7 @@ class MakerView:
 
 @struct.dataclass
 class ArbitrageurView:
-    """What the arbitrageur sees, alone with V."""
+    """What the arbitrageur sees; the only view with V."""
 
     public: PublicView
     value_gap: Array  # [] V - mid, ticks
@@ -78,7 +78,7 @@ class Views:
 
 
 def public_view(state: EnvState, spec: MarketSpec) -> PublicView:
-    """What everyone sees of a state."""
+    """The public view of a state."""
     depth = normalised_depth(state.book, state.mid2, spec.n_levels, float(SIZE_SCALE))
     mid = HALF_TICK * state.mid2
     best, exists = best_quotes(state.book)
@@ -108,7 +108,7 @@ def execution_view(
     private: Array,
     params: EnvParams,
 ) -> ExecutionView:
-    """What an execution agent of this side, position, working child and private number sees.
+    """The view of an execution agent with this side, position, working child and private number.
 
     Args:
         public: what everyone sees.
@@ -116,7 +116,7 @@ def execution_view(
         direction: [] int32, the parent side.
         position: [] int32 lots, signed.
         child: [] each, side (+1, -1, 0 for none), lots and price of the working child.
-        private: [] as it is shown.
+        private: [] the private number as it is shown.
         params: market constants.
     """
     side, lots, price = child
@@ -173,7 +173,7 @@ def _public_features(view: PublicView) -> list[Array]:
 
 
 def _execution_private(view: ExecutionView) -> Array:
-    """[8] features of the execution agent that are nobody else's."""
+    """[8] features of the execution agent alone."""
     side = view.direction.astype(jnp.float32)
     return jnp.stack(
         [
@@ -190,17 +190,17 @@ def _execution_private(view: ExecutionView) -> Array:
 
 
 def execution_features(view: ExecutionView) -> Array:
-    """[4 L + 12] float32."""
+    """Network input of the execution agent, [4 L + 12] float32."""
     return jnp.concatenate([*_public_features(view.public), _execution_private(view)])
 
 
 def side_and_news_gap(features: Array) -> tuple[Array, Array]:
-    """The parent side, int32, and ``W - mid`` in ticks of :func:`execution_features` [..., D]. [...] each."""
+    """The parent side, int32, and ``W - mid``, ticks, read off :func:`execution_features` [..., D]. [...] each."""
     return jnp.round(features[..., -8]).astype(jnp.int32), features[..., -10] * PRICE_SCALE
 
 
 def maker_features(view: MakerView, params: EnvParams) -> Array:
-    """[4 L + 5 H + 7] float32; the belief enters as probability and as log odds."""
+    """Network input of the maker, [4 L + 5 H + 7] float32; the belief enters as probability and as log-odds."""
     recent = view.recent
     rows = jnp.stack(
         [
@@ -217,7 +217,7 @@ def maker_features(view: MakerView, params: EnvParams) -> Array:
 
 
 def arbitrageur_features(view: ArbitrageurView, params: EnvParams) -> Array:
-    """[4 L + 7] float32."""
+    """Network input of the arbitrageur, [4 L + 7] float32."""
     own = [
         view.value_gap / PRICE_SCALE,
         view.staleness / PRICE_SCALE,
@@ -227,7 +227,7 @@ def arbitrageur_features(view: ArbitrageurView, params: EnvParams) -> Array:
 
 
 def global_features(state: EnvState, view: Views, belief: Array, params: EnvParams) -> Array:
-    """[4 L + 21] float32, the critic's pre-action state: everything hidden, and what pending rewards hang on."""
+    """[4 L + 21] float32, the critic's pre-action state: everything hidden, and what pending rewards depend on."""
     hidden = [
         state.z.astype(jnp.float32),
         state.direction.astype(jnp.float32),

@@ -1,4 +1,4 @@
-"""Constants of the market: static sizes in :class:`MarketSpec`, everything a scientist sweeps in :class:`EnvParams`."""
+"""Constants of the market: static sizes in :class:`MarketSpec`, everything one might sweep in :class:`EnvParams`."""
 
 import dataclasses
 
@@ -34,7 +34,7 @@ class MarketSpec:
 
     @property
     def n_offsets(self) -> int:
-        """Limit offsets there are, one tick apart."""
+        """Number of limit offsets, one tick apart."""
         return self.offset_max_ticks - self.offset_min_ticks + 1
 
     @property
@@ -96,4 +96,4 @@ class EnvParams:
     terminal_penalty_ticks: Array | float = 10.0  # kappa, per lot left over
     is_unit_ticks: Array | float = 17.0  # reward unit, ticks per parent lot
     flow: FlowTable | None = None  # the law of the noise orders' marks, where it is a table
-    windows: Array | None = None  # [2, 2] first steps that a recording's windows may have: trained on, held out
+    windows: Array | None = None  # [2, 2] ranges of first steps of a recording's windows: trained on, held out

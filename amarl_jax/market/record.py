@@ -1,7 +1,7 @@
-"""What an order-level feed shows of one step: every order without its owner, and what became of it.
+"""The order-level record of one step: every order without its owner, and what became of it.
 
-The record G of which the tape F is a function. The maker's and the arbitrageur's orders are left out: given the rest
-they say nothing of ``z``. Who sent an order, the slot or a noise trader, is nowhere in it.
+The record G, of which the tape F is a function. The maker's and the arbitrageur's orders are left out: given the rest
+they carry no information about ``z``. Whether the slot or a noise trader sent an order is not in it.
 """
 
 import jax.numpy as jnp
@@ -32,11 +32,11 @@ class StepRecord:
     """One step of G, or with a leading axis an episode. ``2 N + R`` axes run over the book's slots, then the rows."""
 
     price_ticks: Array  # [2 N] int16, of each order at rest when the step began
-    lots: Array  # [2 N] int16, its size, 0 where none stood
+    lots: Array  # [2 N] int16, its size, 0 for an empty slot
     left: Array  # [2 N] bool, it left at the start of the step, expired or replaced
     orders: Orders  # [R]
     traded: Array  # [2 N + R] int16 lots that it traded in the step
-    slot_after: Array  # [2 N + R] int16, where it stands after the step, -1 if it is gone
+    slot_after: Array  # [2 N + R] int16, its slot after the step, -1 if it is gone
     public: PublicView  # what everyone saw when the step began
     volatility: Array  # [] ticks per sqrt(step), realised
     value: Array  # [] V[t], ticks, known from W[t] and W[t+1]
@@ -45,7 +45,7 @@ class StepRecord:
 def record_step(before: EnvState, log: EventLog, spec: MarketSpec) -> tuple[StepRecord, Array]:
     """The record of a step, and which of its rows the slot sent: [] int32, -1 for none.
 
-    The second is what the record hides; nothing that infers may read it.
+    The second is hidden information; no inference may read it.
 
     Args:
         before: the market when the step began.

@@ -1,4 +1,4 @@
-"""Rewards of one episode, composed from market terms and what networks made of the tape.
+"""Rewards of one episode, composed from market terms and what networks infer from the tape.
 
 Arrays carry a leading ``[T]`` axis. Money is in units of ``is_unit_ticks`` per parent lot, that is divided by
 ``Q is_unit_ticks``; information and belief terms are not.
@@ -23,12 +23,12 @@ class RewardTerm(Protocol):
         ...
 
 
-MARKED, AT_HORIZON = "marked", "horizon"  # when the lots that are left are charged
+MARKED, AT_HORIZON = "marked", "horizon"  # when the remaining lots are charged
 
 
 @struct.dataclass
 class RewardWeights:
-    """What the terms of the rewards weigh, all traced leaves: docs/game.md, Rewards."""
+    """Weights of the reward terms, all traced leaves: docs/game.md, Rewards."""
 
     leakage_weight: Array | float = 0.5  # lambda, reward per nat
     predictability_weight: Array | float = 0.1  # mu, reward per nat
@@ -54,7 +54,7 @@ def money_unit(params: EnvParams) -> Array | float:
 
 
 def fill_ticks(output: StepOutput, params: EnvParams) -> Array:
-    """What the slot's fills add to the shortfall, minus its cash over ``Q``. [T] float32, ticks per parent lot."""
+    """The shortfall due to the slot's fills: minus its cash over ``Q``. [T] float32, ticks per parent lot."""
     return -output.cash_change[:, Owner.SLOT] / params.parent_lots
 
 
@@ -62,13 +62,13 @@ def shortfall_ticks(output: StepOutput, direction: Array, params: EnvParams, cre
     """Implementation shortfall against the opening mid, in ticks per parent lot, as it is charged.
 
     ``IS = (s / Q) sum q (p - P_0) + (R / Q) (s (V_T - P_0) + kappa)`` over the slot's fills, ``q`` > 0 along ``s``;
-    ``R`` is left at the horizon: the value cannot be pushed, the mid can. Prices are relative to ``P_0``, so the first
-    sum is minus the slot's cash over ``Q``.
+    ``R`` is left at the horizon and charged at the value, which no agent can move, unlike the mid. Prices are relative
+    to ``P_0``, so the first sum is minus the slot's cash over ``Q``.
 
-    Either credit adds up to it. With "horizon" a step is charged its fills and the last one the remainder. "marked"
-    charges what is left at once, at the value of the moment, and every step pays how that changes: a potential (Ng,
-    Harada and Russell 1999; this agent's discount is 1). With "horizon" whoever sells what it was to buy earns at once
-    and pays hundreds of steps later, which a trainer with ``gae_lambda`` 0.95 does not see in time.
+    Both credits sum to it. "horizon" charges each step its fills, and the last step also the remainder. "marked"
+    charges the remainder in the first step, at the current value, and then each step its change: potential-based
+    shaping (Ng, Harada and Russell 1999; this agent's discount is 1). With "horizon" an agent that trades against the
+    parent side earns at once and pays hundreds of steps later, too late for a trainer with ``gae_lambda`` 0.95.
 
     Returns:
         [T] float32.
@@ -98,7 +98,7 @@ def adverse_selection(output: StepOutput) -> Array:
 
 
 def maker_markout(output: StepOutput, steps: int = 5) -> Array:
-    """What mid moved against the maker ``steps`` after its fills: ``sum q D (mid[t + steps] - mid[t])``. [T] tick-lots.
+    """Move of mid against the maker ``steps`` after its fills: ``sum q D (mid[t + steps] - mid[t])``. [T] tick-lots.
 
     Positive is adverse. Mids are those at the end of a step, the last one beyond the horizon; a metric, not a reward.
     """
@@ -115,7 +115,7 @@ def arbitrageur_pnl(output: StepOutput) -> Array:
 
 
 def belief_lag(output: StepOutput, belief: Array) -> Array:
-    """``BeliefLag[t+1] = traded[t] |b[t+1] - b[t]|``: acting before the maker's belief has moved. [T], paid late."""
+    """``BeliefLag[t+1] = traded[t] |b[t+1] - b[t]|``: acting before the maker's belief moves. [T], paid a step late."""
     moved = output.arbitrageur_traded[:-1] * jnp.abs(jnp.diff(belief))
     return jnp.concatenate([jnp.zeros(1, jnp.float32), moved])
 

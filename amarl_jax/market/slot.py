@@ -65,7 +65,7 @@ def encode_action(decision: SlotDecision, direction: Array, spec: MarketSpec) ->
 def noise_decision(
     key: Array, p_buy: Array, size_cdf: Array, params: EnvParams, spec: MarketSpec, law: NoiseLaw = orders
 ) -> SlotDecision:
-    """The slot at ``z = 0``: fires with probability ``slot_rate`` and then draws the noise law."""
+    """The slot at ``z = 0``: fires with probability ``slot_rate`` and then draws from the noise law."""
     uniform = jax.random.uniform(key, (5,), jnp.float32)
     order = law(uniform[1:], p_buy, size_cdf, params, spec)
     return SlotDecision(
@@ -79,7 +79,7 @@ def noise_decision(
 
 @struct.dataclass
 class SlotLaw:
-    """How a slot decides: one of ``C`` ways to act, each with marks of its own law, or, with what is left, not to."""
+    """Law of a slot's decision: one of ``C`` ways to act, each with its own marks, else to abstain."""
 
     gate: Array  # [C] probability to act in each way; their sum is at most 1
     marks: MarksLaw  # [C] leading: of the order that is sent, before the position limit
@@ -91,7 +91,7 @@ def one_way(gate: Array | float, marks: MarksLaw) -> SlotLaw:
 
 
 def certain(action: Array, direction: Array, spec: MarketSpec) -> SlotLaw:
-    """The law of a slot that decides on this action [3] for sure."""
+    """The law of a slot that takes this action [3] with probability 1."""
     decision = decode_action(action, direction, spec)
     marks = MarksLaw(
         buy=(decision.side > 0).astype(jnp.float32),
@@ -110,12 +110,12 @@ def mixture(weights: Sequence[Array | float], laws: Sequence[SlotLaw]) -> SlotLa
 
 
 def n_places(*laws: SlotLaw) -> int:
-    """Places that the sizes of any of these laws are given; 0 where those of all are independent of the place."""
+    """Number of places that sizes of these laws are conditioned on; 0 if no law's sizes depend on the place."""
     return max(law.marks.lots.shape[-2] if law.marks.lots.ndim > law.gate.ndim + 1 else 0 for law in laws)
 
 
 def given_places(law: SlotLaw, n_places: int) -> SlotLaw:
-    """The same law with its sizes given each of ``n_places`` places; itself where they are, or for 0."""
+    """The law with its sizes stated for each of ``n_places`` places; unchanged if they already are, or for 0."""
     lots = law.marks.lots
     if not n_places or lots.ndim > law.gate.ndim + 1:
         return law
@@ -124,6 +124,6 @@ def given_places(law: SlotLaw, n_places: int) -> SlotLaw:
 
 
 def widened(law: SlotLaw, n_ways: int) -> SlotLaw:
-    """The same law with ``n_ways`` ways to act, those that it lacks of probability 0."""
+    """The law padded to ``n_ways`` ways to act; the added ones have probability 0."""
     missing = n_ways - law.gate.shape[0]
     return jax.tree.map(lambda x: jnp.concatenate([x, jnp.zeros((missing, *x.shape[1:]), x.dtype)]), law)

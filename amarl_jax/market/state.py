@@ -44,5 +44,5 @@ class EnvState(struct.PyTreeNode):
     recent: TapeEvents  # the last events of the tape
     size_cdf: Array  # [max_order_size] the size law, drawn from by noise and slot
     noise_cut: Array  # [] int32, noise orders lost to the bound so far
-    window: Array | None = None  # [] int32, step of the recording with which the episode began, where noise is one
-    planned: PyTree = None  # there what the slot does in the coming step at z = 0, see market.recorded_noise
+    window: Array | None = None  # [] int32, step of the recording at which the episode began, where noise is recorded
+    planned: PyTree = None  # likewise, the slot's plan for the coming step at z = 0, see market.recorded_noise

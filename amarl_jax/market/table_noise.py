@@ -53,7 +53,7 @@ class TableNoise:
         )
 
     def marks(self, p_buy: Array, size_cdf: Array, params: EnvParams, spec: MarketSpec) -> MarksLaw:
-        """The probabilities by which :meth:`__call__` draws; sizes are given the place."""
+        """The probabilities by which :meth:`__call__` draws; sizes are conditional on the place."""
         flow = _table(params, spec)
         places = jnp.diff(flow.place_cdf, prepend=0.0)
         limit = jnp.float32(1.0) - flow.place_cdf[0]
@@ -66,20 +66,20 @@ class TableNoise:
 
 
 def of_limit_orders(places: Array, limit: Array) -> Array:
-    """Probabilities of the offsets given a limit order, [n] of those of the places [n] and their sum; even where 0."""
+    """Offset probabilities given a limit order, [n], from those of the places [n] and their sum; uniform if it is 0."""
     even = np.float32(1.0 / places.shape[-1])
     return jnp.where(limit > 0, places / jnp.where(limit > 0, limit, 1.0), even)
 
 
 def law_of(params: EnvParams) -> NoiseLaw:
-    """The noise law that market constants are for: the table's where they hold one."""
+    """The noise law that market constants call for: the table's where they hold one."""
     if params.windows is not None:
         raise ValueError("EnvParams.windows: a recorded flow is played by the law of its recording, recorded_noise")
     return orders if params.flow is None else TableNoise()
 
 
 def like(law: NoiseLaw, spec: MarketSpec) -> EnvParams:
-    """Market constants of the shapes that a law needs, and of no other meaning."""
+    """Placeholder market constants, with the shapes that a law needs."""
     shape = (1 + spec.n_offsets, spec.max_order_size)
     return EnvParams(
         flow=table_of(np.ones(shape)) if isinstance(law, TableNoise) else None,
@@ -88,7 +88,7 @@ def like(law: NoiseLaw, spec: MarketSpec) -> EnvParams:
 
 
 def _table(params: EnvParams, spec: MarketSpec) -> FlowTable:
-    """The table of the market's constants, whose shape is that of the market's sizes."""
+    """The table of the market's constants, its shape checked against the market's sizes."""
     flow = params.flow
     if flow is None:
         raise ValueError("EnvParams.flow is None: the table noise law needs a table, as table_of makes it")

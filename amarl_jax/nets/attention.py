@@ -51,7 +51,7 @@ def _with_previous_block(x: Array) -> Array:
 
 
 def _band(n_blocks: int, n_keys: int, window: int) -> np.ndarray:
-    """Which keys each query of each block sees, bool [b, W, n_keys]."""
+    """Mask of the keys that each query of each block sees, bool [b, W, n_keys]."""
     block = np.arange(n_blocks)[:, None, None] * window
     query_step = block + np.arange(window)[None, :, None]
     key_step = block + window - n_keys + np.arange(n_keys)[None, None]

@@ -2,7 +2,7 @@
 
 One token per step. The full path gives the belief at every prefix of an episode in one pass; the decode path gives
 the same numbers one step at a time from a ring of keys and values. Both attend to the last ``max_seq_len`` steps, and
-both know what the orders since the opening add up to.
+both add the log-ratio of all orders since the opening.
 """
 
 import math
@@ -25,7 +25,7 @@ BELIEF_EPS = 1e-6  # beliefs are kept this far from 0 and 1 where a logit is tak
 
 @struct.dataclass
 class BeliefMemory:
-    """What decoding keeps: keys and values of the last W steps, written at ``t % W``, and what the point process knows.
+    """What decoding keeps: keys and values of the last W steps, written at ``t % W``, and the point process's memory.
 
     Each layer's rings are arrays of their own, so that they are updated in place.
     """
@@ -56,7 +56,7 @@ class EncoderLayer(nn.Module):
     window: int
 
     def setup(self) -> None:
-        """Projections keep heads and head width on axes of their own; query, key and value are one product."""
+        """Build the layers; heads and head width have axes of their own, and query, key and value are one product."""
         heads = (self.spec.n_heads, self.spec.d_model // self.spec.n_heads)
         self.norm_attention, self.norm_feed_forward = nn.LayerNorm(), nn.LayerNorm()
         self.query_key_value = nn.DenseGeneral((3, *heads))
@@ -64,12 +64,12 @@ class EncoderLayer(nn.Module):
         self.expand, self.contract = nn.Dense(self.spec.d_ff), nn.Dense(self.spec.d_model)
 
     def __call__(self, x: Array) -> Array:
-        """Tokens [T, d_model], all at once."""
+        """Map tokens [T, d_model], all at once."""
         query_key_value = self.query_key_value(self.norm_attention(x))
         return self._feed_forward(x + self.output(banded_attention(query_key_value, self.window)))
 
     def decode(self, x: Array, keys: Array, values: Array, t: Array) -> tuple[Array, Array, Array]:
-        """Token [d_model] of step t; returns the output and the layer's rings [head, W, d_head] with t written."""
+        """Map the token [d_model] of step t; return output and the layer's rings [head, W, d_head] with t written."""
         query, key, value = self.query_key_value(self.norm_attention(x))
         start = (jnp.int32(0), t % self.window, jnp.int32(0))
         keys = jax.lax.dynamic_update_slice(keys, key[:, None], start)
@@ -86,8 +86,8 @@ class BeliefTransformer(nn.Module):
 
     The log-odds are the log-ratio of a marked point process (:class:`amarl_jax.nets.order_flow.OrderFlow`), which knows
     the form of the likelihood, plus what the Transformer adds. The token of a step is a sum of event embeddings, so no
-    event is lost, plus the public state after the step, the context of the point process (a constant to whoever trains
-    on it), and a sinusoidal embedding of its absolute position.
+    event is lost, plus the public state after the step, the context of the point process (to which no
+    gradient flows), and a sinusoidal embedding of its absolute position.
     """
 
     spec: BeliefSpec
@@ -95,7 +95,7 @@ class BeliefTransformer(nn.Module):
     scales: TapeScales = TapeScales()
 
     def setup(self) -> None:
-        """The logit's weights start small: an untrained belief is nearly 1/2."""
+        """Build the layers; the logit's weights start small, so an untrained belief is nearly 1/2."""
         d_model = self.spec.d_model
         self.flow = OrderFlow(self.horizon)
         self.event_hidden, self.event_output = nn.Dense(d_model), nn.Dense(d_model, use_bias=False)
@@ -105,14 +105,14 @@ class BeliefTransformer(nn.Module):
         self.logit = nn.Dense(1, kernel_init=nn.initializers.normal(0.01))
 
     def __call__(self, tape: Tape) -> tuple[Array, Array]:
-        """An episode, leaves [T, ...] with any T up to the horizon: logit [T] and hidden state [T, d_model]."""
+        """Read an episode, leaves [T, ...] with any T up to the horizon: logit [T] and hidden state [T, d_model]."""
         chex.assert_rank([tape.side, tape.value_gap_16], [2, 1])
         log_ratio, context = self.flow.read(tape)
         logit, hidden = self.encode(self.tokens(tape, context))
         return log_ratio + logit, hidden
 
     def encode(self, tokens: Array) -> tuple[Array, Array]:
-        """Tokens [T, d_model], without positions, to what adds to the log-odds [T], and hidden state [T, d_model]."""
+        """Map tokens [T, d_model], without positions, to a term of the log-odds [T] and hidden state [T, d_model]."""
         chex.assert_shape(tokens, (None, self.spec.d_model))
         n_steps = tokens.shape[0]
         chex.assert_scalar_in(n_steps, 1, self.horizon)
@@ -123,7 +123,7 @@ class BeliefTransformer(nn.Module):
         return self.logit(hidden)[:, 0], hidden
 
     def decode(self, memory: BeliefMemory, tape: Tape, t: Array) -> tuple[BeliefMemory, Array, Array]:
-        """One step of the tape at time t: the memory with t written, logit [], hidden state [d_model].
+        """Read one step of the tape at time t: the memory with t written, logit [], hidden state [d_model].
 
         Keep t out of the ``vmap`` over environments: shared, it makes each ring write one slice update in place.
         """
@@ -155,7 +155,7 @@ class BeliefTransformer(nn.Module):
 
 
 def event_features(tape: Tape, scales: TapeScales) -> tuple[Array, Array]:
-    """Side, price, size, marketable and time of every row, [..., K, 5], of order one; and which rows are live."""
+    """Side, price, size, marketable and time of every row, [..., K, 5], of order one; and a mask of live rows."""
     columns = (
         _float(tape.side),
         _float(tape.price_ticks) / scales.price_ticks,

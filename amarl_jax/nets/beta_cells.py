@@ -1,8 +1,8 @@
-"""How much of a Beta law lies in each of several cells, to a relative error that holds in the tails too.
+"""Probabilities of a Beta law in several cells, with a relative error bound that holds in the tails too.
 
-Differences of the incomplete beta function lose everything where it is close to 1, and its continued fraction is a loop
-of unknown length. Inner cells are integrated here by Gauss and Legendre's quadrature of the density, the two cells at
-the ends by the series of the incomplete beta function, which has positive terms alone; their sum is the law's norm.
+Differences of the incomplete beta function lose all precision where it is close to 1, and its continued fraction is a
+loop of unknown length. Here Gauss-Legendre quadrature integrates the density over the inner cells, and the series of
+the incomplete beta function, whose terms are all positive, gives the two end cells; their sum normalises the law.
 """
 
 import chex
@@ -46,7 +46,7 @@ def beta_cells(a: Array, b: Array, edges: np.ndarray) -> Array:
 
 
 def _series(a: Array, a_and_b: Array, x: np.ndarray) -> Array:
-    """``sum_n x^n prod_(i<n) (a + b + i) / (a + 1 + i)``, [2], from its far end."""
+    """``sum_n x^n prod_(i<n) (a + b + i) / (a + 1 + i)``, [2], summed from the last term."""
     total = jnp.ones_like(a)
     for i in reversed(range(N_TERMS)):
         total = 1.0 + total * x * ((a_and_b + i) / (a + 1.0 + i))

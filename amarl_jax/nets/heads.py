@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LATENT_EPS = 1e-6  # Beta latents live in [eps, 1 - eps], where every log-density is finite
 BETA_MIN = 0.05  # least Beta parameter
 BETA_MAX = 100.0  # greatest Beta parameter
-MODE_BLUR = 1e-5  # of a mode's latents and logits: programs that differ in their order of summation agree to it
+MODE_BLUR = 1e-5  # of a mode's latents and logits: programs with other orders of summation agree to within it
 LOG_STD_MAX = 4.0  # log standard deviations stay in (-max, max)
 _HERMITE_NODES, _HERMITE_WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 
@@ -71,9 +71,9 @@ def bounded_log_std(raw: Array) -> Array:
 
 @struct.dataclass
 class BetaLaw:
-    """Beta(a, b), what ``distrax.Beta`` is, with one special function taken of a, b and a + b together.
+    """Beta(a, b) as ``distrax.Beta``, with each special function evaluated once, on a, b and a + b stacked.
 
-    Each of them is a long series, which compiles again wherever it stands.
+    Each is a long series that is compiled again at every call.
     """
 
     a: Array  # [...]
@@ -89,7 +89,7 @@ class BetaLaw:
         return self._log_norm() - (self.a - 1.0) * psi[0] - (self.b - 1.0) * psi[1] + (self.a + self.b - 2.0) * psi[2]
 
     def mean(self) -> Array:
-        """[...]."""
+        """``a / (a + b)``, [...]."""
         return self.a / (self.a + self.b)
 
     def _of_both(self) -> Array:
@@ -125,7 +125,7 @@ class ExecutionHead:
 
     def _laws(self) -> "tuple[distrax.Bernoulli, BetaLaw]":
         """Gate, side and kind; size and offset."""
-        import distrax  # takes a second: not before somebody needs it
+        import distrax  # takes a second: imported when first needed
 
         return distrax.Bernoulli(logits=self.switch_logits, dtype=jnp.float32), BetaLaw(self.beta_a, self.beta_b)
 
@@ -174,7 +174,7 @@ class ExecutionHead:
         return gate, side, kind, size, offset
 
     def mode_law(self, size_edges: np.ndarray, offset_edges: np.ndarray) -> tuple[Array, Array, Array, Array, Array]:
-        """The same of the mode: certain, but shared out where a rounding could turn it (``MODE_BLUR``)."""
+        """:meth:`law` of the mode: 0 or 1, but shared among neighbours within ``MODE_BLUR`` of a boundary."""
         gate, side, kind = jnp.clip(0.5 + 0.5 * self.switch_logits / MODE_BLUR, 0.0, 1.0)
         size, offset = self._laws()[1].mean()
         return gate, side, kind, _blurred(size, size_edges), _blurred(offset, offset_edges)

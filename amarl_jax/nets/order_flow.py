@@ -6,8 +6,8 @@
 times the density of the order's marks over their density among all others. Both are read off a context by one small
 network with the same weights for both sides: marks and context are always relative to the hypothesised side. What each
 hypothesis has attributed to the slot so far (the responsibilities ``r_u(m_j) / (1 - g_u + sum r_u)``) is part of its
-context, a filter with the expected state instead of its law. Nothing but a step and a memory is needed, so an episode
-and its steps one by one give the same numbers.
+context, a filter with the expected state instead of its law. A step needs its own orders and a memory alone, so an
+episode at once and its steps one by one give the same numbers.
 """
 
 import math
@@ -27,13 +27,13 @@ DEPTHS_TICKS = (-3, 6)  # behind mid; what is beyond counts as the last
 N_KINDS = 2 + DEPTHS_TICKS[1] - DEPTHS_TICKS[0]  # a market order, or a limit order at a depth
 N_MARKS = MAX_LOTS + N_KINDS + 2
 N_BASIS = 8  # numbers that describe an order's marks, beside 1
-N_SUMS = 6  # of what is attributed
+N_SUMS = 6  # sums kept of the attributed orders
 N_FILTER = 3 * N_SUMS + 2
 N_VALUE = 4
 N_PUBLIC = 13
 N_CONTEXT = N_PUBLIC + N_FILTER + 2  # what a step knows of the tape so far, for networks on top
-DECAY = 0.9  # per step, of what is attributed lately: orders rest for ten steps
-RESTING_DECAY = 0.88  # per step, of a passive order's chance to be at rest still
+DECAY = 0.9  # per step, of recent attributions: orders rest for ten steps
+RESTING_DECAY = 0.88  # per step, of the probability that a passive order still rests
 GAIN = 4.0  # of the network's output: log-ratios of several nats are common
 RATE_START = 0.2  # chance per step that a slot acts, before training
 COUNT_START = 5.5  # nu, orders per step, before training
@@ -45,16 +45,16 @@ class FlowMemory:
 
     gap: Array  # [] W - mid, ticks, after the last step
     spread: Array  # [] ticks, after the last step
-    gaps: Array  # [N_VALUE] sums of what speaks for the side of value
+    gaps: Array  # [N_VALUE] sums of the evidence for the side of value
     volume: Array  # [] signed lots so far
-    resting: Array  # [2] passive orders thought to be at rest, bids first
+    resting: Array  # [2] expected passive orders at rest, bids first
     attributed: Array  # [2, N_FILTER] what each hypothesis has attributed to the slot, see _attribute
     log_ratio: Array  # [2] of each hypothesis so far, nats
     log_noise: Array  # [] of z = 0, nats
 
 
 def init_memory() -> FlowMemory:
-    """Before the first step of an episode."""
+    """The memory before the first step of an episode."""
     zero = jnp.float32(0.0)
     return FlowMemory(
         gap=zero,
@@ -79,9 +79,10 @@ class _Orders:
 
 
 def _orders(tape: Tape, spread: Array, basis: Array) -> _Orders:
-    """Rows with the same marks for mirrored orders: half-tick mids round a buy's price down, and the spread tells them.
+    """Rows with the same marks for mirrored orders. Any leading axes.
 
-    ``2 mid`` is the sum of the quotes and so odd where the spread before the step is. Any leading axes.
+    A half-tick mid rounds a buy's price down. An odd spread before the step shows it: twice the mid is the sum of the
+    quotes, so it is odd exactly where their difference is.
     """
     side, price, lots = (x.astype(jnp.float32) for x in (tape.side, tape.price_ticks, tape.size_lots))
     taking = tape.marketable.astype(jnp.float32)
@@ -107,7 +108,7 @@ def _row(x: np.ndarray, n_lead: int) -> np.ndarray:
 
 
 def _basis() -> np.ndarray:
-    """Where the description of marks starts, [N_MARKS, N_BASIS]: the statistics of a Beta law of size and of depth."""
+    """Initial description of the marks, [N_MARKS, N_BASIS]: the statistics of a Beta law of size and of depth."""
     size = np.clip((np.arange(1, MAX_LOTS + 1) - 0.5) / MAX_LOTS, 0.01, 0.99)
     depth = np.clip((np.arange(N_KINDS - 1) + 0.5) / (N_KINDS - 1), 0.02, 0.98)
     table = np.zeros((N_MARKS, N_BASIS), np.float32)
@@ -127,7 +128,7 @@ class OrderFlow(nn.Module):
     hidden: tuple[int, ...] = (32, 32)
 
     def setup(self) -> None:
-        """The network's last layer starts at almost nothing: both sides, and z, look alike."""
+        """Build the parameters; the last layer starts near 0, so that both sides, and both classes, look alike."""
         widths = (N_PUBLIC + N_FILTER, *self.hidden, 1 + 2 * (1 + N_BASIS))
         scales = (*(math.sqrt(1.5 / width) for width in widths[:-2]), 1e-2)
         self.layers = [
@@ -141,14 +142,14 @@ class OrderFlow(nn.Module):
         self.value = self.param("value", lambda key: jnp.array([1.0, 0.0, 0.0, 0.0], jnp.float32))
         self.rate = self.param(
             "rate", nn.initializers.zeros, (2,), jnp.float32
-        )  # logs of g_0 and nu over where they start
+        )  # logs of g_0 and nu over their initial values
 
     def __call__(self, tape: Tape) -> Array:
-        """An episode, leaves [T, ...], to the log-ratio at every prefix, [T] nats."""
+        """Log-ratio at every prefix of an episode, [T] nats, from leaves [T, ...]."""
         return self.read(tape)[0]
 
     def read(self, tape: Tape) -> tuple[Array, Array]:
-        """An episode, leaves [T, ...], to log-ratio [T], nats, and context [T, N_CONTEXT] at every prefix."""
+        """Log-ratio [T], nats, and context [T, N_CONTEXT] at every prefix of an episode, from leaves [T, ...]."""
         chex.assert_rank([tape.side, tape.value_gap_16], [2, 1])
 
         start = init_memory()
@@ -162,7 +163,7 @@ class OrderFlow(nn.Module):
         return jax.lax.scan(step, start, (tape, orders, jnp.arange(spread.shape[0], dtype=jnp.int32)))[1]
 
     def decode(self, memory: FlowMemory, tape: Tape, t: Array) -> tuple[FlowMemory, Array, Array]:
-        """One step of the tape at time t: the memory after it, log-ratio [] nats and context [N_CONTEXT] so far."""
+        """Read the tape's step at time t: the memory after it, log-ratio [] nats and context [N_CONTEXT] so far."""
         return self._step(memory, tape, _orders(tape, memory.spread, self.basis), t)
 
     def _step(self, memory: FlowMemory, tape: Tape, orders: _Orders, t: Array) -> tuple[FlowMemory, Array, Array]:
@@ -209,7 +210,7 @@ _SIDES = np.array([1.0, -1.0], np.float32)
 
 
 def _public(memory: FlowMemory, orders: _Orders, removals: Array, t: Array, horizon: int) -> Array:
-    """What everyone knows when the step's orders arrive, relative to each side, [2, N_PUBLIC]."""
+    """Public information when the step's orders arrive, relative to each side, [2, N_PUBLIC]."""
     gap, time = memory.gap * _SIDES, t / horizon
     mean_gap = memory.gaps[1] * 4.0 / (1.0 + t)
     left = jnp.log((removals + 0.3) / (0.1 * memory.resting + 0.6))
@@ -234,10 +235,10 @@ def _public(memory: FlowMemory, orders: _Orders, removals: Array, t: Array, hori
 
 
 def _attribute(before: Array, shares: Array, orders: _Orders, log_step: Array) -> Array:
-    """What each hypothesis has attributed after the step, [2, N_FILTER].
+    """Attributions of each hypothesis after the step, [2, N_FILTER].
 
     Orders, signed lots taken and offered, signed orders and orders at rest on either side, each since the opening,
-    lately, and at the last order; time since it; and the log-ratio so far.
+    recently, and at the last order; time since that order; and the log-ratio so far.
     """
     along = orders.side[None] * _SIDES[:, None]
     passive = (1.0 - orders.taking)[None]
@@ -258,7 +259,7 @@ def _attribute(before: Array, shares: Array, orders: _Orders, log_step: Array) -
 
 
 def _observe(memory: FlowMemory, tape: Tape, orders: _Orders, removals: Array, t: Array) -> FlowMemory:
-    """The memory with what everyone saw of the step."""
+    """The memory updated with the public information of the step."""
     gap = tape.value_gap_16.astype(jnp.float32) / GAP_UNITS
     early = jnp.tanh(0.25 * gap) * jnp.exp(-t / 8.0)
     passive = (1.0 - orders.taking) * jnp.abs(orders.side)

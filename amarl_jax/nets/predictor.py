@@ -53,11 +53,11 @@ class GRUPredictor(nn.Module):
 def predictability(series: Array, mean: Array, log_std: Array, base_mean: Array, base_std: Array) -> Array:
     """``Pred[t] = sum_d log N(x; mean, std) - log N(x; base_mean, base_std)``, nats, [T].
 
-    What the predictive law gains over the unconditional one at each step; its mean over steps is a lower bound, up to
-    the misfit of the base, of the information that the past has on the next step.
+    The gain of the predictive law over the unconditional one at each step; its mean over steps is a lower bound, up to
+    the misfit of the base, on the information of the past about the next step.
 
     Args:
-      series: [T, D] what happened.
+      series: [T, D] observed.
       mean: [T, D] predicted.
       log_std: [T, D] predicted.
       base_mean: [D] unconditional.

@@ -14,7 +14,7 @@ class BeliefSpec:
     max_seq_len: int = 200  # attention window, steps
 
     def __post_init__(self) -> None:
-        """Heads must divide the width, which pairs sines with cosines."""
+        """Raise ValueError unless the heads divide the width, which is even to pair sines with cosines."""
         if self.d_model % self.n_heads or self.d_model % 2:
             raise ValueError(f"d_model must be even and a multiple of n_heads, got {self.d_model} and {self.n_heads}")
 

@@ -38,12 +38,12 @@ class TapeStatistics(nn.Module):
     hidden: tuple[int, ...] = (256, 256)
 
     def setup(self) -> None:
-        """Both parts start at almost nothing."""
+        """Build both parts, whose outputs start near 0."""
         self.flow = OrderFlow(self.horizon)
         self.statistics = StatisticsNetwork(self.hidden)
 
     def __call__(self, tape: Tape, beside: Array) -> Array:
-        """An episode, leaves [T, ...], and what else is known at each step [T, D], to scores [T, 2], nats."""
+        """Map an episode, leaves [T, ...], and what else is known at each step [T, D] to scores [T, 2], nats."""
         chex.assert_rank(beside, 2)
         log_ratio, context = self.flow.read(tape)
         time = jnp.linspace(-1.0, 1.0, beside.shape[0], dtype=jnp.float32)[:, None]

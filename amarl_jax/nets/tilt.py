@@ -1,9 +1,9 @@
 """A policy head that is the noise traders' law, tilted: outputs of 0 are that law itself.
 
-The law's order falls into a cell: its place, which is a market order or one of the limit offsets, and its lots, given
-the place. With outputs ``a`` of the places and ``b`` of the lots, for market and for limit orders apart, a cell has
-probability ``p(place, lots) exp(a[place] + b[kind, lots]) / Z``: the exponential family through the noise law whose
-statistics are which place it is, and which size of which kind. Gate and side are tilted in their log-odds.
+Each order falls into a cell: its place, which is a market order or one of the limit offsets, and its lots. With outputs
+``a`` of the places and ``b`` of the lots, for market and for limit orders apart, a cell has probability
+``p(place, lots) exp(a[place] + b[kind, lots]) / Z``: the exponential family through the noise law whose statistics are
+which place it is, and which size of which kind. Gate and side are tilted in their log-odds.
 """
 
 import chex
@@ -18,14 +18,14 @@ from amarl_jax.nets.mlp import MLP
 from amarl_jax.types import Array, PyTree
 
 TILT_MAX = 10.0  # nats by which an output may tilt, either way
-_LEAST = 1e-6  # probability that the tilted gate and side keep from 0 and 1, where nothing can be tilted
-_TINY = 1e-30  # of a cell that noise traders never draw: its log stays finite
+_LEAST = 1e-6  # base probabilities of gate and side are kept this far from 0 and 1, where no tilt has an effect
+_TINY = 1e-30  # probability of a cell that noise traders never draw: its log stays finite
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
 @struct.dataclass
 class NoiseCells:
-    """The law of a noise trader in the slot, but for the side, which hangs on the price."""
+    """The law of a noise trader in the slot, without the side, which depends on the price."""
 
     rate: Array  # [] P(it acts in a step)
     place: Array  # [P] of a market order, then of the limit offsets, most aggressive first
@@ -110,7 +110,7 @@ class TiltHead:
         return gate, side, place / jnp.sum(place), lots / jnp.sum(lots, axis=-1, keepdims=True)
 
     def mode_law(self) -> tuple[Array, Array, Array, Array]:
-        """The same of the mode: certain, but shared out where a rounding could turn it (``MODE_BLUR``)."""
+        """:meth:`law` of the mode: 0 or 1, but shared among near ties, within ``MODE_BLUR``."""
         gate, side = jnp.clip(0.5 + 0.5 * self._logits() / MODE_BLUR, 0.0, 1.0)
         place, lots = (jax.nn.softmax(_log(x) / MODE_BLUR) for x in (self._place_weights(), self._lots_weights()))
         return gate, side, place, lots
@@ -129,7 +129,7 @@ class TiltHead:
         return self.cells.place * jnp.exp(self.place) * _by_kind(self.cells.lots, jnp.exp(self.lots))
 
     def _lots_weights(self) -> Array:
-        """The sizes' probabilities given each place, times a number of its own. [P, S]."""
+        """The sizes' probabilities given each place, not normalised. [P, S]."""
         tilt = jnp.concatenate(
             [self.lots[:1], jnp.broadcast_to(self.lots[1:], (*self.place[1:].shape, *self.lots[0].shape))]
         )
@@ -137,7 +137,7 @@ class TiltHead:
 
 
 class TiltActor(nn.Module):
-    """Policy of the execution agent as a tilt of the noise law; fresh, it is that law.
+    """Policy of the execution agent as a tilt of the noise law; before training it is that law.
 
     The last layer starts at 0, so that at first every state has the same outputs: its biases.
     """
@@ -156,7 +156,7 @@ class TiltActor(nn.Module):
 
 
 def raw_tilt(tilt: Array) -> Array:
-    """The network output that tilts by so many nats, within the largest tilt; 0 of 0."""
+    """The network output that tilts by ``tilt`` nats, clipped to the largest tilt; 0 for 0."""
     most = np.float32(0.999 * TILT_MAX)
     return TILT_MAX * jnp.arctanh(jnp.clip(tilt, -most, most) / TILT_MAX)
 
@@ -164,7 +164,8 @@ def raw_tilt(tilt: Array) -> Array:
 def start_tilt_at(parameters: PyTree, gate: Array | float, along: Array | float, rate: Array | float) -> PyTree:
     """Fresh parameters of a :class:`TiltActor` that at first acts with P(gate), along its side with P(along).
 
-    The second where noise trades evenly. With ``gate`` the slot's ``rate`` and ``along`` 1/2 it is the noise law.
+    The latter holds where noise buys as often as it sells. With ``gate`` the slot's ``rate`` and ``along`` 1/2 the
+    policy is the noise law.
     """
     layers = parameters["params"]["MLP_0"]
     last = f"Dense_{len(layers) - 1}"

@@ -1,4 +1,4 @@
-"""Actions as a box ``[-1, 1]^n``, which learners from elsewhere expect, and the way from public units into it.
+"""Actions as a box ``[-1, 1]^n``, which external learners expect, and conversion from and to public units.
 
 - execution, [4]: acts if > 0; size, signed along its side; limit offset, evenly over its range; limit order if > 0
 - maker, [4]: bid and ask offset, bid and ask size, each evenly over its range
@@ -17,7 +17,7 @@ ACTION_SIZES = (4, 4, 1)  # n of every agent
 
 
 def decode(agent: Agent, action: Array, params: EnvParams, spec: MarketSpec) -> Array:
-    """An action of the box in public units; what lies outside is clipped, what is not finite makes all of it NaN."""
+    """An action of the box in public units; entries outside are clipped, one that is not finite makes all NaN."""
     chex.assert_shape(action, (ACTION_SIZES[agent],))
     inside = jnp.clip(action, -1.0, 1.0)
     if agent == Agent.MAKER:
@@ -32,7 +32,7 @@ def decode(agent: Agent, action: Array, params: EnvParams, spec: MarketSpec) -> 
 
 
 def encode(agent: Agent, action: Array, params: EnvParams, spec: MarketSpec) -> Array:
-    """The action of the box that sends the orders of an action in public units: what :func:`decode` leads back to.
+    """The action of the box that sends the same orders as an action in public units: an inverse of :func:`decode`.
 
     Offsets and the maker's sizes are rounded to the ticks and lots that the market plays, so that no float32 digit
     decides between two of them.

@@ -55,7 +55,7 @@ class AlmgrenChriss(Schedule):
     clip_lots: int = 1
 
     def decide(self, view: ExecutionView, params: EnvParams) -> Decision:
-        """A market order for what the trajectory is ahead by, if that is a clip or the close has come."""
+        """A market order for the lots behind the trajectory, if at least a clip or at the close."""
         elapsed = elapsed_share(view, self.spec, self.spec.horizon)
         due = 1.0 - remaining_share(elapsed, self.urgency)
         return keep_up(view, due, elapsed >= 1.0, params, self.spec, self.clip_lots)

@@ -1,4 +1,4 @@
-"""The scripted execution policies that a learned one is held against, by name, and one program for all of them."""
+"""The scripted execution policies that a learned one is compared with, by name, and one program for all of them."""
 
 import dataclasses
 import functools
@@ -73,7 +73,7 @@ class Choice:
 
     @property
     def reads_private(self) -> bool:
-        """True if one of them reads the private number."""
+        """True if any of the policies reads the private number."""
         return any(getattr(policy, "reads_private", True) for policy in self.policies)
 
     @property
@@ -82,13 +82,13 @@ class Choice:
         return jnp.array([getattr(policy, "reads_private", True) for policy in self.policies])[self.index]
 
     def init(self, params: EnvParams) -> tuple[PyTree, ...]:
-        """What each of them remembers."""
+        """The carry of every policy."""
         return tuple(policy.init(params) for policy in self.policies)
 
     def act(
         self, key: Array, carry: tuple[PyTree, ...], view: ExecutionView, params: EnvParams
     ) -> tuple[tuple[PyTree, ...], Decision]:
-        """The chosen policy's action; what the others remember stays."""
+        """The chosen policy's action; the others' carries are unchanged."""
 
         def branch(i: int, policy: Policy) -> tuple[tuple[PyTree, ...], Array]:
             memory, decision = policy.act(key, carry[i], view, params)
@@ -111,5 +111,5 @@ class Choice:
 
 
 def choice(policies: Mapping[str, Policy] | Sequence[Policy], index: Array) -> Choice:
-    """The policy at a place in a mapping's or a sequence's order."""
+    """The policy at position ``index`` of a mapping or a sequence."""
     return Choice(tuple(policies.values() if isinstance(policies, Mapping) else policies), index)

@@ -1,7 +1,7 @@
-"""A family of execution policies whose parameters are numbers: loud bursts, camouflage, a private coin between them.
+"""A parametric family of execution policies: loud bursts, camouflage, and a private coin that chooses between them.
 
-It holds the corners of the trade-off between cost and detection: the whole order in the first step, orders spread over
-any window, the one-sided and the perfect mimic, bursts that hide among noise orders, and episodes that are loud or
+It contains the extremes of the trade-off between cost and detection: the whole order in the first step, orders spread
+over any window, the one-sided and the perfect mimic, bursts that hide among noise orders, and episodes that are loud or
 quiet by a private toss. All parameters are leaves, so one compiled program serves a search over the family.
 """
 
@@ -34,7 +34,7 @@ class BurstPlan:
     clip_lots: Array  # smallest market order of the burst before its end, lots
     cover: Array  # share of a loud episode's steps that are left to noise orders, in [0, 1]
     along: Array  # share of the noise orders that are turned along the parent side, in [0, 1]
-    rate: Array  # of noise orders, times the slot's own rate at z = 0
+    rate: Array  # of noise orders, as a multiple of the slot's own rate at z = 0
     loud: Array  # share of the episodes that have a burst, in [0, 1]
 
 
@@ -44,9 +44,9 @@ class Bursts:
 
     The private number decides which an episode is: below the quantile ``loud`` of N(0, 1) it is loud. A loud step
     plays, with probability ``cover``, what a quiet one does: fire at ``rate`` times the slot's own rate, draw the noise
-    law, and with probability ``along`` turn the order along the parent side. Else it sends, as a market order, what the
-    burst is behind ``part Q clip((t + 1 - start) / window, 0, 1)``, if that is a clip or the window has ended. The
-    position counts whatever was filled, so quiet orders do part of the burst's work.
+    law, and with probability ``along`` turn the order along the parent side. Else it sends a market order for the lots
+    by which the position is behind ``part Q clip((t + 1 - start) / window, 0, 1)``, if at least a clip or once the
+    window has ended. Fills of quiet orders count towards the position, so they do part of the burst's work.
 
     Attributes:
         spec: market sizes.
@@ -65,7 +65,7 @@ class Bursts:
 
     @property
     def chosen_reads_private(self) -> Array:
-        """True if this plan's coin has two sides. [] bool."""
+        """True if this plan has both loud and quiet episodes. [] bool."""
         return (self.plan.loud > 0.0) & (self.plan.loud < 1.0)
 
     def init(self, params: EnvParams) -> Array:
@@ -110,13 +110,13 @@ class Bursts:
         return keep_up(view, due, elapsed >= 1.0, params, self.spec, self.plan.clip_lots).action
 
 
-AXES = tuple(field.name for field in dataclasses.fields(BurstPlan))  # of the unit cube that plans are searched in
+AXES = tuple(field.name for field in dataclasses.fields(BurstPlan))  # axes of the unit cube that plans are searched in
 
 
 def plan_at(place: np.ndarray, spec: MarketSpec) -> BurstPlan:
     """The plan at a place [..., 8] of the unit cube, whose axes are :data:`AXES`; clipped into it.
 
-    Ends are plans of their own: a share of 0 or 1 is exactly that. Starts and windows are whole steps, clips lots.
+    The ends are reached: a share can be exactly 0 or 1. Starts and windows are whole steps, clips whole lots.
     """
     place = np.clip(np.asarray(place, np.float64), 0.0, 1.0)
     leaves: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from amarl_jax.types import Array, PyTree
 
 @dataclasses.dataclass(frozen=True)
 class Camouflage:
-    """At each step, with probability ``rate``, what the mimic would do; else the schedule's decision.
+    """Plays at each step, with probability ``rate``, the mimic's decision, else the schedule's.
 
     A rate of 0 is the schedule, a rate of 1 the perfect mimic. The schedule sees what the noise did to its position
     and catches up.
@@ -36,7 +36,7 @@ class Camouflage:
         return getattr(self.base, "reads_private", True)
 
     def init(self, params: EnvParams) -> tuple[PyTree, Array]:
-        """What the two remember."""
+        """The carries of the two."""
         return self.base.init(params), self.mimic.init(params)
 
     def act(

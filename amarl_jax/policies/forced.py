@@ -1,4 +1,4 @@
-"""Forced completion: any execution policy, until what is left must be done to finish in time."""
+"""Forced completion: any execution policy, until the remainder must be traded to finish in time."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ class ForcedCompletion:
         return getattr(self.base, "reads_private", True)
 
     def init(self, params: EnvParams) -> PyTree:
-        """What the base remembers."""
+        """The carry of the base."""
         return self.base.init(params)
 
     def act(self, key: Array, carry: PyTree, view: ExecutionView, params: EnvParams) -> tuple[PyTree, Decision]:
@@ -49,7 +49,7 @@ class ForcedCompletion:
         return mixture((jnp.where(must, 0.0, 1.0), jnp.where(must, 1.0, 0.0)), laws)
 
     def _finish(self, view: ExecutionView) -> tuple[Array, Array]:
-        """Flag that the rest must be done from now on, [], and the action that does its part, [3]."""
+        """Flag that completion is forced from now on, [], and the finishing action of this step, [3]."""
         left_after = self.spec.horizon - steps_done(view, self.spec) - 1.0
         short = view.remaining - self.clip_lots * left_after  # lots that would not fit any more
         clip = jnp.maximum(short, jnp.minimum(view.remaining, self.clip_lots))

@@ -55,12 +55,12 @@ def actor(agent: Agent, spec: NetworkSpec) -> nn.Module:
 
 
 def tilts(agent: Agent, spec: NetworkSpec) -> bool:
-    """True for the network of an agent that tilts the noise law, and is told it beside its features."""
+    """True if the agent's network tilts the noise law, which it then takes as an input beside its features."""
     return agent == Agent.EXECUTION and spec.execution_head == "tilt"
 
 
 def features(agent: Agent, view: Any, params: EnvParams) -> Array:
-    """What the network of one agent sees of its view. [D] float32."""
+    """The network input of one agent, from its view. [D] float32."""
     if agent == Agent.EXECUTION:
         return observe.execution_features(view)
     if agent == Agent.MAKER:
@@ -69,7 +69,7 @@ def features(agent: Agent, view: Any, params: EnvParams) -> Array:
 
 
 def observation_sizes(spec: MarketSpec, params: EnvParams) -> tuple[int, ...]:
-    """D of every agent's features."""
+    """Number D of every agent's features."""
 
     def opening(key: Array) -> list[Array]:
         state = Market(spec).reset(key, params, jnp.int32(0))
@@ -105,13 +105,13 @@ class Learned:
         return carry, self.decide(key, features(self.agent, view, params), params)
 
     def decide(self, key: Array, observation: Array, params: EnvParams) -> Decision:
-        """The same from features [D] instead of a view."""
+        """Decide from features [D] instead of a view."""
         head = self.head_of(observation)
         latents = head.mode() if self.deterministic else head.sample(key)
         return Decision(self._decode(latents, params), latents, head.log_prob(latents))
 
     def law(self, carry: tuple[()], view: ExecutionView, params: EnvParams) -> SlotLaw:
-        """The law of the execution agent's decision; that of the mode is certain but within 1e-5 of a latent's edge."""
+        """The law of the execution agent's decision; that of the mode is certain except within 1e-5 of an edge."""
         head = self.head_of(features(self.agent, view, params))
         lots_edges = (np.arange(1, self.spec.max_order_size) + 0.5) / self.spec.max_order_size
         offset_edges = np.arange(1, self.spec.n_offsets) / self.spec.n_offsets
@@ -136,7 +136,7 @@ def learned_policy(
     deterministic: bool = False,
     noise_law: NoiseLaw = orders,
 ) -> Learned | Tilted:
-    """The policy that an agent's network parameters play; a head that tilts does so to the market's ``noise_law``."""
+    """The policy of an agent's network parameters; a head that tilts tilts the market's ``noise_law``."""
     head_of = functools.partial(actor(agent, network).apply, parameters)
     if tilts(agent, network):
         return Tilted(head_of, spec, noise_law, deterministic)

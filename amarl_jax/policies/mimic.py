@@ -19,7 +19,7 @@ class Mimic:
 
     Attributes:
         spec: market sizes.
-        one_sided: every order along the parent side: the patient completer, who differs from noise in its side alone.
+        one_sided: send every order along the parent side, so that the side alone differs from noise.
         noise_law: of the market it hides in.
     """
 
@@ -33,7 +33,7 @@ class Mimic:
         return size_distribution(params, self.spec.max_order_size)
 
     def act(self, key: Array, carry: Array, view: ExecutionView, params: EnvParams) -> tuple[Array, Decision]:
-        """One draw of the noise law, from W - mid as every noise trader sees it; where noise is recorded, its order."""
+        """One draw of the noise law, from the public W - mid; where noise is recorded, the planned order."""
         decision = noise_decision(key, noise_buys(view, params), carry, params, self.spec, self.noise_law)
         decision = decision if view.planned is None else view.planned
         if self.one_sided:

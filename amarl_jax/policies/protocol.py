@@ -1,4 +1,4 @@
-"""What a policy is: a pure pair ``init, act`` over views, for one environment."""
+"""The protocol of a policy: a pure pair ``init, act`` over views, for one environment."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,7 +12,7 @@ from amarl_jax.types import Array, PyTree
 
 @struct.dataclass
 class Decision:
-    """An action and what learning wants to remember of it."""
+    """An action and what learning needs of it."""
 
     action: Array  # execution [3], maker [4], arbitrageur []
     latents: PyTree  # what the action was decoded from; () for scripted policies
@@ -33,11 +33,11 @@ class Policy(Protocol):
 
 @runtime_checkable
 class PolicyWithLaw(Policy, Protocol):
-    """An execution policy that can say by which law it decides, so that what it leaks has an exact value.
+    """An execution policy that states the law of its decisions, so that its leakage has an exact value.
 
-    One that does not read its private number says so with an attribute ``reads_private = False``.
+    One that does not read its private number has an attribute ``reads_private = False``.
     """
 
     def law(self, carry: PyTree, view: ExecutionView, params: EnvParams) -> SlotLaw:
-        """The law of :meth:`act`'s decision, given the carry of :meth:`init`, which must stay what it was."""
+        """The law of :meth:`act`'s decision, given the carry of :meth:`init`, which must not change."""
         ...

@@ -12,13 +12,13 @@ from amarl_jax.types import Array
 
 
 class Schedule:
-    """An execution policy that remembers nothing and leaves nothing to chance."""
+    """A deterministic execution policy without memory."""
 
     spec: MarketSpec
     reads_private: ClassVar[bool] = False
 
     def decide(self, view: ExecutionView, params: EnvParams) -> Decision:
-        """The decision that a view leads to."""
+        """The decision for a view."""
         raise NotImplementedError
 
     def init(self, params: EnvParams) -> tuple[()]:
@@ -30,7 +30,7 @@ class Schedule:
         return carry, self.decide(view, params)
 
     def law(self, carry: tuple[()], view: ExecutionView, params: EnvParams) -> SlotLaw:
-        """All of its probability on the decision."""
+        """The law with all probability on the decision."""
         return certain(self.decide(view, params).action, view.direction, self.spec)
 
 
@@ -40,7 +40,7 @@ def steps_done(view: ExecutionView, spec: MarketSpec) -> Array:
 
 
 def elapsed_share(view: ExecutionView, spec: MarketSpec, window: int) -> Array:
-    """Share of a window of steps, from the opening, that is over once the coming step is. [] in (0, 1]."""
+    """Share of a window of steps, from the opening, that has elapsed after the coming step. [] in (0, 1]."""
     return jnp.minimum((steps_done(view, spec) + 1.0) / window, 1.0)
 
 
@@ -59,7 +59,7 @@ def market_order(lots: Array, spec: MarketSpec) -> Decision:
 def keep_up(
     view: ExecutionView, due_share: Array, deadline: Array, params: EnvParams, spec: MarketSpec, clip_lots: int | Array
 ) -> Decision:
-    """A market order for what the order is behind its schedule, if that is a clip or the deadline has come.
+    """A market order for the lots behind schedule, if at least a clip or at the deadline.
 
     Args:
         view: what the execution agent sees.

@@ -1,4 +1,4 @@
-"""The execution agent whose head tilts the noise law: where its network says 0 the noise law itself draws."""
+"""The execution agent whose head tilts the noise law: where its outputs are 0 it draws the noise law itself."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Tilted:
     Attributes:
         head_of: what the network sees, and the law that it tilts, to a head; parameters closed over.
         spec: market sizes.
-        noise_law: of the market; it must say by which probabilities it draws.
+        noise_law: of the market; it must have ``marks``.
         deterministic: play the head's mode.
     """
 
@@ -46,13 +46,13 @@ class Tilted:
         return carry, self._decide(key, features, buys, view.direction, carry, params, view.planned)
 
     def decide(self, key: Array, observation: Array, params: EnvParams) -> Decision:
-        """The same from features [D] instead of a view; where noise is recorded, its fitted law draws."""
+        """Decide from features [D] instead of a view; where noise is recorded, its fitted law draws."""
         direction, news_gap = observe.side_and_news_gap(observation)
         buys = buy_probability(news_gap, jnp.int32(0), params)
         return self._decide(key, observation, buys, direction, self.init(params), params)
 
     def law(self, carry: Array, view: ExecutionView, params: EnvParams) -> SlotLaw:
-        """The law of :meth:`act`'s decision, its sizes given the place."""
+        """The law of :meth:`act`'s decision, its sizes conditional on the place."""
         buys = noise_buys(view, params)
         marks = self._marks(buys, carry, params)
         head = self._head(observe.execution_features(view), buys, view.direction, marks, params)
@@ -135,13 +135,13 @@ def cells_of(marks: MarksLaw, rate: Array | float) -> NoiseCells:
 
 
 def market_cells(noise_law: NoiseLaw, params: EnvParams, spec: MarketSpec) -> NoiseCells:
-    """:func:`cells_of` a market's noise law, whose sides play no part."""
+    """:func:`cells_of` a market's noise law; its sides do not enter."""
     size_cdf = size_distribution(params, spec.max_order_size)
     marks = noise_law.marks(jnp.float32(0.5), size_cdf, params, spec)  # type: ignore[attr-defined]
     return cells_of(marks, params.slot_rate)
 
 
 def tilt_inputs(features: Array, params: EnvParams) -> TiltInput:
-    """What the network was shown in steps with these features, [..., D]."""
+    """The network inputs of steps with these features, [..., D]."""
     direction, news_gap = observe.side_and_news_gap(features)
     return TiltInput(features, along_side(buy_probability(news_gap, jnp.int32(0), params), direction))

@@ -23,6 +23,6 @@ class Twap(Schedule):
     clip_lots: int = 1
 
     def decide(self, view: ExecutionView, params: EnvParams) -> Decision:
-        """A market order for what the schedule is ahead by, if that is a clip or the deadline has come."""
+        """A market order for the lots behind schedule, if at least a clip or at the deadline."""
         due = elapsed_share(view, self.spec, self.window or self.spec.horizon)
         return keep_up(view, due, due >= 1.0, params, self.spec, self.clip_lots)

@@ -21,7 +21,7 @@ class ValueRule:
         return ()
 
     def act(self, key: Array, carry: tuple[()], view: ArbitrageurView, params: EnvParams) -> tuple[tuple[()], Decision]:
-        """+1, -1 or 0."""
+        """The signal +1, -1 or 0."""
         edge = jnp.abs(view.value_gap) - 0.5 * view.public.spread
         action = jnp.where(edge > self.margin_ticks, jnp.sign(view.value_gap), 0.0)
         return carry, Decision(action, (), jnp.float32(0.0))

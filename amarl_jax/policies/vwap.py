@@ -25,7 +25,7 @@ def u_shaped_share(elapsed: Array, depth: float) -> Array:
 class Vwap(Schedule):
     """Keeps up with the U-shaped profile, in market orders.
 
-    The market's own volume is flat over the day, so against it this is the wrong profile, as VWAP is on an odd day.
+    The market's own volume is flat over the day, so the profile is wrong for it, as VWAP's is on an unusual day.
 
     Attributes:
         spec: market sizes.
@@ -38,7 +38,7 @@ class Vwap(Schedule):
     clip_lots: int = 1
 
     def decide(self, view: ExecutionView, params: EnvParams) -> Decision:
-        """A market order for what the profile is ahead by, if that is a clip or the close has come."""
+        """A market order for the lots behind the profile, if at least a clip or at the close."""
         elapsed = elapsed_share(view, self.spec, self.spec.horizon)
         due = u_shaped_share(elapsed, self.depth)
         return keep_up(view, due, elapsed >= 1.0, params, self.spec, self.clip_lots)

@@ -1,1 +1,1 @@
-"""What the order flow gives away to a reader who knows the policy: the exact posterior, by a particle filter."""
+"""Leakage of the order flow to a reader who knows the policy: the exact posterior, by a particle filter."""

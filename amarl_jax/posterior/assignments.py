@@ -1,4 +1,4 @@
-"""What the slot may have done in a step, and how likely each possibility is beside all rows being noise.
+"""Possible actions of the slot in a step, and the likelihood of each relative to all rows being noise.
 
 A step's possibilities are numbered: ``SILENT``, ``CUT`` (it acted, and the position limit left nothing of its order),
 ``FIRST_ROW + j`` (it acted, and row j is its order). docs/theory.md derives the weights.
@@ -23,7 +23,7 @@ SILENT, CUT, FIRST_ROW = 0, 1, 2
 
 @struct.dataclass
 class StepEvidence:
-    """One step of a record with all that does not depend on who the slot is. ``[T]`` leading for an episode."""
+    """One step of a record with all that no hypothesis about the slot changes. ``[T]`` leading for an episode."""
 
     record: StepRecord
     noise: MarksLaw  # of a noise order
@@ -42,8 +42,8 @@ class Hidden:
 def read_evidence(record: StepRecord, noise_law: NoiseLaw, params: EnvParams, spec: MarketSpec) -> StepEvidence:
     """Weigh every row of an episode's record [T] against the noise law.
 
-    Where a row or a count has probability 0 under noise the reference is any positive number: the same for every
-    possibility, it cancels.
+    Where a row or a count has probability 0 under noise, any positive number serves as the reference: it is the same
+    for every possibility and cancels.
     """
     size_cdf = size_distribution(params, spec.max_order_size)
     if isinstance(noise_law, RecordedNoise):
@@ -83,7 +83,7 @@ def side_and_kind(orders: Orders, buy: Array, limit: Array, offset: Array, spec:
 
 
 def of_size(of_lots: Array, orders: Orders, lots: Array, spec: MarketSpec) -> Array:
-    """Each row's entry number ``lots`` [R] of ``of_lots`` [max_order_size], or of its place's row of them: [R]."""
+    """Entry ``lots`` [R] for each row of ``of_lots`` [max_order_size], or of the row's place if that leads: [R]."""
     if of_lots.ndim == 1:
         return of_lots[lots]
     offset = jnp.clip(orders.offset_ticks - spec.offset_min_ticks, 0, spec.n_offsets - 1)
@@ -111,8 +111,8 @@ def possibilities(
 ) -> Array:
     """Weights of ``SILENT``, ``CUT`` and every row, [2 + R].
 
-    An acting slot's old child leaves at once, where by itself it leaves with probability ``1 / lifetime``; the order
-    is cut to what the position limit leaves when it arrives. Who does not see which orders leave weighs no leaving.
+    When the slot acts its old child leaves at once; otherwise that expires with probability ``1 / lifetime``. The order
+    is cut to what the position limit leaves when it arrives. A reader who does not see which orders leave ignores it.
     """
     record, orders = evidence.record, evidence.record.orders
     left = record.left[jnp.maximum(hidden.child, 0)]
@@ -144,7 +144,7 @@ def possibilities(
 
 
 def after(record: StepRecord, hidden: Hidden, option: Array) -> Hidden:
-    """The slot's hidden state at the start of the next step, if in this one ``option`` happened."""
+    """The slot's hidden state at the start of the next step, if ``option`` happened in this one."""
     n_slots = record.lots.shape[0]
     side, _, _ = child_of(record, hidden.child)
     old = jnp.maximum(hidden.child, 0)

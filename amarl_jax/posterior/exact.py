@@ -1,9 +1,9 @@
-"""What an episode's order flow gives away to whoever knows the policy, as numbers: ``I(z; G)`` between two bounds.
+"""The information in an episode's order flow for a reader who knows the policy: ``I(z; G)`` between two bounds.
 
 With any q ``E log q(z | G) / p(z) <= I(z; G)``, so the filter's own posterior gives a lower bound. With the true path
 kept in the likelihood of the true class, and the other class's estimated freely, ``E log q(z | G) / p(z)`` is an upper
-one: the inverse of the first and the second are unbiased and independent, and ``-log(1 + c x)`` is convex in x.
-The errors of both are the same to leading order, of opposite sign, so their mean is what is reported.
+bound: the inverse of the former and the latter are unbiased and independent, and ``-log(1 + c x)`` is convex in x.
+Their errors are equal and opposite to leading order, so their mean is reported.
 """
 
 import dataclasses
@@ -24,18 +24,18 @@ from amarl_jax.policies.protocol import Policy
 from amarl_jax.posterior.filter import Reader, Truth, has_law, log_ratio
 from amarl_jax.types import Array
 
-AT_ONCE = 16  # episodes that are read side by side: their particles stay in a processor's cache
-DOUBT = 1e-4  # least probability that a reader leaves to either class: a path that the particles lost costs 9 nats
+AT_ONCE = 16  # episodes read side by side: their particles stay in a processor's cache
+DOUBT = 1e-4  # least posterior of either class: a path that the particles lost costs 9 nats
 
 
 @dataclasses.dataclass(frozen=True)
 class ExactSpec:
-    """How much of an evaluation is read exactly, and how hard the reader looks; static."""
+    """Number of episodes read exactly, and the numbers of particles; static."""
 
     n_episodes: int = 512  # the first ones, rounded up to whole batches
     n_particles: int = 128  # K of each of the three filters
-    n_private: int = 16  # private numbers that stand for their law, where the policy reads one
-    sees_removals: bool = True  # False: the reader is not told which orders left the book by themselves
+    n_private: int = 16  # private numbers that represent N(0, 1), where the policy reads one
+    sees_removals: bool = True  # False: the reader does not see which orders left at the start of a step
 
 
 @struct.dataclass
@@ -59,7 +59,7 @@ class ExactInformation(NamedTuple):
 
 
 def why_unread(policy: Policy, noise_law: NoiseLaw) -> str:
-    """Why there is no exact information for this policy, naming what states no law; empty where there is."""
+    """Reason why there is no exact information for this policy, naming what states no law; empty if there is."""
     if not hasattr(noise_law, "marks"):
         name = getattr(noise_law, "__name__", type(noise_law).__name__)
         return f"no exact value: the noise law {name} states no law of its marks"
@@ -73,14 +73,15 @@ def why_unread(policy: Policy, noise_law: NoiseLaw) -> str:
 
 
 def is_misspecified(noise_law: NoiseLaw) -> bool:
-    """True where the filter's law of the noise is one fitted to the market's, so that its value is a lower bound."""
+    """True where the filter's noise law is only fitted to the market's, so that its value is a lower bound."""
     return isinstance(noise_law, RecordedNoise)
 
 
 def read_episode(key: Array, record: StepRecord, truth: Truth, reader: Reader, params: EnvParams) -> ExactRow:
     """Read one episode [T] of a market that keeps records, without the truth and with it.
 
-    Where noise is recorded the reader knows its fitted law alone: without the truth only, and there is no upper bound.
+    Where noise is recorded the reader knows only its fitted law: the episode is read without the truth, and there is no
+    upper bound.
     """
     key_below, key_above = jax.random.split(key)
     below = reader.likelihoods(key_below, record, params)
@@ -96,7 +97,7 @@ def read_episode(key: Array, record: StepRecord, truth: Truth, reader: Reader, p
 
 
 def read_episodes(key: Array, record: StepRecord, truth: Truth, reader: Reader, params: EnvParams) -> ExactRow:
-    """:func:`read_episode` of [E] episodes, a few at a time."""
+    """:func:`read_episode` of [E] episodes, ``AT_ONCE`` at a time."""
     raw_keys = jax.random.key_data(jax.random.split(key, truth.hypothesis.shape[0]))
 
     def one(inputs: tuple[Array, StepRecord, Truth]) -> ExactRow:
@@ -106,7 +107,7 @@ def read_episodes(key: Array, record: StepRecord, truth: Truth, reader: Reader, 
 
 
 def nothing_read(n_episodes: int, horizon: int) -> ExactRow:
-    """Rows of episodes that nobody read: ratios of 0."""
+    """Rows of unread episodes: ratios of 0."""
     zero = jnp.zeros((n_episodes, horizon), jnp.float32)
     return ExactRow(zero, zero[:, 0], jnp.full(n_episodes, -1, jnp.int32))
 

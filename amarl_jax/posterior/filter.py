@@ -76,12 +76,12 @@ def side_posterior(value: Array, params: EnvParams) -> Array:
 
 
 def private_numbers(uniform: Array, n_nodes: int, truth: Truth | None) -> tuple[Array, Array]:
-    """One number from each n-th of N(0, 1) for either trader, [2, n_nodes], and the node of the true one, [] int32.
+    """One number from each of n equal shares of N(0, 1) for either trader, [2, n_nodes]; the true one's node, [] int32.
 
     Args:
         uniform: [2] in [0, 1), places either trader's numbers within their shares.
         n_nodes: n.
-        truth: whose private number is one of the true trader's, None for no truth.
+        truth: its private number replaces one of the true trader's; None for no truth.
     """
     index = jnp.arange(n_nodes, dtype=jnp.int32)[None]
     shift, own, kept = uniform, jnp.zeros((2, n_nodes), bool), jnp.int32(0)
@@ -96,9 +96,9 @@ def private_numbers(uniform: Array, n_nodes: int, truth: Truth | None) -> tuple[
 
 
 def opening(n_particles: int, n_nodes: int, kept_node: Array, reads: Array | bool = True) -> Particles:
-    """All hypotheses as the episode opens, [hypothesis, K]: no child, no position, any of the private numbers.
+    """Particles of all hypotheses at the opening, [hypothesis, K]: no child, no position, any of the private numbers.
 
-    Whoever ``reads`` no private number has one node, as the noise law has.
+    A trader that ``reads`` no private number has one node, as the noise law has.
     """
     shape = (N_HYPOTHESES, n_particles)
     index = jnp.arange(n_particles, dtype=jnp.int32)
@@ -117,7 +117,7 @@ def opening(n_particles: int, n_nodes: int, kept_node: Array, reads: Array | boo
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """Everything that a filter is built from: the policy to be tested for, the market, and how hard it looks.
+    """Everything that a filter is built from: the policy to be tested for, the market, and the numbers of particles.
 
     Attributes:
         policy: the execution policy.
@@ -125,8 +125,8 @@ class Reader:
         spec: market sizes.
         n_particles: K of each of the three filters.
         n_nodes: private numbers that a trader may have; 1 for a policy that reads none.
-        sees_removals: whether it reads which orders leave the book by themselves, as the record has them and the tape
-            has not.
+        sees_removals: whether it reads which orders leave at the start of a step, which the record shows and the tape
+            does not.
     """
 
     policy: PolicyWithLaw
@@ -139,8 +139,8 @@ class Reader:
     def likelihoods(self, key: Array, record: StepRecord, params: EnvParams, truth: Truth | None = None) -> Likelihoods:
         """Run the filters over an episode's record [T].
 
-        Without ``truth`` they share their random numbers, so that hypotheses of one law agree to rounding. With it
-        they are independent, and the true one keeps what really happened.
+        Without ``truth`` they share their random numbers, so that hypotheses with the same law agree to rounding. With
+        it they are independent, and the true one keeps what really happened.
         """
         evidence = read_evidence(record, self.noise_law, params, self.spec)
         horizon = record.value.shape[0]
@@ -170,7 +170,7 @@ class Reader:
             hidden = jax.vmap(jax.vmap(functools.partial(after, now.record)))(particles.hidden, chosen)
             return dataclasses.replace(particles, hidden=hidden), (particles.log_likelihood, kept_weight)
 
-        reads = getattr(self.policy, "chosen_reads_private", True)  # of several policies by number
+        reads = getattr(self.policy, "chosen_reads_private", True)  # known only at run time
         first = opening(self.n_particles, self.n_nodes, kept_node, reads)
         option = None if truth is None else truth.option
         _, (of_orders, kept_weight) = jax.lax.scan(step, first, (evidence, uniform, option))
@@ -200,7 +200,7 @@ class Reader:
 
 
 def log_ratio(found: Likelihoods) -> Array:
-    """``log P(G_<=t | z = 1) - log P(G_<=t | z = 0)``, [T]; -inf and inf are possible, 0 where both died."""
+    """``log P(G_<=t | z = 1) - log P(G_<=t | z = 0)``, [T]; -inf and inf are possible, 0 where both are impossible."""
     informed = jax.nn.logsumexp(found.of_side + found.of_orders[:, :NOISE], axis=-1)
     noise = found.of_orders[:, NOISE]
     return jnp.where(jnp.isneginf(informed) & jnp.isneginf(noise), 0.0, informed - noise)
@@ -212,20 +212,20 @@ def log_posterior(log_ratio: Array, prior: Array | float) -> Array:
 
 
 def has_law(policy: Policy) -> bool:
-    """Whether the policy, and every policy it is made of, says by which law it decides."""
+    """True if the policy, and every policy it is made of, states the law of its decisions."""
     parts = [getattr(policy, "base", None), *getattr(policy, "policies", ())]
     return hasattr(policy, "law") and all(has_law(part) for part in parts if part is not None)
 
 
 def reader_of(policy: Policy, noise_law: NoiseLaw, spec: MarketSpec, n_particles: int, n_private: int) -> Reader | None:
-    """The reader that knows this policy, None if the policy or the noise law says nothing of its probabilities.
+    """The reader that knows this policy, None if the policy or the noise law does not state its probabilities.
 
     Args:
         policy: the execution policy that plays.
         noise_law: of the market.
         spec: market sizes.
         n_particles: K.
-        n_private: private numbers that stand for their law, where the policy reads one; a divisor of K is best.
+        n_private: private numbers that represent N(0, 1), where the policy reads one; a divisor of K is best.
     """
     if not has_law(policy) or not hasattr(noise_law, "marks"):
         return None

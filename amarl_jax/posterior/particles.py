@@ -1,12 +1,12 @@
-"""A particle filter over the slot's hidden states that keeps what is likely and draws lots among the rest.
+"""A particle filter over the slot's hidden states that keeps likely ones and resamples the rest.
 
-The possibilities of a step are finite, so all that the particles may have done is written down with its exact weight,
-and of these offspring ``K`` are selected: an offspring of weight w is kept with probability ``p = min(w / c, 1)`` and
+The possibilities of a step are finite, so all offspring that the particles may have are listed with exact weights, and
+``K`` of them are selected: an offspring of weight w is kept with probability ``p = min(w / c, 1)`` and
 then weighs ``w / p``, where c makes the probabilities add up to K (Fearnhead and Clifford 2003, "On-line inference for
-hidden Markov models via particle filters"). Particles in one and the same state become one. The likelihood so
+hidden Markov models via particle filters"). Particles in the same state are merged. The likelihood so
 estimated is unbiased for every K, and exact while K states are enough.
 
-Given a path that must be kept, each selection is drawn given that it keeps the path. If the path is a draw of the
+Where a path must be kept, each selection is drawn conditional on keeping it. If the path is a draw of the
 posterior, as what really happened is, the inverse of the estimate is then unbiased for the inverse of the likelihood
 (Andrieu, Doucet and Holenstein 2010; Grosse, Ghahramani and Adams 2015).
 """
@@ -31,22 +31,22 @@ class Particles:
 
     hidden: Hidden  # [K]
     node: Array  # [K] int32, which of the private numbers it has
-    share: Array  # [K] weights, of mean sum 1; 0 for a place that is free
+    share: Array  # [K] weights, whose sum has mean 1; 0 for a free place
     log_likelihood: Array  # [] of the record so far, relative to the law in which every row is noise
     kept: Array  # [] int32, the particle of the path that is kept; read only where one is
 
 
 def advance(uniform: Array, particles: Particles, weights: Array, kept_option: Array | None) -> tuple[Particles, Array]:
-    """Weigh what the particles may have done in a step and select ``K`` offspring.
+    """Weigh all possible offspring of the particles in a step and select ``K`` of them.
 
-    Offspring stand in line by what they did, so that those whose child is one and the same order stay side by side
-    and the systematic draw spreads over the orders that may be the slot's.
+    Offspring are sorted by what they did, so that those with the same order as child are adjacent and the systematic
+    draw spreads over the orders that may be the slot's.
 
     Args:
         uniform: [2] in [0, 1); the second is read where a path is kept.
         particles: at the start of the step; once the record leaves none alive its likelihood stays 0.
         weights: [n, K] of the possibilities of each particle.
-        kept_option: [] int32, what the path that is kept did, -1 where none is; None: none is anywhere.
+        kept_option: [] int32, what the kept path did, -1 for a hypothesis without one; None: no hypothesis has one.
 
     Returns:
         The particles after the step, their hidden states still those before it, and what each did, [K] int32.
@@ -88,7 +88,7 @@ def advance(uniform: Array, particles: Particles, weights: Array, kept_option: A
 
 
 def _threshold(joint: Array) -> Array:
-    """A number c, not much above that for which ``sum min(joint / c, 1)`` is K; 0 if no more than K are positive.
+    """A number c slightly above that for which ``sum min(joint / c, 1)`` is K; 0 if at most K are positive.
 
     ``joint`` is [n, K]. Sums run over n first: a processor adds whole rows at once.
     """
@@ -113,11 +113,11 @@ def _running(x: Array) -> Array:
 
 
 def merge(particles: Particles, n_slots: int) -> Particles:
-    """Particles of one private number, child and position as one: the first of them has the weight of all.
+    """Merge particles with the same private number, child and position: the first gets the weight of all.
 
     Args:
-        particles: [K] at the start of a step: carried into it by the loop, or what they are made of would be looked up
-            again for every pair of them.
+        particles: [K] at the start of a step, as carried by the loop: elsewhere the compiler would repeat the look-ups
+            that they come from for every pair.
         n_slots: 2 N, of the book.
     """
     index = jnp.arange(particles.share.shape[0], dtype=jnp.int32)
