@@ -1,6 +1,6 @@
 """A freshly trained, cross-fitted detector: how much any flow gives away about a binary label, held out.
 
-It takes arrays, one row per episode, and knows nothing of the market. What is trained is in :mod:`crossfit`.
+It takes arrays, one row per episode, and knows nothing of the market. The model is in :mod:`detector_fit`.
 """
 
 import dataclasses
@@ -60,14 +60,14 @@ def detect(
     spec: DetectorSpec | None = None,
     **settings,
 ) -> Detection:
-    """Train ``n_folds`` detectors, score every episode with the one that never saw it.
+    """Train ``n_folds`` detectors and score every episode with the one that never saw it.
 
     Args:
       key: typed key; the split and the training follow from it.
       features: [n, D] finite, one row per episode, in any unit and with any offset (:mod:`arrays` has the limit).
       labels: [n], 0 or 1. Episodes are weighted to the prior, whatever the class counts.
       prior: P(z = 1) of the information and the accuracy that are reported.
-      groups: [n] which rows belong together: they share a fold, and errors are those over groups.
+      groups: [n] which rows belong together: they share a fold, and standard errors are over groups.
       spec: settings; single ones may be given by keyword instead (``n_folds=5``, ``hidden=(64, 64)``, ...).
 
     Raises:
@@ -92,7 +92,7 @@ def detect(
 
 @jax.jit
 def summarise(log_ratio: Array, labels: Array, prior: Array | float, groups: Array | None = None) -> Detection:
-    """What held-out log-ratios [n] say: information, accuracy, KL; errors over episodes, or over groups [n], codes."""
+    """Information, accuracy and KL from held-out log-ratios [n]; errors over episodes, or over groups (codes [n])."""
     scores = jnp.stack([jnp.zeros_like(log_ratio), log_ratio], axis=-1)
     log_posterior = mine.log_posterior(scores, prior)
     pointwise = jnp.where(
@@ -129,7 +129,7 @@ def prepare(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features [n, D] and labels [n] int32 as numpy arrays, or a ValueError that says what is wrong.
 
-    Features come less a typical row, in units of their spread, outliers drawn in, as float32; constant columns are 0.
+    Features are float32, minus a typical row, in units of their spread, outliers compressed; constant columns are 0.
     """
     features = numbers("features", features)
     if features.ndim != 2 or np.shape(labels) != features.shape[:1] or 0 in features.shape:
