@@ -25,7 +25,7 @@ from amarl_jax.transition.intervals import (
 
 JUMP, GAP = "jump", "gap"  # kinds of a straight piece, beside "not determined"
 LEVEL = 0.05  # of the test that a frontier is convex, over all its pieces together
-ROUNDING = 1e-9  # of the range of costs: closer to the hull a policy lies on it
+ROUNDING = 1e-9  # of the range of costs: a policy closer to the hull than this lies on it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Policies:
     ) -> "Policies":
         """Means over seeds at each penalty; whole seeds are resampled, since they share keys across penalties.
 
-        Resampled means vary by ``(S - 1) / S`` of what means do and have a normal's tails; each deviation is scaled by
-        ``sqrt(S / chi2)`` with S - 1 degrees of freedom, which gives one mean Student's interval.
+        The variance of resampled means is ``(S - 1) / S`` of the true one, with normal tails; deviations are scaled by
+        ``sqrt(S / chi2)`` with S - 1 degrees of freedom, which gives a single mean its Student interval.
 
         Args:
             penalty: [L].
@@ -127,7 +127,7 @@ class Frontier:
         return "; ".join([*(told or ["no jump seen"]), f"elsewhere {hides}" if told else hides])
 
     def predicted(self, penalty: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """I(lambda) of whoever minimises ``C + lambda I`` over the policies, [L], and 95% limits, [2, L] (NaN: none).
+        """I(lambda) of the minimiser of ``C + lambda I`` over the policies, [L], and 95% limits, [2, L] (NaN: none).
 
         Args:
             penalty: [L] reward units per nat.
@@ -173,12 +173,12 @@ def _hull_of(points: np.ndarray) -> _Hull:
 
 
 def frontier(policies: Policies) -> Frontier:
-    """The lower convex hull of the policies, every straight piece told from what noise makes of a convex frontier.
+    """The lower convex hull of the policies, every straight piece tested against a noisy convex frontier.
 
-    The null: the efficient policies lie on the hull, where their noise lifts some above it. The depth of a policy is
-    what it costs above the hull, over the noise of its ``C + lambda I``; its law under the null comes from adding the
-    deviations of the resamples to policies on the hull and taking hulls again. Straightness is the least favourable
-    convex frontier, and choosing the corners is part of the law.
+    The null: the efficient policies lie on the hull, and noise lifts some above it. The depth of a policy is its cost
+    above the hull, in units of the noise of its ``C + lambda I``; its law under the null comes from adding the
+    deviations of the resamples to policies on the hull and computing the hulls again. A straight piece is the least
+    favourable convex frontier, and the law includes the choice of corners.
     """
     points = policies.points
     corners = lower_hull(points)
@@ -266,7 +266,7 @@ def legendre(points: np.ndarray, penalty: np.ndarray) -> np.ndarray:
 
 
 def _null_depths(policies: Policies, corners: np.ndarray, efficient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Noise [P] of each policy's ``C + lambda I``, and the largest depth of R noisy frontiers that are convex, [R]."""
+    """Noise [P] of each policy's ``C + lambda I``, and the largest depth in each of R noisy convex frontiers, [R]."""
     points, deviations = policies.points, policies.resampled - policies.points
     hull = points[corners]
     smallest = ROUNDING * max(float(np.ptp(points[:, 1])), 1e-300)
@@ -304,5 +304,5 @@ def _spanning(hull: _Hull, nats: float, deepest: int | None) -> tuple[float, flo
 
 
 def _slope(quiet: np.ndarray, loud: np.ndarray) -> float:
-    """Reward units saved per nat from one policy to a louder one: the penalty at which both are as good."""
+    """Reward units saved per nat from one policy to a louder one: the penalty at which both are equally good."""
     return float((quiet[1] - loud[1]) / (loud[0] - quiet[0]))
