@@ -1,7 +1,7 @@
-"""What a fitted flow sets in a configuration: ``environment.flow`` and the settings that its file speaks of.
+"""Settings that a fitted flow determines: ``environment.flow`` and those that its file holds.
 
-A setting that is given beside ``environment.flow`` has the value given. Of the file the tilt is taken only where orders
-lean against the recent price by more than two standard errors: a tilt below 0 would carry no value into prices.
+A setting that is given beside ``environment.flow`` keeps the value given. The tilt is taken from the file only where
+orders lean against the recent price by more than two standard errors: a tilt below 0 would carry no value into prices.
 """
 
 import functools
@@ -25,7 +25,7 @@ from amarl_jax.market.table_noise import table_of
 FLOW, LAW, NONE = "environment.flow", "environment.noise_law", "none"
 TABLE, RECORDED = "table", "recorded"
 OF_A_FILE = (TABLE, RECORDED)  # laws that read the file of the flow
-STREAM_FILE = "stream.npz"  # beside it, where the orders themselves are played
+STREAM_FILE = "stream.npz"  # beside the file, where the orders themselves are played
 DRAWS_NOTHING = (  # where the marks come from the file: settings of the Beta law alone
     "environment.market_order_probability",
     "environment.noise_order_size_mean",
@@ -39,13 +39,13 @@ _RATE, _BOUND, _TILT = (
 _DRAW_NOTHING = {TABLE: DRAWS_NOTHING, RECORDED: (*DRAWS_NOTHING, _RATE, _TILT)}
 _SHAPES = ("environment.offset_min_ticks", "environment.offset_max_ticks", "agents.execution.max_order_size")
 _LEAST_CAPACITY, _MOST_CAPACITY, _SPARE = 96, 4096, 48  # orders a side
-_EDGE = 0.02  # share of the range that means and deviations of sizes keep from its ends, for a Beta law to have them
+_EDGE = 0.02  # share of the range by which means and deviations of sizes stay off its ends, as a Beta law requires
 
 
 def with_flow(overrides: Mapping[str, Any], own_law: Any) -> dict[str, Any]:
-    """The overrides with those of the flow that they name in front of them, its path made absolute.
+    """The overrides, preceded by the settings of the flow that they name, its path made absolute.
 
-    Where they name no noise law it is the table's, unless what they override has the recorded one, ``own_law``.
+    Where they name no noise law it is the table's, unless the configuration's own, ``own_law``, is the recorded one.
     """
     overrides = absolute(overrides)
     path = overrides.get(FLOW, NONE)
@@ -53,11 +53,11 @@ def with_flow(overrides: Mapping[str, Any], own_law: Any) -> dict[str, Any]:
 
 
 def from_file(values: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
-    """What a configuration file that names a flow itself leaves to it, dotted name to value, the path made absolute.
+    """Settings, by dotted name, that a configuration file leaves to the flow it names, the path made absolute.
 
     Args:
         values: the file's settings.
-        plain: those of the default configuration; what the file has otherwise stays as the file has it.
+        plain: those of the default configuration; where the file differs from them, it is followed.
     """
     path = values.get(FLOW, NONE)
     if not _names_a_file(path):
@@ -73,7 +73,7 @@ def content_hash(law: str, path: str) -> str:
     """Hash of the file that the noise law reads at ``path``; empty where it reads none."""
     if law not in OF_A_FILE:
         return ""
-    _flow(path)  # says in one line what is wrong with it
+    _flow(path)  # raises a one-line error if something is wrong with it
     digest = hashlib.sha256(Path(path).read_bytes())
     if law == RECORDED:
         digest.update(_stream(path).digest.encode())
@@ -124,7 +124,7 @@ def recorded_for(values: Mapping[str, Any]) -> tuple[RecordedNoise, np.ndarray] 
 
 
 def check_axis(name: str, law: str) -> None:
-    """Raise :class:`ConfigError` where a sweep would vary what the noise law does not read."""
+    """Raise :class:`ConfigError` where a sweep would vary a setting that the noise law does not read."""
     if name in _DRAW_NOTHING.get(law, ()):
         raise ConfigError("sweep.axis", name, f"another setting, or noise_law beta: noise_law {law} does not read it")
 
@@ -164,7 +164,7 @@ def settings_of(flow: Flow) -> dict[str, Any]:
 def _settings(path: str, law: str) -> dict[str, Any]:
     """:func:`settings_of` the flow in a file, for a noise law that reads it, or for the Beta law beside it.
 
-    Recorded orders buy and sell as they did, so no price tilts them; a step takes as many as 99% of the recorded have.
+    Recorded orders keep their sides, so there is no tilt; the bound on orders per step is the recorded 99% quantile.
     """
     settings = settings_of(_flow(path))
     if law != RECORDED:
@@ -202,7 +202,7 @@ def _recorded_noise(path: str) -> RecordedNoise:
 
 @functools.lru_cache(maxsize=4)
 def _packed(digest: str, path: str) -> RecordedNoise:
-    """The recorded noise of these orders, which stand beside a flow; the same ones are packed once."""
+    """The recorded noise of the orders beside a flow, cached by their digest."""
     return recorded_noise(_stream(path))
 
 

@@ -1,4 +1,4 @@
-"""From a ``ConfigDict`` to typed bags of numbers: load, validate, resolve. Nothing beyond reads a ConfigDict."""
+"""From a ``ConfigDict`` to typed bags of numbers: load, validate, resolve. No later stage reads a ConfigDict."""
 
 import difflib
 import itertools
@@ -43,20 +43,20 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config
 
 
 def apply_own_flow(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
-    """Set what the flow that a configuration file names speaks of, unless the overrides name one themselves."""
+    """Set the settings of the flow that a configuration file names, unless the overrides name another flow."""
     values = flatten(config)
     if FLOW in overrides or not isinstance(values.get(FLOW), str):
         return
     plain = flatten(config_files.call(config_files.find_packaged("default"), ""))
     if not plain.keys() <= values.keys():
-        return  # something is missing, which the check of the whole names
+        return  # something is missing, which the later check reports
     for name, value in from_file(values, plain).items():
         section, leaf = _section(config, name)
         section[leaf] = value
 
 
 def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
-    """Set dotted names in place; two names of one value (the horizon) must not be given two values."""
+    """Set dotted names in place; two names of one setting (the horizon) must not be given two values."""
     for name in overrides:
         check_name(name)
     overrides = with_flow(overrides, flatten(config).get(LAW))
@@ -68,7 +68,7 @@ def apply_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
         section, leaf = _section(config, name)
         try:
             section[leaf] = value
-        except (TypeError, OverflowError):  # of the latter an integer that no float can hold
+        except (TypeError, OverflowError):  # OverflowError for an integer that no float can hold
             raise ConfigError(name, value, SETTINGS[name].allowed) from None
     for name, value in overrides.items():
         section, leaf = _section(config, name)
@@ -137,7 +137,7 @@ def save_json(config: ConfigDict) -> str:
 def load_json(text: str) -> ConfigDict:
     """A configuration saved by :func:`save_json`, tuples restored; raises :class:`ConfigError`.
 
-    An estimator that it names is not imported: whoever reads a file has named it before (:func:`import_estimator`).
+    An estimator that it names is not imported: it must have been imported before (:func:`import_estimator`).
     """
     config = config_files.call(config_files.find_packaged("default"), "")
     try:
@@ -151,7 +151,7 @@ def load_json(text: str) -> ConfigDict:
 
 
 def import_estimator(place: object) -> None:
-    """Import and register the estimator at ``module:name``, as a user names it; another name is left as it is.
+    """Import and register the estimator at ``module:name``, as a user names it; do nothing for any other name.
 
     Raises :class:`ConfigError` where none can be imported.
     """
@@ -164,7 +164,7 @@ def import_estimator(place: object) -> None:
 
 
 def _require_named(place: object) -> None:
-    """Refuse an estimator's ``module:name`` that a file says and nobody in this process has said."""
+    """Refuse an estimator's ``module:name`` from a file, unless the user of this process has named it."""
     if isinstance(place, str) and ":" in place and place not in estimators.REGISTRY:
         raise ConfigError(ESTIMATOR, place, f"named again, as --estimator={place}: no file says what is imported")
 
@@ -193,7 +193,7 @@ def _checked_values(config: ConfigDict) -> dict[str, Any]:
 
 
 def _check_axis(values: dict[str, Any]) -> None:
-    """The second axis of a sweep is one number that a traced leaf holds, and every value of it is allowed."""
+    """Check that a sweep's second axis is a number held by a traced leaf, and that all its values are allowed."""
     name = values["sweep.axis"]
     if name == "none":
         return
@@ -213,7 +213,7 @@ def _check_axis(values: dict[str, Any]) -> None:
 
 
 def _check_ladder(sweep: SweepSettings) -> None:
-    """Neighbours on the grid of penalties are two numbers to the program that trains them."""
+    """Check that neighbouring penalties are different numbers in float32."""
     lambdas = sweep.lambdas()
     for low, high in itertools.pairwise(lambdas):
         if not float32(low) < float32(high):
