@@ -1,4 +1,4 @@
-"""Settings that are fine one by one and impossible together."""
+"""Checks of settings that are valid one by one but not together."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from amarl_jax.errors import ConfigError
 
 _NOISE_CUT_OFF = 0.01  # largest share of steps whose noise orders may exceed the bound
 _LEAST_OF_A_CLASS = 8  # two for each fold of a detector
-_LEAST_BETA, _MOST_BETA = 1e-6, 1e4  # of a Beta law's a and b, and of a + b: float32 has the law to one percent
+_LEAST_BETA, _MOST_BETA = 1e-6, 1e4  # of a Beta law's a and b, and of a + b: float32 then has it to one percent
 
 
 def check_consistency(values: Mapping[str, Any]) -> None:
@@ -30,7 +30,7 @@ def size_beta(values: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _check_market(values: Mapping[str, Any]) -> None:
-    """Consistency of the market's sizes with one another."""
+    """Check that the market's sizes fit together."""
     low, high = values["environment.offset_min_ticks"], values["environment.offset_max_ticks"]
     if low >= high:
         raise ConfigError("environment.offset_min_ticks", low, f"below offset_max_ticks = {high}")
@@ -61,7 +61,7 @@ def smallest_noise_bound(rate: float) -> int:
 
 
 def _check_networks(values: Mapping[str, Any]) -> None:
-    """Shapes of the belief Transformer."""
+    """Check the shapes of the belief Transformer."""
     width, heads = values["networks.belief_transformer.d_model"], values["networks.belief_transformer.n_heads"]
     if width % heads:
         raise ConfigError("networks.belief_transformer.n_heads", heads, f"a divisor of d_model = {width}")
@@ -70,7 +70,7 @@ def _check_networks(values: Mapping[str, Any]) -> None:
 
 
 def _check_learning(values: Mapping[str, Any]) -> None:
-    """Batches that divide, classes that occur, checkpoints at the edges of compiled chunks."""
+    """Check that batches divide, both classes occur, and checkpoints fall at the ends of compiled chunks."""
     n_envs = values["training.n_envs"]
     for name in ("training.n_minibatches", "training.belief_microbatch"):
         if n_envs % values[name]:
@@ -96,14 +96,14 @@ def _check_learning(values: Mapping[str, Any]) -> None:
 
 
 def _check_exact(values: Mapping[str, Any]) -> None:
-    """No private number without a particle."""
+    """Check that the exact reader has a particle for each private number."""
     private, particles = values["exact.n_private"], values["exact.n_particles"]
     if private > particles:
         raise ConfigError("exact.n_private", private, f"at most exact.n_particles = {particles}")
 
 
 def _check_sweep(values: Mapping[str, Any]) -> None:
-    """A grid from a smaller to a larger penalty."""
+    """Check that the grid goes from a smaller to a larger penalty."""
     low, high = values["sweep.lambda_min"], values["sweep.lambda_max"]
     if low >= high and values["sweep.n_lambdas"] > 1:
         raise ConfigError("sweep.lambda_min", low, f"below lambda_max = {high:g}")

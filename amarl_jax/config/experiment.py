@@ -15,7 +15,7 @@ from amarl_jax.posterior.exact import ExactSpec
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """Settings of a run that change no number of the game: where, how long between looks, what is written."""
+    """Settings of a run that change no number of the game: device, intervals, what is written."""
 
     exp_name: str  # names the default workdir
     seed: int  # root key of the run
@@ -25,9 +25,9 @@ class RunSettings:
     compilation_cache_dir: str  # "auto", "off" or a folder
     checkpoint_interval: int  # updates between checkpoints
     eval_episodes: int  # held-out episodes of the closing table, both classes together
-    exact_episodes: int  # of them, the first, that are read exactly
+    exact_episodes: int  # number of them, the first ones, that are read exactly
     exact_particles: int  # of each filter of the exact reader
-    exact_private: int  # private numbers that stand for their law
+    exact_private: int  # private numbers that represent their law
     log_interval: int  # updates between log lines, one compiled chunk
     use_tensorboard: bool
     use_wandb: bool
@@ -36,7 +36,7 @@ class RunSettings:
 
     @property
     def exact(self) -> ExactSpec:
-        """How much is read exactly, and how hard the reader looks."""
+        """How many episodes are read exactly, and with how many particles."""
         return ExactSpec(self.exact_episodes, self.exact_particles, self.exact_private)
 
 
@@ -85,10 +85,10 @@ class Experiment:
 
     @property
     def game(self) -> Game:
-        """The static bundle: what its programs are built from."""
+        """The static part, from which its programs are built."""
         return Game(self.market_spec, self.network_spec, self.learn_spec, noise_law=self.noise_law)
 
     @property
     def setup(self) -> Setup:
-        """The game with the traced leaves as arrays: what its programs are given."""
+        """The game with the traced leaves as arrays: the arguments of its programs."""
         return Setup(self.hypers, self.weights, self.env_params, self.game).arrays()

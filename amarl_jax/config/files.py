@@ -1,4 +1,4 @@
-"""The Python files that configurations are written in: where they are, and what they give."""
+"""The Python files of configurations: finding them, and calling them."""
 
 import importlib.util
 import re
@@ -15,7 +15,7 @@ _FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # an installed w
 
 
 def find(name: str) -> Path:
-    """The file that a configuration's name stands for: itself if it exists, else the one that was installed."""
+    """The file that a configuration's name stands for: that path if it exists, else the installed one."""
     if Path(name).is_file():
         return Path(name)
     relative = Path(name)
@@ -33,7 +33,7 @@ def find_packaged(stem: str) -> Path:
 
 
 def call(path: Path, variant: str) -> ConfigDict:
-    """``get_config(variant)`` of a Python file, which is executed; whatever goes wrong in there is one line.
+    """``get_config(variant)`` of a Python file, which is executed; an error in it becomes one line.
 
     Raises :class:`ConfigError`.
     """
@@ -54,7 +54,7 @@ def call(path: Path, variant: str) -> ConfigDict:
 
 
 def _one_line(error: BaseException, path: Path) -> str:
-    """Where in the file, and what, without the listing of every other field that ml_collections appends."""
+    """Line in the file and message, without the list of all other fields that ml_collections appends."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
     place = f"line {lines[-1]}, " if lines else ""

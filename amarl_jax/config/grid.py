@@ -30,7 +30,7 @@ PENALTY = "leakage_weight"  # the leaf of RewardWeights that is lambda
 class Lane:
     """One learner of a sweep and the leaves in which it differs from the configuration."""
 
-    seed: int  # its keys depend on it alone: lanes of one seed share their luck across penalties
+    seed: int  # its keys depend on it alone: lanes of one seed share random numbers across penalties
     weights: dict[str, Any]  # changed leaves of RewardWeights, lambda among them
     hypers: dict[str, Any]  # changed leaves of Hypers
     env_params: dict[str, Any]  # changed leaves of EnvParams
@@ -47,7 +47,7 @@ class Lane:
 
 
 def check_grid(experiment: Experiment) -> None:
-    """Raise :class:`ConfigError` where a setting that single runs may have means nothing to a sweep."""
+    """Raise :class:`ConfigError` where a setting of single runs has no meaning in a sweep."""
     first, n_seeds = experiment.run.seed, experiment.sweep.n_seeds
     if not SETTINGS["seed"].admits(first + n_seeds - 1):
         raise ConfigError("seed", first, f"such that the last of {n_seeds} seeds is {SETTINGS['seed'].allowed}")
@@ -79,13 +79,13 @@ def _arms(experiment: Experiment) -> list[tuple[str, dict[str, dict[str, Any]]]]
 
 
 def setup_of(lane: Lane, experiment: Experiment) -> Setup:
-    """What a lane is trained with: the experiment's setup with the leaves that the lane changes."""
+    """The setup of a lane: the experiment's, with the leaves that the lane changes."""
     changed = {bag: dataclasses.replace(getattr(experiment, bag), **getattr(lane, bag)) for bag in BAGS}
     return dataclasses.replace(experiment, **changed).setup
 
 
 def setups_of(lanes: Sequence[Lane], experiment: Experiment) -> Setup:
-    """The setups of lanes as one, whose leaves have a leading lane axis, [n_lanes, ...]."""
+    """The setups of lanes as one, with leaves [n_lanes, ...]."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(setup_of(lane, experiment) for lane in lanes))
 
 
@@ -138,7 +138,7 @@ def read_grid(text: str, where: str, config: ConfigDict) -> list[Lane]:
 
 
 def _changed_settings(where: str, bag: str, leaves: Any) -> dict[str, Any]:
-    """What a lane changes, by the names of the settings that feed those leaves."""
+    """The values that a lane changes, by the names of the settings that feed those leaves."""
     if not isinstance(leaves, dict):
         raise BadInput(f"{where}: {bag} must be an object of names and numbers")
     names = varied_by_lanes()

@@ -25,7 +25,7 @@ ESTIMATOR = "networks.mine.estimator"  # the one setting that may name code: it 
 
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)  # what the compiled programs compute in
-FLOAT32_MIN = float(np.finfo(np.float32).smallest_normal)  # what lies below may count as 0
+FLOAT32_MIN = float(np.finfo(np.float32).smallest_normal)  # smaller numbers may count as 0
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,13 @@ class Setting:
         return self.low <= number <= self.high and self.above < number < self.below
 
     def _seen_in_range(self, number: float) -> bool:
-        """True if float32 keeps a number in range: off the bounds that it must not reach, and 0 only if it is 0."""
+        """True if a number rounded to float32 stays within strict bounds, and is 0 only if it was 0."""
         seen = float32(number)
         return self.above < seen < self.below and (seen == 0.0) == (number == 0.0)
 
     @property
     def allowed(self) -> str:
-        """What would be accepted, in words."""
+        """Description of the accepted values."""
         if self.kind == "bool":
             return "True or False"
         if self.estimator:
@@ -101,14 +101,14 @@ class Setting:
         return f"{noun} {limits}".rstrip()
 
     def refusal(self, value: object) -> str:
-        """What would be accepted instead of ``value``, which is not; where float32 is to blame, what it makes of it."""
+        """Description of the values accepted instead of ``value``; with its float32 value where that is the reason."""
         if isinstance(value, float) and self.kind == "float" and self._in_range(value):
             return f"{self.allowed}; to the programs, which compute in float32, it is {float32(value):g}"
         return self.allowed
 
 
 def float32(number: float) -> float:
-    """A number as the compiled programs see it: what lies below the normal numbers of float32 is 0 to them."""
+    """A number as the compiled programs see it: numbers smaller than the normal ones of float32 become 0."""
     seen = float(np.float32(number))
     return seen if abs(seen) >= FLOAT32_MIN else 0.0
 
@@ -129,7 +129,7 @@ def _weight(target: str, high: float = 1e6) -> Setting:
 
 
 def _positive(target: str, high: float, low: float = 0.0) -> Setting:
-    """Above 0; ``low`` is the smallest that makes sense."""
+    """A setting above 0; ``low`` is the smallest value that makes sense."""
     return Setting("float", target, low=low, high=high) if low else Setting("float", target, above=0.0, high=high)
 
 
@@ -146,7 +146,7 @@ def _choice(target: str, *choices: str) -> Setting:
 
 
 def _converted(kind: str, *fields: str, **limits: Any) -> Setting:
-    """A setting that no field holds as it is: ``fields`` are computed from it, and maybe from others."""
+    """A setting without a field of its own: ``fields`` are computed from it, and maybe from others."""
     return Setting(kind, "", converted=fields, **limits)
 
 
@@ -154,12 +154,12 @@ def _widths(target: str) -> Setting:
     return Setting("ints", f"{NET}.{target}", low=1, high=_MAX_WIDTH, most=32)
 
 
-FREEZABLE = tuple(  # all but all of them
+FREEZABLE = tuple(  # any proper subset
     "+".join(names) for n in range(1, len(AGENT_NAMES)) for names in itertools.combinations(AGENT_NAMES, n)
 )
 _INT8_MAX = 127  # sizes and prices on the tape are 8-bit
 _MAX_WIDTH = 16_384  # units of a layer
-_MAX_UPDATES = 1_000_000  # between two looks at a run
+_MAX_UPDATES = 1_000_000  # between two log lines or checkpoints
 _MAX_EPISODES = 1 << 20  # side by side, or kept
 _MAX_STEPS = 10_000  # of an optimiser, per rollout
 _MAX_TICKS = 1e6  # charged or paid per lot

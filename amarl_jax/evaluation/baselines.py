@@ -1,4 +1,4 @@
-"""Rows of the baselines' table: what each execution policy costs, how much it gets done, what it gives away."""
+"""Rows of the baselines' table: cost, completion and information of each execution policy."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from amarl_jax.posterior.exact import ExactRow
 from amarl_jax.strict_json import finite
 from amarl_jax.types import Array
 
-COLUMNS = {  # of a row, and what they are called in evaluation.metrics
+COLUMNS = {  # of a row, and their names in evaluation.metrics
     "shortfall_ticks": "execution/shortfall_ticks",
     "shortfall_units": "execution/shortfall_units",
     "completion": "execution/completion",
@@ -23,7 +23,7 @@ COLUMNS = {  # of a row, and what they are called in evaluation.metrics
     "exact_nats_lower": "information/exact_nats_lower",
     "exact_nats_upper": "information/exact_nats_upper",
     "exact_accuracy": "information/exact_accuracy",
-    "information_nats": "information/fresh_nats",  # of the fresh detector; files are older than the exact reader
+    "information_nats": "information/fresh_nats",  # of the fresh detector; the name is older than the exact reader
     "accuracy": "information/fresh_accuracy",  # likewise
     "fresh_efficiency": "information/fresh_efficiency",
     "mine_efficiency": "information/mine_efficiency",
@@ -33,7 +33,7 @@ COLUMNS = {  # of a row, and what they are called in evaluation.metrics
     "arbitrageur_pnl_tick_lots": "arbitrageur/pnl_tick_lots",
 }
 
-MISSING = MetricValue(math.nan, math.nan)  # of what this table's episodes do not have: a critic, an exact reader
+MISSING = MetricValue(math.nan, math.nan)  # where this table's episodes have no critic or exact reader
 Played = tuple[EpisodeSummary, ExactRow | None]
 
 
@@ -44,16 +44,16 @@ def rows(
     scale: Scale,
     done: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[str, Any]]:
-    """One row per policy; each has fresh episodes and a detector freshly trained on them.
+    """One row per policy, from fresh episodes and a detector freshly trained on them.
 
-    All policies play with the same keys: what differs between rows is the policy, not the luck.
+    All policies play with the same keys, so that rows differ by policy and not by chance.
 
     Args:
         key: typed key.
-        play: from a key and a policy's place in ``names`` to fresh episodes, and what was read of them exactly.
+        play: from a key and a policy's place in ``names`` to fresh episodes, and their exact reading.
         names: of the policies.
         scale: units.
-        done: called whenever a row is there.
+        done: called after each row.
     """
     key_play, key_detector, key_bootstrap = jax.random.split(key, 3)
     table = {}
@@ -66,7 +66,7 @@ def rows(
 
 
 def row(key: Array, summaries: EpisodeSummary, evaluation: Evaluation) -> dict[str, Any]:
-    """Means with standard errors; KL with a 95% interval over episodes of both classes.
+    """One row: means with standard errors, and KL with a 95% interval over episodes of both classes.
 
     Args:
         key: typed key of the bootstrap.

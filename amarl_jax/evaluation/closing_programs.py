@@ -1,4 +1,4 @@
-"""The programs that measure a run when it has trained, to be compiled while it trains."""
+"""The programs that measure a trained run, to be compiled while it trains."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,15 +20,15 @@ from amarl_jax.posterior.exact import ExactSpec
 def closing_programs(
     state: TrainState, setup: Setup, n_episodes: int, exact: ExactSpec | None
 ) -> list[Callable[[], Any]]:
-    """What compiles, one after the other, the program that plays fresh episodes and those of a fresh detector.
+    """Jobs that compile the program that plays fresh episodes, and the programs of a fresh detector.
 
     Args:
         state: a learner as it will be measured, or shapes of one.
         setup: what it is trained with.
         n_episodes: of the closing table.
-        exact: how much of them is read by whoever knows the policy.
+        exact: how many of them are read exactly, None for none.
     """
-    shapes = like((jax.random.key(0), state, setup))  # before the update that consumes the learner
+    shapes = like((jax.random.key(0), state, setup))  # taken before an update donates the learner
 
     def play() -> None:
         play_frozen.lower(*shapes, n_episodes, exact=exact).compile()

@@ -15,7 +15,7 @@ from amarl_jax.host.workdir import METRICS_FILE
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Metrics by update, averaged over the lanes that are drawn together; NaN where one was not finite."""
+    """Metrics by update, averaged over the lanes drawn together; NaN where one of them was not finite."""
 
     columns: dict[str, np.ndarray]  # [n_updates] each, by the names of docs/metrics.md
     n_lanes: int = 1
@@ -54,19 +54,19 @@ def read_curves(workdir: str | Path) -> dict[str, Curve]:
 
 
 def _mean(lanes: list[dict[str, np.ndarray]]) -> Curve:
-    """Of lanes as far as all of them have come."""
+    """Mean curve of lanes, up to the last update that all of them have."""
     n = min(len(columns["update"]) for columns in lanes)
     return Curve({key: np.mean([columns[key][:n] for columns in lanes], axis=0) for key in lanes[0]}, len(lanes))
 
 
 def _columns(rows: list[dict[str, float | None]]) -> dict[str, np.ndarray]:
-    """[n_updates] of every name; an update of which only some lanes have written is left to the next look."""
+    """Column [n_updates] of every name; None becomes NaN."""
     names = dict.fromkeys(name for row in rows for name in row if name != "lane")
     return {name: np.array([np.nan if row.get(name) is None else row[name] for row in rows]) for name in names}
 
 
 def _lanes(path: Path) -> dict[int, str]:
-    """What lanes are drawn together, by their number: arm and penalty."""
+    """Name of the curve each lane, by number, belongs to: its arm and penalty."""
     file = path / LANES_FILE
     found = {}
     for number, lane in enumerate(read_rows(untrusted.read_text(file), str(file))):

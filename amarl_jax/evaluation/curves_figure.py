@@ -25,23 +25,23 @@ PANELS = (  # title, unit, metrics over the phases that have them
     ("spread", "ticks", {"market/spread_ticks": "of the market", "maker/quoted_spread_ticks": "the maker quotes"}),
 )
 LEVELS = {"information claimed of the flow": float(np.log(2.0)), "belief right at the horizon": 0.5}
-# of several runs, Okabe and Ito's again; where there are more, shades from dark to light in the order given
+# for several runs, Okabe and Ito's again; for more than these, shades from dark to light in the order given
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
 MOST_NAMED = 16  # curves with a line in the legend
 
 
 def draw_curves(curves: Mapping[str, Curve], path: str | Path) -> list[str]:
-    """One line per run and metric: runs differ in colour, the metrics of a panel in line style.
+    """Draw one line per run and metric: runs differ in colour, the metrics of a panel in line style.
 
     Args:
-        curves: by what they are called in the legend; a single one is not named.
+        curves: by name in the legend; a single one is not named.
         path: of the figure, without suffix.
     """
     return save(curves_figure(curves), path)
 
 
 def curves_figure(curves: Mapping[str, Curve]) -> Figure:
-    """The figure itself."""
+    """Figure of learning curves, not saved; see :func:`draw_curves`."""
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     axes = figure.subplots(2, 3, sharex=True)
     for axis, (title, unit, metrics) in zip(axes.flat, PANELS, strict=True):
@@ -65,7 +65,7 @@ def curves_figure(curves: Mapping[str, Curve]) -> Figure:
 
 
 def _colours(n_curves: int) -> list[Any]:
-    """One for each run; None for a single one, whose metrics have colours of their own."""
+    """A colour for each run; None for a single one, whose metrics have their own colours."""
     if n_curves == 1:
         return [None]
     if n_curves <= len(COLOURS):
@@ -81,7 +81,7 @@ def _draw(axis: Axes, curve: Curve, metrics: Mapping[str, str], colour: Any) -> 
 
 
 def _name_metrics(axis: Axes, metrics: Mapping[str, str], coloured: bool) -> None:
-    """A legend of line styles, grey where colours tell runs apart."""
+    """Draw a legend of line styles, grey where colours tell runs apart."""
     for j, words in enumerate(metrics.values()):
         colour, line = style(j)
         axis.plot([], [], line, color=colour if coloured else "0.3", label=words)

@@ -1,4 +1,4 @@
-"""Figures of episodes, drawn from ``episodes.npz``: one of them step by step, all orders, all fills."""
+"""Figures of episodes, drawn from ``episodes.npz``: one episode step by step, all orders, all fills."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ N_FILL_BINS = 40
 
 
 def draw_episode(episodes: str | Path, path: str | Path) -> list[str]:
-    """One informed episode: prices, quotes and child orders; the position; the maker's belief.
+    """Draw one informed episode: prices, quotes and child orders; the position; the maker's belief.
 
     Args:
         episodes: ``episodes.npz`` of an evaluation.
@@ -27,7 +27,7 @@ def draw_episode(episodes: str | Path, path: str | Path) -> list[str]:
 
 
 def trace_figure(one: Mapping[str, np.ndarray]) -> Figure:
-    """One informed episode, from the columns [T] of :func:`amarl_jax.evaluation.frozen.trace_columns`."""
+    """Figure of one informed episode, from the columns [T] of :func:`amarl_jax.evaluation.frozen.trace_columns`."""
     figure = Figure(figsize=(9, 8), layout="constrained")
     prices, position, belief = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 1))
     step = np.arange(len(one["mid"]))
@@ -46,7 +46,7 @@ def trace_figure(one: Mapping[str, np.ndarray]) -> Figure:
 
 
 def _draw_prices(axis: Axes, step: np.ndarray, one: Mapping[str, np.ndarray]) -> None:
-    """Mid, V, W, the maker's quotes as a band, child orders as triangles at their price."""
+    """Draw mid, V, W, the maker's quotes as a band, child orders as triangles at their price."""
     bid, ask = one["quote_price"].T
     axis.fill_between(step, bid, ask, step="post", color="0.85", label="maker's quotes")
     axis.step(step, one["mid"], where="post", color="black", linewidth=1.0, label="mid")
@@ -66,7 +66,7 @@ def _draw_prices(axis: Axes, step: np.ndarray, one: Mapping[str, np.ndarray]) ->
 
 
 def draw_flow(episodes: str | Path, path: str | Path) -> list[str]:
-    """Child orders against the noise law over size and price, and the ratio of the two; total variation in the title.
+    """Draw child orders against the noise law by size and price, and their ratio; total variation in the title.
 
     Args:
         episodes: ``episodes.npz`` of an evaluation.
@@ -99,7 +99,7 @@ def draw_flow(episodes: str | Path, path: str | Path) -> list[str]:
 
 
 def _counts(orders: dict[str, np.ndarray], low: int, high: int, largest: int) -> np.ndarray:
-    """Orders by size (rows 1 .. largest) and by column: market first, then each limit offset. [largest, K]."""
+    """Counts of orders by size (rows 1 .. largest) and column (market, then each limit offset). [largest, K]."""
     acts = orders["acts"] == 1
     column = np.where(orders["is_limit"] == 1, orders["offset_ticks"].astype(int) - low + 1, 0)[acts]
     table = np.zeros((largest, high - low + 2))
@@ -119,7 +119,7 @@ def _label_orders(axes: np.ndarray, low: int, high: int, largest: int) -> None:
 
 
 def draw_fills(episodes: str | Path, path: str | Path) -> list[str]:
-    """How much of the parent order each informed episode got done: two humps within one policy are mixing.
+    """Draw histograms of completion and shortfall of informed episodes: two humps within one policy are mixing.
 
     Args:
         episodes: ``episodes.npz`` of an evaluation.

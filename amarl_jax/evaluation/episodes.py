@@ -1,4 +1,4 @@
-"""What evaluation keeps of an episode, and fresh episodes of frozen policies to keep it of."""
+"""Fresh episodes of frozen policies, and the summary that evaluation keeps of each."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,10 +23,10 @@ class EpisodeSummary:
     z: Array  # [] int32
     shortfall_ticks: Array  # [] implementation shortfall, ticks per parent lot, remainder included; z = 1
     completion: Array  # [] share of the parent order done at the horizon; z = 1
-    child_orders: Array  # [] decisions of the slot to send one, which the position limit may leave nothing of
+    child_orders: Array  # [] decisions of the slot to send one, some of which the position limit may cut to nothing
     maker_pnl: Array  # []
     adverse_selection: Array  # [] of the maker
-    maker_markout: Array  # [] what mid moved against the maker in the 5 steps after its fills
+    maker_markout: Array  # [] move of mid against the maker in the 5 steps after its fills
     arbitrageur_pnl: Array  # []
     snipe_lots: Array  # []
     spread_ticks: Array  # [] mean over steps
@@ -43,7 +43,7 @@ class EpisodeSummary:
 
 
 def summarise(trajectory: Trajectory, params: EnvParams) -> EpisodeSummary:
-    """One episode in numbers."""
+    """Summary of one episode."""
     out, z, belief = trajectory.output, trajectory.z, trajectory.belief
     counters = trajectory.final.book.counters
     return EpisodeSummary(
@@ -92,7 +92,7 @@ def fresh_summaries(
 
 
 class Batch(NamedTuple):
-    """Which of the batches of fresh episodes is being read."""
+    """The batch of fresh episodes that is being read."""
 
     key: Array  # typed key of whoever reads it
     number: Array  # [] int32, from 0; the same for all lanes of a sweep
@@ -108,9 +108,9 @@ def fresh_episodes(
     batch: int,
     read: Callable[[Trajectory, Batch], PyTree],
 ) -> PyTree:
-    """What ``read`` keeps of at least ``n_episodes`` new episodes of frozen policies, ``batch`` at a time.
+    """Results of ``read`` on at least ``n_episodes`` new episodes of frozen policies, ``batch`` at a time.
 
-    ``read`` takes a batch of episodes [E, T], and which batch it is, to arrays whose leading axes are joined.
+    ``read`` takes a batch of episodes [E, T], and which batch it is, to arrays, whose leading axes are joined.
     """
 
     def play(inputs: tuple[Array, Array]) -> PyTree:

@@ -1,4 +1,4 @@
-"""Which of an evaluation's fresh episodes are read exactly, and the reading of them in the program that plays them."""
+"""The exact reading of some of an evaluation's fresh episodes, in the program that plays them."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ class ExactReading:
 
     Attributes:
         market: that plays; it keeps records where there is a reader.
-        reader: None for a policy or a noise law that says nothing of its probabilities, or where nobody asked.
+        reader: None for a policy or noise law that does not state its probabilities, or where none was asked for.
         n_batches: that are read.
         batch: episodes in each.
     """
@@ -30,9 +30,9 @@ class ExactReading:
     batch: int
 
     def read(self, trajectories: Trajectory, batch: Batch, params: EnvParams) -> ExactRow | None:
-        """Rows of a batch [E]; of a later one, rows of nothing.
+        """Rows of a batch [E]; placeholders for a batch that is not read.
 
-        The branch is a real one, also where lanes are mapped: they share the number of the batch.
+        The branch stays a real one where lanes are mapped, since they share the number of the batch.
         """
         reader = self.reader
         if reader is None:
@@ -50,19 +50,19 @@ class ExactReading:
         )
 
     def only_read(self, rows: ExactRow | None) -> ExactRow | None:
-        """The rows [n] of all batches without those of nothing."""
+        """The rows [n] of all batches without placeholders."""
         return jax.tree.map(lambda x: x[: self.n_batches * self.batch], rows)
 
 
 def exact_reading(market: Market, policy: Policy, spec: ExactSpec | None, n_episodes: int, batch: int) -> ExactReading:
-    """The reading of the first ``spec.n_episodes`` of ``n_episodes`` by whoever knows the execution policy.
+    """The reading of the first ``spec.n_episodes`` of ``n_episodes``, by a reader that knows the execution policy.
 
     Args:
         market: whose sizes and noise law are read.
         policy: the execution policy that plays.
-        spec: how much, None for nothing.
+        spec: how much is read, None for nothing.
         n_episodes: that are played.
-        batch: at a time.
+        batch: episodes at a time.
     """
     if spec is None:
         return ExactReading(market, None, 0, batch)

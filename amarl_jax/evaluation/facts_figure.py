@@ -10,7 +10,7 @@ from amarl_jax.flow.facts import UNITS, Facts
 
 
 def draw_facts(recorded: Facts | None, simulated: Mapping[str, Facts]) -> Figure:
-    """All facts, each of every market in one panel."""
+    """Figure of all facts, a panel for each fact with every market in it."""
     figure = Figure(figsize=(11, 9), layout="constrained")
     panels = iter(figure.subplots(4, 3).flat)
     shown = {**({} if recorded is None else {"recorded": recorded}), **simulated}

@@ -14,12 +14,12 @@ from amarl_jax.host import untrusted
 
 FACTS_FILE = "facts.json"
 _N_QUANTILES = 41  # of a law in the document
-_N_BETWEEN = 25  # places that stand for what lies between two of them, where the document is read
+_N_BETWEEN = 25  # points that stand for the law between two of them, where the document is read
 _WHAT = "facts of the recorded market and of simulated ones, in ticks, lots and steps"
 
 
 def document(recorded: Facts | None, simulated: Mapping[str, Facts]) -> dict[str, Any]:
-    """What is written: quantiles of the laws, points of the curves, distances from the recorded ones; strict JSON."""
+    """The document: quantiles of the laws, points of the curves, distances from the recorded ones; strict JSON."""
     return {
         "what": _WHAT,
         "recorded": None if recorded is None else _as_json(recorded),
@@ -29,7 +29,7 @@ def document(recorded: Facts | None, simulated: Mapping[str, Facts]) -> dict[str
 
 
 def read_recorded(path: Path) -> Facts:
-    """The recorded facts of a document; laws between their quantiles are straight. Raises :class:`BadInput`."""
+    """The recorded facts of a document; laws are interpolated linearly between quantiles. Raises :class:`BadInput`."""
     found = untrusted.parse_json(untrusted.read_text(path), path)
     try:
         recorded = found["recorded"]
@@ -46,7 +46,7 @@ def read_recorded(path: Path) -> Facts:
 
 
 def distance_rows(found: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Any, str]]:
-    """Distances of a simulated market by fact, for the table."""
+    """Rows of the table: distances of a simulated market by fact."""
     rows: list[tuple[str, Any, str]] = []
     for name, one in found.items():
         if "wasserstein" in one:
@@ -58,12 +58,12 @@ def distance_rows(found: Mapping[str, Mapping[str, float]]) -> list[tuple[str, A
 
 
 def as_bytes(what: Mapping[str, Any]) -> bytes:
-    """A document as its file has it."""
+    """The bytes of a document's file."""
     return (json.dumps(what, indent=1, allow_nan=False) + "\n").encode()
 
 
 def _as_json(facts: Facts) -> dict[str, Any]:
-    """Quantiles of the laws, points of the curves; None for what is not known."""
+    """Quantiles of the laws, points of the curves; None for unknown numbers."""
     at = np.linspace(0, 1, _N_QUANTILES)
     return {
         "quantiles": {name: np.quantile(x, at).tolist() if len(x) else None for name, x in facts.laws.items()},
@@ -75,7 +75,7 @@ def _as_json(facts: Facts) -> dict[str, Any]:
 
 
 def _between(quantiles: list[float] | None) -> np.ndarray:
-    """A sample of the law with these quantiles, evenly spaced; of none an empty one."""
+    """A sample of the law with these quantiles, evenly spaced; empty without quantiles."""
     if quantiles is None:
         return np.empty(0)
     values = np.array(quantiles, float)

@@ -1,10 +1,10 @@
-"""Figures, drawn from files only, so that any of them can be drawn again."""
+"""Shared parts of figures, which are drawn from files only, so that any can be drawn again."""
 
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart by the colour-blind; every line has a style of its own for print
+# Okabe and Ito's colours, safe for the colour-blind; every line also has its own style, for print
 STYLES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
 
 

@@ -1,4 +1,4 @@
-"""Fresh episodes of frozen policies, with what reports and figures want to know beyond their summaries."""
+"""Fresh episodes of frozen policies, with what reports and figures need beyond their summaries."""
 
 import functools
 from dataclasses import replace
@@ -24,7 +24,7 @@ from amarl_jax.types import GAP_UNITS, HALF_TICK, Array, Owner
 
 @struct.dataclass
 class ChildOrders:
-    """What the slot sent in each step of an episode, in either class; zeros where it sent nothing."""
+    """The slot's order in each step of an episode, in either class; zeros where it sent none."""
 
     acts: Array  # [T] int8
     along: Array  # [T] int8, +1 along the parent side, -1 against
@@ -58,8 +58,8 @@ class FrozenEpisodes:
     spread_belief_moments: Array  # [n, 5] means over steps: x, y, x^2, y^2, x y of quoted spread x and belief y
     belief_speed: Array  # [n] mean absolute change of the belief per step
     snipes: Array  # [n, T] int8, 1 where the arbitrageur filled a maker's quote of an earlier step
-    trace: Trace | None  # [n / batch, T] one informed episode of each batch; None where nobody asked
-    exact: ExactRow | None = None  # [m] of the first m episodes; None where nobody asked, or a law is not stated
+    trace: Trace | None  # [n / batch, T] one informed episode of each batch; None if not asked for
+    exact: ExactRow | None = None  # [m] of the first m episodes; None if not asked for, or if a law is not stated
 
 
 def child_orders(trajectory: Trajectory, params: EnvParams) -> ChildOrders:
@@ -127,7 +127,7 @@ def play_frozen(
     baseline: Array | None = None,
     exact: ExactSpec | None = None,
 ) -> FrozenEpisodes:
-    """Fresh episodes of the learned policies as they stand, compiled; of a recorded day what training held out.
+    """Fresh episodes of the learned policies as they stand, compiled; on a recorded day, of its held-out part.
 
     Leading axis [n].
 
@@ -139,7 +139,7 @@ def play_frozen(
         deterministic: policies play the mode of their heads.
         baseline: [] int32, who executes: -1 the learned policy, i the i-th of
             :func:`amarl_jax.policies.baselines.make_baselines`. None is the learned policy in a program of its own.
-        exact: which of the episodes are read by whoever knows the execution policy, None for none.
+        exact: how many episodes are read exactly, and how, None for none.
     """
     setup = setup.replace(params=on_held_out(setup.params))
     game, params = setup.game, setup.params

@@ -1,6 +1,6 @@
 """A finished run, or one lane of a sweep, read back from its workdir for evaluation.
 
-A sweep's workdir holds, beside what a run's holds, ``lanes.json``, see :mod:`amarl_jax.config.grid`; its checkpoint is
+A sweep's workdir holds what a run's holds and ``lanes.json``, see :mod:`amarl_jax.config.grid`; its checkpoint is
 the state of a run with a leading lane axis on every leaf.
 """
 
@@ -22,7 +22,7 @@ from amarl_jax.learn.state import TrainState
 from amarl_jax.learn.update import begin
 from amarl_jax.types import PyTree
 
-TRIES = 5  # at a run that saves one checkpoint after the other
+TRIES = 5  # to read a run that keeps saving checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class FrozenRun:
 def read_experiment(workdir: str | Path) -> tuple[ConfigDict, Experiment]:
     """The configuration of the run or sweep in ``workdir``; raises :class:`BadInput` if there is none.
 
-    Its device, its cache and its loggers are nobody's here: what acts on this machine, no folder says.
+    Its device, its cache and its loggers are not taken from there: a folder does not decide what acts on this machine.
     """
     saved = _read_saved(Path(workdir))
     return saved.config, saved.experiment
@@ -58,12 +58,12 @@ def _read_saved(path: Path) -> Saved:
 def load(workdir: str | Path, lane: int | None = None, best: bool = False) -> FrozenRun:
     """The run in ``workdir``, or lane ``lane`` of the sweep in it, as its latest checkpoint has it.
 
-    ``best`` takes the checkpoint of a run with the largest objective instead: what execution is after, by the claims of
-    the run's own sources. A sweep keeps none.
+    ``best`` takes the checkpoint of a run with the largest objective of execution instead, as estimated by the run's
+    own leakage sources. A sweep keeps none.
 
     Raises:
-        BadInput: there is no run, no checkpoint, no such lane, a lane is asked of a single run, or what is there is not
-            all of one run.
+        BadInput: there is no run, no checkpoint, no such lane, a lane is asked of a single run, or the files are
+            not all of one run.
         CheckpointMismatch: the checkpoint does not fit the saved configuration.
     """
     path = Path(workdir)
@@ -106,7 +106,7 @@ def _choose_lane(path: Path, lanes: list[Lane], lane: int | None) -> Lane | None
 def _restore(path: Path, fingerprint: str, setup: Setup, n_lanes: int, best: bool) -> PyTree:
     """The latest checkpoint, or the best one, with its leading lane axis where there are lanes.
 
-    A run that is being trained may save another one and delete this one meanwhile: then that other one.
+    A run in training may delete this checkpoint meanwhile: then the newer one is read.
     """
     like = jax.eval_shape(begin, jax.random.key(0), setup)
     if n_lanes:

@@ -1,4 +1,4 @@
-"""Result files as Markdown: cells, tables, and where numbers come from."""
+"""Result files as Markdown: cells, tables, and the machine of a result."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def machine(provenance: Mapping[str, Any]) -> str:
-    """The cores that a result was computed on, and of what."""
+    """Number of cores and processor that a result was computed on."""
     hardware = provenance["hardware"]
     return f"{hardware.get('cores_used', hardware['cores'])} cores of {hardware['processor']}".replace(
         "1 cores", "1 core"

@@ -1,4 +1,4 @@
-"""Facts of the simulated market: episodes of noise traders alone, or of whoever plays, as stretches."""
+"""Facts of the simulated market: episodes of noise traders alone, or of all agents, as stretches."""
 
 import dataclasses
 import functools
@@ -50,7 +50,7 @@ def _play(keys: Array, params: EnvParams, spec: MarketSpec, law: NoiseLaw) -> di
 def play_agents(key: Array, run: FrozenRun, n_episodes: int) -> list[Stretch]:
     """Fresh episodes of a run's frozen agents in its market, both classes, one stretch each.
 
-    Orders of the maker and of the arbitrageur are not among those that are counted.
+    Orders of the maker and of the arbitrageur are not counted.
     """
     return simulated_stretches(jax.tree.map(np.asarray, _play_agents(key, run.state, run.setup, n_episodes)))
 
@@ -67,7 +67,7 @@ def _play_agents(key: Array, state: TrainState, setup: Setup, n_episodes: int) -
 
 
 def _shown(output: StepOutput) -> dict[str, Array]:
-    """What stretches are made of, by name. [E, T, ...]."""
+    """Arrays that stretches are made of, by name. [E, T, ...]."""
     record = output.record
     assert record is not None
     names = ("price_ticks", "lots", "left", "slot_after")

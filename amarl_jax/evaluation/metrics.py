@@ -1,4 +1,4 @@
-"""Numbers to report of frozen policies: means with standard errors, and information measured held out."""
+"""Metrics of frozen policies: means with standard errors, and information measured held out."""
 
 import dataclasses
 import math
@@ -26,7 +26,7 @@ class MetricValue(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """What turns ticks into the units of a report, and what was known of z beforehand."""
+    """Conversion of ticks into the units of a report, and the prior of z."""
 
     prior: float  # p_z
     unit_ticks: float  # ticks per parent lot in one reward unit
@@ -34,7 +34,7 @@ class Scale:
 
     @classmethod
     def of(cls, params: EnvParams, spec: MarketSpec) -> "Scale":
-        """Of the market that episodes were played in."""
+        """The scale of the market that episodes were played in."""
         return cls(float(params.informed_probability), float(params.is_unit_ticks), spec.tick_bps)
 
 
@@ -44,8 +44,8 @@ class Evaluation(NamedTuple):
     metrics: dict[str, MetricValue]
     n_episodes: int
     n_informed: int
-    detection: Detection  # of the fresh detector, [n] in the order of the episodes
-    unread: str = ""  # why there is no exact information; empty where there is, or nobody asked
+    detection: Detection  # by the fresh detector, [n] in the order of the episodes
+    unread: str = ""  # why there is no exact information; empty where there is, or where none was asked for
     trace: Trace | None = None  # [n, T] some of them step by step, where the caller keeps them
 
 
@@ -54,17 +54,17 @@ class Metric(Protocol):
 
     @property
     def name(self) -> str:
-        """As ``group/quantity_unit``."""
+        """Name of the metric, ``group/quantity_unit``."""
         ...
 
     @property
     def unit(self) -> str:
-        """Of the number."""
+        """Unit of the number."""
         ...
 
     @property
     def meaning(self) -> str:
-        """For the table of units."""
+        """Meaning, for the table of units."""
         ...
 
     def __call__(self, rows: EpisodeSummary) -> np.ndarray:
@@ -90,7 +90,9 @@ def mean_and_error(x: np.ndarray) -> MetricValue:
 
 
 def claimed_information(belief: np.ndarray, z: np.ndarray, prior: float) -> MetricValue:
-    """What a posterior claims on episodes it did not train on: ``E log p(z | F) / p(z)``, Barber-Agakov, nats.
+    """Information that a posterior claims on episodes it was not trained on: ``E log p(z | F) / p(z)``, nats.
+
+    This is the Barber-Agakov bound.
 
     Args:
         belief: [n] ``P(z = 1 | F)`` at the horizon.
@@ -102,8 +104,8 @@ def claimed_information(belief: np.ndarray, z: np.ndarray, prior: float) -> Metr
     return mean_and_error(np.log(np.clip(right, 1e-6, 1.0)) - np.log(base))
 
 
-NORMAL_95 = 1.959964  # standard errors on either side of a mean, to the ends of its 95% interval
-DETECTOR = TapeDetectorSpec()  # what every fresh detector is trained with
+NORMAL_95 = 1.959964  # standard errors from a mean to the ends of its 95% interval
+DETECTOR = TapeDetectorSpec()  # settings of every fresh detector
 
 
 def fresh_detection(key: Array, summaries: EpisodeSummary, prior: float) -> Detection:
@@ -116,7 +118,7 @@ DETECTORS = ("fresh", "mine", "belief")  # whose efficiency is reported
 
 
 def exact_metrics(exact: ExactRow, z: np.ndarray, prior: float) -> dict[str, MetricValue]:
-    """The exact information with its bracket, and how often whoever knows the policy names z right.
+    """The exact information with its bracket, and the accuracy of a reader that knows the policy.
 
     Args:
         exact: [m] rows of the first m episodes.
@@ -124,7 +126,7 @@ def exact_metrics(exact: ExactRow, z: np.ndarray, prior: float) -> dict[str, Met
         prior: p_z.
 
     Raises:
-        ValueError: the policy did what its law calls impossible.
+        ValueError: the policy did what has probability 0 under its law.
     """
     found = exact_information(jax.tree.map(np.asarray, exact), z[: len(exact.lawless_step)], prior)
     return {
@@ -136,9 +138,9 @@ def exact_metrics(exact: ExactRow, z: np.ndarray, prior: float) -> dict[str, Met
 
 
 def efficiency(found: MetricValue, exact: MetricValue) -> MetricValue:
-    """Held-out nats of a detector over the exact ones; NaN where next to nothing is there.
+    """Held-out nats of a detector over the exact ones; NaN where there is next to no information.
 
-    The error is the delta method's for independent errors: too large where both rise together.
+    The error is the delta method's for independent errors: too large where both are positively correlated.
     """
     if not exact.value >= LEAST_EXACT_NATS:
         return MetricValue(math.nan, math.nan)
@@ -155,7 +157,7 @@ def evaluate_summaries(
         key: typed key of the fresh detector.
         summaries: [n] episodes that nothing was trained on.
         scale: units of the market that was played.
-        exact: [m] rows of the first m of them; None for no exact information.
+        exact: [m] rows of the first m of them; None: no exact information.
     """
     return evaluate_detected(fresh_detection(key, summaries, scale.prior), summaries, scale, exact)
 
@@ -163,7 +165,7 @@ def evaluate_summaries(
 def evaluate_detected(
     detection: Detection, summaries: EpisodeSummary, scale: Scale, exact: ExactRow | None = None
 ) -> Evaluation:
-    """The same with what a fresh detector found on these episodes given; other arguments as above."""
+    """Metrics as :func:`evaluate_summaries` makes them, from a given detection on these episodes."""
     rows, prior = jax.tree.map(np.asarray, summaries), scale.prior
     informed = rows.z == 1
     claimed = claimed_information(rows.belief, rows.z, prior)

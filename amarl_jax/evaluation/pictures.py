@@ -1,4 +1,4 @@
-"""Figures of a run, in its folder and its loggers: how it learns, and an episode of its policies as they stand."""
+"""Figures of a run, in its folder and its loggers: learning curves, and an episode of its present policies."""
 
 import contextlib
 import time
@@ -11,22 +11,22 @@ from amarl_jax.host.workdir import Run
 from amarl_jax.learn.state import TrainState
 
 SHARE = 0.01  # of a run's time that each kind of figure may take while it trains
-CURVES_SECONDS, EPISODE_SECONDS = 3.0, 20.0  # expected of the first one: matplotlib is imported, a program compiled
+CURVES_SECONDS, EPISODE_SECONDS = 3.0, 20.0  # expected for the first figure: matplotlib is imported, a program compiled
 
 
 class Budget:
-    """Time for something beside a run: at most ``SHARE`` of what the run has taken, by what the last time took."""
+    """Time budget of a side task: at most ``SHARE`` of the run's time, if the task takes as long as the last time."""
 
     def __init__(self, expected: float) -> None:
         self._began, self._spent, self._next = time.perf_counter(), 0.0, expected
 
     def allows(self) -> bool:
-        """Whether there is enough for one more."""
+        """True if there is time for one more."""
         return self._spent + self._next <= SHARE * (time.perf_counter() - self._began)
 
     @contextlib.contextmanager
     def spending(self) -> Iterator[None]:
-        """Around one."""
+        """Measure one task: a context around it."""
         began = time.perf_counter()
         yield
         self._next = time.perf_counter() - began
@@ -47,7 +47,7 @@ class Pictures:
         self._curves, self._episode = Budget(CURVES_SECONDS), Budget(EPISODE_SECONDS)
 
     def at_checkpoint(self, update: int, state: TrainState) -> None:
-        """Both, where loggers are to show them and the time for them is next to nothing."""
+        """Draw both, where loggers show pictures and the budget of time allows it."""
         if not self._log.shows_pictures:
             return
         if self._curves.allows():
@@ -58,14 +58,14 @@ class Pictures:
                 self.draw_episode(update, self._play(state))
 
     def draw_curves(self, update: int) -> None:
-        """The learning curves up to ``update``."""
+        """Draw the learning curves up to ``update``."""
         from amarl_jax.evaluation.curves_figure import draw_curves  # matplotlib takes a second to import
 
         draw_curves(read_curves(self._run.path), self._run.path / "training")
         self._log.picture(update, "learning_curves", self._run.path / "training.png")
 
     def draw_episode(self, update: int, trace: Trace) -> None:
-        """The first of the episodes [n, T]."""
+        """Draw the first of the episodes [n, T]."""
         from amarl_jax.evaluation.episode_figures import trace_figure
         from amarl_jax.evaluation.figures import save
 

@@ -1,4 +1,4 @@
-"""What is reported of frozen policies: every number with its 95% interval, its unit and its meaning.
+"""The report on frozen policies: every number with its 95% interval, its unit and its meaning.
 
 Every measure has one name, ``eval/`` before that of :mod:`amarl_jax.evaluation.metrics`; :data:`ALIASES` are what the
 reference system calls some of them, which the JSON file has too.
@@ -28,7 +28,7 @@ from amarl_jax.strict_json import finite
 from amarl_jax.types import Array
 
 NO_INTERVAL = (math.nan, math.nan)
-N_RESAMPLES = 1000  # of episodes, for what has no standard error in closed form
+N_RESAMPLES = 1000  # of episodes, for measures without a standard error in closed form
 SIZE_EDGES_LOTS = (2, 4, 6, 9, 14)  # classes 1-2, 3-4, 5-6, 7-9, 10-14, 15 and more
 TIME_EDGES = (0.25, 0.5, 0.75)  # quarters of the day
 
@@ -64,7 +64,7 @@ def report(key: Array, episodes: FrozenEpisodes, evaluation: Evaluation) -> dict
 
 
 def _place(name: str) -> int:
-    """Of a measure's group in a report; a user's own are last."""
+    """Place of a measure's group in a report; a user's own groups are last."""
     group = name.partition("/")[0]
     return GROUPS.index(group) if group in GROUPS else len(GROUPS)
 
@@ -89,7 +89,7 @@ def _exact_measures(metrics: Mapping[str, MetricValue]) -> dict[str, Measure]:
 
 
 def _from_resampling(divergence: TrajectoryDivergence, moments: np.ndarray) -> dict[str, Measure]:
-    """What has an interval by the bootstrap alone."""
+    """Measures whose interval comes from the bootstrap."""
     correlation = spread_toxicity(np.random.default_rng(0), moments)
     return {
         "information/fresh_kl_nats": Measure(*divergence.kl_nats, *UNITS["information/fresh_kl_nats"]),
@@ -99,7 +99,7 @@ def _from_resampling(divergence: TrajectoryDivergence, moments: np.ndarray) -> d
 
 
 def _of_orders(orders: ChildOrders, z: np.ndarray) -> dict[str, Measure]:
-    """Of single child orders, whenever they were sent."""
+    """Measures of single child orders, whenever they were sent."""
     divergence = order_divergence(orders, z)
     kl, null_bias = (math.nan, math.nan) if divergence is None else (divergence.kl_nats, divergence.null_bias_nats)
     sent = mean_and_error(np.asarray(orders.acts)[z == 1].sum(axis=1))
@@ -109,11 +109,11 @@ def _of_orders(orders: ChildOrders, z: np.ndarray) -> dict[str, Measure]:
 
 
 def _of_episodes(episodes: FrozenEpisodes, z: np.ndarray) -> dict[str, Measure]:
-    """Of whole episodes, beside the metrics: how much costs vary, how good a probability the belief is, volatility."""
+    """Measures of whole episodes beside the metrics: variation of costs, calibration of the belief, volatility."""
     rows, belief = episodes.summary, np.asarray(episodes.summary.belief, np.float64)
     shortfall = np.asarray(rows.shortfall_ticks, np.float64)[z == 1]
     deviation = float(shortfall.std(ddof=1))
-    half = NORMAL_95 * deviation / math.sqrt(2.0 * (shortfall.size - 1))  # of a normal sample's deviation
+    half = NORMAL_95 * deviation / math.sqrt(2.0 * (shortfall.size - 1))  # for the deviation of a normal sample
     name = "execution/shortfall_deviation_ticks"
     means = {
         "information/belief_brier": mean_and_error((belief - z) ** 2)._replace(value=brier(belief, z)),
@@ -247,9 +247,9 @@ def _measure(estimate: MetricValue, unit: str, meaning: str) -> Measure:
 
 
 def flat(measures: dict[str, Measure]) -> dict[str, float | None]:
-    """``name``, ``name_lower`` and ``name_upper`` of every measure, and of the reference's names for some of them.
+    """``name``, ``name_lower`` and ``name_upper`` of every measure, also under the reference's names for some.
 
-    None for what is not a finite number.
+    None for numbers that are not finite.
     """
     numbers: dict[str, float] = {}
     also = {alias: measures[name] for alias, name in ALIASES.items() if name in measures}
@@ -261,7 +261,7 @@ def flat(measures: dict[str, Measure]) -> dict[str, float | None]:
 
 
 def units_table(measures: Mapping[str, Measure]) -> str:
-    """The companion table, CSV: name, value, 95% limits, unit, meaning."""
+    """Text of the companion table, CSV: name, value, 95% limits, unit, meaning."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("name", "value", "lower_95", "upper_95", "unit", "meaning"))
@@ -272,7 +272,7 @@ def units_table(measures: Mapping[str, Measure]) -> str:
 
 
 def save_episodes(path: Path, episodes: FrozenEpisodes) -> None:
-    """What figures need of the episodes, as ``.npz``: summaries, child orders, one trace."""
+    """Save what figures need of the episodes as ``.npz``: summaries, child orders, one trace."""
     rows = episodes.summary
     assert episodes.trace is not None, "evaluation asks for traces"
     columns = {f"trace_{name}": column for name, column in trace_columns(episodes.trace).items()}

@@ -1,4 +1,4 @@
-"""Execution policies of one's own, measured as a trained one is: what each costs, gets done and gives away, exactly."""
+"""Measures of a user's own execution policies, made as for a trained one: cost, completion, exact information."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -48,7 +48,7 @@ def measure_policies(
     """Measure execution policies in the same market, against the same others, under the same random keys.
 
     All are played by one program. Information is exact where every policy states its law; a detector trained from
-    scratch says what of it shows.
+    scratch shows how much of it can be found.
 
     Args:
         key: typed key.
@@ -60,10 +60,10 @@ def measure_policies(
         maker: default a constant spread.
         arbitrageur: default one that trades on V beyond the quotes.
         noise_law: of the market.
-        exact: how many episodes are read exactly, and how hard; default :class:`amarl_jax.posterior.exact.ExactSpec`.
+        exact: how many episodes are read exactly, and how; default :class:`amarl_jax.posterior.exact.ExactSpec`.
 
     Returns:
-        What was measured, by name.
+        The measures, by name.
     """
 
     @jax.jit

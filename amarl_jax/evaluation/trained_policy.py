@@ -37,7 +37,7 @@ class TrainedPolicy:
 
     @functools.cached_property
     def observation_size(self) -> int:
-        """D."""
+        """Number of features, D."""
         return observation_sizes(self.policy.spec, self.params)[self.policy.agent]
 
     def __call__(self, key: Array, observation: Array) -> Array:

@@ -35,7 +35,7 @@ ROLLOUT = {  # of the episodes that a phase played, before anything learned from
     "market/refused": ("orders per episode", "that found their side of the book full; should be near 0"),
     "market/evicted": ("orders per episode", "pushed out of a full side by better ones; should be near 0"),
 }
-LEARNING = {  # of the learning that followed, of those networks that the phase trains
+LEARNING = {  # of the learning that followed, for the networks that the phase trains
     "critic/loss": ("reward units squared", "squared error of the value heads, times its weight"),
     "belief/loss": ("nats", "cross-entropy of z, mean over prefixes, less the entropy bonus"),
     "mine/loss": ("nats", "that the MI critic descends: minus its estimate, by the estimator's own formula"),

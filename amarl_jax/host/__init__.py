@@ -1,1 +1,1 @@
-"""The rim between a command and its machine: flags, workdirs, checkpoints, logs, signals."""
+"""The layer between a command and its machine: flags, workdirs, checkpoints, logs, signals."""

@@ -21,7 +21,7 @@ from amarl_jax.host.checkpoint_record import Record, Training
 from amarl_jax.host.preemption import undisturbed
 from amarl_jax.types import PyTree
 
-_UNFINISHED = "*.orbax-checkpoint-tmp*"  # what Orbax names a checkpoint until it is whole
+_UNFINISHED = "*.orbax-checkpoint-tmp*"  # what Orbax names a checkpoint until it is complete
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")  # in the text of a ValueError that tensorstore raises
 
 
@@ -30,11 +30,11 @@ class Checkpointer:
 
     States may hold typed random keys. ``best`` is a key of the ``metrics`` given to :meth:`save`, smaller is better
     unless ``maximise``. The newest checkpoint is never the one that is deleted. A checkpoint is written under another
-    name and renamed when it is whole: what a killed process leaves is never restored, and swept by the next save. Each
-    has a :class:`amarl_jax.host.checkpoint_record.Record`, by which damage is found; an older one that is damaged is
-    passed over, with a line that says so.
+    name and renamed when it is complete: what a killed process leaves is never restored, and the next save deletes it.
+    Each has a :class:`amarl_jax.host.checkpoint_record.Record`, by which damage is found; an older one that is damaged
+    is skipped, with a line that says so.
 
-    Raises :class:`BadInput` where the folder is not one of checkpoints.
+    Raises :class:`BadInput` where the folder holds something other than checkpoints.
     """
 
     def __init__(self, folder: str | Path, best: str | None = None, maximise: bool = False) -> None:
@@ -46,9 +46,9 @@ class Checkpointer:
         self._args = ocp.args
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_Preserved(self._kept),
-            lightweight_initialize=True,  # what damaged checkpoints say of themselves is read below, one by one
+            lightweight_initialize=True,  # the records, some of which may be damaged, are read below one by one
             enable_async_checkpointing=False,
-            create=False,  # a reader makes no folder
+            create=False,  # a reader creates no folder
         )
         with self._guarded("the folder"):
             self._manager = ocp.CheckpointManager(
@@ -99,7 +99,7 @@ class Checkpointer:
             raise FileExistsError(f"checkpoint {step} was not written to {self._folder}: a later one exists")
 
     def _sweep(self) -> None:
-        """Delete what an interrupted save left; only who saves may, as a reader cannot know who is writing."""
+        """Delete what an interrupted save left; only a writer may, as a reader cannot know who is writing."""
         if jax.process_index() == 0:
             for unfinished in self._folder.glob(_UNFINISHED):
                 shutil.rmtree(unfinished, ignore_errors=True)
@@ -124,14 +124,14 @@ class Checkpointer:
                 raw = self._manager.restore(step, args=self._args.StandardRestore(target))
         except (BadInput, MemoryError):
             raise
-        except Exception as error:  # damaged in any way, it fails in as many
+        except Exception as error:  # damage can raise almost anything
             raise BadInput(f"checkpoint {step} in {self._folder} cannot be read ({_reason(error)})") from error
         if checkpoint_record.hash_of(raw) != record.arrays:
             raise BadInput(f"checkpoint {step} in {self._folder} is damaged: its arrays are not those that were saved")
         return jax.tree.map(lambda x, leaf: jax.random.wrap_key_data(x) if _is_key(leaf) else x, raw, like)
 
     def record(self, step: int) -> Record:
-        """What checkpoint ``step`` says of itself; raises :class:`BadInput` where that cannot be read."""
+        """The record of checkpoint ``step``; raises :class:`BadInput` where it cannot be read."""
         if step in self._records:
             return self._records[step]
         try:
@@ -146,7 +146,7 @@ class Checkpointer:
         return max(self.all_steps(), default=None)
 
     def best_step(self) -> int | None:
-        """The checkpoint with the best metric, None if none has it; of a folder opened with ``best``."""
+        """The checkpoint with the best metric, None if none has it; needs a folder opened with ``best``."""
         if self._best is None:
             raise ValueError("opened without a metric to choose by")
         return self._best_of(self.all_steps())
@@ -156,7 +156,7 @@ class Checkpointer:
         return sorted(self._manager.all_steps())
 
     def _best_of(self, steps: Iterable[int]) -> int | None:
-        """The best of some steps; of equals the later one."""
+        """The best of some steps, the latest among equals."""
         quality = {step: self._records[step].metrics.get(str(self._best)) for step in steps if step in self._records}
         known = [(self._sign * value, step) for step, value in quality.items() if value is not None]
         return max(known)[1] if known else None
@@ -168,7 +168,7 @@ class Checkpointer:
 
     @contextlib.contextmanager
     def _guarded(self, what: str, done: str = "read") -> Iterator[None]:
-        """Whatever Orbax meets is the machine's error or one line."""
+        """Turn whatever Orbax raises into an error of the machine or a :class:`BadInput`."""
         try:
             with _quiet():
                 yield
@@ -180,7 +180,7 @@ class Checkpointer:
             raise BadInput(f"{what} in {self._folder} cannot be {done} ({_reason(error)})") from error
 
     def close(self) -> None:
-        """Finish writing and let go of the folder."""
+        """Finish writing and release the folder."""
         self._manager.close()
 
     def __enter__(self) -> "Checkpointer":
@@ -195,13 +195,13 @@ class Checkpointer:
 
 
 class _Preserved:
-    """Which checkpoints Orbax keeps, by their steps alone."""
+    """Orbax's policy of which checkpoints to keep, by their steps alone."""
 
     def __init__(self, kept: Callable[[list[int]], set[int]]) -> None:
         self._kept = kept
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """One answer for each."""
+        """True for each checkpoint to keep."""
         kept = self._kept(sorted(checkpoint.step for checkpoint in checkpoints))
         return [checkpoint.step in kept for checkpoint in checkpoints]
 
@@ -212,7 +212,7 @@ def _reason(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the tracebacks that Orbax logs, one per thread, of what it raises anyway; hold back signals meanwhile."""
+    """Silence the tracebacks that Orbax logs of what it raises anyway, and hold back signals meanwhile."""
     verbosity, hook = logging.get_verbosity(), sys.unraisablehook
     logging.set_verbosity(logging.FATAL)
     _drop_orbax_reports()
@@ -225,13 +225,13 @@ def _quiet() -> Iterator[None]:
 
 
 def _drop_orbax_reports() -> None:
-    """Let ``sys.unraisablehook`` pass over pending writes that find their event loop closed; never twice."""
+    """Make ``sys.unraisablehook`` ignore pending writes that find their event loop closed; wraps it only once."""
     if not isinstance(sys.unraisablehook, _WithoutOrbaxReports):
         sys.unraisablehook = _WithoutOrbaxReports(sys.unraisablehook)
 
 
 class _WithoutOrbaxReports:
-    """The hook before, called for everything but "Event loop is closed"."""
+    """An unraisable hook that calls the previous one for everything but "Event loop is closed"."""
 
     def __init__(self, hook: Callable[[Any], Any]) -> None:
         self._hook = hook
@@ -242,7 +242,7 @@ class _WithoutOrbaxReports:
 
 
 def _as_os_error(error: Exception, folder: Path) -> Exception:
-    """The operating system's error inside what tensorstore raises, so that a full disk is one everywhere."""
+    """The ``OSError`` inside what tensorstore raises, so that a full disk is reported alike everywhere."""
     found = _OS_ERROR.search(str(error))
     return OSError(int(found[1]), os.strerror(int(found[1])), str(folder)) if found else error
 
@@ -252,7 +252,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _without_keys(state: PyTree) -> PyTree:
-    """Keys as plain data; one of several processes, which Orbax lets save no array of its own, gives NumPy arrays."""
+    """The state with keys as plain data; as NumPy arrays with several processes, as Orbax saves no local JAX array."""
     plain = jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state)
     return jax.tree.map(np.asarray, plain) if hosts.several() else plain
 

@@ -1,7 +1,7 @@
-"""What a checkpoint says of itself: its update, a hash of its arrays, and what it was trained with and beside.
+"""The record of a checkpoint: its update, a hash of its arrays, and what it was trained with.
 
 Orbax keeps it as custom metadata in the checkpoint's ``_CHECKPOINT_METADATA``, written and renamed with the arrays. Its
-hashes find damage and mixed-up files; whoever can edit a file can edit its hash, so they say nothing of who made it.
+hashes find damage and mixed-up files; whoever can edit a file can edit its hash, so they do not prove who made it.
 """
 
 import dataclasses
@@ -20,22 +20,22 @@ from amarl_jax.types import PyTree
 
 KEY = "amarl_jax"  # in Orbax's custom metadata
 _FILE = "_CHECKPOINT_METADATA"
-MAX_BYTES = 64 << 20  # of a file that Orbax reads whole: of a run they have some ten kB
+MAX_BYTES = 64 << 20  # of a file that Orbax reads whole; those of a run have some ten kB
 
 
 @dataclasses.dataclass(frozen=True)
 class Training:
     """What a checkpoint of a run was trained with, and the learning curves beside it."""
 
-    configuration: str  # fingerprint of the configuration, and behind + of the file that its noise law reads
-    lanes: str  # hash of a sweep's lanes.json, of a run empty
+    configuration: str  # fingerprint of the configuration, then + and the hash of the file that its noise law reads
+    lanes: str  # hash of a sweep's lanes.json; empty for a run
     rows: int  # of metrics.jsonl up to this update
     rows_hash: str  # of the bytes of those rows
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A checkpoint in a few hundred bytes."""
+    """Description of a checkpoint, in a few hundred bytes."""
 
     step: int
     arrays: str  # hash of all arrays
@@ -43,7 +43,7 @@ class Record:
     training: Training | None  # of a checkpoint of a run
 
     def as_metadata(self) -> dict[str, Any]:
-        """For Orbax: strict JSON."""
+        """The record as strict JSON for Orbax."""
         return {KEY: dataclasses.asdict(self)}
 
 
@@ -77,7 +77,7 @@ def hash_of(state: PyTree) -> str:
 
 
 def refuse_oversized(folder: Path) -> None:
-    """Raise :class:`BadInput` for a file of a checkpoint that is read whole and has no business being so large.
+    """Raise :class:`BadInput` for a file of a checkpoint that is read whole and is larger than ``MAX_BYTES``.
 
     The arrays themselves, in folders called ``d``, are read in pieces of a known size.
     """
@@ -87,7 +87,7 @@ def refuse_oversized(folder: Path) -> None:
 
 
 def require_training(record: Record, expected: Mapping[str, Any], where: str) -> None:
-    """Raise :class:`BadInput` where a checkpoint was trained with, or beside, something other than ``expected``.
+    """Raise :class:`BadInput` where a checkpoint was trained with something other than ``expected``.
 
     ``expected`` gives some of the fields of :class:`Training`.
     """

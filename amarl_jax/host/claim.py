@@ -1,4 +1,4 @@
-"""Who a workdir belongs to: ``run.json`` says which command made it, and a lock on it which process works in it now."""
+"""Ownership of a workdir: ``run.json`` says which command made it, and a lock on it which process works in it now."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ from amarl_jax.host import untrusted
 
 try:
     import fcntl
-except ImportError:  # no such locks on this system: then nobody is kept out
+except ImportError:  # no such locks on this system: no process is kept out
     fcntl = None  # type: ignore[assignment]
 
 RUN_FILE = "run.json"
@@ -23,7 +23,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 @contextlib.contextmanager
 def claimed(path: Path) -> Iterator[None]:
-    """Keep every other process out of the workdir ``path``; the system lets go of it if this one dies.
+    """Lock the workdir ``path`` against every other process; the system releases the lock if this one dies.
 
     Raises :class:`BadInput` where another one is at work there, ``OSError`` where the folder cannot be written.
     """
@@ -35,12 +35,12 @@ def claimed(path: Path) -> Iterator[None]:
 
 
 def write_maker(path: Path, about: Mapping[str, Any]) -> None:
-    """Write ``run.json`` of a claimed workdir: ``command``, and whatever else is to be known of how it began."""
+    """Write ``run.json`` of a claimed workdir: ``command``, and anything else about how it began."""
     (path / RUN_FILE).write_text(json.dumps(dict(about), indent=1) + "\n", encoding="utf-8")
 
 
 def read_maker(path: Path) -> dict[str, Any]:
-    """What ``run.json`` says; raises :class:`BadInput` where there is none, or no command of this package made it."""
+    """The content of ``run.json``; raises :class:`BadInput` where there is none, or another program made it."""
     file = path / RUN_FILE
     if not file.exists() and not file.is_symlink():
         raise BadInput(f"{path}: has no {RUN_FILE}, so no run of this version made it")
@@ -51,7 +51,7 @@ def read_maker(path: Path) -> dict[str, Any]:
 
 
 def require_maker(path: Path, command: str) -> dict[str, Any]:
-    """What ``run.json`` says, where ``command`` made the workdir; raises :class:`BadInput` where another one did."""
+    """The content of ``run.json``; raises :class:`BadInput` unless ``command`` made the workdir."""
     about = read_maker(path)
     if about["command"] != command:
         made = about["command"]
@@ -68,7 +68,7 @@ def _lock(file: Path) -> int:
             if fcntl is not None:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if file.exists() and os.path.samestat(os.fstat(held), file.stat()):
-                return held  # else it was taken away while we waited for it
+                return held  # else the file was removed in the meantime
         except BlockingIOError:
             os.close(held)
             raise BadInput(

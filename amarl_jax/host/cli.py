@@ -1,4 +1,4 @@
-"""The rim that every command shares: flags in, one clear line per error, an exit code out.
+"""The entry point that every command shares: parses flags, reports each error in one line, returns an exit code.
 
 | exit code | meaning |
 |---|---|
@@ -66,7 +66,7 @@ def define_run_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
 
 
 def define_estimator(values: flags.FlagValues) -> None:
-    """The flag that names an estimator of the user's own, which no workdir may name alone."""
+    """Define the flag that names a user's own estimator, which a workdir alone may not name."""
     flags.DEFINE_string("estimator", None, f"Your own estimator, the setting {ESTIMATOR}.", values)
 
 
@@ -81,7 +81,7 @@ def run(
     argv = list(sys.argv if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a letter that a terminal has not ends no run
+            stream.reconfigure(errors="backslashreplace")  # a character the terminal cannot show must not end a run
     with lasting_output() as streams:
         code = _run(main, usage, define, argv, whole_process)
         failed = lost(streams)
@@ -105,7 +105,7 @@ def _run(
                 print(help_text(usage, values))
                 return 0
             main(values)
-    except Preempted as stopped:  # asked for, and no error
+    except Preempted as stopped:  # requested, so not an error
         print(" ".join(str(stopped).split()), file=sys.stderr)
         return STOPPED
     except KeyboardInterrupt:
@@ -123,7 +123,7 @@ def _run(
 
 
 def parse(define: Callable[[flags.FlagValues, Sequence[str]], None], argv: list[str]) -> flags.FlagValues:
-    """Flags from ``argv``; raises :class:`BadInput` where absl and ml_collections raise many things."""
+    """Flags from ``argv``; raises :class:`BadInput` for all that absl and ml_collections raise."""
     values = flags.FlagValues()
     flags.DEFINE_boolean("help", False, "Show this text.", values, short_name="h")
     try:
@@ -153,9 +153,9 @@ def open_from_flags(
     resume: bool = False,
     check: Callable[[configuration.Experiment], None] = lambda experiment: None,
 ) -> Run:
-    """The run that the flags of :func:`define_run_flags` ask for; what else is given has flags of its own.
+    """The run that the flags of :func:`define_run_flags` ask for; the other arguments come from other flags.
 
-    ``check`` raises :class:`BadInput` for an experiment that the command cannot begin.
+    ``check`` raises :class:`BadInput` for an experiment that the command cannot start.
     """
     overrides: dict[str, Any] = dict(settings or {})
     if values.estimator is not None:
@@ -194,7 +194,7 @@ def user_path(name: str, value: str) -> Path:
 
 
 def folder_to_write(name: str, folder: Path) -> Path:
-    """The folder, which flag ``name`` gave, where it is one or can be made; said before the work, not behind it."""
+    """The folder given by flag ``name``; raises :class:`BadInput` before the work where it cannot be made."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.is_symlink() or path.exists())
     if not there.is_dir():
         raise BadInput(f"{name} {folder}: {there} is not a folder")
@@ -215,7 +215,7 @@ def help_text(usage: str, values: flags.FlagValues) -> str:
 
 
 def _value_of(flag: flags.Flag) -> str:
-    """What is written behind a flag's name."""
+    """The value shown behind a flag's name."""
     if isinstance(flag, flags.EnumFlag):
         return "=" + "|".join(flag.parser.enum_values)
     if flag.name == "estimator":
@@ -226,13 +226,13 @@ def _value_of(flag: flags.Flag) -> str:
 
 def _meaning(flag: flags.Flag) -> str:
     """A flag's help, with its default where it has one."""
-    help_string = re.sub(r"^<[^>]*>: ", "", flag.help)  # absl puts the choices in front, and so does _value_of
+    help_string = re.sub(r"^<[^>]*>: ", "", flag.help)  # the choices, which absl prepends and _value_of shows
     shows = flag.default not in (None, False) and "default" not in help_string
     return f"{help_string} Default {flag.default}." if shows else help_string
 
 
 def _plain(argv: list[str]) -> list[str]:
-    """``argv`` with files of flags read, every argument text that a file can hold, whole numbers without exponents."""
+    """``argv`` with files of flags read, every argument valid text for a file, whole numbers without exponents."""
     values = flags.FlagValues()
     argv = [*argv[:1], *values.read_flags_from_files(argv[1:])]
     for argument in argv:
@@ -277,7 +277,7 @@ def _find_config(argument: str) -> str:
 
 
 def _setting_meant(error: flags.Error) -> str:
-    """A hint, where an unknown flag is a setting without what goes in front of it."""
+    """A hint, where an unknown flag is a setting without its prefix."""
     name = getattr(error, "flagname", None)
     meant = [setting for setting in SETTINGS if name and setting.rpartition(".")[2] == name]
     return f"; the setting is --config.{meant[0]}" if len(meant) == 1 else ""

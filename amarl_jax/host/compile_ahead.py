@@ -1,6 +1,6 @@
-"""Programs compiled by another thread while the caller does something else, from the shapes of what they will be given.
+"""Compilation of programs in another thread while the caller does something else, from the shapes of their arguments.
 
-A compiled call finds its program where JAX keeps it, and compiles as ever where it does not: no result depends on this.
+A later call finds its program in JAX's cache, and compiles as usual where it does not: no result depends on this.
 """
 
 import contextlib
@@ -29,15 +29,15 @@ _CONTEXTS: dict[str, Callable[[Any], contextlib.AbstractContextManager[Any]]] = 
 
 
 def at_work() -> bool:
-    """Whether a program is being compiled that nobody may need any more."""
+    """True if a compiling thread is running, perhaps for a program that is no longer needed."""
     return any(thread.name == _NAME for thread in threading.enumerate())
 
 
 class CompileAhead:
     """A thread that works through jobs, each of which compiles a program, once :meth:`start` has been called.
 
-    An exception ends it: whoever calls the program meets the same one, where it can be reported. Leaving the context
-    with an error drops the jobs that are left, and waits for none.
+    An exception ends it silently: the caller of the program gets the same one, where it can be reported. Leaving the
+    context with an error drops the remaining jobs and does not wait.
     """
 
     def __init__(self, jobs: Sequence[Callable[[], Any]]) -> None:
@@ -46,7 +46,7 @@ class CompileAhead:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin; a second time does nothing."""
+        """Start the thread; a second call does nothing."""
         if self._thread is None:
             settings = {name: getattr(jax.config, name) for name in _CONTEXTS}
             self._thread = threading.Thread(target=self._work, args=(settings,), name=_NAME)
@@ -54,19 +54,20 @@ class CompileAhead:
 
     @property
     def busy(self) -> bool:
-        """Whether there is something to wait for."""
+        """True if jobs are under way."""
         return self._thread is not None and not self._done.is_set()
 
     def wait(self) -> None:
-        """Until every job is done; at once if nobody began. A signal may interrupt it.
+        """Block until every job is done; return at once if none was started. A signal may interrupt it.
 
-        Not by joining: Python takes a thread whose join was interrupted for ended, and crashes when it ends itself.
+        Waits for an event instead of joining: Python takes a thread whose join was interrupted for ended, and crashes
+        when it ends.
         """
         if self._thread is not None:
             self._done.wait()
 
     def _work(self, settings: dict[str, Any]) -> None:
-        """The jobs, with the settings of the thread that asked: those that a context gives hold in its thread alone."""
+        """Run the jobs under the JAX settings of the starting thread, since context settings are thread-local."""
         try:
             with contextlib.ExitStack() as contexts:
                 for name, value in settings.items():
@@ -81,13 +82,13 @@ class CompileAhead:
             self._done.set()
 
     def __enter__(self) -> "CompileAhead":
-        """Itself; nothing has begun."""
+        """Return itself; nothing is started."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait, or after an error drop what is left."""
+        """Wait for the jobs, or drop the remaining ones after an error."""
         if error is None:
             self.wait()
         else:
@@ -95,7 +96,7 @@ class CompileAhead:
 
 
 def like(tree: PyTree) -> PyTree:
-    """What JAX tells programs apart by of the arrays in a tree: shape, dtype, and the device it is bound to."""
+    """Abstract arrays with all that JAX distinguishes programs by: shape, dtype, and the device of a bound array."""
     return jax.tree.map(_like, tree)
 
 

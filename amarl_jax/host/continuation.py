@@ -1,4 +1,4 @@
-"""What must hold before a run goes on or is measured: checkpoint, curves and configuration are of one run."""
+"""Checks before a run is resumed or measured: checkpoint, curves and configuration belong to one run."""
 
 import hashlib
 import math
@@ -15,7 +15,7 @@ OBJECTIVE = "objective"  # the metric that the best checkpoint of a run is kept 
 
 
 def hash_of_lanes(path: Path) -> str:
-    """Hash of what a sweep's ``lanes.json`` holds; empty where the workdir ``path`` has none."""
+    """Hash of the content of a sweep's ``lanes.json``; empty where the workdir ``path`` has none."""
     file = path / LANES_FILE
     return hashlib.sha256(untrusted.read_text(file).encode()).hexdigest() if file.is_file() else ""
 
@@ -30,8 +30,8 @@ def require_checkpoint_of(
         step: its update.
         path: the workdir.
         fingerprint: of its configuration.
-        n_lanes: of a sweep; 0 is a run.
-        needs_curves: a workdir without ``metrics.jsonl`` will not do.
+        n_lanes: of a sweep; 0 for a run.
+        needs_curves: refuse a workdir without ``metrics.jsonl``.
     """
     record, where = checkpoints.record(step), f"checkpoint {step} in {path / 'checkpoints'}"
     expected = {"configuration": fingerprint, "lanes": hash_of_lanes(path) if n_lanes else ""}
@@ -43,7 +43,7 @@ def require_checkpoint_of(
 
 
 def require_nothing_lost(run: Run, n_lanes: int = 0) -> None:
-    """Raise :class:`BadInput` where a run that goes on has no checkpoint, and more curves than it makes before one."""
+    """Raise :class:`BadInput` where a resumed run has no checkpoint but curves from after its first one."""
     file = run.path / METRICS_FILE
     if run.from_weights:
         raise BadInput(f"{run.path}: began with another run's networks and holds no checkpoint: delete it, start again")
@@ -59,5 +59,5 @@ def require_nothing_lost(run: Run, n_lanes: int = 0) -> None:
 
 
 def saved_at(done: int, total: int, run: Run) -> str:
-    """What a run says that was stopped between updates."""
+    """The message of a run that was stopped between updates."""
     return f"stopped and saved at update {done} of {total}; continue with --resume --workdir={run.path}"

@@ -1,4 +1,4 @@
-"""What a run computes on: device, its memory, precision of matrix products, persistent compilation cache."""
+"""The machine of a run: device, its memory, precision of matrix products, persistent compilation cache."""
 
 import contextlib
 import os
@@ -23,9 +23,9 @@ _USUAL_KEYS = "threefry2x32"  # JAX's default
 
 @contextlib.contextmanager
 def prepared(settings: RunSettings, n_devices: int | None = None) -> Iterator[str]:
-    """Trace, compile and run what is inside with a run's device, precision and compilation cache.
+    """Context with a run's device, precision and compilation cache, for tracing, compiling and running.
 
-    Yields the start line of a command. Before and after, JAX's settings are the caller's.
+    Yields the start line of a command. JAX's settings are restored afterwards.
     """
     devices = find_devices(settings.device, n_devices)
     elsewhere = devices[0].platform != jax.devices()[0].platform
@@ -38,13 +38,13 @@ def prepared(settings: RunSettings, n_devices: int | None = None) -> Iterator[st
 
 
 def unused(platform: str, n_seen: int) -> str:
-    """How many GPUs the processes of this node use, where each sees ``n_seen`` and that leaves some; else nothing."""
+    """Note on the GPUs used by this node's processes, which see ``n_seen`` each; empty unless some are left idle."""
     used, present = n_seen * node.n_processes_here(), node.n_gpus()
     return f" ({used} of the {present} GPUs of this node)" if platform == "gpu" and used < present else ""
 
 
 def check_keys(settings: RunSettings) -> None:
-    """Raise :class:`ConfigError` unless JAX makes random keys here as the run has made its own."""
+    """Raise :class:`ConfigError` unless JAX makes random keys here as it did when the run began."""
     if settings.prng_impl not in ("auto", prng_impl()):
         raise ConfigError(
             "prng_impl",
@@ -54,20 +54,20 @@ def check_keys(settings: RunSettings) -> None:
 
 
 def prng_impl() -> str:
-    """How JAX makes random keys in this process."""
+    """Name of the way in which JAX makes random keys in this process."""
     return str(jax.config.jax_default_prng_impl)  # type: ignore[attr-defined]
 
 
 def find_devices(name: str, n_devices: int | None = None) -> tuple[jax.Device, ...]:
     """Devices of the kind ``name``, the best that is present for "auto": all of them, or the first ``n_devices``.
 
-    The first look starts XLA, which reads ``XLA_FLAGS`` then; nothing here sets them.
+    The first call starts XLA, which then reads ``XLA_FLAGS``; nothing here sets them.
 
     Raises :class:`BadInput` where the machine has none of the kind, or fewer than asked for.
     """
     try:
         devices = jax.devices(None if name == "auto" else name)
-    except (RuntimeError, AssertionError):  # JAX asserts where JAX_PLATFORMS names nothing that is present
+    except (RuntimeError, AssertionError):  # JAX asserts where JAX_PLATFORMS names no platform present
         raise ConfigError("device", name, f"present on this machine, {_what_there_is()}") from None
     if n_devices is not None and jax.process_count() > 1:
         raise BadInput(f"--n_devices={n_devices}: the devices of several hosts are all used; leave it out")
@@ -79,7 +79,7 @@ def find_devices(name: str, n_devices: int | None = None) -> tuple[jax.Device, .
 
 
 def _what_there_is() -> str:
-    """The platform that starts, or what keeps every platform from starting."""
+    """The platform that starts, or the error that keeps every platform from starting."""
     try:
         return f"which has {jax.default_backend()}"
     except (RuntimeError, AssertionError):
@@ -89,10 +89,10 @@ def _what_there_is() -> str:
 
 @contextlib.contextmanager
 def _cache(setting: str) -> Iterator[str]:
-    """The persistent compilation cache, for what is compiled inside; yields its folder, or "off" and why.
+    """Context with the persistent compilation cache; yields its folder, or "off" and why.
 
-    It is that of an explicit setting, else what JAX is set to, else the user's. JAX keeps the first folder that it has
-    opened, whatever its settings say then, and so has to forget it.
+    The folder is that of an explicit setting, else JAX's own, else one in the user's cache folder. JAX keeps the first
+    folder that it has opened even when its settings change, so its cache has to be reset.
     """
     said, changed = _cache_settings(setting)
     before = {name: getattr(jax.config, name) for name in changed}
@@ -105,7 +105,7 @@ def _cache(setting: str) -> Iterator[str]:
 
 
 def _set_cache(values: Mapping[str, Any], forget: bool) -> None:
-    """Change JAX's settings of its cache, and make it look at them again."""
+    """Change JAX's settings of its cache, and reset it so that they take effect if ``forget``."""
     for name, value in values.items():
         jax.config.update(name, value)
     if forget:
@@ -113,7 +113,7 @@ def _set_cache(values: Mapping[str, Any], forget: bool) -> None:
 
 
 def _cache_settings(setting: str) -> tuple[str, dict[str, Any]]:
-    """What the start line says of the cache, and JAX's settings for it."""
+    """Description of the cache for the start line, and JAX's settings for it."""
     off: dict[str, Any] = {"jax_enable_compilation_cache": False}
     if setting == "off":
         return "off", off
@@ -132,7 +132,7 @@ def _cache_settings(setting: str) -> tuple[str, dict[str, Any]]:
 def free_bytes(devices: Sequence[jax.Device] | None = None) -> int:
     """Least free memory of the devices (default: the one that JAX computes on) that are this process's.
 
-    For a CPU it is what the machine could give without swapping.
+    For a CPU it is the memory available without swapping.
     """
     devices = devices or tuple(jax.numpy.zeros(()).devices())
     return min(_free_bytes(device) for device in devices if device.process_index == jax.process_index())

@@ -1,7 +1,7 @@
 """The GPUs of this node, and which of them are this process's where several processes share it.
 
-Only the environment and ``/dev`` are read: JAX has to be told before it starts, and what it is told are places among
-the GPUs that the process sees.
+Only the environment and ``/dev`` are read, as JAX has to be told before it starts; it is told positions among the GPUs
+that the process sees.
 """
 
 import os
@@ -24,13 +24,13 @@ def n_gpus() -> int:
 
 
 def own_gpus() -> list[int] | None:
-    """Places of this process's GPUs among those it sees; None where there are none, or no launcher.
+    """Positions of this process's GPUs among those it sees; None where there are none, or no launcher.
 
     A process alone on its node takes all. Of several, each takes those it was given where a launcher gave it fewer
     than the node has (``--gpus-per-task``), else its share of what all of them see (``--gpus-per-node``). JAX by itself
-    takes one GPU per process, the one whose place is the process's: of four three idle, or there is no such place.
+    takes one GPU per process, at the process's own position: other GPUs stay idle, or there is none at that position.
 
-    Raises :class:`BadInput` where more processes see the same GPUs than there are.
+    Raises :class:`BadInput` where more processes share the same GPUs than there are GPUs.
     """
     n_seen, n_processes = _n_seen(), n_processes_here()
     place = next((number for name in _PROCESSES.values() if (number := _number(name)) is not None), None)
@@ -68,11 +68,11 @@ def _n_seen() -> int:
 
 
 def _present() -> list[Path]:
-    """NVIDIA's device files."""
+    """NVIDIA's device files present."""
     return [path for path in _DEVICES.glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name)]
 
 
 def _number(name: str) -> int | None:
-    """An environment variable that is a number; None where it is not set, or anything else."""
+    """The number in an environment variable; None where it is not set or not a number."""
     text = os.environ.get(name, "")
     return int(text) if text.isascii() and text.isdigit() else None

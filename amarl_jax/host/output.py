@@ -1,4 +1,4 @@
-"""Standard output that outlives its reader: ``| head -n 1``, a closed terminal or a full disk end no training."""
+"""Standard output that outlives its reader: ``| head -n 1``, a closed terminal or a full disk does not end training."""
 
 import contextlib
 import errno
@@ -11,10 +11,10 @@ _NOBODY_READS = (errno.EPIPE, errno.EIO)  # a pipe, a terminal that was closed
 
 
 class Lasting:
-    """A text stream that drops what is written to it once a write has failed; everything else is the stream's.
+    """A text stream that discards what is written after a write has failed; everything else is the stream's own.
 
     Attributes:
-        lost: the first error; None while all was written.
+        lost: the first error; None as long as all was written.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -22,7 +22,7 @@ class Lasting:
         self.lost: OSError | None = None
 
     def write(self, text: str) -> int:
-        """Write, or drop."""
+        """Write, or discard."""
         if self.lost is None:
             try:
                 return self._stream.write(text)
@@ -31,7 +31,7 @@ class Lasting:
         return len(text)
 
     def flush(self) -> None:
-        """Flush, if there is anything to."""
+        """Flush, unless a write has failed."""
         if self.lost is None:
             try:
                 self._stream.flush()
@@ -39,7 +39,7 @@ class Lasting:
                 self._drop(error)
 
     def _drop(self, error: OSError) -> None:
-        """What the stream still buffers goes nowhere too: Python would stumble over it at exit."""
+        """Discard what the stream still buffers too: Python would fail on it at exit."""
         self.lost = error
         with contextlib.suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -47,13 +47,13 @@ class Lasting:
             os.close(nowhere)
 
     def __getattr__(self, name: str) -> Any:
-        """Of the stream."""
+        """Attribute of the stream."""
         return getattr(self._stream, name)
 
 
 @contextlib.contextmanager
 def lasting_output() -> Iterator[list[Lasting]]:
-    """Replace standard output and standard error for a while; yields what replaces them."""
+    """Replace standard output and standard error inside the context; yields the replacements."""
     before = sys.stdout, sys.stderr
     lasting = [None if stream is None else Lasting(stream) for stream in before]
     sys.stdout, sys.stderr = lasting
@@ -64,7 +64,7 @@ def lasting_output() -> Iterator[list[Lasting]]:
 
 
 def lost(streams: list[Lasting]) -> OSError | None:
-    """Flush; what kept something from being written, where it is more than a reader who has left."""
+    """Flush, and return the error that kept output from being written; None where only its reader has left."""
     for stream in streams:
         stream.flush()
     errors = [stream.lost for stream in streams if stream.lost is not None]

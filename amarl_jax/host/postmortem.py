@@ -1,4 +1,4 @@
-"""What is kept of an update that diverged: its metrics and the learner it left, where no resume looks for them."""
+"""Record of an update that diverged: its metrics and the learner it left, in a folder that no resume reads."""
 
 import json
 import math
@@ -13,7 +13,7 @@ _NAMED = 4  # terms in the message; the file has them all
 
 
 def message(update: int, terms: list[str], networks: list[str]) -> str:
-    """One line: which update, which terms of whom, which networks."""
+    """One line that names the update, the terms and the networks that are not finite."""
     parts = []
     if terms:
         more = f" and {len(terms) - _NAMED} more" if len(terms) > _NAMED else ""

@@ -1,8 +1,9 @@
-"""Stopping when asked to, from the opening of a command to its closing.
+"""Stopping on request, from the start of a command to its end.
 
-A signal that schedulers, terminals and people send (TERM, INT, HUP, USR1, USR2) ends a command where the main thread
-stands, as :class:`amarl_jax.errors.Preempted`. While there is something to save the request is held back: the host loop
-looks at it between compiled chunks. What a parent set to be ignored, as ``nohup`` does with HUP, stays ignored.
+A signal that schedulers, terminals and people send (TERM, INT, HUP, USR1, USR2) raises
+:class:`amarl_jax.errors.Preempted` in the main thread, wherever it is. While there is something to save the request is
+held back: the host loop checks it between compiled chunks. Signals that a parent ignores, as ``nohup`` does HUP, stay
+ignored.
 """
 
 import contextlib
@@ -17,26 +18,26 @@ from typing import NoReturn
 from amarl_jax.errors import Preempted
 
 STOPPED = 75  # exit code
-GRACE = 10.0  # seconds in which compiled code must come back when nothing is held
+GRACE = 10.0  # seconds in which compiled code must return when nothing is held
 AT_ONCE = "stopped at once: what was not saved is lost, --resume continues from the last checkpoint"
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
-_DONE = 0  # no signal has this number: the watcher's work is over
+_DONE = 0  # not a signal's number: ends the watcher
 _SHOW_CURSOR = "\x1b[?25h"
 
 _current: "StopRequest | None" = None  # of this process
 
 
 class StopRequest:
-    """Context in which a signal asks to stop instead of killing the process; inside another one, it is that one.
+    """Context in which a signal asks to stop instead of killing the process; a nested one returns the outer one.
 
     Attributes:
         requested: name of the first signal that came, None if none did.
-        note: what a message says behind "stopped by SIGTERM"; whoever works keeps it true.
+        note: text behind "stopped by SIGTERM" in the message; the working code keeps it up to date.
     """
 
     def __init__(self, whole_process: bool = False) -> None:
-        """``whole_process``: the process is this command's, and may be ended when compiled code does not come back."""
+        """``whole_process``: the process is this command's alone, and may be ended if compiled code does not return."""
         self.requested: str | None = None
         self.note = "before it was done; the same command starts again"
         self._held = False
@@ -45,23 +46,23 @@ class StopRequest:
         self._watcher: _Watcher | None = None
 
     def hold(self) -> None:
-        """From here on there is something to save: a signal sets ``requested`` and no more."""
-        if not self._held and self.requested:  # where it was raised somebody dropped it
+        """Hold requests back, as there is something to save: a signal only sets ``requested``."""
+        if not self._held and self.requested:  # raised before, but caught and dropped somewhere
             raise Preempted(self.text())
         self._held = True
 
     def release(self) -> None:
-        """Nothing is left to save; raise what came meanwhile."""
+        """Stop holding requests back, and raise one that came meanwhile."""
         self._held = False
         if self.requested:
             raise Preempted(self.text())
 
     def drop_hold(self) -> None:
-        """As :meth:`release`, where something else is being raised already."""
+        """Stop holding requests back without raising one, where another exception is under way."""
         self._held = False
 
     def text(self) -> str:
-        """The line of a command that a signal ends here."""
+        """The message of a command that a signal ends now."""
         return f"stopped by {self.requested}: {self.note}"
 
     def __enter__(self) -> "StopRequest":
@@ -101,7 +102,7 @@ class StopRequest:
         if self.requested:
             if number == signal.SIGINT and not self._whole_process:
                 raise KeyboardInterrupt
-            return  # of a command the watcher has seen it
+            return  # the watcher of a command has seen it
         self.requested = signal.Signals(number).name
         if not self._held:
             raise Preempted(self.text())
@@ -109,7 +110,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """For a library that would take a raised request for an error of its own: what comes meanwhile is raised after."""
+    """Context that delays requests to its end, for a library that would treat a raised one as its own error."""
     stop = _current
     if stop is None or not stop.may_end_anywhere:
         yield
@@ -124,7 +125,7 @@ def undisturbed() -> Iterator[None]:
 
 
 class _Watcher:
-    """A thread that hears of signals while the main thread is in compiled code, where Python handles none.
+    """A thread that receives signals while the main thread is in compiled code, where Python handles none.
 
     It ends the process at a second Ctrl-C, and where nothing is held and the first signal has not been answered in
     :data:`GRACE` seconds.
@@ -166,9 +167,9 @@ class _Watcher:
 
 
 def end_process(code: int = STOPPED) -> NoReturn:
-    """End a process that was stopped, or that compiles in vain, without taking its interpreter apart.
+    """End a process that was stopped, or still compiles needlessly, without finalising its interpreter.
 
-    Of a trace or a lowering that an exception has left, JAX's library keeps what it cannot delete: it crashes then.
+    After an exception in a trace or a lowering, JAX's library holds objects that it cannot delete, and would crash.
     """
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -179,6 +180,6 @@ def end_process(code: int = STOPPED) -> NoReturn:
 def _end_at_once(line: str) -> None:
     """Say why, give the terminal its cursor back, and end the process without unwinding it."""
     cursor = _SHOW_CURSOR if sys.stderr is not None and sys.stderr.isatty() else ""
-    with contextlib.suppress(OSError):  # nobody may be there to read it
+    with contextlib.suppress(OSError):  # there may be no reader
         os.write(2, f"{cursor}\r{line}\n".encode() if cursor else f"{line}\n".encode())
     os._exit(STOPPED)

@@ -1,6 +1,7 @@
 """Several processes that compute as one (``jax.distributed``): who writes files, and what all must agree on.
 
-Every process runs the same program on its own devices and sees the same folder. Alone, each of these is trivial.
+Every process runs the same program on its own devices and sees the same folder. With a single process, each function
+here is trivial.
 """
 
 import os
@@ -19,7 +20,7 @@ def join() -> None:
     This process takes its own GPUs of the node, as :func:`amarl_jax.host.node.own_gpus` deals them, unless
     ``JAX_LOCAL_DEVICE_IDS`` names others.
 
-    Raises :class:`BadInput` where nobody says who the processes are, or too many share a node's GPUs.
+    Raises :class:`BadInput` where nothing says which processes there are, or too many share a node's GPUs.
     """
     own = None if os.environ.get("JAX_LOCAL_DEVICE_IDS") else node.own_gpus()
     try:
@@ -57,11 +58,11 @@ def smallest(number: int) -> int:
 
 
 def _gathered(value: int | bool) -> np.ndarray:
-    """Every process's value; they must all ask."""
+    """Every process's value; all of them must call this."""
     return np.asarray(multihost_utils.process_allgather(np.asarray(value))) if several() else np.asarray([value])
 
 
 def say(line: str) -> None:
-    """Print, once however many processes there are."""
+    """Print from the chief process only."""
     if is_chief():
         print(line, flush=True)

@@ -1,4 +1,4 @@
-"""Where a result came from: what every committed result file carries beside its numbers."""
+"""Provenance of a result, which every committed result file has beside its numbers."""
 
 import dataclasses
 import os
@@ -38,14 +38,14 @@ class Stopwatch:
     _cpu: float = dataclasses.field(default_factory=time.process_time)
 
     def lap(self, part: str) -> None:
-        """What has passed since the last lap was spent on ``part``."""
+        """Count the time since the last lap as spent on ``part``."""
         wall, cpu = time.perf_counter(), time.process_time()
         self.seconds[part] = {"wall": round(wall - self._wall, 2), "cpu": round(cpu - self._cpu, 2)}
         self._wall, self._cpu = wall, cpu
 
 
 def command() -> str:
-    """The command line as one would type it again, without this machine's folders."""
+    """The command line to type again, without this machine's folders."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is not None:
         return " ".join(["python -m", spec.name, *sys.argv[1:]])
@@ -86,7 +86,7 @@ def hardware() -> dict[str, Any]:
 
 
 def _load() -> list[float] | None:
-    """Processes that wanted to compute, over 1, 5 and 15 minutes; None where the system keeps no account of it."""
+    """Load averages over 1, 5 and 15 minutes; None where the system has none."""
     try:
         return [round(x, 2) for x in os.getloadavg()]
     except (OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""What a run writes and shows: ``metrics.jsonl``, TensorBoard, optionally W&B; a progress line; a closing table."""
+"""Logs of a run: ``metrics.jsonl``, TensorBoard, optionally W&B; a progress line; a closing table."""
 
 import dataclasses
 import hashlib
@@ -30,7 +30,7 @@ _MAX_LINE = 1 << 20  # bytes; an update's metrics are some three thousand
 
 @dataclasses.dataclass(frozen=True)
 class CurvesFile:
-    """The rows of a ``metrics.jsonl`` up to an update, found whole and in order."""
+    """The rows of a ``metrics.jsonl`` up to an update, found complete and in order."""
 
     rows: int
     size: int  # bytes
@@ -38,7 +38,7 @@ class CurvesFile:
 
 
 class RunLog:
-    """Metrics of a run, one JSON object per update (and lane) appended to ``metrics.jsonl``, and mirrors of it.
+    """Metrics of a run, one JSON object per update (and lane) appended to ``metrics.jsonl``, mirrored to the loggers.
 
     A number that is not finite is written as null. Before appending, a last line torn by a crash is cut off, and so
     are the rows of updates after ``done``, the one that the run continues from: they are about to be made again.
@@ -66,7 +66,7 @@ class RunLog:
         self._show(update, row)
 
     def held_out(self, update: int, metrics: Mapping[str, Any]) -> None:
-        """Show what was measured on fresh episodes after ``update``; ``metrics.jsonl`` has rows of updates alone."""
+        """Show measures on fresh episodes after ``update``; ``metrics.jsonl``, which has rows of updates, gets none."""
         lane = {name: metrics[name] for name in metrics if name == "lane"}
         named = {f"held_out/{name}": value for name, value in metrics.items() if name != "lane"}
         self._show(update, {name: _finite(value) for name, value in (lane | named).items()})
@@ -80,7 +80,7 @@ class RunLog:
 
     @property
     def shows_pictures(self) -> bool:
-        """Whether there is a logger that does."""
+        """True if some logger shows pictures."""
         return self._events is not None or self._wandb is not None
 
     def picture(self, update: int, name: str, path: Path) -> None:
@@ -93,7 +93,7 @@ class RunLog:
             self._wandb.log({name: wandb.Image(str(path))}, step=int(update))
 
     def training(self, configuration: str, lanes: str = "") -> Training:
-        """For the record of a checkpoint: what it was trained with, and what stands here by now."""
+        """The part of a checkpoint's record on what it was trained with, and on the rows written so far."""
         return Training(configuration, lanes, self._rows, self._hash.hexdigest())
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class RunLog:
 def read_metrics(path: str | Path) -> list[dict[str, float | None]]:
     """Rows of a ``metrics.jsonl``, one per update; a last line that is being written, or was torn, is left out.
 
-    Raises :class:`BadInput` for a line that no run wrote.
+    Raises :class:`BadInput` for a line that a run cannot have written.
     """
     return [row for *_, row in _whole_rows(Path(path))]
 
@@ -126,7 +126,7 @@ def read_metrics(path: str | Path) -> list[dict[str, float | None]]:
 class Progress:
     """A live line with speed and time left in a terminal, plain lines elsewhere.
 
-    The first chunk may compile: its seconds are shown, and left out of speed and time left.
+    The first chunk may compile: its seconds are shown, but not counted in speed and time left.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Progress:
         self._warm: tuple[float, int] | None = None  # time and update at which the compiling chunk ended
 
     def advance(self, update: int, metrics: Mapping[str, float]) -> None:
-        """Show that ``update`` updates are done, with a few named numbers."""
+        """Show the number of updates done, with a few named numbers."""
         now = time.perf_counter()
         if self._warm is None:
             self._warm = (now, update)
@@ -239,7 +239,7 @@ def _whole_rows(path: Path) -> Iterator[tuple[int, int, dict[str, float | None]]
                 row = json.loads(line)
                 update = int(row["update"])
                 for value in row.values():
-                    math.isfinite(0.0 if value is None else value)  # raises for what is no number, or too large
+                    math.isfinite(0.0 if value is None else value)  # raises if it is no number, or too large
             except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
                 raise BadInput(f"{path}: line {number} is not the metrics of an update") from None
             yield len(line), update, row
@@ -248,8 +248,7 @@ def _whole_rows(path: Path) -> Iterator[tuple[int, int, dict[str, float | None]]
 def curves_up_to(path: Path, update: int, n_lanes: int = 0) -> CurvesFile:
     """The rows up to ``update``: one of every update from 1, or of every lane of it, in order.
 
-    Raises :class:`BadInput` where a row is missing, too many or out of its place; what stands behind them may be
-    anything that is a row.
+    Raises :class:`BadInput` where a row is missing, repeated or out of place; the rows behind them may be any.
     """
     lanes = [None] if n_lanes == 0 else list(range(n_lanes))
     wanted = [(done, lane) for done in range(1, update + 1) for lane in lanes]
@@ -284,7 +283,7 @@ def _cut_after(path: Path, update: int, n_lanes: int) -> tuple[int, Any]:
 
 
 def _open_wandb(run: Run) -> Any:
-    """A W&B run in the workdir; one that is resumed continues under the name it has there."""
+    """A W&B run in the workdir; a resumed run continues under the same name."""
     import wandb
 
     settings = run.experiment.run

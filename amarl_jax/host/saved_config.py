@@ -1,4 +1,4 @@
-"""The configuration that a workdir holds: what of it a later command follows, and what it may change."""
+"""The configuration saved in a workdir: which of it a later command follows, and which it may change."""
 
 import dataclasses
 import hashlib
@@ -24,20 +24,20 @@ _TRAINS = ("seed", "precision")  # settings of the run that change what is learn
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """What a workdir's ``config.json`` says."""
+    """The configuration in a workdir's ``config.json``."""
 
     config: ConfigDict
-    experiment: Experiment  # its settings of the machine are this command's
-    text: str | None  # what config.json is to hold, where the run is extended
-    fingerprint: str  # of what its checkpoints were trained with
+    experiment: Experiment  # with this command's settings of the machine
+    text: str | None  # new content of config.json where the run is extended
+    fingerprint: str  # of the settings its checkpoints were trained with
 
 
 def fingerprint(text: str) -> str:
     """Hash of the settings in the text of a ``config.json`` that change what is learned.
 
     Left out are those of the run (names, intervals, loggers, devices; seed and precision count) and the total, which
-    may grow. Settings that the file does not name do not count, so a later version's reads the same. Where the noise
-    law comes from a file, ``+`` and the hash of what that file holds now stand behind.
+    may grow. Settings that the file does not name do not count, so a later version gives the same hash. Where the noise
+    law comes from a file, ``+`` and the hash of that file's present content follow.
     """
     leaves = dict(_leaves(json.loads(text)))
     counted = {name: value for name, value in leaves.items() if _counts(name)}
@@ -53,10 +53,9 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None, given: ConfigDi
         path: the workdir.
         overrides: dotted name to value, from the command; one that differs from what is saved is an error, unless it is
             of the machine or a larger total.
-        given: the command's own configuration, of which the settings of the machine are taken; None is the defaults.
+        given: the command's own configuration, from which the settings of the machine are taken; None: the defaults.
 
-    An estimator of mutual information that the command names, by either, is imported; one that only the file names is
-    refused.
+    An estimator of mutual information that either of these names is imported; one that only the file names is refused.
     """
     file = path / CONFIG_FILE
     if not file.is_file():
@@ -79,7 +78,7 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None, given: ConfigDi
 
 
 def not_followed(saved: Saved) -> list[str]:
-    """Settings of the machine that are saved otherwise than this command has them, as ``name = value``."""
+    """Saved settings of the machine that differ from this command's, as ``name = value``."""
     leaves, run = configuration.flatten(saved.config), saved.experiment.run
     used = {name: getattr(run, SETTINGS[name].target.partition(".")[2]) for name in _OF_THE_MACHINE}
     return [f"{name} = {leaves[name]!r}" for name in _OF_THE_MACHINE if leaves[name] != used[name]]
@@ -95,9 +94,9 @@ def _extended(text: str, total: int) -> tuple[ConfigDict, str]:
 
 
 def _of_this_machine(experiment: Experiment, given: ConfigDict | None) -> Experiment:
-    """The same experiment on this command's device, with its cache and its loggers: a folder says nothing of them.
+    """The same experiment on this command's device, with its cache and its loggers, which a folder does not decide.
 
-    A cache holds programs that are executed; that none is kept is the one thing that a folder may say of it.
+    A cache holds programs that are executed: a folder may turn it off, but not choose it.
     """
     if given is not None:
         own = configuration.resolve(given).run

@@ -1,4 +1,4 @@
-"""What a command is at, of every stage that takes long: a bar in a terminal, plain lines elsewhere."""
+"""Progress of every long stage of a command: a bar in a terminal, plain lines elsewhere."""
 
 import contextlib
 import json
@@ -16,14 +16,14 @@ from amarl_jax.host.runlog import duration, standard_console
 from amarl_jax.host.workdir import write_json
 
 LINE_SECONDS = 10.0  # between two lines of a stage where there is no terminal
-LONG = 5.0  # seconds: a stage that took longer is worth a line of what it took
+LONG = 5.0  # seconds: a stage that took longer gets a line with its duration
 FEWEST_UPDATES = 10  # with which agents begin to learn
-_FILE = "seconds.json"  # in the compilation cache: what stages took here
-_MOST = 200  # of them that are remembered
+_FILE = "seconds.json"  # in the compilation cache: durations of stages on this machine
+_MOST = 200  # durations that are remembered
 
 
 class Stage:
-    """A stage under way: parts done of those there are, if anybody counts."""
+    """A stage under way: parts done and their total, if they are counted."""
 
     def __init__(self, what: str, total: int | None, unit: str, bar: Progress | None, lines: Console | None) -> None:
         self._what, self._total, self._unit, self._bar, self._lines = what, total, unit, bar, lines
@@ -32,7 +32,7 @@ class Stage:
         self._said = self._began
 
     def advance(self, n: int = 1) -> None:
-        """``n`` more parts are done."""
+        """Count ``n`` more parts as done."""
         self._done += n
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task, n)
@@ -45,12 +45,12 @@ class Stage:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since it began."""
         return time.perf_counter() - self._began
 
 
 def say_if_short(experiment: Experiment) -> None:
-    """One line where a run makes so few updates that it shows that everything works, and learns nothing."""
+    """Print a line where a run has so few updates that it tests the program but learns nothing."""
     n_updates, steps = experiment.n_updates, experiment.game.steps_per_update()
     if n_updates < FEWEST_UPDATES:
         hosts.say(
@@ -69,15 +69,15 @@ def stage(
     remember: str = "",
     console: Console | None = None,
 ) -> Iterator[Stage]:
-    """Say what is being done, and how far it is.
+    """Show what is being done, and how far it is.
 
     Args:
         what: as "compiling the update".
-        total: parts that there are, None where nobody counts.
+        total: number of parts, None where they are not counted.
         unit: of the parts, as "lanes".
         verbose: False says nothing.
-        remember: name, beside ``what``, under which the time it takes is kept for the next time; empty for none.
-        console: where to; default standard output.
+        remember: name, beside ``what``, under which its duration is kept for the next time; empty: not kept.
+        console: to print to; default standard output.
     """
     shown = verbose and hosts.is_chief()
     console = console or standard_console()
@@ -96,7 +96,7 @@ def stage(
 
 
 def _bar(console: Console, total: int | None) -> Progress:
-    """A bar that is gone when the stage is; without a total it pulses."""
+    """A bar that disappears when the stage ends; without a total it pulses."""
     counted = [] if total is None else [MofNCompleteColumn(), TextColumn("{task.fields[unit]}")]
     return Progress(
         TextColumn("{task.description}"), BarColumn(), *counted, TimeElapsedColumn(), console=console, transient=True
@@ -113,12 +113,12 @@ def _all_seconds() -> dict[str, float]:
     try:
         kept = json.loads(file.read_text()) if file else {}
         return {str(name): float(taken) for name, taken in kept.items()}
-    except (OSError, ValueError, TypeError, AttributeError):  # nobody's work: then nothing is known
+    except (OSError, ValueError, TypeError, AttributeError):  # not written by us: nothing is known
         return {}
 
 
 def _seconds_of(name: str) -> float | None:
-    """What a stage took the last time on this machine, None where nobody knows."""
+    """Seconds that a stage took the last time on this machine, None if unknown."""
     return _all_seconds().get(name)
 
 

@@ -1,4 +1,4 @@
-"""What TensorBoard and W&B show of a run: metrics under the group in which a user looks for them; event files."""
+"""Metrics of a run for TensorBoard and W&B, grouped by subject, and event files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,8 +8,8 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
-MOST_LANES = 128  # of a sweep, the first ones: each takes a file and a thread, and more make no chart that one can read
-BESIDE_SETTINGS = (  # what the table of runs shows
+MOST_LANES = 128  # the first ones of a sweep: each takes a file and a thread, and more are unreadable in a chart
+BESIDE_SETTINGS = (  # metrics in the table of runs
     *("held_out/execution/shortfall_ticks", "held_out/execution/completion"),
     *("held_out/information/exact_nats", "held_out/information/fresh_nats", "held_out/information/belief_accuracy"),
 )
@@ -46,7 +46,7 @@ class Events:
         self._writers: dict[float | None, SummaryWriter] = {}
 
     def write(self, update: int, numbers: Mapping[str, float]) -> None:
-        """One update's scalars by name; the number named ``lane``, if there is one, says whose they are."""
+        """One update's scalars by name; the number named ``lane``, if there is one, says which lane they are of."""
         lane = numbers.get("lane")
         if lane is not None and lane >= MOST_LANES:
             return
@@ -62,7 +62,7 @@ class Events:
             self._writer(None).file_writer.add_summary(part)
 
     def picture(self, update: int, name: str, path: Path) -> None:
-        """A PNG file."""
+        """Show a PNG file."""
         from matplotlib.image import imread  # takes a second to import
 
         pixels = (255 * imread(path)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Reading a workdir that somebody else made: size limits, no links, and one line for whatever is wrong with it.
+"""Reading of untrusted workdirs: size limits, no links, and a one-line error for whatever is wrong.
 
 Nothing in a workdir is executed or unpickled: it holds JSON, and arrays that Orbax keeps as bytes with a JSON index.
 Damage to arrays is found by the hash in the checkpoint's record (:mod:`amarl_jax.host.checkpoint_record`).
@@ -28,7 +28,7 @@ def read_text(path: Path) -> str:
 
 
 def parse_json(text: str, path: Path) -> Any:
-    """What a JSON text holds; raises :class:`BadInput`, also where it nests deeper than Python can follow."""
+    """The content of a JSON text; raises :class:`BadInput`, also where it is nested too deeply for Python."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -36,7 +36,7 @@ def parse_json(text: str, path: Path) -> Any:
 
 
 def refuse_links(path: Path) -> None:
-    """Raise :class:`BadInput` where ``path`` is, or as a folder holds anywhere, a link or something that is no file."""
+    """Raise :class:`BadInput` where ``path`` is, or contains, a link or what is neither file nor folder."""
     _refuse_link(path)
     entries = 0
     for parent, folders, files in os.walk(path):

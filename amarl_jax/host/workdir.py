@@ -1,4 +1,4 @@
-"""The folder of a run, and the rules that a run is never written over another, nor by two processes at once."""
+"""The folder of a run, which is never written over another run, nor by two processes at once."""
 
 import contextlib
 import dataclasses
@@ -23,7 +23,7 @@ from amarl_jax.host.saved_config import CONFIG_FILE
 
 METRICS_FILE = "metrics.jsonl"
 _TRACES_OF_A_RUN = (CONFIG_FILE, METRICS_FILE, "checkpoints")
-_LINKS_ITS_RUNS = "wandb"  # the folder in which W&B names its latest run by a link; we write nothing into it
+_LINKS_ITS_RUNS = "wandb"  # W&B's folder, which has a link to its latest run; we write nothing into it
 _FILES = {  # that a command writes into its workdir
     "train": ("evaluation.json", "training.png", "training.pdf", "episode.png", "episode.pdf"),
     "sweep": (
@@ -43,16 +43,16 @@ class Run:
     """An experiment and the folder it lives in."""
 
     experiment: configuration.Experiment
-    config: ConfigDict  # what config.json holds
+    config: ConfigDict  # content of config.json
     path: Path  # the workdir
     resume: bool  # continue from the latest checkpoint
-    n_devices: int | None = None  # devices to use of those present; None: all
-    command: str = "train"  # that made the workdir
-    fingerprint: str = ""  # of what its checkpoints are trained with
-    text: str | None = None  # what config.json is to hold, where that changes
+    n_devices: int | None = None  # number of the devices present to use; None: all
+    command: str = "train"  # command that made the workdir
+    fingerprint: str = ""  # of the settings its checkpoints are trained with
+    text: str | None = None  # new content of config.json, where that changes
     found: frozenset[str] | None = None  # what a new run found in the folder; None: there was no folder
     from_weights: bool = False  # began with another run's networks
-    not_followed: tuple[str, ...] = ()  # saved settings of the machine that this command has otherwise
+    not_followed: tuple[str, ...] = ()  # saved settings of the machine that differ from this command's
 
     @property
     def checkpoints(self) -> Path:
@@ -104,7 +104,7 @@ def open_run(
 
 @contextlib.contextmanager
 def at_work(run: Run) -> Iterator[None]:
-    """Keep the workdir for this process, of several for the chief's; what fails before the first update leaves none.
+    """Lock the workdir for this process (the chief, of several); a failure before the first update removes the workdir.
 
     Raises :class:`BadInput` where another process is at work in it.
     """
@@ -125,7 +125,7 @@ def at_work(run: Run) -> Iterator[None]:
 
 
 def write_extended(run: Run) -> None:
-    """The new total of a run that is extended goes into its ``config.json``."""
+    """Write the new total of an extended run into its ``config.json``."""
     if run.text is not None:
         write_atomically(run.path / CONFIG_FILE, run.text.encode())
 
@@ -146,7 +146,7 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def refuse_obstacles(path: Path, files: tuple[str, ...], folders: tuple[str, ...] = ()) -> None:
-    """Raise :class:`BadInput` where a folder stands in ``path`` in the place of a file, or a file in a folder's."""
+    """Raise :class:`BadInput` where ``path`` has a folder in place of a file, or a file in place of a folder."""
     for name in files:
         if (path / name).is_dir():
             raise BadInput(f"{path / name}: is a folder, where a file is to be written")
@@ -174,12 +174,12 @@ def _opened_again(path: Path, config: ConfigDict | None, overrides: Mapping[str,
 
 
 def _create(run: Run, text: str) -> frozenset[str] | None:
-    """Make the folder a run's; returns what was in it before."""
+    """Make the folder that of a run; returns the names in it before."""
     path = run.path
     found = frozenset(entry.name for entry in path.iterdir()) if path.is_dir() else None
     path.mkdir(parents=True, exist_ok=True)
     with claim.claimed(path):
-        _refuse_another_run(path)  # once more: now nobody else can make it one
+        _refuse_another_run(path)  # again, now that no other process can make it one
         about = {"command": run.command, "amarl_jax": amarl_jax.__version__, "from_weights": run.from_weights}
         claim.write_maker(path, about)
         write_atomically(path / CONFIG_FILE, text.encode())
@@ -194,7 +194,7 @@ def _has_begun(path: Path) -> bool:
 
 
 def _take_back(run: Run) -> None:
-    """Remove what a run has made before its first update; what was there before stays."""
+    """Remove the files of a run that has made no update; what was there before stays."""
     made = (RUN_FILE, CONFIG_FILE, METRICS_FILE, *_FILES[run.command], *_FOLDERS)
     for name in made:
         if run.found is not None and name in run.found:
@@ -210,14 +210,14 @@ def _take_back(run: Run) -> None:
 
 
 def _with_key_kind(config: ConfigDict) -> tuple[ConfigDict, configuration.Experiment]:
-    """The configuration that names how its random keys are made, for whoever resumes it elsewhere."""
+    """The configuration with the kind of its random keys set, for a resume on another machine."""
     config = config.copy_and_resolve_references()
     config.prng_impl = machine.prng_impl()
     return config, configuration.resolve(config)
 
 
 def _require_wandb(settings: configuration.RunSettings) -> None:
-    """Asked for and not installed is found out before anything is written."""
+    """Raise :class:`BadInput`, before anything is written, where W&B is asked for and not installed."""
     if settings.use_wandb and importlib.util.find_spec("wandb") is None:
         raise BadInput("logging.use_wandb = True needs Weights & Biases: pip install 'amarl_jax[wandb]'")
 
@@ -236,14 +236,14 @@ def _choose_path(config: ConfigDict | None, workdir: str | Path | None, resume: 
 
 
 def _folder_name(exp_name: Any) -> str:
-    """The experiment's name, where it is one that stays inside ``runs/``."""
+    """The experiment's name; raises :class:`ConfigError` unless it stays inside ``runs/``."""
     if isinstance(exp_name, str) and (Path(exp_name).is_absolute() or ".." in Path(exp_name).parts or "\0" in exp_name):
         raise ConfigError("exp_name", exp_name, "a name of a folder inside runs/")
     return exp_name
 
 
 def _refuse_links(path: Path) -> None:
-    """A run that goes on writes into its folder, and may be somebody else's: nothing in it leads out of it."""
+    """Raise :class:`BadInput` for a link in the folder of a resumed run: it may be untrusted, and is written to."""
     for entry in sorted(path.iterdir()) if path.is_dir() else ():
         if entry.name != _LINKS_ITS_RUNS or entry.is_symlink():
             untrusted.refuse_links(entry)

@@ -1,9 +1,9 @@
-"""Users' arrays at the door: checked, and freed of offset and unit before anything is rounded to float32.
+"""Checks of users' arrays, and removal of their offset and unit before anything is rounded to float32.
 
-float32 carries seven digits. Of 1e9 + noise, or of a stamp in nanoseconds, none is left for what varies, and what does
-not vary reads 0 nats. So differences from a typical row are taken first: exactly for integers of 64 bits and for dates,
-in their own precision for floats. What has been rounded away before it arrives is lost: where half of the rows lie
-within ``STEPS`` steps of the array's own type, a warning says so.
+float32 carries seven digits: 1e9 + noise, or a time stamp in nanoseconds, would lose all its variation and read 0 nats.
+So differences from a typical row are taken first: exactly for 64-bit integers and dates, in their own precision for
+floats. What was rounded away before it arrives is lost: where half of the rows lie within ``STEPS`` steps of the
+array's own type, a warning says so.
 """
 
 import warnings
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from amarl_jax.types import Array
 
-STEPS = 8  # of an array's floating type, which the middle half of a column must span to be carried well
+STEPS = 8  # rounding steps of its floating type that the middle half of a column must span, else a warning
 HUGE = 1e307  # differences of larger numbers might overflow
 
 
@@ -23,7 +23,7 @@ def numbers(name: str, values: Array | ArrayLike) -> np.ndarray:
     """The values as an array of integers or floats, nothing rounded; dates and durations become integers.
 
     Raises:
-      ValueError: strings, objects, complex numbers, masked or missing entries, or what is not finite.
+      ValueError: strings, objects, complex numbers, masked or missing entries, or values that are not finite.
     """
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise ValueError(f"{name} has masked entries: leave their rows out")
@@ -78,11 +78,11 @@ def count(name: str, value: int, least: int) -> int:
 
 
 def deviations(name: str, values: np.ndarray) -> np.ndarray:
-    """Columns of [n, ..., D] less their middle row, over the largest such deviation: float64 in [-1, 1].
+    """Columns of [n, ..., D] minus their middle row, over the largest such deviation: float64 in [-1, 1].
 
-    Of sequences [n, T, D] every step has an offset of its own (the mean of the middle half of the rows), but all steps
-    of a column share a scale. A column is constant if its smallest value is its largest, and then it is exactly 0.
-    Invertible, but for the rounding to float64: the information is that of the values.
+    In sequences [n, T, D] every step has its own offset (the mean of the middle half of the rows), but all steps of a
+    column share a scale. A column is constant if its smallest value equals its largest, and then it is exactly 0.
+    Invertible up to rounding to float64, so the information is that of the values.
 
     Args:
       name: of the array, for the warning.
@@ -121,11 +121,11 @@ def _less(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def _warn_of_rounding(name: str, values: np.ndarray) -> None:
-    """Warn of columns (at some step) the middle half of which spans only a few steps of their floating type."""
+    """Warn of columns whose middle half, at some step, spans only a few rounding steps of their floating type."""
     n = values.shape[0]
     low, high = n // 4, (3 * n) // 4
     ordered = np.partition(values, (low, high), axis=0)
-    with np.errstate(over="ignore"):  # an infinite spread is no small one
+    with np.errstate(over="ignore"):  # an infinite spread is not a small one
         middle, whole = ordered[high] - ordered[low], values.max(axis=0) - values.min(axis=0)
     spread = np.where(middle > 0, middle, whole)
     step = np.spacing(np.maximum(np.abs(ordered[low]), np.abs(ordered[high])))

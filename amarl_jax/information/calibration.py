@@ -1,4 +1,4 @@
-"""How good probabilities of a binary label are: Brier score, expected calibration error, accuracy with interval."""
+"""Calibration of probabilities of a binary label: Brier score, expected calibration error, accuracy with interval."""
 
 import math
 from statistics import NormalDist

@@ -1,8 +1,8 @@
-"""Cross-fitting a detector: every episode is scored by a model that it had no part in training.
+"""Cross-fitting a detector: every episode is scored by a model that was not trained on it.
 
 Each model is a ridge-penalised log-ratio, linear in the columns and their squares, plus a small network trained on what
 is left; a validation part of the model's own training episodes chooses penalty and stopping time. A network alone
-overfits: of the 0.111 nats in one of 60 columns, 2,000 episodes gave it 0.045 and this model 0.08.
+overfits: with 0.111 nats in one of 60 columns and 2,000 episodes it found 0.045, and this model 0.08.
 """
 
 import dataclasses
@@ -39,8 +39,8 @@ class DetectorSpec:
     validation_fraction: float = 0.2  # of each fold's training episodes
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
-    training_share: float = 1.0  # of the episodes outside a fold that its model sees at all
-    ridges: tuple[float, ...] = RIDGES  # penalties to choose from; infinity is no linear part at all
+    training_share: float = 1.0  # of the episodes outside a fold, those that its model uses
+    ridges: tuple[float, ...] = RIDGES  # penalties to choose from; infinity: no linear part
 
     def __post_init__(self) -> None:
         check_counts(self, n_folds=2, n_steps=0, n_checks=1, batch_size=2)
@@ -55,7 +55,7 @@ class DetectorSpec:
 
 @struct.dataclass
 class Plan:
-    """Everything random about a cross-fit: who is held out where, who stops whom, minibatches, first weights.
+    """Everything random about a cross-fit: folds, validation episodes, minibatches, initial weights.
 
     ``F`` folds. With a plan fixed, :func:`cross_fit` is a pure function of features and labels that may be vmapped.
     """
@@ -68,10 +68,10 @@ class Plan:
 
 
 def plan(key: Array, labels: np.ndarray, n_features: int, spec: DetectorSpec, groups: np.ndarray | None = None) -> Plan:
-    """Draw folds, stratified by label, and everything random of the training, on the host.
+    """Draw folds, stratified by label, and all other randomness of the training, on the host.
 
-    With ``groups`` [n], codes, no group is in two of fold, validation and fitting; the latter two then lose a few rows,
-    to be equally long in all folds. ValueError where there are too few groups of a label.
+    With ``groups`` (codes [n]) no group is split between fold, validation and fitting; the latter two then lose a few
+    rows, to be equally long in all folds. ValueError where there are too few groups of a label.
     """
     rng = generator(key)
     if groups is None:
@@ -92,11 +92,11 @@ def plan(key: Array, labels: np.ndarray, n_features: int, spec: DetectorSpec, gr
 
 
 def _rows_dealt(rng: np.random.Generator, labels: np.ndarray, spec: DetectorSpec) -> tuple[np.ndarray, ...]:
-    """Fold [n], and for each fold rows of validation and fitting, every row by itself."""
+    """Fold of each row [n], and validation and fitting rows of each fold; rows are dealt singly."""
     n = labels.shape[0]
     dealt = np.concatenate([rng.permutation(np.flatnonzero(labels == label)) for label in (0, 1)])
     fold = np.zeros(n, np.int32)
-    fold[dealt] = np.arange(n) % spec.n_folds  # class after class, so that no size hangs on how many are informed
+    fold[dealt] = np.arange(n) % spec.n_folds  # class after class, so no array size depends on the class counts
     n_training = int(spec.training_share * (n - -(-n // spec.n_folds)))
     training = np.stack([rng.permutation(np.flatnonzero(fold != i))[:n_training] for i in range(spec.n_folds)])
     n_validation = max(int(spec.validation_fraction * n_training), 2)
@@ -106,7 +106,7 @@ def _rows_dealt(rng: np.random.Generator, labels: np.ndarray, spec: DetectorSpec
 def _groups_dealt(
     rng: np.random.Generator, labels: np.ndarray, groups: np.ndarray, spec: DetectorSpec
 ) -> tuple[np.ndarray, ...]:
-    """As :func:`_rows_dealt`, whole groups together."""
+    """Folds and rows as in :func:`_rows_dealt`, with whole groups kept together."""
     fold = deal(rng, groups, labels, np.ones(spec.n_folds))
     held_out = [np.flatnonzero(fold == i) for i in range(spec.n_folds)]
     validation, fitting = [], []
@@ -161,9 +161,9 @@ def _standardised(features: Array, rows: Array) -> Array:
 def _linear(
     x: Array, labels: Array, prior: Array, fitting: Array, validation: Array, ridges: tuple[float, ...]
 ) -> Array:
-    """Log-ratio of all episodes, [n], linear in the columns; what it reads is chosen on validation.
+    """Log-ratio of all episodes, [n], linear in the columns; terms and penalty are chosen on validation.
 
-    Ridge-penalised: no term at all, the columns alone, or their squares as well, at every penalty of ``ridges``.
+    The candidates: no term, the columns, or the columns and their squares, at every ridge penalty of ``ridges``.
     """
     n, n_columns = x.shape
     if not _finite(ridges):
@@ -193,7 +193,7 @@ def _train_network(
     validation: Array,
     spec: DetectorSpec,
 ) -> PyTree:
-    """Adam on top of the linear log-ratio; of all checks (the start included) keep the one best on validation.
+    """Train the network with Adam on top of the linear log-ratio; keep the check (start included) best on validation.
 
     ``rows`` [n_checks, steps, batch] are the minibatches.
     """

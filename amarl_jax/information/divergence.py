@@ -53,7 +53,7 @@ class TrajectoryDivergence(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class HistogramDivergence:
-    """Plug-in divergences of two histograms, and what the KL reads where there is no difference."""
+    """Plug-in divergences of two histograms, and the KL expected where the laws are equal."""
 
     kl_nats: float
     null_bias_nats: float  # expectation of kl_nats for equal laws of independent orders
@@ -79,8 +79,8 @@ def trajectory_divergence(
     """Cross-fit a detector on episodes of two classes and read the divergences from its held-out log-ratios.
 
     The detector's posterior odds are divided by the odds it was trained at, so class counts and ``prior`` change its
-    fit, not the estimand. It is fitted a second time on half of its training episodes, to learn what fitting costs
-    (see :func:`bootstrap`).
+    fit, not the estimand. It is fitted a second time on half of its training episodes, to estimate the loss from
+    fitting (see :func:`bootstrap`).
 
     Args:
       key: typed key.
@@ -90,10 +90,10 @@ def trajectory_divergence(
       n_bootstrap: resamples of the episodes.
       prior: P(z = 1) at which the detector trains.
       groups: [n] which rows belong together: they share a fold, and are drawn again together.
-      spec: the detector's settings; by default lightly penalised, as what shrinkage loses would not show.
+      spec: the detector's settings; lightly penalised by default, as the second fit does not show what shrinkage loses.
 
     Raises:
-      ValueError: as :func:`amarl_jax.information.detector.detect`, from which the warnings are too.
+      ValueError: as :func:`amarl_jax.information.detector.detect`, which also gives the warnings.
     """
     key_detect, key_bootstrap = jax.random.split(typed_key(key))
     _check_resampling(confidence, n_bootstrap)
@@ -119,14 +119,14 @@ def bootstrap(
 ) -> TrajectoryDivergence:
     """Divergences from held-out log-ratios [n], with intervals over the episodes of both classes.
 
-    Each resample draws as many episodes of either class, with replacement; its percentiles cover what these log-ratios
-    measure, which for a fitted detector is less than the laws' divergence: the loss of a fit falls as 1 / n, so it is
-    about the difference ``d`` between this detector and one fitted on half of the episodes (Richardson's
+    Each resample draws as many episodes of either class, with replacement. Its percentiles cover what these log-ratios
+    measure, which for a fitted detector is less than the divergence of the laws. The loss of a fit falls as 1 / n, so
+    it is about the difference ``d`` between this detector and one fitted on half of the episodes (Richardson's
     extrapolation). Given the latter's log-ratios ``on_half``, the upper limit rises by ``d`` and by the uncertainty of
-    ``d``, taken to be of its own size: ``upper = value + d + sqrt((percentile - value)^2 + (1.96 d)^2)`` at 95%. It is
-    never below 0, which no divergence is. The value stays the detector's own, a lower bound up to noise.
+    ``d``, taken to be as large as ``d``: ``upper = value + d + sqrt((percentile - value)^2 + (1.96 d)^2)`` at 95%. It
+    is never below 0. The value stays the detector's own, a lower bound up to noise.
 
-    With ``groups`` [n] whole groups are drawn, as many as there are of each kind: those of either class, those of both.
+    With ``groups`` [n] whole groups are drawn, as many of each kind as there are: all of one class, or of both classes.
 
     Raises:
       ValueError: log-ratios that are not finite, misshapen input, a single class, settings out of their range.
@@ -180,7 +180,7 @@ def _check_resampling(confidence: float, n_bootstrap: int) -> None:
 
 
 def _log_ratios(log_ratio: Array | np.ndarray, shape: tuple[int, ...]) -> Array:
-    """As float32 [n], or a ValueError."""
+    """Log-ratios as float32 [n], or a ValueError."""
     array = numbers("log_ratio", log_ratio)
     if array.ndim != 1 or array.shape != shape:
         raise ValueError(f"expected log-ratios and labels [n] of both classes, got {array.shape}, {shape}")
@@ -190,7 +190,7 @@ def _log_ratios(log_ratio: Array | np.ndarray, shape: tuple[int, ...]) -> Array:
 def _resampled_by_group(
     rng: np.random.Generator, log_ratio: np.ndarray, labels: np.ndarray, groups: np.ndarray, n_bootstrap: int
 ) -> np.ndarray:
-    """The measures of as many resamples of groups, [n_bootstrap, 4]."""
+    """The measures of one resample of groups each, [n_bootstrap, 4]."""
     of_group = np.zeros(groups.max() + 1, int)
     of_group[groups] = labels
     kind = np.where(constant_in_groups(labels, groups), of_group, 2)
@@ -204,7 +204,7 @@ def _resampled_by_group(
 
 
 def _weighted_measures(log_ratio: np.ndarray, labels: np.ndarray, copies: np.ndarray) -> np.ndarray:
-    """What :func:`_measures` gives for as many copies [n] of each row: on the host, for copies are of any number."""
+    """Results of :func:`_measures` with each row repeated ``copies`` [n] times; on the host, as their total varies."""
     zero, one = (copies * (labels == label) / max(np.sum(copies * (labels == label)), 1) for label in (0, 1))
     plug_in = np.sum(one * log_ratio)
     jensen_shannon_nats = (
@@ -235,7 +235,7 @@ def histogram_divergence(
 ) -> HistogramDivergence:
     """Divergences of orders [n, k] from reference orders [m, k], over their joint histogram.
 
-    The reference gets half an order more in each occupied bin, which keeps the KL finite. For equal laws its
+    Half an order is added to the reference in each occupied bin, which keeps the KL finite. For equal laws its
     expectation is ``(bins - 1) (1 / n + 1 / m) / 2``, that is ``(bins - 1) / n`` for equal samples (Wilks 1938).
     """
     counts, reference_counts = histogram(orders, edges), histogram(reference, edges)
@@ -265,7 +265,7 @@ def entropy(p: np.ndarray) -> float:
 
 
 def kl_divergence(p: np.ndarray, q: np.ndarray) -> float:
-    """``sum p log(p / q)`` of discrete laws [K], nats; infinite where q misses what p has."""
+    """``sum p log(p / q)`` of discrete laws [K], nats; infinite where q is 0 and p is not."""
     p, q = _law(p), _law(q)
     held = p > 0
     with np.errstate(divide="ignore"):
@@ -279,7 +279,7 @@ def jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def total_variation(p: np.ndarray, q: np.ndarray) -> float:
-    """``sum |p - q| / 2`` of discrete laws [K]: best accuracy at equal priors is half of 1 + it."""
+    """``sum |p - q| / 2`` of discrete laws [K]: the best accuracy at equal priors is ``(1 + TV) / 2``."""
     return float(np.abs(_law(p) - _law(q)).sum() / 2.0)
 
 

@@ -1,4 +1,4 @@
-"""Training that keeps the best of what it looked at on the way."""
+"""Training that keeps the check with the smallest validation loss."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from amarl_jax.types import Array, PyTree
 
 @struct.dataclass
 class Candidate:
-    """What would be kept of one check, and how good it is."""
+    """What would be kept of one check, and its loss."""
 
     kept: PyTree
     loss: Array  # [] on validation
@@ -25,17 +25,17 @@ def keep_best(
     batches: PyTree,
     first: Candidate,
 ) -> tuple[PyTree, PyTree]:
-    """Step through all batches, look after each stretch of them, and keep what had the smallest loss.
+    """Step through all batches, check after each stretch of them, and keep the check with the smallest loss.
 
     Args:
         step: the body of a scan over a stretch's batches.
         state: its carry at the start; the parameters come first.
-        check: the candidate that parameters make, and what is recorded of them.
+        check: from parameters to their candidate and what is recorded of them.
         batches: leaves [n_checks, n_steps, ...].
         first: the candidate of the start, which a later one replaces if its loss is smaller.
 
     Returns:
-        What is kept of the best candidate, and the records, [n_checks, ...].
+        ``kept`` of the best candidate, and the records, [n_checks, ...].
     """
 
     def stretch(carry: tuple[tuple, Candidate], batches: PyTree) -> tuple[tuple[tuple, Candidate], PyTree]:

@@ -41,7 +41,7 @@ class Estimate:
 
     value: float
     stderr: float  # over held-out episodes, or groups of them, by a jackknife of blocks
-    training_gap: float  # the critics' value on their training episodes minus ``value``: what overfitting claims
+    training_gap: float  # the critics' value on their training episodes minus ``value``: the overfitting
     curve: LearningCurve
     estimator: str
     n_held_out: int  # episodes, over all folds
@@ -68,23 +68,23 @@ def estimate(
     """Train critics on some episodes and report I(x; y) on others.
 
     Labels are enumerated: the marginal ``E_y sum_x p(x) exp T(x, y)`` is exact in x. Continuous x is paired with the y
-    of every other episode of its batch or part, itself included, so a value cannot exceed ``ceiling`` and errs low.
+    of every episode of its batch or part, its own included, so a value cannot exceed ``ceiling`` and is biased low.
     Columns are scaled by median and interquartile range, with logarithmic tails; before that offset and unit are
     removed in double precision, those of a sequence at each step, so neither matters (:mod:`arrays` has the limit).
 
     The value is the mean of the folds' held-out bounds, each a bound by itself. The standard error takes the critics as
-    given; it leaves out that folds share training episodes.
+    given; it ignores that folds share training episodes.
 
-    Rows of one of the ``groups`` stay in one part, so that no critic is read on what it has half seen, and the
+    Rows of one of the ``groups`` stay in one part, so that no critic is read on a group it was trained on, and the
     jackknife leaves out whole groups. Parts are cut to equal sizes, which costs a few episodes where groups are uneven.
-    Continuous x is paired with the y of its own group too, so a value errs low with groups that are few.
+    Continuous x is paired with the y of its own group too, so a value is biased low where groups are few.
 
     Args:
       x: [n] or [n, dx]; one column of integers, booleans, or nothing but 0 and 1 is a label, all else is continuous.
       y: [n, D], or sequences [n, T, D], one row per independent episode, or per row of an independent group.
       estimator: a registered name, or an object of one's own.
       key: typed key; splits and training follow from it.
-      prior: of labels, P(x = 1) or p(x) [C] of the estimand, whatever the sample's frequencies; those by default.
+      prior: of labels, P(x = 1) or p(x) [C] in the estimand; by default the frequencies of the sample.
       groups: [n] integers or strings, which rows belong together; None: each row is by itself.
       spec: settings; single ones may be given by keyword instead (``n_steps=500``, ``hidden=(32,)``, ...).
 
@@ -141,7 +141,7 @@ def _chosen(estimator: str | MIEstimator) -> MIEstimator:
 
 
 def _checked(x: Array | np.ndarray, y: Array | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as numpy arrays of numbers, x of rank 2; dates in x become floats, lest they are labels."""
+    """Both as numpy arrays of numbers, x of rank 2; dates in x become floats, so as not to be taken for labels."""
     is_date = getattr(x, "dtype", np.dtype(float)).kind in "mM"
     x, y = numbers("x", x), numbers("y", y)
     if x.ndim not in (1, 2) or y.ndim not in (2, 3) or x.shape[0] != y.shape[0] or 0 in (*x.shape, *y.shape):
@@ -166,7 +166,7 @@ def _is_label(x: np.ndarray) -> bool:
 def _prepared(
     x: np.ndarray, y: np.ndarray, is_label: bool, prior: float | np.ndarray | None, fitting: np.ndarray
 ) -> Data:
-    """Labels coded 0 .. C-1; continuous columns scaled by what the fitting episodes show."""
+    """Data with labels coded 0 .. C-1 and continuous columns scaled by statistics of the fitting episodes."""
     y = robustly_standardised(y, fitting)
     if not is_label:
         if prior is not None:

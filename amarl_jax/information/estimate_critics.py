@@ -1,7 +1,7 @@
 """Critics T(x, y) of :func:`amarl_jax.information.estimate`: one for discrete x, one for continuous x.
 
-Either is a sum of a part whose parameters enter linearly (named "linear": a convex problem, exact for Gaussians) and
-of a network for the rest. They are fitted in this order, so that a law without a rest meets no network to overfit.
+Each is the sum of a part that is linear in its parameters (named "linear": a convex problem, exact for Gaussians) and
+a network for the rest. The linear part is fitted first: where it suffices, no network is needed that could overfit.
 """
 
 import chex
@@ -19,8 +19,8 @@ class SequenceEncoder(nn.Module):
     """A sequence as running sums of a learned function of the last few steps, causal and of any length.
 
     ``h = sum_t phi(y[t-w+1 .. t], t / T) / sqrt(T)``. The log-ratio of two processes with memory of ``window - 1``
-    steps is a sum of this form, so such a process needs nothing more; longer memory shows only as far as a function
-    of these sums carries it.
+    steps is a sum of this form, so such a process needs nothing more; longer memory is captured only as far as a
+    function of these sums expresses it.
     """
 
     window: int = 3
@@ -89,9 +89,9 @@ class PairCritic(nn.Module):
 
 
 def moments(y: Array, window: int) -> tuple[Array, Array]:
-    """What a quadratic log-ratio is linear in: ``y`` and ``y^2 - 1``, each column by itself.
+    """Features in which a quadratic log-ratio is linear: ``y`` and ``y^2 - 1``, each column by itself.
 
-    Of a sequence [T, D] the sums over time, ``sum_t y[t] / sqrt(T)`` [D] and those of ``y[t] y[t-k] - [k = 0]``
+    For a sequence [T, D] the sums over time, ``sum_t y[t] / sqrt(T)`` [D] and those of ``y[t] y[t-k] - [k = 0]``
     for ``k < window`` [window D]: Gaussian autoregressions of this order need no more.
     """
     y = jnp.clip(y, -TAIL, TAIL)
@@ -109,7 +109,7 @@ def is_linear(path: tuple[jax.tree_util.KeyEntry, ...]) -> bool:
 
 
 def _lagged(sequence: Array, window: int) -> list[Array]:
-    """The sequence [T, D] and what it was 1 .. window - 1 steps before, zeros before its start."""
+    """The sequence [T, D] and its lags 1 .. window - 1, with zeros before its start."""
     horizon = sequence.shape[0]
     padded = jnp.concatenate([jnp.zeros((window - 1, sequence.shape[1])), sequence])
     return [padded[window - 1 - lag :][:horizon] for lag in range(window)]

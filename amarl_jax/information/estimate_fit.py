@@ -27,7 +27,7 @@ class EstimateSpec:
     n_embedding: int = 32  # of each of x and y, where x is continuous
     window: int = 3  # steps that the sequence encoder sees at once
     n_steps: int = 900  # Adam steps per fold
-    linear_fraction: float = 1 / 3  # of the steps, in which only the critic's linear part learns
+    linear_fraction: float = 1 / 3  # of the steps, the first ones, in which only the critic's linear part learns
     n_checks: int = 30  # times the validation part is looked at, evenly spaced
     batch_size: int = 256  # episodes per Adam step
     linear_learning_rate: float = 3e-2  # of the linear part alone; decays to 0 on a cosine
@@ -92,9 +92,10 @@ def jackknife(
 def fit(
     key: Array, data: Data, parts: Parts, critic: Critic, estimator: MIEstimator, spec: EstimateSpec
 ) -> tuple[PyTree, Array]:
-    """Adam with the estimator's loss; of all checks (the start included) the parameters best on validation.
+    """Train a critic with Adam on the estimator's loss.
 
-    With them the learning curve [n_checks + 1, 2], on training and on validation episodes.
+    Returns the parameters of the check (start included) that is best on validation, and the learning curve
+    [n_checks + 1, 2] on training and on validation episodes.
     """
     key_init, key_batches = jax.random.split(key)
     batch_size = min(spec.batch_size, parts.fitting.shape[0])

@@ -62,7 +62,7 @@ class Mine:
 
 
 class MaximisesItsBound:
-    """An estimator without state whose training loss is minus its bound: one of your own has ``name`` and ``bound``."""
+    """An estimator without state whose training loss is minus its bound: a subclass defines ``name`` and ``bound``."""
 
     def init(self, shape: tuple[int, ...] = ()) -> tuple[()]:
         """No state."""
@@ -144,7 +144,7 @@ def get(name: str) -> MIEstimator:
 def register(estimator: MIEstimator) -> MIEstimator:
     """Make an estimator available by its name, in :func:`amarl_jax.information.estimate` and in training.
 
-    It is hashed as a static argument: a frozen dataclass does. ValueError if the name is taken.
+    It is a static argument and must be hashable, as a frozen dataclass is. ValueError if the name is taken.
     """
     check_interface(estimator)
     if estimator.name in REGISTRY:
@@ -162,19 +162,19 @@ def check_interface(estimator: Any) -> None:
 
 
 def named(place: str) -> MIEstimator:
-    """The estimator at ``module:name``, registered under just that; what stands there may be its class.
+    """The estimator at ``module:name``, registered under that name; the object there may be its class.
 
-    The first time its module is imported, from where Python finds modules or from the current folder. That executes it,
-    so ``place`` must be what the user of this process names, never what a file says.
+    The first call imports the module, from Python's path or the current folder. That executes it, so ``place`` must
+    come from the user of this process, never from a file.
 
     Raises:
-        ValueError: with what is there instead.
+        ValueError: there is no estimator; says what is there instead.
     """
     if place in REGISTRY:
         return REGISTRY[place]
     module, _, name = place.partition(":")
     if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())  # as of python -m; a console script has it not
+        sys.path.append(os.getcwd())  # python -m puts it there, a console script does not
     try:
         found = getattr(importlib.import_module(module), name)
         found = found() if isinstance(found, type) else found

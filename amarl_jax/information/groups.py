@@ -1,4 +1,4 @@
-"""Rows that belong together: one day's, one account's, or copies of one row. They are dealt, permuted, kept as one."""
+"""Groups of rows that belong together (one day's, one account's, copies of a row), dealt and permuted as a whole."""
 
 import warnings
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ import numpy as np
 
 from amarl_jax.types import Array
 
-MANY_ROWS = 20  # rows that occur again, more than which no coarse law explains
+MANY_ROWS = 20  # up to so many different rows that occur again are taken for those of a coarse law
 SAME = 0.95  # share of such rows whose copies all have the same x
-DEVIATIONS = 4.0  # by which that must exceed chance
+DEVIATIONS = 4.0  # standard deviations by which their number must exceed chance
 
 
 def generator(key: Array) -> np.random.Generator:
@@ -45,7 +45,7 @@ def group_codes(groups: Sequence | np.ndarray | None, n: int) -> np.ndarray | No
 
 
 def row_codes(values: np.ndarray) -> np.ndarray:
-    """Codes of the rows of values [n, ...]: equal where all of the row is."""
+    """Codes of the rows of values [n, ...]: equal for equal rows."""
     rows = np.ascontiguousarray(values.reshape(values.shape[0], -1) + np.zeros((), values.dtype))  # -0 becomes 0
     return np.unique(rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))).ravel(), return_inverse=True)[1]
 
@@ -53,8 +53,8 @@ def row_codes(values: np.ndarray) -> np.ndarray:
 def warn_of_repeats(x: np.ndarray, y: np.ndarray, groups: np.ndarray | None, name: str = "x") -> None:
     """Warn where rows of y [n, ...] occur again, with the same x [n, ...] nearly always: copies, not coincidences.
 
-    A copy in training and another held out let a critic remember instead of infer. Coarse laws repeat rows too; with
-    them x differs as chance has it, or there are few distinct rows. Copies inside a group are never parted.
+    With one copy in training and another held out, a critic can memorise instead of infer. Coarse laws repeat rows
+    too, but then x differs as by chance, or there are few distinct rows. Copies inside a group are never separated.
     """
     own, of_x = row_codes(y), row_codes(x)
     if groups is not None:
@@ -81,9 +81,10 @@ def warn_of_repeats(x: np.ndarray, y: np.ndarray, groups: np.ndarray | None, nam
 def deal(
     rng: np.random.Generator, groups: np.ndarray, labels: np.ndarray | None, shares: Sequence[float] | np.ndarray
 ) -> np.ndarray:
-    """Deal whole groups into parts of about the given shares of the rows, of each label as of all: the part, [n].
+    """Part of each row, [n]: whole groups dealt into parts with about the given shares of the rows and of each label.
 
-    The largest group first, where shares are equal, each to the part that has least of what the group holds.
+    Each group goes to the part that holds least of the group's labels for its share; the largest group goes first
+    where shares are equal.
 
     Args:
       rng: generator of the order.
@@ -96,7 +97,7 @@ def deal(
     of_labels = [] if labels is None else [np.bincount(codes, weights=labels == label) for label in np.unique(labels)]
     held = np.stack([sizes, *of_labels], axis=1)
     weights = 1.0 / held.sum(axis=0) ** 2
-    weights[0] *= 1e-3 if labels is not None else 1.0  # the sum of all settles ties
+    weights[0] *= 1e-3 if labels is not None else 1.0  # the total only breaks ties
     order = rng.permutation(names.size)
     if np.ptp(shares) == 0:
         order = order[np.argsort(-sizes[order], kind="stable")]
@@ -114,7 +115,7 @@ def constant_in_groups(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def permuted_labels(rng: np.random.Generator, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Labels [n] exchanged between groups where a group has one label, between its rows where it has two."""
+    """Labels [n] permuted among the groups that have one label, and within each group that has two."""
     constant = constant_in_groups(labels, groups)
     of_group = np.zeros(constant.size, labels.dtype)
     of_group[groups] = labels

@@ -1,4 +1,4 @@
-"""MINE with the exact marginal of a discrete z, the posterior it carries, and the leakage it pays as reward.
+"""MINE with the exact marginal of a discrete z, the posterior it implies, and the leakage it pays as reward.
 
 One critic T(z, f) serves everything here. ``z`` takes C values (2 in the game) with a known prior, so the marginal
 ``E_f sum_z p(z) exp T(z, f)`` is summed, not shuffled (Belghazi et al. 2018, "Mutual information neural
@@ -110,7 +110,7 @@ def log_posterior(scores: Array, prior: Array | float) -> Array:
 
 
 def barber_agakov(posterior_one: Array, labels: Array, prior: Array | float) -> Array:
-    """``E log p(z | F) / p(z)``, what a posterior claims to know of z, nats, [*S].
+    """``E log p(z | F) / p(z)``, the information about z that a posterior claims, nats, [*S].
 
     Barber-Agakov: a lower bound of I(z; F) on episodes the posterior was not fitted to.
 
@@ -127,7 +127,7 @@ def barber_agakov(posterior_one: Array, labels: Array, prior: Array | float) -> 
 
 
 def leakage_increments(log_posterior_one: Array, prior: Array | float) -> Array:
-    """What each step of an episode adds to the information about z = 1, [T] nats, a reward and never a gradient.
+    """Information about z = 1 that each step of an episode adds, [T] nats: a reward, never differentiated.
 
     ``L[t] = p_z (l[t] - l[t-1])`` with ``l = log clip(P(z = 1 | F_<=t), 0.02, 0.98)`` and ``l[-1] = log p_z``. Summed
     over z = 1 episodes undiscounted it telescopes to ``p_z log p(z=1|F) / p_z``, whose score-function gradient over

@@ -1,4 +1,4 @@
-"""Episodes divided into what fits a critic, what stops it and what it is read from, for each fold."""
+"""Episodes of each fold divided into those that fit a critic, those that stop it and those it is read from."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,25 +7,25 @@ from amarl_jax.information.estimate_fit import EstimateSpec, Parts
 from amarl_jax.information.groups import deal, generator
 from amarl_jax.types import Array
 
-MAX_PAIRED = 2048  # episodes at most of a part of which all pairs are formed
+MAX_PAIRED = 2048  # episodes, at most, in a part in which all pairs are formed
 N_BLOCKS = 40  # of the jackknife, per fold
-FEWER_BLOCKS = (N_BLOCKS, 20, 10, 4)  # of whole groups, where these are few or uneven
+FEWER_BLOCKS = (N_BLOCKS, 20, 10, 4)  # numbers tried of blocks of whole groups, which may be few or uneven
 FULL = 0.9  # share of the held-out episodes that blocks of equal size should hold
-LEAST = 10  # episodes that fit and that stop a critic
+LEAST = 10  # episodes, at least, to fit a critic and to stop it
 
-Rows = list[tuple[np.ndarray, ...]]  # of each fold: that fit, of which the training curve is read, that stop, held out
+Rows = list[tuple[np.ndarray, ...]]  # of each fold: fitting, training curve, validation, held out
 
 
 def divide(
     key: Array, labels: np.ndarray | None, n: int, spec: EstimateSpec, groups: np.ndarray | None = None
 ) -> tuple[list[Parts], int]:
-    """Draw the parts of each fold, and count the blocks of equal size that each held-out part lies in, one by one.
+    """Draw the parts of each fold; also return the number of equal blocks that make up each held-out part, in order.
 
     Parts have the same sizes in every fold.
 
     Args:
       key: typed key.
-      labels: [n] to stratify by; None: x is continuous, and parts of which pairs are formed have at most 2,048 rows.
+      labels: [n] to stratify by; None: x is continuous, and parts in which pairs are formed have at most 2,048 rows.
       n: episodes.
       spec: settings.
       groups: [n] codes; no group is in two parts of a fold, nor in two blocks.
@@ -45,7 +45,7 @@ def divide(
 
 
 def _rows_divided(rng: np.random.Generator, labels: np.ndarray | None, n: int, spec: EstimateSpec) -> Rows:
-    """Every row by itself."""
+    """Rows of each part, dealt singly."""
     order = rng.permutation(n)
     if labels is not None:  # spread every label evenly, so that any contiguous part holds its share of each
         position = np.zeros(n)
@@ -70,7 +70,7 @@ def _rows_divided(rng: np.random.Generator, labels: np.ndarray | None, n: int, s
 def _groups_divided(
     rng: np.random.Generator, labels: np.ndarray | None, groups: np.ndarray, spec: EstimateSpec
 ) -> tuple[Rows, int]:
-    """Whole groups together, cut to the sizes of the smallest fold's; also how many blocks a held-out part has."""
+    """Rows of each part, whole groups together, cut to the smallest fold's sizes; and blocks of a held-out part."""
     limit = groups.size if labels is not None else MAX_PAIRED
     fold = deal(rng, groups, labels, np.ones(spec.n_folds))
     held_out = _held_out_blocks(rng, labels, groups, [np.flatnonzero(fold == i) for i in range(spec.n_folds)])
@@ -95,9 +95,10 @@ def _groups_divided(
 def _held_out_blocks(
     rng: np.random.Generator, labels: np.ndarray | None, groups: np.ndarray, folds: list[np.ndarray]
 ) -> list[np.ndarray]:
-    """Rows of each fold in blocks of whole groups, [n_blocks, size], as many as leave most rows in them.
+    """Rows of each fold in blocks of whole groups, [n_blocks, size]; the most blocks that hold ``FULL`` of the rows.
 
-    Without any one block, what is left has every label: else the jackknife would read a bound of fewer labels.
+    Where no number of blocks does, the one that holds most rows. Every label remains when any one block is left out,
+    else the jackknife would read a bound over fewer labels.
     """
     n, best = sum(map(len, folds)), list[np.ndarray]()
     fewest = min(np.unique(groups[rows]).size for rows in folds)
@@ -123,5 +124,5 @@ def _held_out_blocks(
 
 
 def _leans_on_one_block(labels: np.ndarray) -> bool:
-    """True if a label of [n_blocks, size] occurs in a single block only, or in fewer labels than others have."""
+    """True if a label of [n_blocks, size] occurs in a single block only."""
     return any(np.any(labels == label, axis=1).sum() < 2 for label in np.unique(labels))

@@ -1,4 +1,4 @@
-"""Signals of known information, planted in anyone's episodes: labels that a column knows something about."""
+"""Signals of known information, planted in given episodes: labels that depend on a column."""
 
 import numpy as np
 from scipy import optimize, special
@@ -6,13 +6,13 @@ from scipy import optimize, special
 from amarl_jax.information.groups import constant_in_groups
 
 STEEPEST = 10.0  # slope of a planted label in normal scores
-N_BINS = 10  # equally filled, of a column whose information about a group's label is planted
+N_BINS = 10  # equally filled, of a column, in which its planted information about a group's label is measured
 
 
 def planted_order(
     rng: np.random.Generator, column: np.ndarray, labels: np.ndarray, nats: float, prior: float
 ) -> np.ndarray:
-    """Rows of the episodes in an order that gives the labels [n] a known information about a column [n].
+    """Order of the episodes in which a column [n] has a known information about the labels [n].
 
     An episode with normal score ``s`` of the column goes to a place with label 1 with probability
     ``sigmoid(a s + b)``: ``b`` keeps the class counts, ``a`` makes I exactly ``nats`` over these episodes at the given
@@ -40,7 +40,7 @@ def planted_labels(
     nats: float,
     prior: float,
 ) -> np.ndarray:
-    """Labels [n] that a column [n] knows ``nats`` about: by group if every group has one label, else by row."""
+    """Labels [n] about which a column [n] has ``nats`` of information: by group if each has one label, else by row."""
     if constant_in_groups(labels, groups).all():
         return planted_groups(rng, column, labels, groups, nats, prior)
     planted = np.empty_like(labels)
@@ -56,10 +56,10 @@ def planted_groups(
     nats: float,
     prior: float,
 ) -> np.ndarray:
-    """Labels [n], one for each group, as many groups of each as before, that a column [n] knows something about.
+    """Labels [n], one for each group, as many groups of each as before, that depend on a column [n].
 
-    As :func:`planted_order`, for groups by their mean normal score; ``a`` makes the information of a row's own column
-    about its group's label, read over ``N_BINS`` bins, ``nats``: the rest of the group is no part of an episode.
+    As :func:`planted_order` does with rows, but with groups by their mean normal score. ``a`` is such that the column,
+    in ``N_BINS`` bins, of a single row has ``nats`` of information about its group's label: a detector sees one row.
     """
     sizes = np.bincount(groups)
     mean = np.bincount(groups, weights=_normal_scores(column)) / sizes

@@ -12,7 +12,7 @@ BIAS_PENALTY = 1e-6
 
 
 def ridge_fit(x: Array, labels: Array, prior: Array, fitting: Array, validation: Array, penalties: Array) -> Array:
-    """Coefficients [P + 1] of the log-ratio ``x @ c[:-1] + c[-1]``, the penalty that validates best.
+    """Coefficients [P + 1] of the log-ratio ``x @ c[:-1] + c[-1]``, at the penalty best on validation.
 
     The curvature of the logistic loss is at most 1/4, so steps with that Hessian descend without a line search
     (Boehning and Lindsay 1988).

@@ -10,9 +10,9 @@ OUTLYING = 5.0  # the same for features that are standardised by mean and deviat
 def robustly_standardised(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Columns [n, ..., D] as robust deviations with logarithmic tails, to unit variance, clipped to the rows' range.
 
-    A function of the data can only lose information, so a bound stays a bound; what lies outside the range of the
-    given rows would meet a critic that extrapolates. The bulk stays as it is: a quadratic log-ratio stays quadratic.
-    Columns that are constant over the given rows, the smallest value the largest, become 0. Values are float64, of
+    A function of the data can only lose information, so a bound stays a bound. Outside the range of the given rows a
+    critic would extrapolate. The bulk is only shifted and scaled: a quadratic log-ratio stays quadratic. Columns that
+    are constant over the given rows become 0. ``values`` are float64, of
     about unit size (see :func:`amarl_jax.information.arrays.deviations`).
     """
     sample = values[rows].reshape(-1, values.shape[-1])
@@ -27,10 +27,10 @@ def robustly_standardised(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def without_outliers(values: np.ndarray) -> np.ndarray:
-    """Columns [n, D] in units of their middle half, with logarithmic tails beyond ``OUTLYING`` of them, float64.
+    """Columns [n, D] in robust standard deviations, with logarithmic tails beyond ``OUTLYING`` of them, float64.
 
-    One row of 1e6 would make the deviation of 2,000 others a ten-thousandth of the column's, too little to be learned
-    from. Where most rows are alike the unit is the median size of what the others differ by.
+    A single outlier of 1e6 would shrink the other 2,000 rows to a ten-thousandth of the column's standard deviation,
+    too little to learn from. Where most rows are equal, the unit is the median absolute deviation of the others.
 
     Args:
       values: less a typical row (see :func:`amarl_jax.information.arrays.deviations`).

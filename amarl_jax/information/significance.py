@@ -1,9 +1,9 @@
-"""Whether a detector tells two classes of episodes apart, and whether its silence means anything.
+"""Tests whether a detector tells two classes of episodes apart, and whether a negative result means anything.
 
 Labels are permuted by episode, or by group of episodes. Steps inside an episode are dependent, so a test that permutes
-steps rejects true nulls; so does one that permutes the episodes of a day which share what the day was like. Failing to
-reject is not equivalence: :func:`compare` also bounds the information and asks the same detector, on the same episodes,
-for a signal that was planted in them (:mod:`planting`).
+steps rejects true nulls; so does one that permutes single episodes where those of one day depend on each other.
+Failing to reject is not equivalence: :func:`compare` also bounds the information and asks the same detector, on the
+same episodes, for a signal that was planted in them (:mod:`planting`).
 """
 
 import dataclasses
@@ -23,12 +23,12 @@ from amarl_jax.types import Array
 
 ONE_SIDED_95 = 1.645  # standard errors
 ROWS_AT_ONCE = 8  # permutations that are fitted side by side
-ROUNDED = 1e-3  # of a column's range, more than which must not be lost to float32
+ROUNDED = 1e-3  # of a column's range, the most that rounding to float32 may change
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Verdict:
-    """The three parts of "indistinguishable to this detector", and what they were measured to be."""
+    """The three parts of "indistinguishable to this detector", with the measured values."""
 
     p_value: float  # of the permutation test
     mi_nats: float  # held out
@@ -42,22 +42,22 @@ class Verdict:
 
     @property
     def not_rejected(self) -> bool:
-        """The permutation test does not reject."""
+        """True if the permutation test does not reject."""
         return self.p_value > self.level
 
     @property
     def bounded(self) -> bool:
-        """What this detector could have found is under the margin."""
+        """True if the upper limit of the information is under the margin."""
         return self.mi_upper_nats < self.margin_nats
 
     @property
     def powered(self) -> bool:
-        """It would have found the planted signal."""
+        """True if enough of the planted signal was found."""
         return self.recovered_nats >= self.share * self.planted_nats
 
     @property
     def indistinguishable(self) -> bool:
-        """All three parts hold."""
+        """True if all three parts hold."""
         return self.not_rejected and self.bounded and self.powered
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ class Verdict:
 class Arrangements:
     """Ways to pair episodes with labels, the real one first."""
 
-    orders: np.ndarray  # [R, n] of the episodes past the places of the plan
+    orders: np.ndarray  # [R, n] episode at each place of the plan
     labels: np.ndarray  # [R, n] at these places
 
 
@@ -103,13 +103,13 @@ def permutation_test(
         per function. By default the cross-fitted detector's held-out information, trained again for each permutation.
       n_permutations: R; the smallest p-value is ``1 / (R + 1)``.
       prior: P(z = 1) of the information.
-      groups: [n] which rows belong together. Groups are exchangeable then: they trade labels where a group has one,
-        and where it has both they are permuted within; the default statistic cross-fits by group.
+      groups: [n] which rows belong together. Groups are then exchangeable: labels are permuted among groups
+        with one label, and within groups with both; the default statistic cross-fits by group.
       spec: settings of the detector.
 
     Raises:
-      ValueError: as :func:`amarl_jax.information.detector.detect`; features of a user's own statistic that float32
-        cannot carry, which the detector's own scaling would.
+      ValueError: as :func:`amarl_jax.information.detector.detect`; or, with a ``statistic``, features that lose
+        their variation in float32 (the detector scales its own).
     """
     spec = spec or DetectorSpec()
     key_plan, key_orders, x, z, together = _opened(key, features, labels, groups, spec)
@@ -137,10 +137,10 @@ def compare(
 ) -> Verdict:
     """The verdict of one detector on two classes of episodes.
 
-    A planted signal pairs the same episodes with labels again, as many of each, tilted by one column chosen at random
+    A planted signal pairs the same episodes with labels again, as many of each, that depend on one random column
     (see :func:`amarl_jax.information.planting.planted_order`); each of the ``n_planted`` has its own column and draw.
-    Where every group has one label, whole groups are paired, for a group tells no more than its one label. Arguments
-    and errors otherwise as in :func:`permutation_test`; the information's limit is over groups.
+    Where every group has one label, whole groups are paired, as a group carries only its one label. Arguments and
+    errors otherwise as in :func:`permutation_test`; the information's limit is over groups.
     """
     spec = spec or DetectorSpec()
     key_plan, key_orders, x, z, together = _opened(key, features, labels, groups, spec)
@@ -182,7 +182,7 @@ def _opened(
     groups: Sequence | np.ndarray | None,
     spec: DetectorSpec,
 ) -> tuple[Array, Array, np.ndarray, np.ndarray, np.ndarray | None]:
-    """What both tests begin with: two keys, features, labels and codes of groups, all checked."""
+    """Checked inputs of both tests: two keys, features, labels, and codes of groups."""
     key_plan, key_orders = jax.random.split(typed_key(key))
     x, z = prepare(features, labels, spec)
     together = group_codes(groups, z.size)
@@ -191,7 +191,7 @@ def _opened(
 
 
 def _as_given(features: Array | np.ndarray) -> Array:
-    """Features as float32, for a statistic that has its own use of offset and unit; ValueError if that loses them."""
+    """Features as float32 with offset and unit kept, for a user's statistic; ValueError where that loses variation."""
     exact = numbers("features", features).astype(np.longdouble)
     with np.errstate(over="ignore"):
         rounded = exact.astype(np.float32)
@@ -206,14 +206,14 @@ def _as_given(features: Array | np.ndarray) -> Array:
 
 
 def _plan(key: Array, labels: np.ndarray, n_features: int, spec: DetectorSpec, groups: np.ndarray | None) -> Plan:
-    """Folds stratified by label if places keep their labels; by groups alone if labels change places."""
+    """Plan with folds stratified by label where episodes are permuted, by groups alone where labels are."""
     return plan(key, labels if groups is None else np.zeros_like(labels), n_features, spec, groups)
 
 
 def _permutations(
     rng: np.random.Generator, labels: np.ndarray, groups: np.ndarray | None, n_permutations: int
 ) -> Arrangements:
-    """The real arrangement and permuted ones; without groups episodes move past labels, with groups labels move."""
+    """The real arrangement and permuted ones; episodes are permuted without groups, labels with groups."""
     n, rows = labels.size, n_permutations + 1
     if groups is None:
         orders = np.stack([np.arange(n), *(rng.permutation(n) for _ in range(n_permutations))])
@@ -230,7 +230,7 @@ def _detected(
     prior: float,
     spec: DetectorSpec,
 ) -> Detection:
-    """What the detector finds in each of the arrangements, leaves [R, ...]."""
+    """Detections in each of the arrangements, leaves [R, ...]."""
     pairs = jnp.asarray(arrangements.orders), jnp.asarray(arrangements.labels)
     together = None if groups is None else jnp.asarray(groups)
     return _detections(design, jnp.asarray(features), *pairs, together, jnp.float32(prior), spec)
@@ -246,11 +246,11 @@ def _detections(
     prior: Array,
     spec: DetectorSpec,
 ) -> Detection:
-    """What the detector finds with the episodes in each of the orders [R, n], and labels [R, n] there, plan in place.
+    """Detections with the episodes in each of the orders [R, n] and the labels [R, n], under one fixed plan.
 
-    To move episodes past labels is to permute labels, but keeps folds stratified: what is permuted and what is real
-    are then treated alike, as an exact test asks. Groups are of different sizes, so there labels move, past folds that
-    were drawn without them.
+    Permuting episodes permutes labels but keeps folds stratified: real and permuted data are then treated alike, as an
+    exact test requires. Groups differ in size, so with groups the labels are permuted, and the folds are drawn without
+    regard to labels.
     """
 
     def detection(pair: tuple[Array, Array]) -> Detection:
@@ -267,5 +267,5 @@ def _statistics(features: Array, orders: Array, labels: Array, statistic: Callab
 
 
 def _p_value(statistics: np.ndarray) -> float:
-    """The first is real, the rest are permuted; ties count against rejection."""
+    """p-value of the first statistic, the real one, among the permuted rest; ties count against rejection."""
     return float(np.mean(statistics >= statistics[0]))

@@ -2,7 +2,7 @@
 
 Each fold's model is an :class:`amarl_jax.nets.order_flow.OrderFlow`, trained with Adam on the cross-entropy of z at
 every prefix, most of its weight on the whole episode. A validation part of the model's own training episodes chooses
-how long to train and how much of what it says to believe, nothing at all among the choices.
+how long to train and by which factor to shrink its log-ratio, 0 among the choices.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from amarl_jax.information.early_stopping import Candidate, keep_best
 from amarl_jax.nets.order_flow import OrderFlow
 from amarl_jax.types import Array, PyTree, Tape, empty_tape
 
-# Thousands of small steps: compiled well where XLA_FLAGS ask for quick compiling, as the tests do.
+# Thousands of small steps: optimised even where XLA_FLAGS ask for quick compilation, as in the tests.
 COMPILED_WELL = {"xla_backend_optimization_level": 1}
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of a log-ratio, that validation chooses from
 
@@ -32,8 +32,8 @@ class TapeDetectorSpec:
 
     n_folds: int = 4
     hidden: tuple[int, ...] = (32, 32)
-    n_epochs: float = 5.0  # Adam sees each fitting episode so often,
-    min_steps: int = 150  # or in so many steps, whichever is longer
+    n_epochs: float = 5.0  # passes over the fitting episodes,
+    min_steps: int = 150  # but at least so many Adam steps
     n_checks: int = 5  # times the validation loss is looked at, evenly spaced
     batch_size: int = 64  # episodes per Adam step
     validation_fraction: float = 0.15  # of each fold's training episodes
@@ -46,7 +46,7 @@ class TapeDetectorSpec:
 class TapePlan:
     """Everything random about a cross-fit; with it fixed, :func:`cross_fit_tapes` is pure and may be vmapped.
 
-    ``F`` folds. Lists that are filled up repeat episodes of their own fold.
+    ``F`` folds. Lists are padded with repeated episodes of their own fold.
     """
 
     held_out: Array  # [F, n_held] int32, episodes that a fold's model scores
@@ -62,7 +62,7 @@ def plan_tapes(key: Array, labels: np.ndarray, horizon: int, n_rows: int, spec: 
       key: typed key.
       labels: [n], 0 or 1.
       horizon: T, steps of an episode.
-      n_rows: K, of each step on the tape.
+      n_rows: K, rows of each step on the tape.
       spec: settings.
 
     Raises:
@@ -153,13 +153,13 @@ cross_fit_tapes = jax.jit(held_out_log_ratios, static_argnames="spec", compiler_
 
 
 def _log_ratios(network: PyTree, tapes: Tape, at: Array, spec: TapeDetectorSpec) -> Array:
-    """At every prefix of the given episodes, [n, T]."""
+    """Log-ratios at every prefix of the given episodes, [n, T]."""
     model = OrderFlow(tapes.side.shape[1], spec.hidden)
     return jax.vmap(lambda tape: model.apply(network, tape))(jax.tree.map(lambda x: x[at], tapes))
 
 
 def _whole(network: PyTree, tapes: Tape, at: Array, spec: TapeDetectorSpec) -> Array:
-    """Of whole episodes [n], a few batches' worth at a time."""
+    """Log-ratios of whole episodes [n], a few batches at a time."""
     part = 4 * spec.batch_size
     padded = jnp.resize(at, (-(-at.shape[0] // part), part))
     return jax.lax.map(lambda rows: _log_ratios(network, tapes, rows, spec)[:, -1], padded).reshape(-1)[: at.shape[0]]
@@ -174,7 +174,7 @@ def _train(
     validation: Array,
     spec: TapeDetectorSpec,
 ) -> tuple[PyTree, Array]:
-    """Adam with one rise and fall of its rate; network and share of its log-ratio, [], that are best on validation."""
+    """Train with Adam at a one-cycle rate; network and share [] of its log-ratio that are best on validation."""
     schedule = optax.cosine_onecycle_schedule(rows.shape[0] * rows.shape[1], spec.learning_rate, 0.15)
     adam = optax.adamw(schedule, b2=0.99, weight_decay=spec.weight_decay)
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), adam)
@@ -199,9 +199,9 @@ def _train(
 
 
 def _cautious_loss(log_ratio: Array, labels: Array, prior: Array) -> Array:
-    """By how much log-ratios [n] raise the cross-entropy over knowing nothing, and one standard error of that. [].
+    """Cross-entropy of log-ratios [n] minus that of log-ratios of 0, plus its standard error, [].
 
-    Of many checks and shares the best on few episodes would claim what is not there.
+    Without the standard error, the best of many checks and shares on few episodes would claim more than there is.
     """
     logits = log_ratio + _log_odds(prior)
     gain = jax.nn.softplus(logits) - labels * logits - jax.nn.softplus(_log_odds(prior)) + labels * _log_odds(prior)

@@ -1,4 +1,4 @@
-"""How a lane's agents behave, in numbers: what is claimed to emerge, and the control that must read nothing.
+"""Measures of how a lane's agents behave: what is claimed to emerge, and a control that must show nothing.
 
 Order splitting, a spread that follows the belief, cycles of sniping, flow that becomes noise (the reference system's
 four claims), measured on fresh episodes of frozen policies; the episode is the unit of every standard error.
@@ -18,7 +18,7 @@ from amarl_jax.evaluation.report import order_divergence, spread_toxicity
 from amarl_jax.information.detector import Detection
 from amarl_jax.types import Array
 
-CONDUCT = {  # columns of a sweep's table, after those of the baselines': what each is
+CONDUCT = {  # columns of a sweep's table, after those of the baselines: meaning of each
     "child_lots": "lots per child order of informed episodes",
     "sent_orders": "child orders of an informed episode that reached the book",
     "spread_belief_correlation": "correlation of the maker's quoted spread with the belief it quoted on",
@@ -33,7 +33,7 @@ N_LAGS = 10  # steps over which snipe times are correlated
 
 
 def shuffled(key: Array, summary: EpisodeSummary) -> EpisodeSummary:
-    """The same episodes under labels that say nothing of them."""
+    """The same episodes with permuted labels."""
     z = np.asarray(summary.z)
     return dataclasses.replace(summary, z=z[np.asarray(jax.random.permutation(key, len(z)))])
 
@@ -76,7 +76,7 @@ def lots_per_order(episodes: FrozenEpisodes, chosen: np.ndarray) -> MetricValue:
 def autocorrelations(events: np.ndarray, n_lags: int = N_LAGS) -> list[MetricValue]:
     """``r_k = E[x_t x_{t+k}] / E[x_t^2]``, ``x`` an event less its mean rate at that time of day, for lags from 1.
 
-    The rate is taken out step by step over episodes, so that a busy opening is no correlation; the sum over the
+    The mean rate is subtracted at each step, so that a busy opening does not count as correlation; the sum over the
     ``T - k`` pairs of an episode is scaled by ``T / (T - k)``. NaN where nothing ever happens.
 
     Args:

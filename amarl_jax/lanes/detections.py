@@ -30,13 +30,13 @@ TOGETHER = 8  # detectors that an accelerator trains at once; on a processor one
 def detect_each(
     keys: Sequence[Array], summaries: Sequence[EpisodeSummary], priors: Sequence[float], devices: Sequence[jax.Device]
 ) -> Iterator[Detection]:
-    """A detection per set, host arrays, one after the other as their groups are done.
+    """A detection per set, host arrays, yielded in order as their groups are done.
 
     Args:
         keys: typed keys, one for each set.
         summaries: equally many episodes in each set, host arrays.
         priors: p_z of each set.
-        devices: of all processes; of several every process trains all detectors on its own devices.
+        devices: of all processes; where there are several, each trains all detectors on its own devices.
     """
     own = [device for device in devices if device.process_index == jax.process_index()]
     at_once = 1 if own[0].platform == "cpu" else TOGETHER
@@ -51,7 +51,7 @@ def detect_each(
 def _detect_group(
     keys: Sequence[Array], summaries: Sequence[EpisodeSummary], priors: Sequence[float], group: Layout
 ) -> list[Detection]:
-    """Sets that are trained together; fewer than the group holds are filled up, so that the program is the same."""
+    """Detections of sets that are trained together; fewer sets than the group holds are padded to use one program."""
     spec = metrics.DETECTOR
     sets = [_one_set(key, rows, prior, spec) for key, rows, prior in zip(keys, summaries, priors, strict=True)]
     here = Layout(len(sets), group.devices, group.at_once)
@@ -64,7 +64,7 @@ def _detect_group(
 
 
 def _one_set(key: Array, rows: EpisodeSummary, prior: float, spec: TapeDetectorSpec) -> tuple[Any, ...]:
-    """What a detector is trained with, drawn on the host."""
+    """Inputs of one detector's training, drawn on the host."""
     z = np.asarray(rows.z, np.int32)
     horizon, n_rows = rows.tape.side.shape[1:]
     return plan_tapes(key, z, horizon, n_rows, spec), rows.tape, z, np.float32(prior)
@@ -72,7 +72,7 @@ def _one_set(key: Array, rows: EpisodeSummary, prior: float, spec: TapeDetectorS
 
 @functools.partial(jax.jit, static_argnames=("group", "spec"), compiler_options=COMPILED_WELL)
 def _cross_fit_sets(sets: tuple[Any, ...], group: Layout, spec: TapeDetectorSpec) -> Detection:
-    """Cross-fitted and summarised, [n_padded]."""
+    """Cross-fitted and summarised detections, [n_padded]."""
 
     def one(design: TapePlan, tapes: Tape, z: Array, prior: Array) -> Detection:
         return summarise(held_out_log_ratios(design, tapes, z, prior, spec), z, prior)

@@ -1,4 +1,4 @@
-"""How much of its order each episode of each lane got done: mixing, stuck, or no longer trading, told apart."""
+"""Figure of how much of its order each episode of each lane got done: tells mixing, stuck and not trading apart."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,11 @@ from amarl_jax.lanes.behaviour import FILLS
 
 
 def draw_lane_fills(sweep: str | Path, path: str | Path) -> list[str]:
-    """A line per lane, by penalty and seed: the distribution of its informed episodes' fills. None drawn, none named.
+    """Draw the distribution of each lane's informed fills, a line per lane; returns the names written, if any.
 
-    Two bright places in one line are a policy that mixes episodes; lines of one penalty that differ are seeds that are
-    stuck on different branches; brightness far from 1 is a trader that hides by not trading.
+    Lanes are sorted by penalty and seed. Two bright places in one line are a policy that mixes episodes; lines of one
+    penalty that differ are seeds stuck on different branches; brightness far from a fill of 1 is a trader that hides by
+    not trading.
 
     Args:
         sweep: ``sweep.json``; its first arm is drawn.
@@ -48,7 +49,7 @@ def draw_lane_fills(sweep: str | Path, path: str | Path) -> list[str]:
 
 
 def _label_lanes(axis: Axes, penalty: np.ndarray) -> None:
-    """Penalties beside their lanes, parted by lines."""
+    """Write penalties beside their lanes, separated by lines."""
     values, start, count = np.unique(penalty, return_index=True, return_counts=True)
     axis.set_yticks(start + count / 2.0, [f"{value:.3g}" for value in values])
     for line in start[1:]:

@@ -19,7 +19,7 @@ LEARNED, HULL, JUMPED = STYLES[0][0], "0.4", STYLES[3][0]
 
 
 def draw_frontier(sweep: str | Path, path: str | Path) -> list[str]:
-    """Three panels for each arm of a ``sweep.json``; nothing is drawn where no arm has a frontier.
+    """Draw three panels for each arm of a ``sweep.json``; nothing is drawn where no arm has a frontier.
 
     Left, policies in the plane of I and cost with the lower hull, jumps in colour. Middle, learned I against lambda
     over what the hull predicts, with 95% bands. Right, the slope ``-dC/dI`` between neighbours over lambda, where 1 is
@@ -44,7 +44,7 @@ def draw_frontier(sweep: str | Path, path: str | Path) -> list[str]:
 
 
 def _draw_plane(axis: Axes, found: Mapping[str, Any]) -> None:
-    """Policies, hull and jumps in the plane."""
+    """Draw policies, hull and jumps in the plane."""
     policies, frontier = found["frontier"]["policies"], found["frontier"]
     points = np.array([(policy["nats"], policy["units"]) for policy in policies])
     n_learned = len(found["learned"]["lambda"])
@@ -70,7 +70,7 @@ def _draw_plane(axis: Axes, found: Mapping[str, Any]) -> None:
 
 
 def _draw_curve(axis: Axes, found: Mapping[str, Any]) -> None:
-    """Learned I and the predicted one against lambda."""
+    """Draw learned and predicted I against lambda."""
     predicted, learned = found["frontier"]["predicted"], found["learned"]
     penalty = np.array(predicted["lambda"])
     lower, upper = (np.array(predicted[name], float) for name in ("lower", "upper"))
@@ -86,7 +86,7 @@ def _draw_curve(axis: Axes, found: Mapping[str, Any]) -> None:
 
 
 def _draw_envelope(axis: Axes, envelope: list[dict[str, Any]]) -> None:
-    """Slope over the middle penalty, with its interval; the bracket of the two penalties behind it."""
+    """Draw slope over the middle penalty, with its interval; behind it the bracket of the two penalties."""
     for slope in envelope:
         low, high = slope["lambda_below"], slope["lambda_above"]
         middle = 0.5 * (low + high)
@@ -104,7 +104,7 @@ def _draw_envelope(axis: Axes, envelope: list[dict[str, Any]]) -> None:
 
 
 def _label_penalty(axis: Axes, penalty: np.ndarray) -> None:
-    """An asinh axis with plain ticks, as far as there are penalties."""
+    """Set an asinh axis with plain ticks, as far as there are penalties."""
     low, high = float(penalty.min()), float(penalty.max())
     ticks = [tick for tick in TICKS if low <= tick <= high]
     axis.set_xscale("asinh", linear_width=SCALE)

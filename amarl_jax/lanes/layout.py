@@ -21,9 +21,9 @@ AXIS = "lane"
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where lanes are computed: equal shares on every device, a share in rounds of ``at_once`` lanes.
+    """Where lanes are computed: equal shares on every device, each share in rounds of ``at_once`` lanes.
 
-    Lanes are padded to fill the last round of every device; what is computed for the padding is thrown away.
+    Lanes are padded to fill the last round of every device; results of the padding are discarded.
     """
 
     n_lanes: int  # lanes wanted
@@ -32,28 +32,28 @@ class Layout:
 
     @property
     def rounds(self) -> int:
-        """One after the other, on each device."""
+        """Number of rounds on each device."""
         return -(-self.n_lanes // (len(self.devices) * self.at_once))
 
     @property
     def n_padded(self) -> int:
-        """Lanes computed."""
+        """Number of lanes computed, padding included."""
         return len(self.devices) * self.rounds * self.at_once
 
     @property
     def mesh(self) -> Mesh:
-        """All devices in a row."""
+        """One-dimensional mesh of all devices."""
         return Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
 
     @property
     def sharding(self) -> NamedSharding:
-        """The leading axis split over the devices."""
+        """Sharding that splits the leading axis over the devices."""
         return NamedSharding(self.mesh, PartitionSpec(AXIS))
 
     def place(self, lanes: PyTree) -> PyTree:
         """Put a tree with a leading axis of ``n_lanes`` on the devices, the last lane repeated as padding.
 
-        Of several processes every one gives the whole tree and places what its own devices hold.
+        With several processes each passes the whole tree and places the part of its own devices.
         """
         take = np.minimum(np.arange(self.n_padded), self.n_lanes - 1)
         return jax.tree.map(lambda leaf: self._placed(leaf, take), lanes)
@@ -80,7 +80,7 @@ def lay_out(n_lanes: int, devices: tuple[jax.Device, ...], at_most: int = 0) -> 
 
 
 def over_lanes(one: Callable[..., Any], layout: Layout) -> Callable[..., Any]:
-    """``one`` mapped over the leading axis of all its arguments; devices do not talk to each other."""
+    """``one`` mapped over the leading axis of all its arguments; devices do not communicate."""
 
     def share(*lanes: PyTree) -> Any:
         if layout.rounds == 1:
@@ -92,10 +92,10 @@ def over_lanes(one: Callable[..., Any], layout: Layout) -> Callable[..., Any]:
 
 
 def _rounds(together: Callable[..., Any], lanes: tuple[PyTree, ...], layout: Layout) -> Any:
-    """``together`` on ``at_once`` lanes after the other; keys enter and leave the loop as plain data."""
+    """Run ``together`` on ``at_once`` lanes at a time; keys enter and leave the loop as plain data."""
     split = lambda x: x.reshape(layout.rounds, layout.at_once, *x.shape[1:])  # noqa: E731
     is_key = jax.tree.map(_is_key, lanes)
-    makes_key: list[PyTree] = []  # found out while the loop is traced: once
+    makes_key: list[PyTree] = []  # filled while the loop is traced, once
 
     def one_round(_: None, raw: PyTree) -> tuple[None, PyTree]:
         given = jax.tree.map(lambda x, key: jax.random.wrap_key_data(x) if key else x, raw, is_key)
@@ -110,13 +110,13 @@ def _rounds(together: Callable[..., Any], lanes: tuple[PyTree, ...], layout: Lay
 
 @functools.partial(jax.jit, static_argnames=("layout",))
 def begin_lanes(keys: Array, setups: Setup, layout: Layout) -> TrainState:
-    """Fresh learners, leading [n_padded], as the keys and the leaves of the setups."""
+    """Fresh learners, leading [n_padded], one for each key and setup."""
     return over_lanes(init_state, layout)(keys, setups)
 
 
 @functools.partial(jax.jit, static_argnames=("layout",), donate_argnames=("state",))
 def advance_lanes(state: TrainState, setups: Setup, layout: Layout) -> tuple[TrainState, Metrics]:
-    """One update of every lane; the states given are consumed. Metrics are [n_padded] each."""
+    """One update of every lane; the given states are donated. Metrics are [n_padded] each."""
     return over_lanes(lambda state, setup: update(state, setup), layout)(state, setups)
 
 
@@ -130,7 +130,7 @@ def _raw(leaf: Any) -> Any:
 
 @functools.cache
 def _everywhere(replicated: NamedSharding) -> Callable[[PyTree], PyTree]:
-    """A whole tree to all devices of all processes at once; the only program here in which they talk."""
+    """Program that copies a tree to all devices of all processes; the only one here that communicates."""
     return jax.jit(lambda tree: tree, out_shardings=replicated)
 
 

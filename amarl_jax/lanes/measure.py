@@ -1,4 +1,4 @@
-"""What a trained sweep says: every lane measured on fresh episodes, lambda* and verdict, files, figure."""
+"""Measurement of a trained sweep: every lane on fresh episodes, lambda* and verdict, files, figures."""
 
 import dataclasses
 import functools
@@ -31,8 +31,8 @@ from amarl_jax.transition.intervals import NOT_DETERMINED
 from amarl_jax.transition.verdict import as_json, judge
 from amarl_jax.types import Array
 
-FEWEST_PENALTIES = 5  # that lambda* is looked for on
-LOUD_GATE = 0.5  # share of the steps beyond which a fresh policy that acts in them is a loud start
+FEWEST_PENALTIES = 5  # needed to locate lambda*
+LOUD_GATE = 0.5  # share of the steps; a fresh policy that acts in more of them is a loud start
 _BOOTSTRAP, _CONTROL = 2, 3  # folded into a lane's root key, which is split into the keys of training and evaluation
 
 
@@ -59,9 +59,9 @@ def measure_lanes(
     run: Experiment,
     measured: Measured,
 ) -> list[dict[str, Any] | None]:
-    """One row of measures per lane, None for a lane that failed; each is kept in ``measured`` as soon as it is there.
+    """One row of measures per lane, None for a lane that failed; each is kept in ``measured`` as soon as it is made.
 
-    A lane plays the episodes, and trains the detector, of the closing table of a single run with its seed.
+    A lane plays the same episodes and trains the same detector as the closing table of a single run with its seed.
 
     Args:
         lanes: of the sweep.
@@ -69,7 +69,7 @@ def measure_lanes(
         state: placed learners, [n_padded].
         layout: of the lanes on the devices.
         run: the experiment.
-        measured: those that are done already.
+        measured: lanes that are done already.
     """
     whole = [i for i in range(len(lanes)) if i not in failures and i not in measured.rows]
     if whole:
@@ -104,7 +104,7 @@ def _measure_rest(
         layout.devices,
     )
     with stage("training two detectors for each lane", len(whole), "lanes", verbose=run.run.verbose) as under_way:
-        for i, detection in zip(whole, found, strict=False):  # of the same iterator, two at a time
+        for i, detection in zip(whole, found, strict=False):  # two detections at a time from one iterator
             control = next(found)
             try:
                 evaluation = evaluate_detected(detection, mine[i].summary, scales[i], mine[i].exact)
@@ -135,9 +135,9 @@ def write_answer(
     failures: Mapping[int, str],
     spent: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write the table, ``sweep.json`` and the figures with what they are drawn from; returns what ``sweep.json`` holds.
+    """Write the table, ``sweep.json`` and the figures with their data; returns the content of ``sweep.json``.
 
-    ``spent`` is what the sweep took, kept beside where it came from.
+    ``spent`` is what the sweep took, kept beside the provenance.
     """
     from amarl_jax.lanes.fills_figure import draw_lane_fills  # matplotlib takes a second to import
     from amarl_jax.lanes.frontier_figure import draw_frontier
@@ -185,9 +185,9 @@ def write_answer(
 
 
 def locate_arm(table: LaneTable, arm: str, start_gate: float, experiment: Experiment) -> dict[str, Any]:
-    """lambda*, the verdict and the frontier of one arm; less where the grid is too short, or no seed is whole.
+    """lambda*, the verdict and the frontier of one arm, as far as the grid is long enough and a seed has all its lanes.
 
-    ``start_gate`` is the share of the steps in which its fresh policies act: in most of them, and they start loud.
+    ``start_gate`` is the share of the steps in which its fresh policies act; above ``LOUD_GATE`` they start loud.
     """
     penalty, values = table.grid(table.information, arm)
     prices = {"trade_off": trade_off(table, arm)} if can_trade_off(table, arm) else {}

@@ -1,4 +1,4 @@
-"""Lanes of a sweep that have been measured so far: what is kept of one that is stopped meanwhile."""
+"""Lanes of a sweep that have been measured so far, kept on disk in case it is stopped."""
 
 import json
 from pathlib import Path
@@ -15,10 +15,10 @@ MEASURED_FILE = "measured.json"
 
 
 class Measured:
-    """Rows of measures by lane, kept on disk beside what they were measured of.
+    """Rows of measures by lane, kept on disk beside a description of what was measured.
 
-    A file that is damaged, or of other learners, another code or another number of episodes, is not read: those lanes
-    are measured again.
+    A file that is damaged, or of other learners, another code or another number of episodes, is ignored: its lanes are
+    measured again.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
@@ -26,7 +26,7 @@ class Measured:
         self.rows: dict[int, dict[str, Any]] = self._read()
 
     def keep(self, lane: int, row: dict[str, Any]) -> dict[str, Any]:
-        """Write one lane's measures down; returns them as they will be read."""
+        """Save one lane's measures; returns them as they will be read back."""
         self.rows[lane] = json.loads(json.dumps(row, default=float))
         if hosts.is_chief():
             document = {"of": self._about, "rows": {str(i): kept for i, kept in self.rows.items()}}
@@ -34,7 +34,7 @@ class Measured:
         return self.rows[lane]
 
     def discard(self) -> None:
-        """Remove the file: its rows are in the sweep's own by now."""
+        """Remove the file, once its rows are in ``sweep.json``."""
         self._file.unlink(missing_ok=True)
 
     def _read(self) -> dict[int, dict[str, Any]]:
@@ -49,7 +49,7 @@ class Measured:
 
 
 def _is_row(row: Any) -> bool:
-    """True if a table can be made of it."""
+    """True if a row of the table can be made of it."""
     try:
         values = [value for name, value in lane_row(0, 0.0, 0, row).items() if name not in ("arm", "status")]
         counts = row[FILLS]

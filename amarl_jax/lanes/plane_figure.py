@@ -15,8 +15,8 @@ from amarl_jax.lanes.table import LaneTable, read_lanes
 from amarl_jax.transition.frontier import lower_hull
 
 LINEAR_NATS = 0.02  # the information axis is linear up to here, logarithmic beyond
-COLUMN = {True: "exact_nats", False: "information_nats"}  # of the information: exact, or of a fresh detector
-CORNERS = np.array([(9.0, 8.0), (9.0, -8.0), (-9.0, 8.0), (-9.0, -8.0)])  # of a point, where its number may go, points
+COLUMN = {True: "exact_nats", False: "information_nats"}  # of the information: exact, or by a fresh detector
+CORNERS = np.array([(9.0, 8.0), (9.0, -8.0), (-9.0, 8.0), (-9.0, -8.0)])  # places of a number around its point
 FAMILIES = (  # first match counts: part of the name, marker, style
     ("learned", "*", "#000000"),
     ("camouflage", "D", STYLES[2][0]),
@@ -28,7 +28,7 @@ FAMILIES = (  # first match counts: part of the name, marker, style
 def draw_plane(
     rows: str | Path, path: str | Path, lanes: str | Path | None = None, arm: str | None = None
 ) -> list[str]:
-    """Shortfall against I with 95% intervals, one panel per market; numbers name the policies, beside their fill rate.
+    """Draw shortfall against I with 95% intervals, a panel per market; numbers name the policies, beside their fill.
 
     I is the exact one where every row has it, lanes included, else what a fresh detector found.
 
@@ -58,7 +58,7 @@ def draw_plane(
 
 
 def _draw_market(axis: Axes, table: Mapping[str, Any], exact: bool) -> None:
-    """Every policy of one market."""
+    """Draw every policy of one market."""
     leaked = COLUMN[exact]
     points = np.array([(row[leaked]["value"], row["shortfall_ticks"]["value"]) for row in table.values()])
     axis.set_xscale("asinh", linear_width=LINEAR_NATS)
@@ -93,12 +93,12 @@ def _draw_market(axis: Axes, table: Mapping[str, Any], exact: bool) -> None:
 
 
 def _is_exact(table: Mapping[str, Any]) -> bool:
-    """True if all rows of a market have the exact information; of older ones there is a fresh detector's alone."""
+    """True if all rows of a market have the exact information; older files have only that of a fresh detector."""
     return all(row.get(COLUMN[True], {}).get("value") is not None for row in table.values())
 
 
 def _number_points(axis: Axes, points: np.ndarray) -> None:
-    """Numbers from 1 beside points [n, 2], each at that corner of its point that is farthest from all else."""
+    """Write numbers from 1 beside points [n, 2], each at that corner of its point that is farthest from all else."""
     pixels = axis.transData.transform(points)
     taken = list(pixels)
     for i, point in enumerate(pixels):
@@ -111,7 +111,7 @@ def _number_points(axis: Axes, points: np.ndarray) -> None:
 
 
 def _draw_frontier(axis: Axes, table: LaneTable, arm: str | None, exact: bool) -> None:
-    """Seed means of a sweep in the plane, joined in the order of lambda."""
+    """Draw seed means of a sweep in the plane, joined in the order of lambda."""
     penalty, information = table.grid(COLUMN[exact], arm)
     _, shortfall = table.grid("shortfall_ticks", arm)
     if len(information):

@@ -23,7 +23,7 @@ from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.market.table_noise import like
 from amarl_jax.types import PyTree
 
-IN_CACHE = 8  # lanes that a processor computes at once where nobody asks for more: their arrays stay in its caches
+IN_CACHE = 8  # lanes that a processor computes at once by default: their arrays stay in its caches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ def compile_lanes(run: Run, lanes: list[Lane]) -> Program:
 
 @functools.lru_cache(maxsize=2)
 def _compile(game: Game, layout: Layout, precision: str) -> Any:
-    """The update of all lanes, compiled from shapes alone; a second sweep in a process finds it here."""
+    """The update of all lanes, compiled from shapes alone and cached for a second sweep in the process."""
     lanes = (shapes(layout.n_padded, one, layout.sharding) for one in (one_learner(game), _any_setup(game)))
     with jax.default_matmul_precision(precision):
         return advance_lanes.lower(*lanes, layout=layout).compile()
@@ -75,7 +75,7 @@ def one_learner(game: Game) -> TrainState:
 
 
 def _any_setup(game: Game) -> Setup:
-    """A setup of the shapes that a game needs; no number of it shapes anything."""
+    """A setup with the shapes that a game needs; its values do not matter."""
     return Setup(Hypers(), RewardWeights(), like(game.noise_law, game.market_spec), game).arrays()
 
 
@@ -85,7 +85,7 @@ def shapes(n_lanes: int, one: PyTree, sharding: Any = None) -> PyTree:
 
 
 def lanes_that_fit(memory: Any, layout: Layout) -> int:
-    """Lanes that a device can compute together, by XLA's account of a layout.
+    """Lanes that a device can compute together, by XLA's memory analysis of a layout.
 
     Raises ``MemoryError`` with the arithmetic where not even one fits.
     """

@@ -46,7 +46,7 @@ class LaneTable:
 
     @property
     def is_exact(self) -> bool:
-        """True if every lane that did not fail was read by whoever knows its policy; older tables were not."""
+        """True if every lane that did not fail has the exact information; older tables have none."""
         exact = self.columns.get("exact_nats")
         return exact is not None and bool(np.isfinite(exact[self.columns["status"] == OK]).all())
 

@@ -1,4 +1,4 @@
-"""What hiding costs, read off a sweep's table: the envelope condition, the frontier and the curve it predicts."""
+"""The cost of hiding, read off a sweep's table: the envelope condition, the frontier and the curve it predicts."""
 
 from collections.abc import Mapping
 from typing import Any

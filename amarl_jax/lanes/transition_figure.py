@@ -15,7 +15,7 @@ from amarl_jax.evaluation.figures import STYLES, save, style
 from amarl_jax.lanes.table import LaneTable, read_lanes
 from amarl_jax.transition.curve_fits import SCALE
 
-PANELS = (  # column of lanes.csv, label, what the axis ends at however wide an interval is
+PANELS = (  # column of lanes.csv, label, limits of the axis, however wide an interval is
     ("information_nats", "I of a fresh detector, nats", (-0.1, 0.72)),
     ("kl_nats", "KL of the flow from noise, nats", (-0.1, np.inf)),
     ("accuracy", "accuracy of a fresh detector", (0.4, 1.01)),
@@ -33,15 +33,15 @@ DEFINITIONS = {  # of lambda*: name in the file, label, line style
     "lambda_chi": ("steepest accuracy", "-."),
     "lambda_eq": ("I < 0.01 from here", ":"),
 }
-ABSENT = {"value": None, "lower": None, "upper": None}  # a definition that a file is older than
+ABSENT = {"value": None, "lower": None, "upper": None}  # for a definition that an older file lacks
 LINEAR_KL = 0.1  # nats: the KL axis is linear up to here, logarithmic beyond
 PINK = STYLES[3][0]
 FEWEST_SEEDS = 2  # fewer have no interval
-BAND_SEEDS = 4  # of fewer the interval by Student's t is wider than what it is of: dots alone
+BAND_SEEDS = 4  # with fewer, the interval by Student's t is wider than the spread of the data: dots alone
 
 
 def draw_transition(lanes: str | Path, path: str | Path, located: str | Path | None = None) -> list[str]:
-    """I, KL, accuracy, shortfall and fill rate against lambda: seeds, means with 95% intervals, lambda*.
+    """Draw I, KL, accuracy, shortfall and fill rate against lambda: seeds, means with 95% intervals, lambda*.
 
     I and accuracy are the exact ones where the table has them, with a fresh detector's mean beside.
 
@@ -87,7 +87,7 @@ def mean_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_arms(axis: Axes, table: LaneTable, column: str) -> None:
-    """Seeds as dots, their mean as a line, the interval as a band where there are enough seeds."""
+    """Draw seeds as dots, their mean as a line, the interval as a band where there are enough seeds."""
     for place, arm in enumerate(table.arms()):
         colour, line = style(place)
         penalty, values = table.grid(column, arm)
@@ -104,7 +104,7 @@ def _draw_arms(axis: Axes, table: LaneTable, column: str) -> None:
 
 
 def _draw_detector(axis: Axes, table: LaneTable, column: str) -> None:
-    """What fresh detectors found: the mean of every arm, thin and grey, beside what is there to be found."""
+    """Draw what fresh detectors found, the mean of every arm as a thin grey line beside the exact measure."""
     for i, arm in enumerate(table.arms()):
         penalty, values = table.grid(column, arm)
         if len(values):
@@ -113,14 +113,14 @@ def _draw_detector(axis: Axes, table: LaneTable, column: str) -> None:
 
 
 def _end_axis(axis: Axes, lowest: float, highest: float) -> None:
-    """Cut a wide interval off at the ends, unless nothing measured lies between them."""
+    """Limit the axis to these ends, unless nothing measured lies between them."""
     low, high = np.clip(axis.get_ylim(), lowest, highest)
     if low < high:
         axis.set_ylim(low, high)
 
 
 def _compress_kl(axis: Axes) -> None:
-    """An asinh axis with ticks at plain numbers: theory's KL at small penalties dwarfs the rest."""
+    """Set an asinh axis with ticks at plain numbers: theory's KL at small penalties dwarfs the rest."""
     axis.set_yscale("asinh", linear_width=LINEAR_KL)
     ticks = [x for x in (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0) if x <= axis.get_ylim()[1]]
     axis.set_yticks(ticks, [f"{x:g}" for x in ticks])
@@ -128,7 +128,7 @@ def _compress_kl(axis: Axes) -> None:
 
 
 def _draw_located(axis: Axes, found: Mapping[str, Any]) -> None:
-    """lambda* by each definition, with its interval as a band."""
+    """Draw lambda* by each definition, with its interval as a band."""
     for name, (label, line) in DEFINITIONS.items():
         location = found.get(name, ABSENT)
         if isinstance(location["value"], float) and location["lower"] is not None:  # else it is not determined
@@ -140,7 +140,7 @@ def _draw_located(axis: Axes, found: Mapping[str, Any]) -> None:
 
 
 def _label_penalty(axes: np.ndarray, table: LaneTable) -> None:
-    """One asinh axis for all panels, with ticks at penalties of the grid."""
+    """Set one asinh axis for all panels, with ticks at penalties of the grid."""
     penalty = np.unique(table.columns["lambda"])
     ticks = [x for x in (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0) if penalty[0] <= x <= penalty[-1]]
     for axis in axes.flat[:5]:
@@ -153,7 +153,7 @@ def _label_penalty(axes: np.ndarray, table: LaneTable) -> None:
 
 
 def _draw_key(key: Axes, legend_of: Axes, found: Mapping[str, Any] | None) -> None:
-    """The last panel: the legend, and what was found in words."""
+    """Draw the last panel: the legend, and the findings in words."""
     key.axis("off")
     key.legend(*legend_of.get_legend_handles_labels(), loc="upper left", fontsize="small", frameon=False)
     lines = []

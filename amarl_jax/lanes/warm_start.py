@@ -14,8 +14,8 @@ _TAKEN = ("agents", "critic", "belief", "statistics", "predictor")
 def begin_with(state: TrainState, workdir: str | Path, lane: int | None = None) -> TrainState:
     """A fresh learner with the networks of the latest checkpoint in ``workdir``, or of a lane of the sweep there.
 
-    Taken are the parameters of every network, and what the critic of the information reads its features and its bound
-    through. Optimisers, replay, keys and the count of updates are those of a fresh learner.
+    Taken are the parameters of every network and the state of the information's estimator. Optimisers, replay, keys
+    and the count of updates are those of a fresh learner.
 
     Raises:
         CheckpointMismatch: a network there has other shapes; names every array that differs.
@@ -27,7 +27,7 @@ def begin_with(state: TrainState, workdir: str | Path, lane: int | None = None) 
 
 
 def networks_of(state: TrainState) -> dict[str, object]:
-    """What is taken of a learner, by name."""
+    """The parts of a learner that are taken, by name."""
     trained = {name: getattr(state, name) for name in _TAKEN}
     agents = trained.pop("agents")
     parameters = {name: network.params for name, network in (trained | agents._asdict()).items()}

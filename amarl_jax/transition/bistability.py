@@ -1,4 +1,4 @@
-"""Signs of two branches: seeds that split into two groups, and curves that depend on where they came from."""
+"""Signs of bistability: seeds that split into two groups, and curves that differ by the direction of warm starts."""
 
 import dataclasses
 
@@ -11,8 +11,8 @@ from amarl_jax.transition.intervals import FEWEST_SEEDS, N_RESAMPLES, NOT_DETERM
 LEVEL = 0.05  # of a test, over all penalties together
 APART_NATS = 0.05  # two groups of seeds closer than this are one
 N_NULL = 4000  # Gaussian samples behind a p-value
-POWER = 0.8  # with which what is called detectable is found
-DISTANCES = np.arange(1.0, 20.1, 0.5)  # of two groups' means, in deviations of a group, tried for their power
+POWER = 0.8  # at which a difference is called detectable
+DISTANCES = np.arange(1.0, 20.1, 0.5)  # of two groups' means, in standard deviations of a group, whose power is tried
 N_ALTERNATIVE = 500  # samples behind a power
 
 
@@ -24,7 +24,7 @@ class Split:
     quiet_nats: float  # mean of the lower group
     loud_nats: float  # mean of the upper group
     n_loud: int
-    p_value: float  # of so clean a division among as many Gaussian seeds, times the number of penalties
+    p_value: float  # of so clean a division of as many Gaussian seeds, times the number of penalties
     bimodal: bool
     detectable_nats: float  # distance of two equal groups that would be found here with power 0.8; infinite: none
 
@@ -38,7 +38,7 @@ class Hysteresis:
     upper: float | None
     widest_nats: float  # largest mean difference at one penalty
     widest_at: float  # that penalty
-    found: bool | None  # whether the interval lies above 0; None: not determined
+    found: bool | None  # the interval lies above 0; None: not determined
     detectable_area: float | None  # nats that would be found with power 0.8; None: not determined
 
     def __str__(self) -> str:
@@ -52,12 +52,12 @@ class Hysteresis:
 def bimodality(penalty: np.ndarray, information: np.ndarray, seed: int = 0) -> list[Split] | None:
     """The best division of the seeds at each penalty into two groups; None with fewer than eight seeds.
 
-    Sorted values are cut where the squares within groups are smallest, each group at least two seeds. Under one
-    Gaussian the share of squares that remains has a law that depends on the number of seeds alone; its p-value comes
-    from samples of it and is corrected for the number of penalties (Bonferroni). Two kinds of *episodes* of one policy
-    are mixing, which shows in per-episode fills; two kinds of *seeds* are policies stuck on different branches. Beside
-    each stands the distance of two equal groups, as scattered as all seeds are there, that this test finds with power
-    0.8.
+    Sorted values are cut where the sum of squares within groups is smallest, with at least two seeds in each group.
+    Under a single Gaussian, the law of the share of squares that remains depends on the number of seeds alone; the
+    p-value comes from samples of that law and is corrected for the number of penalties (Bonferroni). Two kinds of
+    *episodes* of one policy are mixing, which shows in per-episode fills; two kinds of *seeds* are policies stuck on
+    different branches. Each division also has the distance of two equal groups, scattered as the seeds are there, that
+    this test finds with power 0.8.
 
     Args:
         penalty: [L].
@@ -86,7 +86,7 @@ def bimodality(penalty: np.ndarray, information: np.ndarray, seed: int = 0) -> l
 
 
 def _detectable_distance(rng: np.random.Generator, null: np.ndarray, n: int, n_penalties: int) -> float:
-    """Distance of the means of two Gaussian groups of n / 2 seeds, in their deviations, found with power 0.8."""
+    """Distance of the means of two Gaussian groups of n / 2 seeds, in standard deviations, found with power 0.8."""
     least = LEVEL / n_penalties * (1.0 + len(null)) - 1.0  # null samples that may be as clean
     critical = np.sort(null)[max(int(np.ceil(least)) - 1, 0)]
     noise, loud = rng.normal(size=(N_ALTERNATIVE, n)), np.arange(n) >= n // 2
@@ -108,9 +108,9 @@ def _remaining_share(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hysteresis(penalty: np.ndarray, up: np.ndarray, down: np.ndarray, seed: int = 0) -> Hysteresis:
-    """Area between the two ways through the penalties, with a 95% interval over seeds, which are paired.
+    """Area between the curves of the two directions, with a 95% interval over seeds, which are paired.
 
-    Going up starts loud: where there are two branches it stays loud further, and the area is positive.
+    The way up starts loud: with two branches it stays loud to larger penalties, and the area is positive.
 
     Args:
         penalty: [L] ascending.

@@ -1,8 +1,8 @@
 """The shape of a measured curve: constant, step, exponential, hyperbola or logistic in the penalty.
 
 A logistic and a step are taken in ``x = asinh(lambda / 0.1)``, a scale that is linear near 0 and logarithmic beyond;
-exponentials and hyperbolas in lambda itself. All fits are least squares. For given nonlinear parameters (a midpoint and
-a width, a decay, a place) the rest is linear, so every candidate on a grid is solved in closed form, for all resampled
+exponentials and hyperbolas in lambda itself. All fits are least squares. For given nonlinear parameters (midpoint and
+width, decay, location) the rest is linear, so every candidate on a grid is solved in closed form, for all resampled
 curves at once, and the best logistic is polished on finer grids around it (variable projection, Golub and Pereyra
 1973).
 """
@@ -18,7 +18,7 @@ SMOOTH = ("exponential", "hyperbola", "logistic")
 SHAPES = ("constant", "step", *SMOOTH)  # simplest first
 N_MIDPOINTS, N_WIDTHS, N_DECAYS = 41, 31, 161
 N_POLISHES = 3
-SHRINKAGE = 6.0  # seeds' worth of the pooled variance in the variance at each penalty
+SHRINKAGE = 6.0  # weight, in seeds, of the pooled variance in the variance at each penalty
 
 
 def penalty_axis(penalty: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ class Logistics:
 
     midpoint: np.ndarray  # [B] on the asinh axis
     width: np.ndarray  # [B] on the asinh axis; 0 is a step
-    height: np.ndarray  # [B] what falls from small penalties to large ones
+    height: np.ndarray  # [B] fall from small penalties to large ones
     floor: np.ndarray  # [B]
     fitted: np.ndarray  # [B, L]
 
@@ -51,7 +51,7 @@ def logistic_drop(x: np.ndarray, midpoint: np.ndarray, width: np.ndarray) -> np.
 def fit_logistics(x: np.ndarray, curves: np.ndarray, weight: np.ndarray | None = None) -> Logistics:
     """Least-squares logistics in x of every curve.
 
-    Midpoints stay within the measured range and heights are what they are: a flat curve gets a height near 0, and its
+    Midpoints stay within the measured range and heights are unconstrained: a flat curve gets a height near 0, and its
     midpoint means nothing.
 
     Args:
@@ -115,10 +115,10 @@ def _line_through(basis: np.ndarray, curves: np.ndarray, weight: np.ndarray | No
 
 
 def at_edge(x: np.ndarray, found: Logistics, lowest: float) -> np.ndarray:
-    """True [B] for fits that say nothing: at the ends of their range, wider than the axis, or with too low a floor.
+    """True [B] for uninformative fits: at an end of their range, wider than the axis, or with too low a floor.
 
     A midpoint in the first or last interval of the grid, a tangent that spans more than all of it, or a floor that no
-    information can have, means that the curve has no logistic's two plateaus within the penalties measured.
+    information can have, means that the measured penalties do not show both plateaus of a logistic.
     """
     inside = (found.midpoint > x[1]) & (found.midpoint < x[-2])
     return ~inside | (found.width >= x[-1] - x[0]) | (found.floor < lowest)

@@ -1,4 +1,4 @@
-"""Do learned policies pay the price they are told? The envelope condition between neighbouring penalties.
+"""The envelope condition between neighbouring penalties: do learned policies act on the nominal price?
 
 Policies that minimise ``C + lambda I`` at two penalties obey ``lambda_1 <= -(C_2 - C_1) / (I_2 - I_1) <= lambda_2``,
 whatever the market: each is no worse than the other at its own penalty. A measured slope below ``lambda_1`` says that
@@ -37,7 +37,8 @@ def slopes(penalty: np.ndarray, information: np.ndarray, cost: np.ndarray) -> li
     """The envelope condition between every two neighbours.
 
     For a slope s the seeds' values ``dC + s dI`` have mean 0; the interval holds every s that a t test over seeds does
-    not reject (Fieller 1954). Where ``dI`` is not told from 0 that is no interval, and nothing is determined.
+    not reject (Fieller 1954). Where ``dI`` does not differ significantly from 0 that set is no interval, and nothing is
+    determined.
 
     Args:
         penalty: [L] lambda, ascending.
@@ -65,7 +66,7 @@ def _between(below: float, above: float, d_nats: np.ndarray, d_units: np.ndarray
 
 
 def fieller(numerator: np.ndarray, denominator: np.ndarray) -> Location:
-    """Ratio of two paired means with Fieller's 95% interval; none where the denominator is not told from 0.
+    """Ratio of two paired means with Fieller's 95% interval; none unless the denominator differs from 0 significantly.
 
     Args:
         numerator: [S].

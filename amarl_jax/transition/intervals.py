@@ -1,4 +1,4 @@
-"""A number read off curves of several seeds, with its interval, and the words for what cannot be said."""
+"""Numbers read off curves of several seeds, with intervals, and the words where there is none."""
 
 import dataclasses
 import math
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-FEWEST_SEEDS = 8  # whole curves are resampled: with fewer there are too few different samples
+FEWEST_SEEDS = 8  # whole curves are resampled, and fewer give too few different samples
 N_RESAMPLES = 1000
 CONFIDENCE = 0.95
 NOT_DETERMINED = "not determined"

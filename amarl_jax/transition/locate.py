@@ -1,7 +1,7 @@
 """Where hiding begins: lambda* by three definitions, with intervals over seeds, and what kind of fall it is.
 
 - ``lambda_eq``: the smallest penalty from which the one-sided 95% upper limit of I stays below 0.01 nats.
-- ``lambda_half``: the midpoint of a four-parameter logistic of I in ``asinh(lambda / 0.1)``; beside it, free of any
+- ``lambda_half``: the midpoint of a four-parameter logistic of I in ``asinh(lambda / 0.1)``; beside it, without a
   model, ``lambda_isotonic``: where the monotone curve closest to I has fallen by half of what it falls over the grid.
 - ``lambda_chi``: the peak of ``|d accuracy / dx|``, the steepest fall of the accuracy on that axis.
 
@@ -62,19 +62,19 @@ class Curves:
 
     @property
     def n_seeds(self) -> int:
-        """S."""
+        """Number of seeds, S."""
         return len(self.information)
 
 
 @dataclasses.dataclass(frozen=True)
 class Transition:
-    """What one arm says of lambda*."""
+    """lambda* of one arm and the kind of its fall."""
 
     lambda_eq: Location  # from here on the upper limit of I stays below the margin
     lambda_half: Location  # midpoint of the logistic
-    lambda_isotonic: Location  # half of the fall over the grid, free of models
+    lambda_isotonic: Location  # half of the fall over the grid, without a model
     lambda_chi: Location  # steepest fall of the accuracy
-    width: Location  # twice the way from three quarters of the fall to one, on the asinh axis: a step has the spacing
+    width: Location  # twice the distance from 1/4 to 3/4 of the fall, on the asinh axis; the grid spacing for a step
     grid_spacing: float  # between the penalties on either side of the half fall, on the asinh axis
     height_nats: Location  # I at the smallest penalty less I at the largest, Student's interval
     shapes: ShapeScores | None  # None with too few seeds
@@ -103,7 +103,7 @@ class Transition:
 
 
 def locate(curves: Curves, seed: int = 0) -> Transition:
-    """Everything that one arm's curves say, with percentile intervals over resampled seeds.
+    """lambda*, width, height and shape of one arm's curves, with percentile intervals over resampled seeds.
 
     Args:
         curves: one arm.
@@ -158,10 +158,10 @@ def upper_limit(information: np.ndarray) -> np.ndarray:
 
 
 def fallen_by(x: np.ndarray, curves: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
-    """Where each curve has fallen by the given shares of its whole fall, [B, len(shares)] on the axis of x.
+    """Places where each curve has fallen by the given shares of its whole fall, [B, len(shares)] on the axis of x.
 
     The curve is the non-increasing one closest to the values in squares (isotonic regression), straight between them; a
-    curve that does not fall has its first place everywhere.
+    curve that does not fall gives the first place for every share.
 
     Args:
         x: [L] ascending.
@@ -177,7 +177,7 @@ def fallen_by(x: np.ndarray, curves: np.ndarray, shares: tuple[float, ...]) -> n
 
 
 def steepest_fall(x: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
-    """Where ``|d accuracy / d x|`` peaks, [B]: the steepest piece's middle, moved by a parabola through its neighbours.
+    """Peak of ``|d accuracy / d x|``, [B]: middle of the steepest piece, refined by a parabola through its neighbours.
 
     Args:
         x: [L] the penalty axis.

@@ -82,7 +82,7 @@ def _by_horizon(start: str, deciding: Sequence[tuple[Curves, Transition]]) -> li
 
 
 def _missing(by_start: dict[str, list[tuple[Curves, Transition]]]) -> list[str]:
-    """What a transition needs and was not run."""
+    """Runs that a transition needs and that are missing."""
     none = [f"no {start} start was run" for start, found in by_start.items() if not found]
     one = [
         f"only one horizon was run from the {start} start"
@@ -103,7 +103,7 @@ def _told(arm: Curves, found: Transition) -> str:
 
 
 def _not_narrowing(start: str, found: list[tuple[Curves, Transition]]) -> str:
-    """Why steps at the longest horizon are not known to come from something wider; empty where they do."""
+    """Reason why the fall is not known to narrow towards the longest horizon; empty if it is."""
     (short, first), (long, last) = found[0], found[-1]
     if short.horizon == long.horizon:
         return ""
