@@ -214,6 +214,11 @@ def growth_table(rows: list[dict[str, Any]], many: dict[str, dict[str, float]]) 
         found = [row["fresh"][str(size)] for size in sizes]
         cells = [f"{share(x['nats'], row)} ± {x['stderr']:.3f}" for x in found]
         lines.append("| " + " | ".join([row["row"], *cells]) + " |")
+    for row in read("growth_earlier.jsonl"):
+        same = next(one for one in rows if one["row"] == row["row"])  # the same policy in the same market
+        found = [row["fresh"].get(str(size)) for size in sizes]
+        cells = [f"{share(x['nats'], same)} ± {x['stderr']:.3f}" if x else "" for x in found]
+        lines.append("| " + " | ".join([f"{row['row']}, by the detector of version 0.1", *cells]) + " |")
     return "\n".join(lines)
 
 
