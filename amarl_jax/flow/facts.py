@@ -119,7 +119,7 @@ def _impact(stretches: Sequence[Stretch], horizon: int) -> float:
 
 
 def distances(recorded: Facts, simulated: Facts) -> dict[str, dict[str, float]]:
-    """How far each fact of a simulated market is from the recorded one.
+    """Distance of each fact of a simulated market from the recorded one.
 
     Returns:
         By name of a law ``wasserstein``, ``wasserstein_of_range`` and ``ks``, and both means; by name of a curve

@@ -24,7 +24,7 @@ class Flow:
     rate: float  # orders per step
     offset_min: int  # ticks behind mid of the table's second row
     table: list[list[float]]  # [1 + offsets, lots]: of market orders, then of limit orders from the most aggressive on
-    lifetime_steps: float  # mean of the geometric lifetime of an order that nobody takes
+    lifetime_steps: float  # mean of the geometric lifetime of an order that does not trade
     tilt_per_tick: float  # of P(buy) per tick that the recent price is above mid; below 0 where flow follows prices
     tilt_stderr: float  # its standard error
     tilt_max: float  # of P(buy), in the tenth of the orders where it is largest

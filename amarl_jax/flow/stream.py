@@ -1,7 +1,7 @@
 """The orders of a recorded day one by one, in the units of its fit: for a market that plays the day itself.
 
-Unlike ``flow.json`` this holds what was recorded, order by order: where the recording may not be redistributed, nor
-may this.
+Unlike ``flow.json`` this holds what was recorded, order by order: where the recording may not be redistributed,
+neither may this.
 """
 
 import hashlib

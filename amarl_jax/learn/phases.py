@@ -35,7 +35,7 @@ def play(
 
 
 def play_and_learn(state: TrainState, phase: Array, setup: Setup) -> tuple[TrainState, Metrics]:
-    """Play one rollout and learn everything from it that its phase learns.
+    """Play one rollout and train on it what its phase trains.
 
     The phase decides who learns. It must not be batched: as a number shared by all lanes it leaves a real branch in
     the compiled program, while playing and scoring are compiled once for both phases.

@@ -96,9 +96,9 @@ def critic_step(
 
 
 def fit_predictor(state: TrainState, series: Array, setup: Setup) -> tuple[TrainState, dict[str, Array]]:
-    """Train the predictor for ``n_mine_steps`` steps of maximum likelihood on the flow of both classes, in shares.
+    """Train the predictor for ``n_mine_steps`` steps of maximum likelihood, each on a share of the episodes.
 
-    ``series`` [E, T, D] is the standardised flow of a rollout.
+    ``series`` [E, T, D] is the standardised flow of a rollout, both classes alike.
     """
     game, hypers, n_envs = setup.game, setup.hypers, series.shape[0]
     share = max(1, n_envs // game.learn.n_mine_steps)

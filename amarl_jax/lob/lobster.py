@@ -85,7 +85,7 @@ def follow(
 
 
 def _count_crossed(recording: Recording, first: int, stop: int) -> int:
-    """Number of rows from ``first`` on that cannot seed a book as bid and ask cross; ValueError if none is left."""
+    """Number of rows from ``first`` on whose bid and ask cross, so that none can seed a book; ValueError if all do."""
     (bid, bid_size), (ask, ask_size) = np.moveaxis(recording.levels[first:stop, :, 0], 0, -1)
     crossed = (bid_size > 0) & (ask_size > 0) & (bid >= ask)
     n = int(np.argmin(crossed))

@@ -27,6 +27,6 @@ class ConstantSpread:
         return ()
 
     def act(self, key: Array, carry: tuple[()], view: MakerView, params: EnvParams) -> tuple[tuple[()], Decision]:
-        """The same four numbers every step."""
+        """The same four numbers at every step."""
         action = jnp.array([self.offset_ticks, self.offset_ticks, self.size_fraction, self.size_fraction])
         return carry, Decision(action, (), jnp.float32(0.0))

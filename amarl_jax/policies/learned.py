@@ -136,7 +136,7 @@ def learned_policy(
     deterministic: bool = False,
     noise_law: NoiseLaw = orders,
 ) -> Learned | Tilted:
-    """The policy of an agent's network parameters; a head that tilts tilts the market's ``noise_law``."""
+    """The policy of an agent's network parameters; a tilt head tilts the market's ``noise_law``."""
     head_of = functools.partial(actor(agent, network).apply, parameters)
     if tilts(agent, network):
         return Tilted(head_of, spec, noise_law, deterministic)

@@ -23,7 +23,7 @@ SILENT, CUT, FIRST_ROW = 0, 1, 2
 
 @struct.dataclass
 class StepEvidence:
-    """One step of a record with all that no hypothesis about the slot changes. ``[T]`` leading for an episode."""
+    """One step of a record with all that is common to every hypothesis on the slot. ``[T]`` leading for an episode."""
 
     record: StepRecord
     noise: MarksLaw  # of a noise order
@@ -83,7 +83,7 @@ def side_and_kind(orders: Orders, buy: Array, limit: Array, offset: Array, spec:
 
 
 def of_size(of_lots: Array, orders: Orders, lots: Array, spec: MarketSpec) -> Array:
-    """Entry ``lots`` [R] for each row of ``of_lots`` [max_order_size], or of the row's place if that leads: [R]."""
+    """Entry ``lots`` [R] of ``of_lots`` [max_order_size] for each row; of ``of_lots[place]`` where places lead: [R]."""
     if of_lots.ndim == 1:
         return of_lots[lots]
     offset = jnp.clip(orders.offset_ticks - spec.offset_min_ticks, 0, spec.n_offsets - 1)
@@ -112,7 +112,7 @@ def possibilities(
     """Weights of ``SILENT``, ``CUT`` and every row, [2 + R].
 
     When the slot acts its old child leaves at once; otherwise that expires with probability ``1 / lifetime``. The order
-    is cut to what the position limit leaves when it arrives. A reader who does not see which orders leave ignores it.
+    is cut to what the position limit leaves when it arrives. Without ``sees_removals`` removals are ignored.
     """
     record, orders = evidence.record, evidence.record.orders
     left = record.left[jnp.maximum(hidden.child, 0)]

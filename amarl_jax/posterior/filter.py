@@ -125,8 +125,8 @@ class Reader:
         spec: market sizes.
         n_particles: K of each of the three filters.
         n_nodes: private numbers that a trader may have; 1 for a policy that reads none.
-        sees_removals: whether it reads which orders leave at the start of a step, which the record shows and the tape
-            does not.
+        sees_removals: True if it reads which orders leave at the start of a step: the record names them, the tape only
+            counts them.
     """
 
     policy: PolicyWithLaw
@@ -170,7 +170,7 @@ class Reader:
             hidden = jax.vmap(jax.vmap(functools.partial(after, now.record)))(particles.hidden, chosen)
             return dataclasses.replace(particles, hidden=hidden), (particles.log_likelihood, kept_weight)
 
-        reads = getattr(self.policy, "chosen_reads_private", True)  # known only at run time
+        reads = getattr(self.policy, "chosen_reads_private", True)  # of a Choice or a plan, traced
         first = opening(self.n_particles, self.n_nodes, kept_node, reads)
         option = None if truth is None else truth.option
         _, (of_orders, kept_weight) = jax.lax.scan(step, first, (evidence, uniform, option))

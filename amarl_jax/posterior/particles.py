@@ -1,10 +1,10 @@
 """A particle filter over the slot's hidden states that keeps likely ones and resamples the rest.
 
 The possibilities of a step are finite, so all offspring that the particles may have are listed with exact weights, and
-``K`` of them are selected: an offspring of weight w is kept with probability ``p = min(w / c, 1)`` and
-then weighs ``w / p``, where c makes the probabilities add up to K (Fearnhead and Clifford 2003, "On-line inference for
-hidden Markov models via particle filters"). Particles in the same state are merged. The likelihood so
-estimated is unbiased for every K, and exact while K states are enough.
+``K`` of them are selected: an offspring of weight w is kept with probability ``p = min(w / c, 1)`` and then weighs
+``w / p``, where c makes the probabilities add up to K (Fearnhead and Clifford 2003, "On-line inference for hidden
+Markov models via particle filters"). Particles in the same state are merged. The likelihood so estimated is unbiased
+for every K, and exact while K states are enough.
 
 Where a path must be kept, each selection is drawn conditional on keeping it. If the path is a draw of the
 posterior, as what really happened is, the inverse of the estimate is then unbiased for the inverse of the likelihood
