@@ -51,7 +51,7 @@ N_OWNERS = len(Owner)
 N_AGENTS = len(Agent)
 TIME_UNITS = 256  # arrival times on the tape are in 1/256 of a step
 GAP_UNITS = 16  # value gaps on the tape are in 1/16 tick
-HALF_TICK = np.float32(0.5)  # mids are doubled; times an int32 a Python number is a float64 where JAX knows any
+HALF_TICK = np.float32(0.5)  # mids are doubled; a Python 0.5 times an int32 is a float64 where x64 is enabled
 
 
 @struct.dataclass

@@ -26,7 +26,7 @@ N_GRID = 1601  # leverages on which a hill is first looked for, before it is pol
 
 @dataclasses.dataclass(frozen=True)
 class Haste:
-    """What trading at leverage d earns: ``g`` concave, rising on [0, d_max], ``g(0) = 0`` and ``g(d_max) = 1``."""
+    """Earnings from trading at leverage d: ``g`` concave, rising on [0, d_max], ``g(0) = 0`` and ``g(d_max) = 1``."""
 
     value: Callable[[FloatArray], FloatArray]  # g(d), reward units
     slope: Callable[[FloatArray], FloatArray]  # g'(d)
