@@ -29,7 +29,7 @@ PyTree = Any
 
 
 class Owner(IntEnum):
-    """Who owns an order; the index on every ``[O]`` axis."""
+    """Owner of an order; the index on every ``[O]`` axis."""
 
     SLOT = 0  # the institutional parent slot: noise law at z = 0, execution agent at z = 1
     MAKER = 1
@@ -56,7 +56,7 @@ HALF_TICK = np.float32(0.5)  # mids are doubled; a Python 0.5 times an int32 is 
 
 @struct.dataclass
 class Tape:
-    """What everyone sees of one step, without owners: events in arrival order, then the public state after them.
+    """Public record of one step, without owners: events in arrival order, then the public state after them.
 
     Small integers, so that a stored episode is bit for bit what was acted on. The maker's own orders are not on it
     (it is the maker's tape); every other order is, the arbitrageur's included. With a leading axis, an episode.

@@ -34,7 +34,7 @@ class Order:
 
 @dataclass
 class Report:
-    """What one message did, in lots."""
+    """Effects of one message, in lots."""
 
     fills: list[tuple[int, int, int, int]] = field(
         default_factory=list

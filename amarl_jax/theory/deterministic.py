@@ -56,7 +56,7 @@ class Jump:
 
 @dataclasses.dataclass(frozen=True)
 class CriticalPoint:
-    """Where the first-order line ends: below this leverage scale the optimum moves continuously."""
+    """End of the first-order line: below this leverage scale the optimum moves continuously."""
 
     scale: float  # d_max of a linear g, D of a quadratic one
     leverage: float  # d at which the two hills merge
