@@ -66,9 +66,9 @@ _HOMES = {  # where the others are defined
 
 
 def _start_jax() -> None:
-    """As one of our commands, end in one line where JAX takes offence at an environment variable.
+    """Import JAX for one of our commands, and end in one line where it rejects an environment variable.
 
-    It reads them while it is imported, which the modules of the commands do before any code of theirs runs.
+    JAX reads them while it is imported, which the modules of the commands do before their own code runs.
     """
     try:
         import jax  # noqa: F401

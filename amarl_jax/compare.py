@@ -51,7 +51,7 @@ def compare(workdirs: Sequence[str | Path], output: str | Path) -> list[str]:
 
 
 def _short(workdirs: Sequence[str | Path]) -> list[str]:
-    """The last part of each path; whole paths where these are not different."""
+    """The last part of each path; whole paths where these parts are equal."""
     paths = [Path(workdir) for workdir in workdirs]
     names = [path.resolve().name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
@@ -97,13 +97,13 @@ def main(values: flags.FlagValues) -> None:
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """Where to draw; the runs are arguments."""
+    """Define the flag of the output; the runs are arguments."""
     flags.DEFINE_string("runs", None, "Workdirs, with commas between; or give them without the flag.", values)
     flags.DEFINE_string("output", None, "Figure to write, as FIG.png and FIG.pdf.", values)
 
 
 def command(argv: Sequence[str] | None = None) -> int:
-    """The command with ``argv``, by default the process's; returns its exit code."""
+    """Run the command with ``argv``, by default the process's; returns its exit code."""
     whole = list(sys.argv if argv is None else argv)
     runs, named = [], whole[:1]
     for text in whole[1:]:

@@ -1,4 +1,4 @@
-"""Draws of other laws from uniform numbers: each random call compiles anew, so a step makes one and shares it out."""
+"""Draws of other laws from uniform numbers: each random call adds compile time, so a step makes one and divides it."""
 
 import chex
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 
 from amarl_jax.types import Array
 
-N_PROPOSALS = 8  # per Gamma draw; all are turned down once in 3e10 draws, and then the first is taken
+N_PROPOSALS = 8  # per Gamma draw; all are rejected once in 3e10 draws, and then the first is used
 UNIFORMS_PER_GAMMA = 2 * N_PROPOSALS + 1
 
 

@@ -1,4 +1,4 @@
-"""What a run would be, told without running it: the text of ``--dry_run``."""
+"""Description of a run without running it: the text of ``--dry_run``."""
 
 import time
 from collections import Counter
@@ -19,7 +19,7 @@ from amarl_jax.types import PyTree
 
 
 def network_rows(state: TrainState) -> list[tuple[str, str, str]]:
-    """Name, parameters and the matrices of each network, equal ones once."""
+    """Name, parameters and matrices of each network, equal networks once."""
     return [
         (name, f"{count_parameters(network.params):,}", _matrices(network.params))
         for name, network in networks(state).items()
@@ -37,7 +37,7 @@ def tree_bytes(tree: PyTree) -> int:
 
 
 def describe(run: Run, devices: Sequence[jax.Device]) -> None:
-    """Print what a run on those devices would be, without running it: the text of ``--dry_run``."""
+    """Print the description of a run on those devices, without running it."""
     experiment = run.experiment
     setup, chunk = experiment.setup, min(experiment.run.log_interval, experiment.n_updates)
     learn, horizon = setup.game.learn, setup.game.market_spec.horizon
@@ -64,14 +64,14 @@ def describe(run: Run, devices: Sequence[jax.Device]) -> None:
 
 
 def flops_rows(cost: Cost) -> list[tuple[str, str, str]]:
-    """Arithmetic by part, and in all."""
+    """Floating-point operations by part, and in total."""
     unit = "MFLOP per environment step"
     rows = [(PARTS[name], f"{flops / 1e6:.3f}", unit) for name, flops in cost.flops.items()]
     return [*rows, ("all", f"{sum(cost.flops.values()) / 1e6:.3f}", unit)]
 
 
 def memory_rows(cost: Cost, available: int) -> list[tuple[str, str, str]]:
-    """Bytes by environment and lane, and how many of each fit."""
+    """Memory per lane and environment, and the number of lanes that fit."""
     usable = machine.USABLE * available
     where = f"in {machine.USABLE:.0%} of the {available / 2**30:.1f} GiB that are free"
     return [
@@ -83,7 +83,7 @@ def memory_rows(cost: Cost, available: int) -> list[tuple[str, str, str]]:
 
 
 def batch_rows(cost: Cost, available: int, n_memories: int) -> list[tuple[str, str, str]]:
-    """What a lane of each of ``BATCHES`` takes, and how many fit in so many equal memories; the largest lane of one."""
+    """Memory of a lane for each of ``BATCHES``, and how many fit in ``n_memories``; the largest lane that fits."""
     usable = machine.USABLE * available
     rows = []
     for n_envs in BATCHES:

@@ -1,4 +1,4 @@
-"""What can end a command early; ``cli.run`` turns each into one line and an exit code."""
+"""Errors that end a command early; ``cli.run`` turns each into one line and an exit code."""
 
 import reprlib
 
@@ -35,7 +35,7 @@ class CheckpointMismatch(BadInput, ValueError):
 
 
 class LawlessPolicy(BadInput, ValueError):
-    """A policy did what its own ``law()`` calls impossible, so nobody can read its episodes exactly."""
+    """A policy did what has probability 0 by its own ``law()``, so its episodes cannot be read exactly."""
 
 
 class Diverged(Exception):
@@ -49,13 +49,13 @@ class LanesFailed(Exception):
 class Preempted(BaseException):
     """A command was asked to stop; what it trained is saved, and ``--resume`` continues it. Exit code 75.
 
-    No ``Exception``, as KeyboardInterrupt is none: it may be raised anywhere, and no library is to take it for its own.
+    Like KeyboardInterrupt it is not an ``Exception``: it may be raised anywhere, and no library should catch it.
     """
 
 
 def _brief(value: object) -> str:
-    """What was given, shortened in the middle where it is long."""
+    """Text of a given value, shortened in the middle where it is long."""
     try:
         return _BRIEF.repr(value)
-    except ValueError:  # an integer of more digits than Python writes
+    except ValueError:  # an integer of more digits than Python prints
         return "a number of thousands of digits"

@@ -135,7 +135,7 @@ def _play(run: FrozenRun, key: Array, baseline: int, n_episodes: int, determinis
 
 
 def _keys(run: FrozenRun, seed: int) -> Array:
-    """Fresh keys [4]: apart from those that trained the run and from those of its closing table."""
+    """Fresh keys [4], different from those of training and of the closing table."""
     closing = jax.random.split(jax.random.key(run.seed))[1]
     return jax.random.split(jax.random.fold_in(closing, 1 + seed), 4)
 
@@ -159,7 +159,7 @@ def main(values: flags.FlagValues) -> None:
 
 
 def _measure(values: flags.FlagValues, workdir: Path, device: str) -> None:
-    """All of the command, on a machine that is prepared."""
+    """Do the work of the command, on a prepared machine."""
     run = runs.load(workdir, values.lane, values.best)
     folder = _output(values.output, run)
     print(f"{device} | workdir {run.path}, update {run.update} of {run.experiment.n_updates} | output {folder}")
@@ -191,7 +191,7 @@ def _measure(values: flags.FlagValues, workdir: Path, device: str) -> None:
 
 
 def write(folder: Path, run: FrozenRun, evaluated: Evaluated, seed: int) -> None:
-    """The measures, their units, where they came from, and what figures are drawn from."""
+    """Write the measures, their units, the provenance, and the data of the figures."""
     write_json(folder / "eval_metrics.json", flat(evaluated.measures))
     write_atomically(folder / "eval_metrics.csv", units_table(evaluated.measures).encode())
     write_json(folder / "provenance.json", {"provenance": _provenance(run, seed)})
@@ -199,10 +199,10 @@ def write(folder: Path, run: FrozenRun, evaluated: Evaluated, seed: int) -> None
 
 
 def write_facts(folder: Path, run: FrozenRun, n_episodes: int, seed: int) -> tuple[list[str], dict[str, Any]]:
-    """``facts.json`` and its figure, of the run's market beside the recorded day of its flow, where it has one.
+    """Write ``facts.json`` and its figure, of the run's market beside the recorded day of its flow, where it has one.
 
     Returns:
-        The names written, and by name of a market how far its facts are from the recorded ones.
+        The names written, and by name of a market the distances of its facts from the recorded ones.
     """
     from amarl_jax.evaluation.facts_figure import draw_facts  # matplotlib takes a second
     from amarl_jax.evaluation.figures import save
@@ -228,7 +228,7 @@ def _recorded_facts(run: FrozenRun) -> Facts | None:
 
 
 def plot(folder: Path, run: FrozenRun, table: Mapping[str, Any], seed: int) -> list[str]:
-    """``baselines.json`` and the figures, each drawn from the files in the folder; returns the names written."""
+    """Write ``baselines.json`` and the figures, each drawn from the files in the folder; returns the names written."""
     from amarl_jax.evaluation.episode_figures import draw_episode, draw_fills, draw_flow  # matplotlib takes a second
     from amarl_jax.lanes.plane_figure import draw_plane
 
@@ -243,7 +243,7 @@ def plot(folder: Path, run: FrozenRun, table: Mapping[str, Any], seed: int) -> l
 
 
 def _frontier(folder: Path, run: FrozenRun) -> Path | None:
-    """The table of the sweep that a lane is of, copied into the folder; None if there is none, or not yet."""
+    """Copy the table of a lane's sweep into the folder; returns its path, None if there is none yet."""
     table = run.path / "lanes.csv"
     if run.lane is None or not table.exists():
         return None
@@ -265,7 +265,7 @@ def _output(output: str | None, run: FrozenRun) -> Path:
     own = run.path / ("evaluation" if run.lane is None else f"evaluation_{run.lane}")
     folder = cli.folder_to_write("--output", own if output is None else cli.user_path("--output", output))
     if output is None:
-        untrusted.refuse_links(folder)  # the workdir's own; nothing is written where a link in it leads
+        untrusted.refuse_links(folder)  # inside the workdir; no link in it may be written through
     refuse_obstacles(folder, _FILES)
     return folder
 
@@ -280,7 +280,7 @@ def _table_rows(measures: Mapping[str, Measure]) -> Iterator[tuple[str, str, str
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """What to evaluate, on how many episodes, and where to write."""
+    """Define the flags: what to evaluate, on how many episodes, and where to write."""
     flags.DEFINE_string("workdir", None, "Folder of the run, or of the sweep.", values)
     flags.DEFINE_integer("lane", None, "Lane of a sweep, from 0; a single run has none.", flag_values=values)
     flags.DEFINE_enum(
@@ -297,7 +297,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
 
 
 def command(argv: Sequence[str] | None = None) -> int:
-    """The command with ``argv``, by default the process's; returns its exit code."""
+    """Run the command with ``argv``, by default the process's; returns its exit code."""
     return cli.run(main, __doc__ or "", define_flags, argv)
 
 

@@ -66,7 +66,7 @@ def main(values: flags.FlagValues) -> None:
 
 
 def _fit_and_compare(values: flags.FlagValues, folder: Path, device: str) -> None:
-    """All of the command, on a machine that is prepared."""
+    """Do the work of the command, on a prepared machine."""
     names = ("tick", "lot_shares", "max_lots", "orders_per_step")
     options: dict[str, Any] = {name: values[name].value for name in names}
     try:
@@ -126,12 +126,12 @@ def _read(values: flags.FlagValues) -> Recording:
 
 
 def _flagged(line: str, names: Sequence[str]) -> str:
-    """The line with the flag in front that its argument came from."""
+    """The line, preceded by the flag that its argument came from."""
     return f"--{line}" if line.partition(":")[0] in names else line
 
 
 def _rows(fitted: Fit) -> list[tuple[str, Any, str]]:
-    """What was fitted, for the table."""
+    """Rows of the table of fitted values."""
     flow, details = fitted.flow, fitted.flow.details
     hidden, bursts = details["hidden_executions"], details["orders_per_step_variance"]
     tilt = f"of P(buy) per tick that the recent price is above mid, +- {flow.tilt_stderr:.2g}"
@@ -173,7 +173,7 @@ def _check_file(name: str, value: str | None) -> Path:
 
 
 def _check_output(value: str | None) -> Path:
-    """The folder, where it can be made and holds no flow."""
+    """The output folder; raises :class:`BadInput` unless it can be made and holds no flow."""
     if value is None:
         raise BadInput("--output is required, a folder for flow.json and the report")
     folder = cli.folder_to_write("--output", cli.user_path("--output", value))
@@ -184,7 +184,7 @@ def _check_output(value: str | None) -> Path:
 
 
 def define_flags(values: flags.FlagValues, _: Sequence[str]) -> None:
-    """The files, a folder, the units."""
+    """Define the flags: the files, a folder, the units."""
     flags.DEFINE_string("messages", None, "LOBSTER message file.", values)
     flags.DEFINE_string("orderbook", None, "LOBSTER order-book file of the same day.", values)
     flags.DEFINE_string("orders", None, "Order-by-order file of another vendor, instead of these two.", values)
@@ -205,7 +205,7 @@ def define_flags(values: flags.FlagValues, _: Sequence[str]) -> None:
 
 
 def command(argv: Sequence[str] | None = None) -> int:
-    """The command with ``argv``, by default the process's; returns its exit code."""
+    """Run the command with ``argv``, by default the process's; returns its exit code."""
     return cli.run(main, __doc__ or "", define_flags, argv)
 
 

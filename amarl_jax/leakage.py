@@ -49,7 +49,7 @@ class Flow(NamedTuple):
 
 
 def read_flow(path: str | Path, label: str, episode: str, columns: Sequence[str] = ()) -> Flow:
-    """Episodes of a CSV file with a header, each with its label and with what its rows add up to.
+    """Episodes of a CSV file with a header, each with its label and with totals of its rows.
 
     Args:
         path: plain, gzip or zip.
@@ -123,7 +123,7 @@ def measure(flow: Flow, n_permutations: int = 99, seed: int = 0, verbose: bool =
 
 
 def _columns(path: Path, header: list[str], label: str, episode: str, columns: Sequence[str]) -> list[str]:
-    """The columns to read as numbers, all of them there."""
+    """The columns to read as numbers; raises :class:`BadInput` if one is missing."""
     chosen = list(columns) or [column for column in header if column not in (label, episode)]
     for flag, names in (("label", [label]), ("episode", [episode]), ("columns", chosen)):
         for name in names:
@@ -152,7 +152,7 @@ def _number(where: str, column: str, text: Any) -> float:
 
 
 def _features(episodes: Sequence[np.ndarray], columns: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Of each episode [rows, D]: rows; sum, sum of sizes, least and largest of each column, without constant ones."""
+    """Features of episodes [rows, D]: rows; sum, sum of sizes, least and largest by column; constant ones left out."""
     names = ["rows", *(f"{what} {column}" for what in ("sum of", "size of", "least", "largest") for column in columns)]
     rows = [
         np.concatenate([[len(one)], one.sum(axis=0), np.abs(one).sum(axis=0), one.min(axis=0), one.max(axis=0)])
@@ -198,7 +198,7 @@ def main(values: flags.FlagValues) -> None:
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """The file, its columns, how hard to look."""
+    """Define the flags: the file, its columns, permutations and seed."""
     flags.DEFINE_string("csv", None, "File with a header, one row per order or per minute.", values)
     flags.DEFINE_string("label", None, "Column of 0 and 1, one value per episode.", values)
     flags.DEFINE_string("episode", None, "Column that names the episode, a day say.", values)
@@ -209,7 +209,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
 
 
 def command(argv: Sequence[str] | None = None) -> int:
-    """The command with ``argv``, by default the process's; returns its exit code."""
+    """Run the command with ``argv``, by default the process's; returns its exit code."""
     return cli.run(main, __doc__ or "", define_flags, argv)
 
 

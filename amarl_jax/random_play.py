@@ -42,7 +42,7 @@ def play(key: Array, params: EnvParams, spec: MarketSpec, n_envs: int, law: Nois
 
 
 def broken_rules(trajectory: Trajectory, params: EnvParams) -> list[str]:
-    """Which conservation laws or limits some step of some episode broke; empty if none."""
+    """Conservation laws and limits that some step of some episode broke; empty if none."""
     out = jax.tree.map(np.asarray, trajectory.output)
     limits = {
         Owner.SLOT: int(params.parent_lots),
@@ -71,7 +71,7 @@ def main(values: flags.FlagValues) -> None:
 
 
 def _play_and_check(experiment: configuration.Experiment) -> None:
-    """Two batches, the second timed; raises RuntimeError where a rule of the market is broken."""
+    """Play two batches, the second timed; raises RuntimeError where a rule of the market is broken."""
     params, spec, n_envs = as_arrays(experiment.env_params), experiment.market_spec, experiment.learn_spec.n_envs
     key_warm, key_play = jax.random.split(jax.random.key(experiment.run.seed))
     random_play = functools.partial(play, params=params, spec=spec, n_envs=n_envs, law=experiment.noise_law)
@@ -87,7 +87,7 @@ def _play_and_check(experiment: configuration.Experiment) -> None:
 
 
 def rows(trajectory: Trajectory, seconds: float) -> list[tuple[str, float | str | None, str]]:
-    """What the market did, for the table."""
+    """Rows of the table on what the market did."""
     out, final = trajectory.output, trajectory.final
     n_steps = out.value.size
     side = np.asarray(trajectory.direction)
@@ -105,7 +105,7 @@ def rows(trajectory: Trajectory, seconds: float) -> list[tuple[str, float | str 
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """The configuration alone."""
+    """Define the flag of the configuration."""
     DEFINE_config_file(
         "config",
         None,
@@ -117,7 +117,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
 
 
 def command(argv: Sequence[str] | None = None) -> int:
-    """The command with ``argv``, by default the process's; returns its exit code."""
+    """Run the command with ``argv``, by default the process's; returns its exit code."""
     return cli.run(main, __doc__ or "", define_flags, argv)
 
 

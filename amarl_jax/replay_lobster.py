@@ -32,7 +32,7 @@ from amarl_jax.lob.lobster import CENT, Following, Recording, follow, read_recor
 
 N_BINS = 40  # of the curve
 NAMES = ("agreement.json", "agreement.png")
-_MOST_LEVELS = 10  # compared where nothing is said
+_MOST_LEVELS = 10  # compared by default
 _LARGEST_TICK = 10_000_000  # 1,000 dollars
 _LARGEST_CAPACITY = 1 << 20
 _MEANINGS = {  # of what is printed if it is not 0
@@ -141,7 +141,7 @@ def _rows(table: dict[str, list[float | None]], followings: Sequence[Following])
 
 
 def _totals(followings: Sequence[Following]) -> dict[str, int]:
-    """What did not go the plain way, summed over the windows."""
+    """Counts of irregular events, summed over the windows."""
     return {
         "crossed_rows": sum(following.crossed_rows for following in followings),
         "submissions_traded": sum(following.submissions_traded for following in followings),
@@ -174,7 +174,7 @@ def _check_file(name: str, value: str | None) -> Path:
 
 
 def _check_output(value: str | None) -> Path:
-    """The folder, where it can be made and holds no report."""
+    """The output folder; raises :class:`BadInput` unless it can be made and holds no report."""
     if value is None:
         raise BadInput("--output is required, a folder for the report")
     folder = cli.folder_to_write("--output", cli.user_path("--output", value))
@@ -197,7 +197,7 @@ def _sha256(path: Path) -> str:
 
 
 def define_flags(values: flags.FlagValues, _: Sequence[str]) -> None:
-    """Two files, a folder, and how to replay."""
+    """Define the flags: two files, a folder, and how to replay."""
     flags.DEFINE_string("messages", None, "LOBSTER message file.", values)
     flags.DEFINE_string("orderbook", None, "LOBSTER order-book file of the same rows.", values)
     flags.DEFINE_string("output", None, "Folder for agreement.json and agreement.png.", values)
@@ -212,7 +212,7 @@ def define_flags(values: flags.FlagValues, _: Sequence[str]) -> None:
 
 
 def command(argv: Sequence[str] | None = None) -> int:
-    """The command with ``argv``, by default the process's; returns its exit code."""
+    """Run the command with ``argv``, by default the process's; returns its exit code."""
     return cli.run(main, __doc__ or "", define_flags, argv)
 
 

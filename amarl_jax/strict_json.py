@@ -1,4 +1,4 @@
-"""JSON that any reader takes: null for a number that is not finite, which JSON has no word for."""
+"""JSON that any reader takes: null for a number that is not finite, which JSON cannot express."""
 
 import json
 import math

@@ -77,7 +77,7 @@ class Swept:
 
     lanes: list[Lane]
     rows: list[dict[str, Any] | None]  # measures of each lane, held out; None where it failed
-    failures: dict[int, str]  # lane to what was not finite, and when
+    failures: dict[int, str]  # by lane: what was not finite, and when
     answer: dict[str, Any]  # what sweep.json holds: lambda* and verdict by arm under "located"; of the chief process
     workdir: Path
 
@@ -105,7 +105,7 @@ def sweep(
 
 
 def run_sweep(run: Run) -> Swept:
-    """Everything after the workdir has been opened. Lanes that diverge are in ``failures``: none of it raises."""
+    """Run the sweep in an opened workdir. Lanes that diverge are in ``failures`` and raise nothing."""
     settings = run.experiment.run
     with StopRequest() as stop, at_work(run), machine.prepared(settings, run.n_devices) as device:
         hosts.say(f"{device} | workdir {run.path}")
@@ -140,7 +140,7 @@ def _run_sweep(run: Run, stop: StopRequest) -> Swept:
 
 
 def _show_held_out(run: Run, rows: Sequence[Mapping[str, Any] | None]) -> None:
-    """The lanes' measures in TensorBoard, under the names that a single run has."""
+    """Show the lanes' measures in TensorBoard, under the names of a single run."""
     settings, done = run.experiment.run, run.experiment.n_updates
     if not settings.use_tensorboard:  # and a sweep has no W&B
         return
@@ -151,7 +151,7 @@ def _show_held_out(run: Run, rows: Sequence[Mapping[str, Any] | None]) -> None:
 
 
 def _check_before_compiling(run: Run, checkpoints: Checkpointer, lanes: list[Lane]) -> None:
-    """A sweep that goes on has what it needs, and one that begins says what its lanes are."""
+    """Check that a resumed sweep has what it needs, and write the lanes of one that begins."""
     latest = checkpoints.latest_step() if run.resume else None
     if latest is not None:
         require_checkpoint_of(checkpoints, latest, run.path, run.fingerprint, len(lanes))
@@ -190,7 +190,7 @@ def _first_state(run: Run, checkpoints: Checkpointer, program: Program) -> Train
 def _train_lanes(
     run: Run, checkpoints: Checkpointer, program: Program, state: TrainState, stop: StopRequest
 ) -> tuple[TrainState, dict[int, str]]:
-    """One compiled update of all lanes at a time; between them log, save, look for a signal."""
+    """Train by compiled updates of all lanes; between them log, save, check for a signal."""
     settings, total = run.experiment.run, run.experiment.n_updates
     game, n_lanes = program.setups.game, len(program.lanes)
     steps = game.steps_per_update()
@@ -199,7 +199,7 @@ def _train_lanes(
     shown = settings.verbose and hosts.is_chief()
     lanes_hash = hash_of_lanes(run.path)
     if hosts.several():
-        stop.hold()  # from the first update on they stop together
+        stop.hold()  # from the first update on all processes stop together
     with _log_of(run, done, n_lanes) as log, Progress(total, steps * n_lanes, done, shown) as progress:
         while done < total:
             started = time.perf_counter()
@@ -229,16 +229,16 @@ def _train_lanes(
 
 
 def _log_of(run: Run, done: int, n_lanes: int) -> contextlib.AbstractContextManager[RunLog | None]:
-    """Learning curves; none in a process that is not the chief."""
+    """The log of learning curves; None in a process that is not the chief."""
     return RunLog(run, done, n_lanes) if hosts.is_chief() else contextlib.nullcontext()
 
 
 def _save_postmortems(
     run: Run, lanes: AbstractSet[int], update: int, table: Mapping[str, Array], state: TrainState, layout: Layout
 ) -> None:
-    """Metrics and learner of lanes that have just failed, of the first few: ``postmortem/lane_<i>``.
+    """Save metrics and learner of the first few lanes that have just failed as ``postmortem/lane_<i>``.
 
-    One of several processes cannot save a learner by itself: then the curves are all that is kept.
+    With several processes none can save a learner by itself: then only the curves are kept.
     """
     if hosts.several() or not lanes:
         return
@@ -250,7 +250,7 @@ def _save_postmortems(
 
 
 def _note_failure(failures: dict[int, str], lane: int, update: int, row: dict[str, float], game: Game) -> None:
-    """Keep the first update of a lane with a term or a network that is not finite."""
+    """Record the first update of a lane with a term or a network that is not finite."""
     terms, networks = not_finite(row, game)
     if (terms or networks) and lane not in failures:
         failures[lane] = postmortem.message(update, terms, networks)
@@ -270,7 +270,7 @@ def _failures_on_record(run: Run, done: int, game: Game, n_lanes: int) -> dict[i
 
 
 def _print_closing(run: Run, answer: dict[str, Any]) -> None:
-    """One line per arm: lambda* where it was looked for, and the verdict."""
+    """Print one line per arm: lambda* where it was located, and the verdict."""
     rows: list[tuple[str, float | str | None, str]] = []
     for arm, found in answer["located"].items():
         for name in ("lambda_eq", "lambda_half", "lambda_isotonic", "lambda_chi"):
@@ -291,7 +291,7 @@ def failure_message(swept: Swept) -> str:
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """The flags of a run, and the grid."""
+    """Define the flags of a run, and those of the grid."""
     cli.define_run_flags(values, argv)
     flags.DEFINE_float(
         "lambda_min", None, "Smallest penalty, reward units per nat; default config.sweep.", flag_values=values
@@ -314,7 +314,7 @@ def _refuse_own_penalty(values: flags.FlagValues) -> None:
 
 
 def _open(values: flags.FlagValues, grid: dict[str, Any]) -> Run:
-    """The run; of several processes the chief opens the workdir and the others read what it holds."""
+    """The run; with several processes the chief opens the workdir and the others read what it holds."""
     if values.distributed:
         hosts.join()
     if hosts.is_chief():
@@ -343,7 +343,7 @@ def main(values: flags.FlagValues) -> None:
 
 
 def command(argv: Sequence[str] | None = None) -> int:
-    """The command with ``argv``, by default the process's; returns its exit code."""
+    """Run the command with ``argv``, by default the process's; returns its exit code."""
     return cli.run(main, __doc__ or "", define_flags, argv)
 
 

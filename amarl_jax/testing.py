@@ -6,7 +6,7 @@
         check_policy(MyPolicy(), Agent.EXECUTION)
 
 Each check raises ``AssertionError`` with one line that says what does not hold. They compile small programs, no market,
-and take seconds. They hold what the core relies on, not that an extension is any good.
+and take seconds. They check what the core relies on, not how good an extension is.
 """
 
 import dataclasses
@@ -44,8 +44,8 @@ def check_policy(
 
     It is traced, so ``jit``, ``vmap`` and ``scan`` take it; its carry keeps structure, shapes and types; its action is
     float, of the seat's shape, finite and within the seat's range; the same keys and views give the same actions,
-    however often it is traced. One with a method ``law`` draws as that law says, from a carry that stays; one with
-    ``reads_private = False`` does not read the private number.
+    however often it is traced. One with a method ``law`` draws as that law says and never changes its carry; one
+    with ``reads_private = False`` does not read the private number.
 
     Args:
         policy: the policy.
@@ -77,8 +77,8 @@ def check_noise_law(law: NoiseLaw, spec: MarketSpec = SMALL, params: EnvParams |
 
     It can be hashed and traced; orders have the shape of the numbers they are drawn from and are drawn one by one;
     sides are +1 or -1, lots from 1 to ``max_order_size``, offsets within the spec's range; the same numbers give the
-    same orders, however often it is traced. One with a method ``marks`` draws as those probabilities say, each mark
-    independently of the others, but that sizes depend on kind and offset where they are given the place.
+    same orders, however often it is traced. One with a method ``marks`` draws with those probabilities, each mark
+    independently of the others, except that sizes depend on kind and offset where ``marks`` gives them by place.
     """
     params = as_arrays(EnvParams() if params is None else params)
     hash(law)
@@ -122,7 +122,7 @@ def check_learnable(
 
     Args:
         game: the game.
-        observations: features of each agent's observation, or all that its network is told, in the order of ``Agent``.
+        observations: features of each agent's observation, or all inputs of its network, in the order of ``Agent``.
         global_size: features of the critic's state.
         evidence: what the statistics network reads of an episode, or of a step.
         agents: those that train.
@@ -211,7 +211,7 @@ def _claims(estimator: MIEstimator, right: tuple[float, ...]) -> list[float]:
 
 
 def _check_actor(game: Learnable, agent: Agent, told: int | tuple[PyTree, ...]) -> None:
-    """One agent's network: a head with draws, densities and gradients."""
+    """Check one agent's network: a head with draws, densities and gradients."""
     who, network = agent.name.lower(), game.actor(agent)
 
     @jax.jit
@@ -235,7 +235,7 @@ def _check_actor(game: Learnable, agent: Agent, told: int | tuple[PyTree, ...]) 
 
 
 def _check_signature(policy: Policy, agent: Agent, carry: PyTree, view: PyTree, params: EnvParams) -> None:
-    """Shapes and types of what ``act`` gives."""
+    """Check shapes and types of what ``act`` returns."""
     after, decision = _traced("act", lambda c, v: jax.eval_shape(policy.act, _keys(1)[0], c, v, params), carry, view)
     _require(isinstance(decision, Decision), f"act gives a {type(decision).__name__}, must be a carry and a Decision")
     action, shape = decision.action, _ACTIONS[agent]
@@ -246,7 +246,7 @@ def _check_signature(policy: Policy, agent: Agent, carry: PyTree, view: PyTree, 
 
 
 def _check_range(agent: Agent, action: np.ndarray, spec: MarketSpec, params: EnvParams) -> None:
-    """Actions [T, ...] within what the seat permits."""
+    """Check that actions [T, ...] are within the seat's range."""
     _require(bool(np.isfinite(action).all()), "an action is not finite")
     spread = float(params.max_spread_ticks)
     low, high = {
@@ -266,7 +266,7 @@ def _check_reads_no_private(policy: Policy, first: PyTree, views: ExecutionView,
 
 
 def _check_law(policy: Any, carry: PyTree, views: ExecutionView, spec: MarketSpec, params: EnvParams) -> None:
-    """Frequencies of decisions against the law, at three views."""
+    """Check frequencies of decisions against the law, at three views."""
 
     def law_and_draws(view: ExecutionView) -> tuple[SlotLaw, SlotDecision]:
         def draw(key: Array) -> SlotDecision:
@@ -281,7 +281,7 @@ def _check_law(policy: Any, carry: PyTree, views: ExecutionView, spec: MarketSpe
 
 
 def _check_draws(law: SlotLaw, drawn: SlotDecision, spec: MarketSpec) -> None:
-    """Decisions [n] against the law that they were drawn from."""
+    """Check decisions [n] against the law that they were drawn from."""
     gate = np.asarray(law.gate, np.float64)
     _require(gate.ndim == 1, f"the law's gate has the shape {gate.shape}, must be [ways to act]")
     _require(bool((gate >= 0).all()) and gate.sum() <= 1 + 1e-5, "the law's gate is no probability")
@@ -306,7 +306,7 @@ def _check_draws(law: SlotLaw, drawn: SlotDecision, spec: MarketSpec) -> None:
 
 
 def _check_marks(marks: Any, spec: MarketSpec) -> None:
-    """Probabilities of one order's marks."""
+    """Check probabilities of one order's marks."""
     sizes, by_place = (spec.max_order_size,), (1 + spec.n_offsets, spec.max_order_size)
     allowed: dict[str, list[tuple[int, ...]]] = {"buy": [()], "limit": [()], "offset": [(spec.n_offsets,)]}
     for name, shapes in (allowed | {"lots": [sizes, by_place]}).items():
@@ -325,7 +325,7 @@ def _cells(marks: Any) -> np.ndarray:
 
 
 def _check_noise_frequencies(marks: Any, orders: NoiseOrders, spec: MarketSpec) -> None:
-    """Noise orders [n] against the probabilities that they are drawn by."""
+    """Check noise orders [n] against the probabilities that they are drawn with."""
     side, lots, is_limit, offset = (
         np.asarray(x) for x in (orders.side, orders.lots, orders.is_limit, orders.offset_ticks - spec.offset_min_ticks)
     )
@@ -345,7 +345,7 @@ def _check_noise_frequencies(marks: Any, orders: NoiseOrders, spec: MarketSpec) 
 
 
 def _by_cell(place: np.ndarray, lots: np.ndarray, cells: np.ndarray, spec: MarketSpec) -> dict[str, tuple[Any, Any]]:
-    """Which orders [n] are of each place and size, and the cell's probability."""
+    """Flags [n] of the orders of each place and size, by description, and the cell's probability."""
     names = ["a market order", *(f"a limit order at offset {spec.offset_min_ticks + k}" for k in range(len(cells) - 1))]
     return {
         f"{names[p]} of {k + 1} lots": ((place == p) & (lots == k + 1), cells[p, k]) for p, k in np.ndindex(cells.shape)
@@ -379,7 +379,7 @@ def _play(policy: Policy, first: PyTree, views: PyTree, params: EnvParams) -> tu
 
 
 def _program(function: Callable[..., Any], *inputs: Any) -> tuple[str, list[bytes]]:
-    """What a function is traced to: its text and its constants."""
+    """Text and constants of the program that a function is traced to."""
     jaxpr = jax.make_jaxpr(function)(*inputs)
     arrays = [c for c in jaxpr.consts if not jax.dtypes.issubdtype(c.dtype, jax.dtypes.prng_key)]
     return str(jaxpr), [np.asarray(c).tobytes() for c in arrays]
@@ -391,7 +391,7 @@ def _keys(n: int) -> Array:
 
 
 def _views(agent: Agent, spec: MarketSpec, params: EnvParams) -> Any:
-    """Views [T] of a day that never was, with everything in them at work."""
+    """Views [T] of an invented day in which every field is in use."""
     rng, n = np.random.default_rng(0), spec.horizon
 
     def real(scale: float, *shape: int) -> Array:
@@ -436,7 +436,7 @@ def _views(agent: Agent, spec: MarketSpec, params: EnvParams) -> Any:
 
 
 def _traced(what: str, call: Callable[..., Any], *inputs: Any) -> Any:
-    """Call; an error of tracing is what does not hold."""
+    """Result of the call; an error of tracing fails the check."""
     try:
         return call(*inputs)
     except (TypeError, jax.errors.JAXTypeError, jax.errors.JAXIndexError) as error:

@@ -108,7 +108,7 @@ def train(
 
 
 def run_training(run: Run, init_from: Source | None = None) -> TrainResult:
-    """Everything after the workdir has been opened, which until then is nobody's but this process's."""
+    """Train and evaluate in an opened workdir, which is locked meanwhile."""
     settings = run.experiment.run
     with StopRequest() as stop, at_work(run), machine.prepared(settings) as device:
         print(f"{device} | workdir {run.path}")
@@ -124,7 +124,7 @@ def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trai
         open_checkpoints(run) as checkpoints,
         CompileAhead(_updates(run, checkpoints, setup)) as updates,
     ):
-        if not run.resume and init_from is None:  # nothing that is read can be refused
+        if not run.resume and init_from is None:  # no file is read that may be refused
             updates.start()
         state = _first_state(run, checkpoints, functools.partial(begin, key_run, setup), init_from)
         write_extended(run)
@@ -150,9 +150,9 @@ def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trai
 def _first_state(
     run: Run, checkpoints: Checkpointer, fresh: Callable[[], TrainState], init_from: Source | None
 ) -> TrainState:
-    """The learner of the latest checkpoint, or a fresh one: then with another run's networks, if one is named.
+    """The learner of the latest checkpoint, or a fresh one, with another run's networks if one is named.
 
-    These are saved before the first update, so that a run that is stopped before its first checkpoint goes on alike.
+    These are saved before the first update, so that a run stopped before its first checkpoint resumes with them.
     """
     if run.resume:
         latest = checkpoints.latest_step()
@@ -169,14 +169,14 @@ def _first_state(
 
 
 def _wait(ahead: CompileAhead, what: str, run: Run) -> None:
-    """Until it is compiled, with a line of what is, if it is not yet."""
+    """Wait for compilation, and show ``what`` is compiled unless it is done."""
     if ahead.busy:
         with stage(what, verbose=run.experiment.run.verbose, remember=run.fingerprint):
             ahead.wait()
 
 
 def _updates(run: Run, checkpoints: Checkpointer, setup: Setup) -> list[Callable[[], Any]]:
-    """What compiles the update, in chunks of each length that are left."""
+    """Jobs that compile the update, one for each length of the chunks that are left."""
     done = checkpoints.latest_step() if run.resume else None
     interval, left = run.experiment.run.log_interval, run.experiment.n_updates - (done or 0)
 
@@ -202,7 +202,7 @@ def _train_loop(
     ahead: CompileAhead,
     pictures: Pictures,
 ) -> TrainState:
-    """Compiled chunks; between them log, save, draw, look for a signal. ``ahead`` starts with the second."""
+    """Train in compiled chunks; between them log, save, draw, check for a signal. ``ahead`` starts after the first."""
     experiment = run.experiment
     settings, total = experiment.run, experiment.n_updates
     interval = settings.checkpoint_interval
@@ -222,7 +222,7 @@ def _train_loop(
                 log.write(done, row | clock)
                 _stop_if_diverged(run, done, row, state, setup.game)
             progress.advance(done, shown_metrics(rows[-1], setup.game))
-            passed = done // interval > (done - chunk) // interval  # a run that was extended logs beside its multiples
+            passed = done // interval > (done - chunk) // interval  # an extended run logs beside its multiples
             if passed or done >= total or stop.requested:
                 checkpoints.save(done, state, {OBJECTIVE: rows[-1][OBJECTIVE]}, log.training(run.fingerprint))
                 if done < total and not stop.requested:
@@ -241,13 +241,13 @@ def _rows(measured: dict[str, Any], n_updates: int) -> Iterator[dict[str, float]
 
 
 def shown_metrics(row: dict[str, float], game: Game) -> dict[str, float]:
-    """What the progress line shows of an update's metrics."""
+    """Metrics of an update for the progress line."""
     phases = game.phase_names()
     return {name: row[f"{phases[index]}/{metric}"] for name, (index, metric) in SHOWN.items()}
 
 
 def _stop_if_diverged(run: Run, update: int, row: dict[str, float], state: TrainState, game: Game) -> None:
-    """Stop at the first update with a term or a network that is not finite, and keep what it left."""
+    """Stop at the first update with a term or a network that is not finite, and save what it left."""
     terms, networks = not_finite(row, game)
     if not terms and not networks:
         return
@@ -282,7 +282,7 @@ def _play_one(run: Run, setup: Setup, state: TrainState) -> Trace:
 
 
 def _write_closing(run: Run, evaluation: Evaluation) -> None:
-    """``evaluation.json``, with where it came from."""
+    """Write ``evaluation.json``, with its provenance."""
     document = {
         "provenance": provenance(run.config.to_dict(), run.experiment.run.seed),
         "n_episodes": evaluation.n_episodes,
@@ -293,7 +293,7 @@ def _write_closing(run: Run, evaluation: Evaluation) -> None:
 
 
 def draw_learning(run: Run, pictures: Pictures, evaluation: Evaluation) -> None:
-    """``training`` and ``episode``, .png and .pdf: the learning curves, and one of the fresh episodes."""
+    """Draw ``training`` and ``episode``, .png and .pdf: the learning curves, and one of the fresh episodes."""
     with stage("drawing the learning curves and an episode", verbose=run.experiment.run.verbose):
         pictures.draw_curves(run.experiment.n_updates)
         if evaluation.trace is not None:
@@ -327,7 +327,7 @@ def closing_rows(evaluation: Evaluation) -> tuple[str, list[tuple[str, str, str]
 
 
 def _exact_rows(evaluation: Evaluation) -> list[tuple[str, str, str]]:
-    """The information proper, which is exact, with its bracket; or why there is none."""
+    """Rows of the exact information with its bracket, or of why there is none."""
     metrics = evaluation.metrics
     if "information/exact_nats" not in metrics:
         return [("information", "", evaluation.unread or "not read")]
@@ -343,13 +343,13 @@ def _exact_rows(evaluation: Evaluation) -> list[tuple[str, str, str]]:
 
 
 def _share(evaluation: Evaluation, detector: str) -> str:
-    """What a detector finds of the information, in words; empty where that cannot be said."""
+    """Text on the share of the information that a detector finds; empty where it is unknown."""
     share = evaluation.metrics.get(f"information/{detector}_efficiency")
     return "" if share is None or not math.isfinite(share.value) else f", {share.value:.0%} of the information"
 
 
 def warn_if_sources_disagree(evaluation: Evaluation) -> None:
-    """One line if MINE and the belief differ, on episodes neither trained on, by more than 0.02 nats."""
+    """Print one line if MINE and the belief differ, on episodes neither trained on, by more than 0.02 nats."""
     mine, belief = (evaluation.metrics[f"information/{name}_nats"].value for name in ("mine", "belief"))
     if abs(mine - belief) > SOURCES_AGREE_NATS:
         print(f"warning: held out, MINE claims {mine:.3f} nats and the maker's belief {belief:.3f}: one of them lags")
@@ -374,7 +374,7 @@ def main(values: flags.FlagValues) -> None:
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """The flags of a run, and whose networks it begins with."""
+    """Define the flags of a run, and that of the run whose networks it begins with."""
     cli.define_run_flags(values, argv)
     flags.DEFINE_string(
         "init_from", None, "Folder of a run of equal sizes: begin with its networks, all else fresh.", values
@@ -383,7 +383,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
 
 
 def command(argv: Sequence[str] | None = None) -> int:
-    """The command with ``argv``, by default the process's; returns its exit code."""
+    """Run the command with ``argv``, by default the process's; returns its exit code."""
     return cli.run(main, __doc__ or "", define_flags, argv)
 
 

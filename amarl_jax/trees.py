@@ -18,15 +18,15 @@ Bag = TypeVar("Bag")
 
 @struct.dataclass
 class Packed:
-    """A tree whose leaves lie side by side, in one array for each of their types.
+    """A tree whose leaves lie side by side, in one array for each dtype.
 
-    A program compiles in proportion to its kernels, and a loop reads and writes each array with kernels of its own.
+    Compile time grows with the number of kernels, and a loop reads and writes each array with its own kernels.
     vmap, scan and indexing over leading axes keep the packing.
     """
 
     columns: tuple[Array, ...]  # [..., n], one array for each of `dtypes`
     dtypes: tuple[Any, ...] = struct.field(pytree_node=False)  # in the order of their first leaf
-    leaves: tuple[jax.ShapeDtypeStruct, ...] = struct.field(pytree_node=False)  # without the axes that lead
+    leaves: tuple[jax.ShapeDtypeStruct, ...] = struct.field(pytree_node=False)  # without the leading axes
     treedef: Any = struct.field(pytree_node=False)
 
     def take(self, rows: Array | slice) -> PyTree:
@@ -44,7 +44,7 @@ def pack(tree: PyTree, n_lead: int = 0) -> Packed:
 
 
 def unpack(packed: Packed) -> PyTree:
-    """The tree that was packed, with the axes that lead now."""
+    """The tree that was packed, with its present leading axes."""
     found: list[Array | None] = [None] * len(packed.leaves)
     for dtype, columns in zip(packed.dtypes, packed.columns, strict=True):
         mine = [i for i, leaf in enumerate(packed.leaves) if leaf.dtype == dtype]

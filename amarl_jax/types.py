@@ -29,7 +29,7 @@ PyTree = Any
 
 
 class Owner(IntEnum):
-    """Who owns an order; the index on every ``[O]`` axis."""
+    """Owner of an order; the index on every ``[O]`` axis."""
 
     SLOT = 0  # the institutional parent slot: noise law at z = 0, execution agent at z = 1
     MAKER = 1
@@ -51,12 +51,12 @@ N_OWNERS = len(Owner)
 N_AGENTS = len(Agent)
 TIME_UNITS = 256  # arrival times on the tape are in 1/256 of a step
 GAP_UNITS = 16  # value gaps on the tape are in 1/16 tick
-HALF_TICK = np.float32(0.5)  # mids are doubled; times an int32 a Python number is a float64 where JAX knows any
+HALF_TICK = np.float32(0.5)  # mids are doubled; a Python 0.5 times an int32 is a float64 where x64 is enabled
 
 
 @struct.dataclass
 class Tape:
-    """What everyone sees of one step, without owners: events in arrival order, then the public state after them.
+    """Public record of one step, without owners: events in arrival order, then the public state after them.
 
     Small integers, so that a stored episode is bit for bit what was acted on. The maker's own orders are not on it
     (it is the maker's tape); every other order is, the arbitrageur's included. With a leading axis, an episode.

@@ -1,4 +1,4 @@
-"""Actions as someone else's learner hands them in, and what is said of those that cannot be played."""
+"""Checks of the actions that an external learner gives, with errors for those that cannot be played."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ FROM_A_RUN = "load_policy(..., units='box') gives actions of this box"
 def given_action(agent: str, action: Any, size: int) -> Any:
     """One agent's action, an array [size] of float32 inside ``[-1, 1]``.
 
-    Values are known and checked outside of a trace alone. Inside of one only the shape is: there what is not finite
+    Values are checked only outside of a trace. Inside one only the shape is known: there a value that is not finite
     makes the agent's reward NaN (:meth:`amarl_jax.adapters.playable.Playable.step`).
 
     Raises:

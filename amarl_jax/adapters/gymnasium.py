@@ -52,7 +52,7 @@ class MarketGymnasiumEnv(gymnasium.Env):
         return np.array(observation, np.float32), {"z": int(self._state.play.market.z)}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One minute of the agent's action.
+        """Advance one minute with the agent's action.
 
         Raises:
             ValueError: the action has another shape or is not finite; nothing is played.
@@ -74,7 +74,7 @@ class MarketGymnasiumEnv(gymnasium.Env):
         return caption(self._state.play, self.single.playable.spec.horizon)
 
 
-@functools.partial(jax.jit, static_argnums=0)  # once for all environments of one single agent
+@functools.partial(jax.jit, static_argnums=0)  # compiled once for all environments of one SingleAgent
 def _reset(single: SingleAgent, seed: Array) -> tuple[Array, SingleState]:
     return single.reset(jax.random.split(jax.random.key(seed))[0])
 

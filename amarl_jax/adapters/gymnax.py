@@ -1,7 +1,8 @@
 """One agent's view of the market as a gymnax environment; needs gymnax.
 
-gymnax's own base class makes ``step`` of ``step_env``: it resets itself, and returns what the installed version does
-(from 1.0 six values, termination and truncation apart). PureJaxRL's loops take five, which is gymnax's wrapper's work::
+gymnax's own base class builds ``step`` from ``step_env``: it resets by itself, and returns what the installed version
+does (from 1.0 six values, with termination and truncation apart). PureJaxRL's loops take five, for which gymnax has a
+wrapper::
 
     env = MarketGymnaxEnv(SingleAgent(Playable(spec, params, z=1), Agent.EXECUTION, players))
     observation, state = env.reset(key, env.default_params)
@@ -41,11 +42,11 @@ class MarketGymnaxEnv(Environment):
 
     @property
     def num_actions(self) -> int:
-        """Entries of an action."""
+        """Number of entries of an action."""
         return self.single.action_size
 
     def step(self, key: Array, state: SingleState, action: Any, params: EnvParams | None = None) -> tuple:
-        """One minute of an action in the box ``[-1, 1]^n``; at the horizon a new market.
+        """Advance one minute with an action in the box ``[-1, 1]^n``; at the horizon open a new market.
 
         Raises:
             ValueError: the action has another shape, or values that are known and not finite.
@@ -55,7 +56,7 @@ class MarketGymnaxEnv(Environment):
     def step_env(
         self, key: Array, state: SingleState, action: Array, params: EnvParams
     ) -> tuple[Array, SingleState, Array, Array, dict[str, Array]]:
-        """One minute without reset."""
+        """Advance one minute without reset."""
         return self._of(params).step(key, state, action)
 
     def reset_env(self, key: Array, params: EnvParams) -> tuple[Array, SingleState]:
@@ -67,15 +68,15 @@ class MarketGymnaxEnv(Environment):
         return state.play.market.time >= self.single.playable.spec.horizon
 
     def is_truncated(self, state: SingleState, params: EnvParams) -> Array:
-        """Never. [] bool."""
+        """False: no episode is truncated. [] bool."""
         return jnp.bool_(False)
 
     def observation_space(self, params: EnvParams | None = None) -> Box:
-        """Without bounds."""
+        """The box of observations, without bounds."""
         return Box(-jnp.inf, jnp.inf, (self.single.observation_size,))
 
     def action_space(self, params: EnvParams | None = None) -> Box:
-        """``[-1, 1]^n``."""
+        """The box ``[-1, 1]^n``."""
         return Box(-1.0, 1.0, (self.single.action_size,))
 
     def _of(self, params: EnvParams) -> SingleAgent:

@@ -10,7 +10,7 @@ installed, spaces are instances of its own ``Box``, which its wrappers ask for::
 Keys may be typed or of the older kind. Observations and actions are by default padded with zeros to one width, and
 observations end with which agent it is, as learners with one network for all agents (IPPO) need; entries of an action
 beyond an agent's own are ignored. ``infos`` has a number for each agent, which learners reshape to their actors; the
-observation that an episode ended with is that of :meth:`MarketEnv.step_env`, and worth nothing at a horizon.
+last observation of an episode is that of :meth:`MarketEnv.step_env`, and its value is 0, since the horizon terminates.
 """
 
 import functools
@@ -28,14 +28,14 @@ from amarl_jax.types import AGENT_NAMES, N_AGENTS, Array
 
 try:
     from jaxmarl.environments import spaces
-except (ImportError, AttributeError):  # not there, or older than the JAX beside it
+except (ImportError, AttributeError):  # not installed, or too old for the installed JAX
     _Box: Any = object
 else:
     _Box = spaces.Box
 
 
 class Box(_Box):
-    """A box of floats, with the names that JaxMARL's spaces have; one of them, where JaxMARL is installed."""
+    """A box of floats with the attributes of JaxMARL's spaces; a subclass of its ``Box`` where JaxMARL is installed."""
 
     low: float
     high: float
@@ -45,7 +45,7 @@ class Box(_Box):
         self.low, self.high, self.shape, self.dtype = low, high, shape, jnp.float32
 
     def sample(self, rng: Array) -> Array:
-        """Uniform in a bounded box, standard normal in one without bounds."""
+        """A sample, uniform in a bounded box and standard normal in one without bounds."""
         if math.isinf(self.high):
             return jax.random.normal(rng, self.shape, self.dtype)
         return jax.random.uniform(rng, self.shape, self.dtype, minval=self.low, maxval=self.high)
@@ -56,7 +56,7 @@ class Box(_Box):
 
 
 class MarketEnv:
-    """``MultiAgentEnv`` by shape: see the module."""
+    """An environment with the interface of ``MultiAgentEnv``; see the module."""
 
     def __init__(self, playable: Playable | None = None, homogeneous: bool = True) -> None:
         self.playable = playable or Playable()
@@ -79,15 +79,15 @@ class MarketEnv:
 
     @property
     def agent_classes(self) -> dict[str, list[str]]:
-        """Every agent is a class of its own."""
+        """Classes of agents: every agent is one of its own."""
         return {name: [name] for name in self.agents}
 
     def observation_space(self, agent: str) -> Box:
-        """Of one agent."""
+        """Observation space of one agent."""
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> Box:
-        """Of one agent."""
+        """Action space of one agent."""
         return self.action_spaces[agent]
 
     @functools.partial(jax.jit, static_argnums=(0,))
@@ -99,7 +99,7 @@ class MarketEnv:
     def step(
         self, key: Array, state: PlayState, actions: dict[str, Array], reset_state: PlayState | None = None
     ) -> tuple[dict[str, Array], PlayState, dict[str, Array], dict[str, Array], dict[str, Any]]:
-        """One minute; at the horizon the state and observations are those of a new episode, or of ``reset_state``.
+        """Advance one minute; at the horizon state and observations are those of a new episode, or of ``reset_state``.
 
         Raises:
             ValueError: an action is missing, unknown, of another shape, or has values that are known and not finite.
@@ -120,7 +120,7 @@ class MarketEnv:
     def step_env(
         self, key: Array, state: PlayState, actions: dict[str, Array]
     ) -> tuple[dict[str, Array], PlayState, dict[str, Array], dict[str, Array], dict[str, Any]]:
-        """One minute without reset; raises as :meth:`step` does."""
+        """Advance one minute without reset; raises as :meth:`step` does."""
         given = self._given(actions)
         own = [jnp.asarray(given[name][:size]) for name, size in zip(self.agents, ACTION_SIZES, strict=True)]
         state, paid, done, output = self.playable.step_boxed(key, state, own)
@@ -144,5 +144,5 @@ class MarketEnv:
         }
 
     def get_avail_actions(self, state: PlayState) -> dict[str, Array]:
-        """Every entry of every action."""
+        """Available actions: every entry of every action."""
         return {name: jnp.ones(space.shape, bool) for name, space in self.action_spaces.items()}

@@ -1,4 +1,4 @@
-"""A scripted execution policy for programs in NumPy, called as the reference system calls its own.
+"""A scripted execution policy for programs in NumPy, with the interface of the reference system's policies.
 
 ::
 
@@ -25,7 +25,7 @@ from amarl_jax.types import Agent, Array, PyTree
 
 
 def execution_view(observation: Array, params: EnvParams) -> ExecutionView:
-    """The view that :func:`amarl_jax.market.observe.execution_features` [4 L + 12] are of."""
+    """The view from which :func:`amarl_jax.market.observe.execution_features` [4 L + 12] are made."""
     depth, own = observation[:-12], observation[-12:]
     time_left, mid, news_gap, spread, side, undone, _, volatility, lots, along, offset, private = own
     public = PublicView(depth, time_left, mid * PRICE_SCALE, news_gap * PRICE_SCALE, spread * PRICE_SCALE)
@@ -43,13 +43,13 @@ def execution_view(observation: Array, params: EnvParams) -> ExecutionView:
 
 
 class NumPyPolicy:
-    """``reset`` and ``act`` over NumPy arrays; what a policy draws, it draws from its own seed.
+    """``reset`` and ``act`` over NumPy arrays; the policy draws from its own seed.
 
     Args:
         policy: of the execution seat, :func:`amarl_jax.policies.baselines.make_baselines` for example.
         spec: market sizes.
         params: market constants.
-        seed: of what it draws.
+        seed: of its draws.
     """
 
     def __init__(self, policy: Policy, spec: MarketSpec, params: EnvParams | None = None, seed: int = 0) -> None:
@@ -86,7 +86,7 @@ class NumPyPolicy:
 
         Returns:
             The action [size_frac, limit_offset, order_type_logit], float32 in public units, and 0 for its log-density
-            and entropy, which no scripted policy has.
+            and entropy, which scripted policies do not have.
 
         Raises:
             ValueError: the observation has another shape, or a number is missing or not finite.

@@ -47,19 +47,19 @@ class MarketParallelEnv(ParallelEnv):
         self._state: PlayState | None = None
 
     def observation_space(self, agent: str) -> Box:
-        """Of one agent; always the same object."""
+        """Observation space of one agent; always the same object."""
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> Box:
-        """Of one agent; always the same object."""
+        """Action space of one agent; always the same object."""
         return self.action_spaces[agent]
 
     def state(self) -> np.ndarray:
-        """What a centralised critic sees, hidden state included, for training only. [D] float32."""
+        """Features of a centralised critic, hidden state included, for training only. [D] float32."""
         return np.array(self._global_features(self._open_state()), np.float32)
 
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
-        """Open a market; without ``seed`` another one than before, with it the same one again."""
+        """Open a market; without ``seed`` a new one each time, with it the same one again."""
         if seed is not None or self._draws is None:
             self._draws = np.random.default_rng(seed)
         self._seed = self._draws.integers(2**32, dtype=np.uint32)
@@ -68,7 +68,7 @@ class MarketParallelEnv(ParallelEnv):
         return self._by_name(seen), self._infos(self._state)
 
     def step(self, actions: dict[str, Any]) -> tuple[dict, dict, dict, dict, dict]:
-        """One minute of every agent's action.
+        """Advance one minute with every agent's action.
 
         Raises:
             ValueError: an action is missing, unknown, of another shape or not finite; nothing is played.
@@ -98,7 +98,7 @@ class MarketParallelEnv(ParallelEnv):
         return caption(self._open_state(), self.playable.spec.horizon) if self.render_mode == "ansi" else None
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is nothing to release."""
 
     def _open_state(self) -> PlayState:
         if self._state is None:
@@ -109,7 +109,7 @@ class MarketParallelEnv(ParallelEnv):
         return {name: {"z": int(state.market.z)} for name in self.possible_agents}
 
     def _by_name(self, observations: tuple[Array, ...]) -> dict[str, np.ndarray]:
-        """Copies that may be written to: NumPy's view of a JAX array may not."""
+        """Observations by agent, as writable copies: NumPy's view of a JAX array is read-only."""
         return {name: np.array(x, np.float32) for name, x in zip(self.possible_agents, observations, strict=True)}
 
     @functools.partial(jax.jit, static_argnums=0)

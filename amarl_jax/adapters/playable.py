@@ -1,10 +1,10 @@
-"""The market one minute at a time, for learners that live outside this package; the adapters only rename it.
+"""The market one minute at a time, for learners outside this package; the adapters only change its interface.
 
-**Actions** of every agent are a box ``[-1, 1]^n``, as foreign learners expect them
-(:mod:`amarl_jax.policies.action_box`). What is not finite pays its agent NaN.
+**Actions** of every agent are a box ``[-1, 1]^n``, as external learners expect them
+(:mod:`amarl_jax.policies.action_box`). An action that is not finite gives its agent the reward NaN.
 
 **Rewards** are those of :mod:`amarl_jax.market.rewards`, paid as they accrue: shortfall, profit and adverse selection
-marked to V, with the terms of the maker's belief as far as the belief given says them. With the default,
+marked to V, with the terms of the maker's belief as far as the given belief determines them. With the default,
 :class:`~amarl_jax.learn.players.PriorBelief`, belief lag and leakage are 0 and the maker's belief terms are constants.
 With another, leakage is what that belief gains per step. Predictability needs a network over the whole flow and is 0.
 At ``z = 0`` the execution agent's actions are ignored, and it is paid 0.
@@ -41,7 +41,7 @@ class PlayState(struct.PyTreeNode):
 
 
 def caption(state: PlayState, horizon: int) -> str:
-    """One line on a market, for people: the frame that adapters render."""
+    """One line of text on a market: the frame that adapters render."""
     market = state.market
     return (
         f"minute {int(market.time)} of {horizon}: z {int(market.z)}, mid {0.5 * int(market.mid2):+.1f} ticks, "
@@ -66,7 +66,7 @@ def step_rewards(
         before: the state the step began from.
         output: its market terms.
         belief: [] the maker's posterior after it.
-        first: [] bool, whether it is the episode's first, which is charged the whole parent order.
+        first: [] bool, true for the episode's first step, which is charged the whole parent order.
         params: market constants.
         weights: of the terms.
         horizon: T.
@@ -94,13 +94,13 @@ def step_rewards(
 
 @dataclasses.dataclass(frozen=True)
 class Playable:
-    """The market with its constants: ``reset`` and ``step`` that need a key, and actions.
+    """The market with its constants: pure ``reset`` and ``step``, which take a key, and actions.
 
     Attributes:
         spec: market sizes.
         params: market constants.
         weights: of the rewards' terms.
-        belief: what the maker knows of ``z``, read from the tape.
+        belief: of the maker about ``z``, read from the tape.
         z: the class of every episode; None draws it, ``P(z = 1) = informed_probability``.
     """
 
@@ -139,7 +139,7 @@ class Playable:
         return PlayState(self.market.reset(key_market, params, z), self.belief.init(params), prior)
 
     def views(self, state: PlayState) -> tuple[observe.ExecutionView, observe.MakerView, observe.ArbitrageurView]:
-        """What each agent sees, structured."""
+        """Structured view of each agent."""
         seen = observe.views(state.market, state.belief, self.constants, self.spec)
         return seen.execution, seen.maker, seen.arbitrageur
 
@@ -150,7 +150,7 @@ class Playable:
         )
 
     def global_features(self, state: PlayState) -> Array:
-        """What a centralised critic sees, hidden state included. [D] float32."""
+        """Features of a centralised critic, hidden state included. [D] float32."""
         seen = observe.Views(*self.views(state))
         return observe.global_features(state.market, seen, state.belief, self.constants)
 

@@ -25,21 +25,21 @@ from amarl_jax.types import AGENT_NAMES, Agent, Array, PyTree
 
 @struct.dataclass
 class SingleState:
-    """The market, and what the other agents remember."""
+    """The market, and the memories of the other agents."""
 
     play: PlayState
     memories: tuple[PyTree, ...]  # of every seat; the agent's own is not used
 
 
-@dataclasses.dataclass(frozen=True, eq=False)  # itself alone: policies hold arrays, and programs are kept for it
+@dataclasses.dataclass(frozen=True, eq=False)  # compared by identity: it holds arrays, and keys the program cache
 class SingleAgent:
-    """``reset`` and ``step`` of one agent, pure; ``vmap`` for many, keys of either kind. Nothing resets itself.
+    """``reset`` and ``step`` of one agent, pure; ``vmap`` for many, keys of either kind. It never resets by itself.
 
     For the execution agent give ``Playable(z=1)``: at ``z = 0`` its actions are ignored.
 
     Attributes:
         playable: the market.
-        agent: who is played from outside.
+        agent: the one that is played from outside.
         others: a policy for each seat; the agent's own is ignored.
     """
 
@@ -55,16 +55,16 @@ class SingleAgent:
 
     @property
     def observation_size(self) -> int:
-        """D of the agent's features."""
+        """Size D of the agent's features."""
         return self.playable.observation_sizes[self.agent]
 
     @property
     def action_size(self) -> int:
-        """n of the agent's box."""
+        """Size n of the agent's box."""
         return ACTION_SIZES[self.agent]
 
     def given(self, action: object) -> Array:
-        """An action that can be played, else :class:`ValueError`."""
+        """The checked action; raises :class:`ValueError` if it cannot be played."""
         return given_action(AGENT_NAMES[self.agent], action, self.action_size)
 
     def reset(self, key: Array) -> tuple[Array, SingleState]:
@@ -76,7 +76,7 @@ class SingleAgent:
     def step(
         self, key: Array, state: SingleState, action: Array
     ) -> tuple[Array, SingleState, Array, Array, dict[str, Array]]:
-        """One minute of the agent's action in the box ``[-1, 1]^n``.
+        """Advance one minute with the agent's action in the box ``[-1, 1]^n``.
 
         Returns:
             Features [D], the state, reward [], whether the horizon is reached [] bool, and ``{"z"}``.

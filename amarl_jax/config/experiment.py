@@ -36,7 +36,7 @@ class RunSettings:
 
     @property
     def exact(self) -> ExactSpec:
-        """How many episodes are read exactly, and with how many particles."""
+        """Settings of the exact reader: how many episodes it reads, with how many particles."""
         return ExactSpec(self.exact_episodes, self.exact_particles, self.exact_private)
 
 

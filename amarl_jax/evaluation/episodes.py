@@ -94,7 +94,7 @@ def fresh_summaries(
 class Batch(NamedTuple):
     """The batch of fresh episodes that is being read."""
 
-    key: Array  # typed key of whoever reads it
+    key: Array  # typed key for reading it
     number: Array  # [] int32, from 0; the same for all lanes of a sweep
 
 

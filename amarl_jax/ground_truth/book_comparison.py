@@ -18,7 +18,7 @@ RUNNING = 0x01000193
 def expectation(
     messages: Sequence[tuple[int, int, int, int, int, int]], capacity: int, self_trade: SelfTrade
 ) -> dict[str, Any]:
-    """Parts of the result that the reference book makes of one stream [(kind, side, price, quantity, id, owner)]."""
+    """Result of the reference book, in parts, for one stream [(kind, side, price, quantity, id, owner)]."""
     ledger = ReferenceBook(capacity, N_OWNERS, self_trade.value, BOUND, BOUND)
     trades, checksum = [], 0
     for message in messages:
@@ -83,5 +83,5 @@ def disagreement(
 
 
 def as_on(platform):
-    """``jax.lax.platform_dependent`` of another platform, for this one to compute."""
+    """A ``jax.lax.platform_dependent`` that takes the branch of ``platform`` on any platform."""
     return lambda *arguments, default, **branches: branches.get(platform, default)(*arguments)

@@ -1,11 +1,11 @@
-"""A Gaussian sender on the tape: its information and the gradient of it in closed form, and what training pays it.
+"""A Gaussian sender on the tape: its information and gradient in closed form, and the gradient that training gives.
 
 Each of ``HORIZON`` steps carries one order, a signed number of lots, a standard normal in units of ``LOTS`` lots at
 z = 0. At z = 1 the sender adds a drift to its mean, ``theta[0]`` in the first half and ``theta[1]`` in the second. So
 the log-ratio of a prefix is ``sum m x - m^2 / 2``, the leverage is ``d = |m|``, and ``I(z; F)`` and its slope are those
 of the binary-input Gaussian channel. Rounding to lots costs a share of 3e-4 of the information.
 
-Everything that is estimated runs through what training calls: :func:`amarl_jax.learn.players.TransformerBelief` reads
+All estimates run through the functions that training calls: :func:`amarl_jax.learn.players.TransformerBelief` reads
 the tape, :mod:`amarl_jax.learn.tape_readers` fits, :func:`amarl_jax.learn.scoring.score` scores, ``gae`` and
 ``clipped_surrogate`` make the gradient.
 """
@@ -31,7 +31,7 @@ from amarl_jax.types import Array, Tape
 HORIZON = 8  # steps
 LOTS = 16.0  # one standard deviation of an order
 
-LOOP = {"xla_backend_optimization_level": 1}  # thousands of steps: worth compiling well where little else is
+LOOP = {"xla_backend_optimization_level": 1}  # thousands of steps: worth optimising where tests compile quickly
 
 
 def means(theta: Array) -> Array:
@@ -53,7 +53,7 @@ def exact_log_posterior(orders: Array, theta: Array, prior: Array | float = 0.5)
 
 
 def on_tape(orders: Array, n_rows: int) -> tuple[Tape, Array]:
-    """Write orders [E, T] as tapes: one live row per step, all else empty; and the orders as the tape has them."""
+    """Write orders [E, T] as tapes: one live row per step, all else empty; and the orders as rounded there."""
     lots = jnp.clip(jnp.round(LOTS * orders), -127, 127)
     row = jnp.pad(lots[..., None], ((0, 0), (0, 0), (0, n_rows - 1)))
     nothing, calm = jnp.zeros_like(row, jnp.int8), jnp.zeros(orders.shape, jnp.int16)
@@ -97,7 +97,7 @@ def fit(
     fitted: tuple[str, ...],
     n_rollouts: Array | int,
 ) -> TrainState:
-    """The learner after ``n_rollouts`` of the frozen sender for each of the fitted, "mine" or "belief", in their order.
+    """The learner after fitting each of ``fitted``, "mine" or "belief", in turn to ``n_rollouts`` of the frozen sender.
 
     Each is fitted as an update fits it, on fresh episodes every time; MINE reads the state of the belief as it stands.
     """
@@ -122,9 +122,9 @@ def fit(
 
 @functools.partial(jax.jit, static_argnames=("n_episodes",))
 def paid_gradients(key: Array, state: TrainState, theta: Array, setup: Setup, n_episodes: int) -> tuple[Array, Array]:
-    """Minus the gradient of training's loss at theta, of each of n fresh z = 1 episodes, [n, 2].
+    """Minus the gradient of training's loss at theta for each of n fresh z = 1 episodes, [n, 2], in two versions.
 
-    Once with the leakage of the learned source, once, on the same episodes, with that of Bayes' belief.
+    The first uses the leakage of the learned source, the second that of Bayes' belief on the same episodes.
     """
     z = jnp.ones(n_episodes, jnp.int32)
     trajectory, orders = trajectories(key, state, theta, z, setup)
@@ -135,7 +135,7 @@ def paid_gradients(key: Array, state: TrainState, theta: Array, setup: Setup, n_
 
 
 def _per_episode_gradient(theta: Array, orders: Array, leakage: Array) -> Array:
-    """[n, 2]; rewards to go, undiscounted, less their mean over episodes."""
+    """Policy gradient of each episode, [n, 2]; rewards to go, undiscounted, minus their mean over episodes."""
     value = jnp.mean(jnp.cumsum(leakage[:, ::-1], axis=1)[:, ::-1], axis=0)
     advantage = jax.vmap(lambda reward: gae(reward, value, 1.0, 1.0)[0])(leakage)
 

@@ -33,7 +33,7 @@ class Training:
     beta_entropy: float = 0.05  # as in the default configuration
 
 
-LOOP = {"xla_backend_optimization_level": 1}  # thousands of steps: worth compiling well where little else is
+LOOP = {"xla_backend_optimization_level": 1}  # thousands of steps: worth optimising where tests compile quickly
 
 
 def quiet(horizon: int, n_rows: int = 1) -> Any:

@@ -13,7 +13,7 @@ INT32 = np.iinfo(np.int32)
 
 @dataclass(frozen=True)
 class Mix:
-    """What a stream is made of."""
+    """Parameters of a random stream."""
 
     weights: tuple[float, ...]  # of padding, limit, market, immediate-or-cancel, cancel, and two unknown kinds
     width: int  # prices are uniform in -width .. width,
@@ -56,7 +56,7 @@ def random_stream(
     quantity = np.where(sometimes(mix.odd), rng.choice(odd_sizes, shape), quantity)
     quantity = np.where((kind == MessageKind.CANCEL) & sometimes(0.5), 0, quantity)
     index = np.broadcast_to(np.arange(shape[-1]), shape)
-    earlier = np.maximum(index - rng.integers(1, mix.reach, shape), -1)  # -1 is a good unknown id
+    earlier = np.maximum(index - rng.integers(1, mix.reach, shape), -1)  # -1 serves as an unknown id
     again = (kind == MessageKind.CANCEL) | sometimes(1.5 * mix.odd)
     owner = rng.integers(0, N_OWNERS, shape)
     return {

@@ -1,4 +1,4 @@
-"""Recorded days of which the law is known: orders drawn by it, one after the other, matched in plain Python."""
+"""Recorded days with a known law: orders drawn from it, one after the other, and matched in plain Python."""
 
 import heapq
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class QueueBook:
         return max(self.queues[side]) if side > 0 else min(self.queues[side])
 
     def mid(self) -> float:
-        """Ticks."""
+        """Mid price, ticks."""
         return (self.best(1) + self.best(-1)) / 2
 
     def levels(self, side: int) -> list[list[int]]:
@@ -38,7 +38,7 @@ class QueueBook:
         return rows + [[0, 0]] * (LEVELS - len(rows))
 
     def take_out(self, key: int, side: int, price: int) -> int:
-        """Shares of an order that its owner takes out; 0 where it is gone."""
+        """Cancel an order; returns the shares it had left, 0 if it is gone."""
         queue = self.queues[side].get(price, [])
         for place, (other, shares) in enumerate(queue):
             if other == key:
@@ -49,7 +49,7 @@ class QueueBook:
         return 0
 
     def trade(self, side: int, shares: int) -> Iterator[tuple[int, int, int]]:
-        """Trade a market order, one by one with the orders that it meets: their id, the shares and the price."""
+        """Trade a market order; yields id, shares and price of each resting order that it meets."""
         while shares:
             price = self.best(-side)
             queue = self.queues[-side][price]
@@ -83,9 +83,9 @@ def day(marks: Marks, seconds: np.ndarray, lifetimes: np.ndarray, seed: int = 0)
 
     Args:
         marks: side [n], is_limit [n], ticks behind mid [n] (at least 1: none trades at once), shares [n].
-        seconds: [n] when each comes.
-        lifetimes: [n] seconds until the owner takes out what is left.
-        seed: ids of the orders begin behind it.
+        seconds: [n] time of arrival of each.
+        lifetimes: [n] seconds until the owner cancels what is left.
+        seed: ids of the orders count from the number after it.
     """
     writer, due = _Writer(), list[tuple[float, int, int, int]]()
     book = writer.book

@@ -1,6 +1,6 @@
 """A limit order book in plain Python: a dictionary of price levels, each a queue.
 
-It shares neither code nor idea with the array book and is slow; it exists to be obviously right.
+It is independent of the array book, in code and method, and slow; it exists to be obviously right.
 """
 
 from collections import deque
@@ -34,7 +34,7 @@ class Order:
 
 @dataclass
 class Report:
-    """What one message did, in lots."""
+    """Effects of one message, in lots."""
 
     fills: list[tuple[int, int, int, int]] = field(
         default_factory=list
@@ -121,7 +121,7 @@ class ReferenceBook:
             self.drop(order)
 
     def drop(self, order: Order) -> None:
-        """Take a resting order out."""
+        """Remove a resting order."""
         level = self.levels[order.side][order.price]
         level.remove(order)
         if not level:

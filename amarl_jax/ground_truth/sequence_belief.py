@@ -20,7 +20,7 @@ from amarl_jax.types import GAP_UNITS, Array, PyTree, Tape, empty_tape
 
 BETA_ENTROPY = 0.05  # of the belief's loss
 
-LOOP = {"xla_backend_optimization_level": 1}  # thousands of steps: worth compiling well where little else is
+LOOP = {"xla_backend_optimization_level": 1}  # thousands of steps: worth optimising where tests compile quickly
 
 
 def as_tape(sequence: Array) -> Tape:

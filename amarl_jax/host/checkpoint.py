@@ -184,13 +184,13 @@ class Checkpointer:
         self._manager.close()
 
     def __enter__(self) -> "Checkpointer":
-        """Itself."""
+        """Return the checkpointer."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
+        """Close it."""
         self.close()
 
 

@@ -25,7 +25,7 @@ MAX_BYTES = 64 << 20  # of a file that Orbax reads whole; those of a run have so
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What a checkpoint of a run was trained with, and the learning curves beside it."""
+    """Settings that a checkpoint of a run was trained with, and the learning curves beside it."""
 
     configuration: str  # fingerprint of the configuration, then + and the hash of the file that its noise law reads
     lanes: str  # hash of a sweep's lanes.json; empty for a run

@@ -105,13 +105,13 @@ class RunLog:
             self._wandb.finish()
 
     def __enter__(self) -> "RunLog":
-        """Itself."""
+        """Return the log."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
+        """Close it."""
         self.close()
 
 

@@ -1,4 +1,4 @@
-"""How far apart two laws of flow are: over whole trajectories by a detector, over single orders by a histogram.
+"""Divergence of two laws of flow: over whole trajectories by a detector, over single orders by a histogram.
 
 Everything takes arrays and knows nothing of the market. For trajectories the episode is the unit. At order level one
 row is one order; orders of an episode are dependent, so no standard error is offered there, and laws with identical
@@ -37,7 +37,7 @@ class Interval(NamedTuple):
 
 
 class TrajectoryDivergence(NamedTuple):
-    """What a cross-fitted detector measures between two classes of episodes; bounds of the truth up to noise."""
+    """Divergences of two classes of episodes by a cross-fitted detector; bounds of the true ones up to noise."""
 
     kl_nats: Interval  # KL(z = 1 || z = 0), Donsker-Varadhan, a lower bound
     kl_plug_in_nats: Interval  # mean log-ratio over z = 1; no bound, but equal to the above for an exact log-ratio

@@ -12,7 +12,7 @@ from amarl_jax.types import Array, PyTree
 
 @struct.dataclass
 class Candidate:
-    """What would be kept of one check, and its loss."""
+    """Result to keep from one check, and its loss."""
 
     kept: PyTree
     loss: Array  # [] on validation

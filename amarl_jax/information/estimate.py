@@ -141,7 +141,7 @@ def _chosen(estimator: str | MIEstimator) -> MIEstimator:
 
 
 def _checked(x: Array | np.ndarray, y: Array | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as numpy arrays of numbers, x of rank 2; dates in x become floats, so as not to be taken for labels."""
+    """x and y as numpy arrays of numbers, x of rank 2; dates in x become floats, so as not to be taken for labels."""
     is_date = getattr(x, "dtype", np.dtype(float)).kind in "mM"
     x, y = numbers("x", x), numbers("y", y)
     if x.ndim not in (1, 2) or y.ndim not in (2, 3) or x.shape[0] != y.shape[0] or 0 in (*x.shape, *y.shape):

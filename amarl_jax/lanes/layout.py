@@ -21,7 +21,7 @@ AXIS = "lane"
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where lanes are computed: equal shares on every device, each share in rounds of ``at_once`` lanes.
+    """Placement of lanes: equal shares on every device, each share in rounds of ``at_once`` lanes.
 
     Lanes are padded to fill the last round of every device; results of the padding are discarded.
     """

@@ -34,7 +34,7 @@ class LaneTable:
         return self.by_seed(measure, arm)[1:]
 
     def by_seed(self, measure: str, arm: str | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As :meth:`grid`, with the seeds [S] that are left, by which arms are paired."""
+        """Results of :meth:`grid`, and the seeds [S] that are left, by which arms are paired."""
         arm = self.arms()[0] if arm is None else arm
         rows = np.flatnonzero(self.columns["arm"] == arm)
         penalty, column = np.unique(self.columns["lambda"][rows], return_inverse=True)

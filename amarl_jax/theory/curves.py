@@ -1,4 +1,4 @@
-"""What the two theories predict over a range of penalties, as plain numbers for a file or a figure."""
+"""Predictions of the two theories over a range of penalties, as plain numbers for a file or a figure."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from amarl_jax.theory.randomised import best_mixture
 
 
 def theory_curves(penalty: Sequence[float], max_leverage: float, prior: float = 0.5) -> dict[str, Any]:
-    """The deterministic and the randomising trader with ``g(d) = d / d_max``, the side known, at each penalty.
+    """Optima of the deterministic and the randomising trader at each penalty, ``g(d) = d / d_max`` and the side known.
 
     Args:
         penalty: lambda, in units of what haste saves per nat.

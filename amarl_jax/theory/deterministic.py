@@ -26,7 +26,7 @@ N_GRID = 1601  # leverages on which a hill is first looked for, before it is pol
 
 @dataclasses.dataclass(frozen=True)
 class Haste:
-    """What trading at leverage d earns: ``g`` concave, rising on [0, d_max], ``g(0) = 0`` and ``g(d_max) = 1``."""
+    """Earnings from trading at leverage d: ``g`` concave, rising on [0, d_max], ``g(0) = 0`` and ``g(d_max) = 1``."""
 
     value: Callable[[FloatArray], FloatArray]  # g(d), reward units
     slope: Callable[[FloatArray], FloatArray]  # g'(d)
@@ -56,7 +56,7 @@ class Jump:
 
 @dataclasses.dataclass(frozen=True)
 class CriticalPoint:
-    """Where the first-order line ends: below this leverage scale the optimum moves continuously."""
+    """End of the first-order line: below this leverage scale the optimum moves continuously."""
 
     scale: float  # d_max of a linear g, D of a quadratic one
     leverage: float  # d at which the two hills merge

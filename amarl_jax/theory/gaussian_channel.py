@@ -1,4 +1,4 @@
-"""What an unlimited detector learns about ``z`` from one Gaussian reading of the tape, in nats, exactly.
+"""Exact information, in nats, of an unlimited detector about ``z`` from one Gaussian reading of the tape.
 
 ``F = N(0, 1)`` when z = 0. When z = 1 its mean is the leverage ``d >= 0`` (side known to the detector) or ``+d`` and
 ``-d`` with equal chance (side random). ``d`` is the agent's signal-to-noise ratio, ``Q / (sigma sqrt(N))`` when Q lots
@@ -112,7 +112,7 @@ def inflection(channel: Channel) -> float:
 
 
 def divergence(leverage: FloatArray | float, channel: Channel) -> FloatArray:
-    """``KL(F | z=1 || F | z=0)`` in nats: ``d^2 / 2``, or ``d^2 / 2`` minus the bits of the sign (random side)."""
+    """``KL(F | z=1 || F | z=0)`` in nats: ``d^2 / 2``, or ``d^2 / 2 - I(sign; F | z=1)`` (random side)."""
     d, reading, spacing = _columns(leverage)
     ratio = log_likelihood_ratio(reading, d, channel)
     return spacing * np.sum(noise_density(reading) * np.exp(ratio) * ratio, axis=-1)

@@ -58,7 +58,7 @@ class _Problem:
         return float(np.sum(terms + (1.0 - self.prior) * self.noise * (log_disbelief - math.log1p(-self.prior))))
 
     def gradient(self, weight: FloatArray) -> FloatArray:
-        """``dI/dw_i = p E[log b / p | d_i]``, b the posterior under the whole mixture: no term through b survives."""
+        """``dI/dw_i = p E[log b / p | d_i]``, b the posterior under the whole mixture: the terms through b cancel."""
         log_belief = self._log_posterior(weight @ self.density)[0]
         return self.penalty * self.prior * (self.density @ (log_belief - math.log(self.prior))) - self.gain
 
@@ -89,7 +89,7 @@ def best_mixture(
 
 
 def purity_gap(penalty: float, haste: Haste, channel: Channel) -> float:
-    """What the pure optimum d* leaves on the table to first order, reward units; 0 where mixing cannot help.
+    """First-order gain of mixing over the pure optimum d*, reward units; 0 where mixing cannot help.
 
     ``max_x [g(x) - lambda p i(x)] - [g(d*) - lambda p i(d*)]`` with ``i(x) = E[log b / p | x]`` scored by the detector
     that expects d*: the derivative of the objective as mass moves from d* to x (the KKT condition of the mixture).
@@ -121,7 +121,7 @@ def mixing_onset(haste: Haste, channel: Channel, tolerance: float = 1e-8) -> flo
 def penalty_at_loud_probability(level: float, haste: Haste, channel: Channel) -> float:
     """The lambda at which P(d > inflection of I) of the randomised optimum has fallen to ``level``.
 
-    A level, 1% say, stands for the death of the loud episodes: with the side known and finite leverage the quiet
+    A small level, such as 1%, marks the end of the loud episodes: with the side known and finite leverage the quiet
     optimum is itself a mixture and keeps a thin tail, of order 1e-4, above the inflection.
     """
     threshold = inflection(channel)
@@ -142,7 +142,7 @@ def infinite_leverage_loud_probability(penalty: float, prior: float = 0.5) -> fl
 
 
 def infinite_leverage_information(loud_probability: float, prior: float = 0.5) -> float:
-    """``H(z) - P(quiet tape) H(b)``, nats, when that share of z = 1 episodes is fully visible and the rest is noise."""
+    """``H(z) - P(quiet tape) H(b)``, nats, with that share of z = 1 episodes fully visible, the rest noise."""
     quiet_tape = 1.0 - prior * loud_probability
     belief = prior * (1.0 - loud_probability) / quiet_tape
     entropy = lambda q: float(special.entr(q) + special.entr(1.0 - q))  # noqa: E731
@@ -150,7 +150,7 @@ def infinite_leverage_information(loud_probability: float, prior: float = 0.5) -
 
 
 def infinite_leverage_death(prior: float = 0.5) -> float:
-    """The lambda at which that P(loud) reaches 0, ``1 / (p ln(1 / p))``: 2.885 at p = 1/2."""
+    """The lambda at which P(loud) at infinite leverage reaches 0, ``1 / (p ln(1 / p))``: 2.885 at p = 1/2."""
     return 1.0 / (prior * math.log(1.0 / prior))
 
 

@@ -151,7 +151,7 @@ def _candidates(shape: str, penalty: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class ShapeScores:
-    """How well each shape predicts a seed that it was not fitted to."""
+    """Scores of how well each shape predicts a seed that it was not fitted to."""
 
     by_seed: dict[str, np.ndarray]  # [S] log-likelihood of each seed, left out, nats
     chosen: str  # the simplest within one standard error of the best

@@ -1,4 +1,4 @@
-"""Where hiding begins: lambda* by three definitions, with intervals over seeds, and what kind of fall it is.
+"""The penalty lambda* at which hiding begins, by three definitions, with intervals over seeds; the kind of fall.
 
 - ``lambda_eq``: the smallest penalty from which the one-sided 95% upper limit of I stays below 0.01 nats.
 - ``lambda_half``: the midpoint of a four-parameter logistic of I in ``asinh(lambda / 0.1)``; beside it, without a
