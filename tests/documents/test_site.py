@@ -122,7 +122,7 @@ def test_the_site_loads_nothing_from_elsewhere(site):
 
 def test_the_home_page_has_a_figure_and_how_to_begin(site):
     home = site["index.html"]
-    assert "transition.png" in home
+    assert "exact/curve.png" in home
     assert "pip install" in home
     assert "amarl_jax.train" in home
 
