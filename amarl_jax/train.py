@@ -169,7 +169,7 @@ def _first_state(
 
 
 def _wait(ahead: CompileAhead, what: str, run: Run) -> None:
-    """Wait for compilation, and show ``what`` is compiled unless it is done."""
+    """Wait for compilation, showing ``what`` as a stage unless it is done."""
     if ahead.busy:
         with stage(what, verbose=run.experiment.run.verbose, remember=run.fingerprint):
             ahead.wait()
