@@ -16,8 +16,10 @@ from amarl_jax.market.env import Market
 from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec
 from amarl_jax.market.recorded_noise import on_held_out, recorded_noise, windows_of
 from amarl_jax.market.table_noise import law_of, table_of
+from amarl_jax.nets.spec import NetworkSpec
 from amarl_jax.policies.baselines import Choice
 from amarl_jax.policies.constant_spread import ConstantSpread
+from amarl_jax.policies.learned import init_parameters, learned_policy
 from amarl_jax.policies.mimic import Mimic
 from amarl_jax.policies.protocol import Decision
 from amarl_jax.policies.value_rule import ValueRule
@@ -25,11 +27,13 @@ from amarl_jax.posterior.exact import exact_information, read_episodes
 from amarl_jax.posterior.filter import Reader, what_happened
 from amarl_jax.testing import check_noise_law
 from amarl_jax.trees import as_arrays
-from amarl_jax.types import HALF_TICK
+from amarl_jax.types import HALF_TICK, Agent
+from tests.posterior import test_laws
 
 SPEC = MarketSpec(horizon=8, book_capacity=64, max_noise_orders=5, max_order_size=6, n_levels=3, n_tape_events=4)
 N_STEPS, N_EPISODES = 60, 24
-NEVER, MIMIC = 0, 1
+NEVER, MIMIC, TILTED = range(3)
+NETWORK = NetworkSpec(execution_hidden=(8,), execution_head="tilt")
 
 
 def stream(seed=0):
@@ -77,10 +81,21 @@ def constants(slot_rate=0.5, **changes):
     )
 
 
+def untrained():
+    """The trader whose network tilts the noise law by nothing."""
+    seen = test_laws.view(1, 1.0, 3, n_levels=SPEC.n_levels)
+    shapes = jax.eval_shape(
+        lambda: init_parameters(jax.random.key(0), Agent.EXECUTION, seen, NETWORK, constants(), SPEC)
+    )
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return learned_policy(Agent.EXECUTION, zeros, NETWORK, SPEC, False, LAW)
+
+
 @functools.cache
 def _play():
     def play(keys, z, trader, params):
-        players = Players(Choice((Never(), Mimic(SPEC, noise_law=LAW)), trader), ConstantSpread(1.5, 0.7), ValueRule())
+        policies = Never(), Mimic(SPEC, noise_law=LAW), untrained()
+        players = Players(Choice(policies, trader), ConstantSpread(1.5, 0.7), ValueRule())
         return rollouts(keys, MARKET, players, PriorBelief(), z, params)
 
     return jax.jit(chex.assert_max_traces(play, n=1))
@@ -164,8 +179,9 @@ def test_orders_rest_as_long_as_was_recorded():
 
 def test_z_is_a_decision_rule_and_nothing_else():
     params = constants()
-    noise, hidden = (played(MIMIC, z, params) for z in (0, 1))
-    chex.assert_trees_all_equal(noise.output, hidden.output)
+    noise = played(MIMIC, 0, params)
+    for trader in (MIMIC, TILTED):
+        chex.assert_trees_all_equal(noise.output, played(trader, 1, params).output)
     silent = played(NEVER, 1, params)
     sent = noise.output.slot.acts
     assert 0.2 < sent.mean() < 0.6
