@@ -13,7 +13,7 @@ import numpy as np
 
 from amarl_jax.evaluation.episodes import EpisodeSummary
 from amarl_jax.evaluation.frozen import FrozenEpisodes
-from amarl_jax.evaluation.metrics import MetricValue, mean_and_error
+from amarl_jax.evaluation.metrics import NORMAL_95, MetricValue, mean_and_error
 from amarl_jax.evaluation.report import order_divergence, spread_toxicity
 from amarl_jax.information.detector import Detection
 from amarl_jax.types import Array
@@ -53,7 +53,7 @@ def conduct(episodes: FrozenEpisodes, control: Detection, control_labels: np.nda
     columns = {
         "child_lots": lots_per_order(episodes, z == 1),
         "sent_orders": mean_and_error(np.asarray(episodes.orders.acts)[z == 1].sum(axis=1)),
-        "spread_belief_correlation": MetricValue(correlation, (upper - lower) / (2.0 * 1.96)),
+        "spread_belief_correlation": MetricValue(correlation, (upper - lower) / (2.0 * NORMAL_95)),
         "snipe_autocorrelation": by_lag[0],
         "belief_speed": mean_and_error(np.asarray(episodes.belief_speed)),
         "order_variation": _variation(episodes, z),

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import special
 
 from amarl_jax.evaluation.figures import STYLES, save, style
 from amarl_jax.lanes.table import LaneTable, read_lanes
 from amarl_jax.transition.curve_fits import SCALE
+from amarl_jax.transition.intervals import student_half_width
 
 PANELS = (  # column of lanes.csv, label, limits of the axis, however wide an interval is
     ("information_nats", "I of a fresh detector, nats", (-0.1, 0.72)),
@@ -79,11 +79,9 @@ def mean_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Args:
         values: [S, L].
     """
-    n = len(values)
-    if n < FEWEST_SEEDS:
+    if len(values) < FEWEST_SEEDS:
         return values.mean(axis=0), np.full(values.shape[1], np.nan)
-    half = special.stdtrit(n - 1, 0.975) * values.std(axis=0, ddof=1) / np.sqrt(n)
-    return values.mean(axis=0), half
+    return values.mean(axis=0), student_half_width(values)
 
 
 def _draw_arms(axis: Axes, table: LaneTable, column: str) -> None:

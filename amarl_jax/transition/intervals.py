@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 FEWEST_SEEDS = 8  # whole curves are resampled, and fewer give too few different samples
 N_RESAMPLES = 1000
@@ -32,6 +33,12 @@ class Location:
         parts = {"value": self.value, "lower": self.lower, "upper": self.upper}
         words = {part: NOT_REACHED if x == math.inf else x for part, x in parts.items()}
         return words | {"note": self.note}
+
+
+def student_half_width(values: np.ndarray, confidence: float = CONFIDENCE) -> np.ndarray:
+    """Half the width of the interval of the mean over seeds by Student's t, [...] of [S, ...] with S of at least 2."""
+    n = len(values)
+    return special.stdtrit(n - 1, 0.5 + confidence / 2.0) * values.std(axis=0, ddof=1) / math.sqrt(n)
 
 
 def percentile_interval(values: np.ndarray) -> Location:

@@ -31,6 +31,7 @@ from amarl_jax.transition.intervals import (
     Location,
     percentile_interval,
     resampled_seeds,
+    student_half_width,
 )
 
 MARGIN_NATS = 0.01  # below it a policy counts as hidden
@@ -211,8 +212,8 @@ def _inside(values: np.ndarray, edge: np.ndarray) -> Location:
 
 def _mean_interval(values: np.ndarray) -> Location:
     """Mean over seeds [S] with Student's interval; none below eight seeds."""
-    n, value = len(values), float(values.mean())
-    if n < FEWEST_SEEDS:
+    value = float(values.mean())
+    if len(values) < FEWEST_SEEDS:
         return Location(value, note=NOT_DETERMINED)
-    half = float(special.stdtrit(n - 1, 0.5 + CONFIDENCE / 2.0)) * float(values.std(ddof=1)) / math.sqrt(n)
+    half = float(student_half_width(values))
     return Location(value, value - half, value + half)

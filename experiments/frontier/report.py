@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from scipy import special
 
 from amarl_jax.evaluation.figures import STYLES, save
+from amarl_jax.evaluation.metrics import NORMAL_95
 from amarl_jax.lanes.table import LaneTable, read_lanes
 from amarl_jax.lanes.trade_off import COST, scripted_policies
 from amarl_jax.transition.curve_fits import SCALE
@@ -86,7 +87,7 @@ def draw(document: dict[str, Any], found: Frontier, table: LaneTable | None, arm
     for name, row in document["rows"].items():
         x, y = row["exact_nats"], row[COST]
         label = "best plans, measured again" if name == next(iter(document["rows"])) else None
-        error = {"xerr": 1.96 * x["stderr"], "yerr": 1.96 * y["stderr"]}
+        error = {"xerr": NORMAL_95 * x["stderr"], "yerr": NORMAL_95 * y["stderr"]}
         plane.errorbar(x["value"], y["value"], **error, fmt="D", color=STYLES[2][0], markersize=4, label=label)
     plane.plot(*found.policies.points[list(found.corners)].T, color="0.4", linewidth=1.0, label="lower hull")
     penalty = np.union1d([0.0], np.geomspace(0.005, 32.0, 200))

@@ -14,7 +14,7 @@ from scipy import special
 from amarl_jax.lanes.table import OK, LaneTable, read_lanes
 from amarl_jax.theory.deterministic import leverage, signed_order_deviation
 from amarl_jax.transition.bistability import POWER, bimodality, hysteresis
-from amarl_jax.transition.intervals import FEWEST_SEEDS
+from amarl_jax.transition.intervals import FEWEST_SEEDS, student_half_width
 from amarl_jax.transition.verdict import Verdict, judge
 
 
@@ -136,8 +136,7 @@ def interval(values: np.ndarray, level: float = 0.05) -> Interval:
     n = len(values)
     if n < 2:
         return Interval(float(values[0]) if n else math.nan, math.nan, n)
-    half = special.stdtrit(n - 1, 1.0 - level / 2.0) * values.std(ddof=1) / math.sqrt(n)
-    return Interval(float(values.mean()), float(half), n)
+    return Interval(float(values.mean()), float(student_half_width(values, 1.0 - level)), n)
 
 
 def common_penalties(arms: Iterable[Measured]) -> np.ndarray:

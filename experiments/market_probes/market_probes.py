@@ -25,7 +25,7 @@ import numpy as np
 
 from amarl_jax import config as configuration
 from amarl_jax.evaluation.episodes import EpisodeSummary, fresh_summaries
-from amarl_jax.evaluation.metrics import claimed_information, fresh_detection, mean_and_error
+from amarl_jax.evaluation.metrics import NORMAL_95, claimed_information, fresh_detection, mean_and_error
 from amarl_jax.host.provenance import provenance
 from amarl_jax.learn.game import Game, script
 from amarl_jax.learn.players import Players, PriorBelief, TransformerBelief, players
@@ -89,7 +89,7 @@ def opponents(agent: Agent) -> dict[Agent, Policy]:
 def difference(mine: np.ndarray, other: np.ndarray) -> dict[str, float]:
     """Mean of the paired differences with its 95% interval."""
     value, stderr = mean_and_error(mine - other)
-    return {"value": value, "lower": value - 1.96 * stderr, "upper": value + 1.96 * stderr}
+    return {"value": value, "lower": value - NORMAL_95 * stderr, "upper": value + NORMAL_95 * stderr}
 
 
 def estimate(x: np.ndarray) -> dict[str, float]:
