@@ -285,7 +285,7 @@ def test_help_reads_as_documentation(module, configured, folder, capsys):
     own = flags.FlagValues()
     getattr(module, "define_flags", cli.define_run_flags)(own, [])
     flag_lines = [line for line in lines[lines.index("Flags:") :] if line.startswith("  --")]
-    shown = [re.match(r"  --(\w+)(?:=[\w|]+)? {2,}\S", line)[1] for line in flag_lines]
+    shown = [re.match(r"  --(\w+)(?:=[\w|:]+)? {2,}\S", line)[1] for line in flag_lines]
     assert sorted(shown) == sorted({*own} | {"help"})  # each of ours, none of an imported module
     assert "75" in lines[-1]
     assert not tree(folder)
