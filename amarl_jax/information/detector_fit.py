@@ -213,7 +213,10 @@ def _train_network(
 
 
 def _init_networks(rng: np.random.Generator, n_inputs: int, spec: DetectorSpec) -> PyTree:
-    """Weights of one MLP per fold, leading [n_folds]; each output starts at exactly 0, which adds no information."""
+    """Weights of one MLP per fold, leading [n_folds]; each output starts at exactly 0, which adds no information.
+
+    Drawn in NumPy: the initialiser of :class:`amarl_jax.nets.mlp.MLP` would compile anew for each number of columns.
+    """
     sizes = (n_inputs, *spec.hidden)
     layers = [
         (rng.normal(0.0, math.sqrt(2.0 / m), (spec.n_folds, m, n)), np.zeros((spec.n_folds, n)))
