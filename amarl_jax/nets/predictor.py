@@ -24,7 +24,7 @@ class GRUPredictor(nn.Module):
 
     ``r, u = sigmoid(W x + U h)``, ``n = tanh(W_n x + r (U_n h + c))``, ``h' = u h + (1 - u) n``.
 
-    ``nn.RNN(nn.GRUCell())`` has as many parameters, and compiles and runs as fast; here all gates are one product a step.
+    ``nn.RNN(nn.GRUCell())`` has as many parameters and is as fast; here all gates are one product a step.
     """
 
     hidden: int = 64
