@@ -133,6 +133,15 @@ def test_tables_of_the_exact_reader_are_those_of_its_report():
     report = (ROOT / "experiments/exact/README.md").read_text()
     assert len(tables) == 2
     assert all(table.strip() in report for table in tables)
+    rows = {row["row"]: row for row in rows_of("exact/rows.jsonl")}
+    width = {
+        name: row["information/exact_nats_upper"]["value"] - row["information/exact_nats_lower"]["value"]
+        for name, row in rows.items()
+    }
+    lanes, twap = max(width[name] for name in rows if "lambda" in name), width["twap_camouflaged"]
+    assert max(width.values()) == twap
+    said = f"Brackets of the lanes are at most {lanes:.3f} nats wide, that of camouflaged TWAP {twap:.3f}"
+    assert said in " ".join(RESULTS.split())
 
 
 def test_its_numbers_are_those_of_the_files():
