@@ -14,7 +14,6 @@ diverged is in DIR/postmortem, which --resume does not read.
 
 import dataclasses
 import functools
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,19 +25,18 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from amarl_jax.config import Experiment
 from amarl_jax.dry_run import describe
 from amarl_jax.errors import BadInput, Diverged, Preempted
 from amarl_jax.evaluation.closing_programs import closing_programs
-from amarl_jax.evaluation.frozen import FrozenEpisodes, Trace, play_frozen
-from amarl_jax.evaluation.metrics import Evaluation, Scale, evaluate_summaries
-from amarl_jax.evaluation.pictures import Pictures
+from amarl_jax.evaluation.closing_report import closing_document, closing_rows, evaluate_state, warn_if_sources_disagree
+from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
+from amarl_jax.evaluation.metrics import Evaluation
+from amarl_jax.evaluation.pictures import Pictures, play_one
 from amarl_jax.host import cli, machine, postmortem
 from amarl_jax.host.checkpoint import Checkpointer
 from amarl_jax.host.compile_ahead import CompileAhead
 from amarl_jax.host.continuation import OBJECTIVE, require_checkpoint_of, require_nothing_lost, saved_at
 from amarl_jax.host.preemption import StopRequest
-from amarl_jax.host.provenance import provenance
 from amarl_jax.host.runlog import Progress, RunLog, closing_table
 from amarl_jax.host.stages import say_if_short, stage
 from amarl_jax.host.workdir import Run, at_work, open_run, write_extended, write_json
@@ -46,14 +44,12 @@ from amarl_jax.lanes.warm_start import begin_with
 from amarl_jax.learn import cost
 from amarl_jax.learn.finite import not_finite
 from amarl_jax.learn.game import Game
-from amarl_jax.learn.players import players
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
 from amarl_jax.learn.update import advance, begin
-from amarl_jax.posterior.exact import ExactSpec, why_unread
+from amarl_jax.posterior.exact import ExactSpec
 from amarl_jax.types import Array
 
-SOURCES_AGREE_NATS = 0.02  # MINE and the belief may differ by this much before a run says so
 SHOWN = {
     "shortfall": (0, "execution/shortfall"),
     "completion": (0, "execution/completion"),
@@ -133,16 +129,16 @@ def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trai
         _wait(updates, "compiling the update", run)
         closing = closing_programs(state, setup, experiment.run.eval_episodes, experiment.run.exact)
         with RunLog(run, int(state.update)) as log:
-            pictures = Pictures(run, log, functools.partial(_play_one, run, setup))
+            pictures = Pictures(run, log, functools.partial(play_one, run, setup))
             with CompileAhead(closing) as ahead:
                 state = _train_loop(run, checkpoints, log, state, setup, stop, ahead, pictures)
                 _wait(ahead, "compiling what measures the run", run)
             evaluation = evaluate_state(key_evaluation, state, setup, experiment)
             log.held_out(experiment.n_updates, {name: found.value for name, found in evaluation.metrics.items()})
-            _write_closing(run, evaluation)
+            write_json(run.path / "evaluation.json", closing_document(run, evaluation))
             draw_learning(run, pictures, evaluation)
-    closing_table(*closing_rows(evaluation))
-    warn_if_sources_disagree(evaluation)
+    closing_table(*closing_rows(evaluation, setup.game.learn))
+    warn_if_sources_disagree(evaluation, setup.game.learn)
     print(f"curves in {run.path / 'training.png'}, an episode in {run.path / 'episode.png'}")
     return TrainResult(state, setup, evaluation, run.path, experiment.run.exact)
 
@@ -260,99 +256,12 @@ def _stop_if_diverged(run: Run, update: int, row: dict[str, float], state: Train
     raise Diverged(f"{postmortem.message(update, terms, networks)}; {kept}")
 
 
-def evaluate_state(key: Array, state: TrainState, setup: Setup, experiment: Experiment) -> Evaluation:
-    """Held-out metrics of a learner: new keys, a reader that knows its policy, and a detector trained from scratch."""
-    key_play, key_detector = jax.random.split(key)
-    settings, game = experiment.run, setup.game
-    with stage(f"playing {settings.eval_episodes:,} fresh episodes", verbose=settings.verbose):
-        played = play_frozen(key_play, state, setup, settings.eval_episodes, exact=settings.exact)
-        summaries, exact, trace = jax.tree.map(np.asarray, (played.summary, played.exact, played.trace))
-    scale = Scale.of(setup.params, game.market_spec)
-    with stage("training a fresh detector on them", verbose=settings.verbose):
-        evaluation = evaluate_summaries(key_detector, summaries, scale, exact)
-    return evaluation._replace(unread=why_unread(players(state, game).execution, game.noise_law), trace=trace)
-
-
-def _play_one(run: Run, setup: Setup, state: TrainState) -> Trace:
-    """An informed episode of a learner under way, [1, T], by a program of as few episodes as hold one."""
-    n = max(2, min(64, math.ceil(1.0 / float(setup.params.informed_probability))))
-    small = dataclasses.replace(setup.game, learn=dataclasses.replace(setup.game.learn, n_envs=n))
-    key = jax.random.fold_in(jax.random.key(run.experiment.run.seed), 2 + int(state.update))
-    return jax.tree.map(np.asarray, play_frozen(key, state, setup.replace(game=small), n).trace)
-
-
-def _write_closing(run: Run, evaluation: Evaluation) -> None:
-    """Write ``evaluation.json``, with its provenance."""
-    document = {
-        "provenance": provenance(run.config.to_dict(), run.experiment.run.seed),
-        "n_episodes": evaluation.n_episodes,
-        "n_informed": evaluation.n_informed,
-        "metrics": {name: estimate._asdict() for name, estimate in evaluation.metrics.items()},
-    }
-    write_json(run.path / "evaluation.json", document)
-
-
 def draw_learning(run: Run, pictures: Pictures, evaluation: Evaluation) -> None:
     """Draw ``training`` and ``episode``, .png and .pdf: the learning curves, and one of the fresh episodes."""
     with stage("drawing the learning curves and an episode", verbose=run.experiment.run.verbose):
         pictures.draw_curves(run.experiment.n_updates)
         if evaluation.trace is not None:
             pictures.draw_episode(run.experiment.n_updates, evaluation.trace)
-
-
-def closing_rows(evaluation: Evaluation) -> tuple[str, list[tuple[str, str, str]]]:
-    """Title and rows of the closing table."""
-    metrics = evaluation.metrics
-    wanted = (
-        ("implementation shortfall", "execution/shortfall_ticks", "ticks per parent lot, remainder included"),
-        ("", "execution/shortfall_bps", "the same in basis points of the opening mid"),
-        ("completion", "execution/completion", "share of the parent order"),
-        *_exact_rows(evaluation),
-        ("fresh detector", "information/fresh_nats", f"nats, held out{_share(evaluation, 'fresh')}"),
-        ("", "information/fresh_accuracy", "its accuracy, held out"),
-        ("MINE", "information/mine_nats", f"nats, the critic that prices the leakage{_share(evaluation, 'mine')}"),
-        ("maker's belief", "information/belief_nats", f"nats claimed at the horizon{_share(evaluation, 'belief')}"),
-        ("", "information/belief_accuracy", "its accuracy"),
-        ("spread", "market/spread_ticks", "ticks"),
-        ("maker PnL", "maker/pnl_tick_lots", "tick-lots per episode, marked to V"),
-        ("maker's adverse selection", "maker/adverse_selection_tick_lots", "tick-lots per episode, to be taken off"),
-        ("arbitrageur PnL", "arbitrageur/pnl_tick_lots", "tick-lots per episode, marked to V"),
-    )
-    rows = [
-        (name, f"{metrics[key].value:.3f} +- {metrics[key].stderr:.3f}" if key else "-", unit)
-        for name, key, unit in wanted
-    ]
-    title = f"\n{evaluation.n_episodes} fresh episodes, {evaluation.n_informed} informed; +- is one standard error"
-    return title, rows
-
-
-def _exact_rows(evaluation: Evaluation) -> list[tuple[str, str, str]]:
-    """Rows of the exact information with its bracket, or of why there is none."""
-    metrics = evaluation.metrics
-    if "information/exact_nats" not in metrics:
-        return [("information", "", evaluation.unread or "not read")]
-    lower, upper = (metrics[f"information/exact_nats_{end}"].value for end in ("lower", "upper"))
-    of = f"nats of {metrics['information/bound_nats'].value:.3f}"
-    how = f"exact: mean of estimates {lower:.3f} from below, {upper:.3f} from above"
-    if math.isnan(upper):
-        how = "a lower bound by a misspecified model, the law fitted to the recorded noise"
-    return [
-        ("information", "information/exact_nats", f"{of}, {how}"),
-        ("accuracy", "information/exact_accuracy", "informed or not, of whoever knows the policy"),
-    ]
-
-
-def _share(evaluation: Evaluation, detector: str) -> str:
-    """Text on the share of the information that a detector finds; empty where it is unknown."""
-    share = evaluation.metrics.get(f"information/{detector}_efficiency")
-    return "" if share is None or not math.isfinite(share.value) else f", {share.value:.0%} of the information"
-
-
-def warn_if_sources_disagree(evaluation: Evaluation) -> None:
-    """Print one line if MINE and the belief differ, on episodes neither trained on, by more than 0.02 nats."""
-    mine, belief = (evaluation.metrics[f"information/{name}_nats"].value for name in ("mine", "belief"))
-    if abs(mine - belief) > SOURCES_AGREE_NATS:
-        print(f"warning: held out, MINE claims {mine:.3f} nats and the maker's belief {belief:.3f}: one of them lags")
 
 
 def main(values: flags.FlagValues) -> None:

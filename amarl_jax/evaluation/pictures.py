@@ -1,13 +1,19 @@
 """Figures of a run, in its folder and its loggers: learning curves, and an episode of its present policies."""
 
 import contextlib
+import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator
 
+import jax
+import numpy as np
+
 from amarl_jax.evaluation.curves import read_curves
-from amarl_jax.evaluation.frozen import Trace, trace_columns
+from amarl_jax.evaluation.frozen import Trace, play_frozen, trace_columns
 from amarl_jax.host.runlog import RunLog
 from amarl_jax.host.workdir import Run
+from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
 
 SHARE = 0.01  # of a run's time that each kind of figure may take while it trains
@@ -71,3 +77,11 @@ class Pictures:
 
         save(trace_figure(trace_columns(trace)), self._run.path / "episode")
         self._log.picture(update, "episode", self._run.path / "episode.png")
+
+
+def play_one(run: Run, setup: Setup, state: TrainState) -> Trace:
+    """An informed episode of a learner under way, [1, T], by a program of as few episodes as hold one."""
+    n = max(2, min(64, math.ceil(1.0 / float(setup.params.informed_probability))))
+    small = dataclasses.replace(setup.game, learn=dataclasses.replace(setup.game.learn, n_envs=n))
+    key = jax.random.fold_in(jax.random.key(run.experiment.run.seed), 2 + int(state.update))
+    return jax.tree.map(np.asarray, play_frozen(key, state, setup.replace(game=small), n).trace)

@@ -150,7 +150,10 @@ UNITS: dict[str, tuple[str, str]] = {  # name of every measure, without eval/: u
     "information/fresh_kl_nats": ("nats", "KL(F | z=1 || F | z=0), Donsker-Varadhan of the fresh detector, held out"),
     "information/fresh_efficiency": ("share of the information", "fresh detector's held-out nats over the exact ones"),
     "information/total_variation": ("probability", "of the flow's law from the noise law, seen by the fresh detector"),
-    "information/mine_nats": ("nats", "what the MI critic that prices the leakage claims"),
+    "information/mine_nats": (
+        "nats",
+        "what the MI critic claims; it prices the leakage where leakage_source is mine",
+    ),
     "information/mine_efficiency": ("share of the information", "what the MI critic claims over the exact nats"),
     "information/belief_nats": ("nats", "what the maker's belief claims on the same episodes"),
     "information/belief_efficiency": ("share of the information", "what the belief claims over the exact nats"),
