@@ -9,7 +9,7 @@ import numpy as np
 
 from amarl_jax.host import machine
 from amarl_jax.host.runlog import closing_table, duration
-from amarl_jax.host.stages import say_if_short
+from amarl_jax.host.stages import say_if_short, stage
 from amarl_jax.host.workdir import Run
 from amarl_jax.learn.cost import BATCHES, PARTS, Cost, abstract_state, measure, measure_more
 from amarl_jax.learn.finite import networks
@@ -51,13 +51,15 @@ def describe(run: Run, devices: Sequence[jax.Device]) -> None:
     closing_table("\nnetworks: parameters, and matrices with how many there are of each", network_rows(state))
     print(f"{total:,} parameters; with the optimiser's moments and the replay {_mib(tree_bytes(state))} per lane")
     started = time.perf_counter()
-    cost = measure(setup, chunk)
+    with stage("compiling the update", remember=run.fingerprint):
+        cost = measure(setup, chunk)
     kept = "; the run will find it in the compilation cache" if experiment.run.compilation_cache_dir != "off" else ""
     print(f"\ncompiled in {duration(time.perf_counter() - started)}{kept}")
     closing_table("\nmatrix products of an update", flops_rows(cost))
     available = machine.free_bytes(devices)
     closing_table("\nmemory, by XLA's own account", memory_rows(cost, available))
-    cost = measure_more(cost, setup)
+    with stage("compiling it for other sizes", remember=run.fingerprint):
+        cost = measure_more(cost, setup)
     title = f"\na lane of other sizes, by those of {cost.n_envs:,} and of {cost.more_envs:,} environments"
     n_memories = 1 if devices[0].platform == "cpu" else len(devices)  # processors share one
     closing_table(f"{title}; {len(devices)} x {devices[0].device_kind}", batch_rows(cost, available, n_memories))

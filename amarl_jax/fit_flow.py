@@ -42,6 +42,7 @@ from amarl_jax.flow.stream import Stream, save_stream, stream_of
 from amarl_jax.flow.stretches import recorded_stretch
 from amarl_jax.host import cli, machine
 from amarl_jax.host.runlog import closing_table
+from amarl_jax.host.stages import stage
 from amarl_jax.host.workdir import write_atomically
 from amarl_jax.lob.feed_columns import MAPPINGS, read_columns_file
 from amarl_jax.lob.order_feed import read_order_feed
@@ -72,12 +73,16 @@ def _fit_and_compare(values: flags.FlagValues, folder: Path, device: str) -> Non
     try:
         recording = _read(values)
         print(f"{device} | output {folder}")
-        fitted = fit(recording, **options)
+        with stage(f"fitting the order flow of {len(recording):,} rows"):
+            fitted = fit(recording, **options)
         stream = stream_of(fitted, values.seed) if values.stream else None
     except ValueError as error:
         raise BadInput(_flagged(str(error), names)) from None
     recorded = facts_of([recorded_stretch(recording, fitted)])
-    simulated = simulate(fitted, values.episodes, values.seed, stream) if values.episodes else {}
+    simulated = {}
+    if values.episodes:
+        with stage(f"simulating {values.episodes:,} days of what was fitted"):
+            simulated = simulate(fitted, values.episodes, values.seed, stream)
     report = {"version": amarl_jax.__version__, **document(recorded, simulated)}
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / NAMES[0], text_of(fitted.flow).encode())

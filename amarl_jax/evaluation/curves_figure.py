@@ -18,13 +18,16 @@ PANELS = (  # title, unit, metrics over the phases that have them
     (
         "information claimed of the flow",
         "nats",
-        {"information/source_nats": "leakage source", "information/belief_nats": "maker's belief"},
+        {"information/source_nats": "what the trader pays for", "information/belief_nats": "maker's belief"},
     ),
     ("belief right at the horizon", "share of episodes", {"belief/final_accuracy": "belief"}),
     ("earnings, marked to V", "reward units per episode", {"maker/pnl": "maker", "arbitrageur/pnl": "arbitrageur"}),
     ("spread", "ticks", {"market/spread_ticks": "of the market", "maker/quoted_spread_ticks": "the maker quotes"}),
 )
-LEVELS = {"information claimed of the flow": float(np.log(2.0)), "belief right at the horizon": 0.5}
+LEVELS = {  # a line across the panel: its height, its meaning, which is written below it or above
+    "information claimed of the flow": (float(np.log(2.0)), "certainty", "top"),
+    "belief right at the horizon": (0.5, "guessing", "bottom"),
+}
 # for several runs, Okabe and Ito's again; for more than these, shades from dark to light in the order given
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
 MOST_NAMED = 16  # curves with a line in the legend
@@ -51,7 +54,10 @@ def curves_figure(curves: Mapping[str, Curve]) -> Figure:
         axis.ticklabel_format(useOffset=False)
         axis.grid(alpha=0.3)
         if title in LEVELS:
-            axis.axhline(LEVELS[title], color="0.6", linewidth=0.8)
+            level, meaning, edge = LEVELS[title]
+            axis.axhline(level, color="0.6", linewidth=0.8)
+            of_axes = axis.get_yaxis_transform()
+            axis.text(0.99, level, meaning, transform=of_axes, ha="right", va=edge, color="0.4", fontsize="small")
         if len(metrics) > 1:
             _name_metrics(axis, metrics, len(curves) == 1)
     for axis in axes[1]:

@@ -17,7 +17,7 @@ COLUMNS = {
     "accuracy, knowing the policy": "exact_accuracy",
     "fresh detector, nats": "information_nats",
     "its accuracy": "accuracy",
-    "decisions to send": "child_orders",
+    "orders decided on": "child_orders",
 }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 HERE = Path(__file__).resolve().parent
+ENGINES = {"apply": "one by one", "table": "as a table"}  # how messages are matched
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 
 
@@ -45,29 +46,45 @@ def compile_line(rows):
 
 def growth_figure(rows, path):
     """Messages per second against batch, and cost of a message against capacity, one line per engine and size."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
     capacities, batches = sorted({row["capacity"] for row in rows}), sorted({row["batch"] for row in rows})
     for colour, capacity in zip(COLOURS, capacities, strict=False):
         chosen = sorted((row for row in rows if row["capacity"] == capacity), key=lambda row: row["batch"])
         for engine, style in (("apply", "-o"), ("table", "--s")):
             rates = [row["rates"][engine]["messages_per_wall_s"] for row in chosen]
             left.plot(
-                [row["batch"] for row in chosen], rates, style, color=colour, ms=3, label=f"{engine}, N = {capacity}"
+                [row["batch"] for row in chosen],
+                rates,
+                style,
+                color=colour,
+                ms=3,
+                label=f"{ENGINES[engine]}, {capacity} orders a side",
             )
-    left.set(xscale="log", yscale="log", xlabel="books side by side", ylabel="messages per second (wall)")
-    left.legend(fontsize=6, ncol=2)
+    left.set(xscale="log", yscale="log", xlabel="books side by side", ylabel="messages per second (wall clock)")
     for colour, batch in zip(COLOURS, [b for b in batches if b in (1, 256, 16384)], strict=False):
         chosen = sorted((row for row in rows if row["batch"] == batch), key=lambda row: row["capacity"])
         for engine, style in (("apply", "-o"), ("table", "--s")):
             cost = [1e6 / row["rates"][engine]["messages_per_cpu_s"] for row in chosen]
             right.plot(
-                [row["capacity"] for row in chosen], cost, style, color=colour, ms=3, label=f"{engine}, {batch} books"
+                [row["capacity"] for row in chosen],
+                cost,
+                style,
+                color=colour,
+                ms=3,
+                label=f"{ENGINES[engine]}, {batch:,} book{'s' * (batch > 1)}",
             )
-    right.set(xscale="log", yscale="log", xlabel="capacity N per side, kB per book", ylabel="CPU us per message")
+    right.set(
+        xscale="log",
+        yscale="log",
+        xlabel="orders a side; memory of a book",
+        ylabel="CPU time per message, microseconds",
+    )
     size = {row["capacity"]: row["book_bytes"] / 1e3 for row in rows}
     right.set_xticks(capacities, [f"{n}\n{size[n]:.1f} kB" for n in capacities])
     right.minorticks_off()
-    right.legend(fontsize=6, ncol=2)
+    right.yaxis.set_major_formatter("{x:g}")
+    for axis in (left, right):
+        axis.legend(fontsize=7, ncol=2, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.savefig(path, dpi=160)
 
 

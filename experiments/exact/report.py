@@ -15,6 +15,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 COST = ("shortfall_units", "completion")
+PAID = {"exact": "what leaks", "mine": "what MINE claims"}  # by source, for a reader
 HEAD = """# What the order flow gives away
 
 Exact information `I(z; G)` of the debug market's order-level record, in nats (certainty is 0.693), beside what learned
@@ -106,9 +107,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             axis.plot(steps, exact, color="black", label="exact")
             axis.plot(steps, row["episode"]["belief"], color="tab:orange", linestyle="--", label="maker's belief")
             axis.axhline(0.5, color="0.8", linewidth=0.8, zorder=0)
-            axis.set_title(f"paid by {source}, lambda {row['lambda']:g}", fontsize=9)
+            axis.set_title(f"paid for {PAID[source]}, lambda {row['lambda']:g}", fontsize=8)
             axis.set_ylim(0, 1)
-        axes[i][0].set_ylabel("P(z = 1)")
+        axes[i][0].set_ylabel("P(z = 1), a day with z = 1")
     for axis in axes[-1]:
         axis.set_xlabel("step")
     axes[0][0].legend(fontsize=8, loc="lower right", frameon=False)
@@ -147,6 +148,7 @@ def efficiency(found: list[tuple[float, dict[str, Any]]]) -> str:
 def draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
     """Information by reader against lambda, paid by the exact source; the price of hiding, by source."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6))
+    below = {"textcoords": "offset points", "ha": "right", "va": "top"}
     lanes = [row for row in rows if row.get("source") == "exact"]
     grid = sorted({row["lambda"] for row in lanes})
     readers = {
@@ -160,9 +162,11 @@ def draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
             np.mean([x for row in lanes if row["lambda"] == at and (x := read_of(row)) is not None]) for at in grid
         ]
         left.plot(np.arcsinh(np.array(grid) / 0.5), means, style, markersize=4, label=name)
+    left.plot(np.arcsinh([row["lambda"] / 0.5 for row in lanes]), [exact_of(row) for row in lanes], "k.", markersize=3)
     left.set_xticks(np.arcsinh(np.array(grid) / 0.5), [f"{at:g}" for at in grid])
-    left.set(xlabel="lambda, reward units per nat", ylabel="information about z, nats", ylim=(0, None))
-    left.axhline(np.log(2), color="0.8", linewidth=0.8)
+    left.set(xlabel="lambda, reward units per nat", ylabel="information about z, nats", ylim=(0, 0.73))
+    left.axhline(np.log(2), color="0.6", linewidth=0.8)
+    left.annotate("certainty", (np.arcsinh(32.0), np.log(2)), xytext=(0, -3), **below, color="0.4", fontsize=8)
     left.legend(fontsize=8, frameon=False)
     for source, style in (("exact", "k-o"), ("mine", "C1-.^")):
         of = [row for row in rows if row.get("source") == source]
@@ -171,17 +175,19 @@ def draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
             *np.array(points).T,
             style,
             markersize=4,
-            label=f"learned, paid for {'what leaks' if source == 'exact' else 'what MINE claims'}",
+            label=f"learned, paid for {PAID[source]}",
         )
         for at, (x, y) in zip(grid, points, strict=True):
-            shift = (5, 3) if source == "exact" else (-9, -10)
-            right.annotate(f"{at:g}", (x, y), textcoords="offset points", xytext=shift, fontsize=8)
+            shift = (5, 3) if source == "exact" else (-9, -10) if at < grid[-1] else (8, -10)
+            where = {"textcoords": "offset points", "xytext": shift, "fontsize": 8, "color": style[:2].strip("-")}
+            right.annotate(f"{at:g}{unfilled([row for row in of if row['lambda'] == at])}", (x, y), **where)
     for row in rows:
         if "source" not in row:
             right.plot(exact_of(row), cost_of(row), "x", color="0.5", markersize=5)
             ends = {"xytext": (-6, 0), "ha": "right"} if exact_of(row) > 0.5 else {"xytext": (6, 0)}
+            ends |= {"xytext": (16, 13)} if row["row"] == "mimic_one_sided" else {}  # the learned ones are beside it
             right.annotate(
-                row["row"].replace("_", " "),
+                row["row"].replace("_", " ") + unfilled([row]),
                 (exact_of(row), cost_of(row)),
                 textcoords="offset points",
                 va="center",
@@ -190,9 +196,15 @@ def draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
                 **ends,
             )
     right.set(xlabel="exact information, nats", ylabel="shortfall, reward units", ylim=(0, None))
-    right.legend(fontsize=8, frameon=False)
+    right.legend(fontsize=8, frameon=False, title="numbers: lambda", title_fontsize=8, alignment="right")
     figure.tight_layout()
     figure.savefig(path, dpi=140)
+
+
+def unfilled(rows: list[dict[str, Any]]) -> str:
+    """How much of the order is done, in words, where it is not nearly all of it."""
+    done = np.mean([row["execution/completion"]["value"] for row in rows])
+    return "" if done > 0.95 else f", {done:.0%} done"
 
 
 def exact_of(row: dict[str, Any]) -> float:
@@ -235,10 +247,7 @@ def main() -> None:
     commands = (HERE / "measure.py").read_text().split('"""')[1].splitlines()
     shown = "\n".join(line.strip() for line in commands if line.strip().startswith("python"))
     lanes = "python experiments/exact/lanes.py --source exact mine --workdir=runs/exact"
-    paid = [
-        f"Paid by {'what MINE claims' if source == 'mine' else 'what leaks'}:\n\n{summary(rows, source)}"
-        for source in ("mine", "exact")
-    ]
+    paid = [f"Paid for {PAID[source]}:\n\n{summary(rows, source)}" for source in ("mine", "exact")]
     draw_curve(rows, HERE / "curve.png")
     parts = [
         HEAD,

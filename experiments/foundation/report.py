@@ -14,7 +14,7 @@ COLUMNS = {
     "completion": "completion",
     "I, nats": "information_nats",
     "accuracy": "accuracy",
-    "decisions to send": "child_orders",
+    "orders decided on": "child_orders",
 }
 
 
@@ -25,8 +25,9 @@ def load_of_the_book(policies: dict[str, dict[str, Any]]) -> str:
     cut = max(row["noise_orders_cut_per_episode"] for row in policies.values())
     refused = max(row["orders_refused_or_evicted_per_episode"] for row in policies.values())
     return (
-        f"99.9th percentile of an episode's peaks: {resting:.0f} resting orders per side, {messages:.0f} messages per "
-        f"step; per episode {cut:.3f} noise orders cut off by the bound, {refused:.3f} orders refused or evicted."
+        f"In 999 of 1,000 episodes no side of the book ever held more than {resting:.0f} orders, and no step more than "
+        f"{messages:.0f} messages; per episode {cut:.3f} noise orders were cut off by the bound, {refused:.3f} orders "
+        "refused or evicted."
     )
 
 

@@ -183,14 +183,13 @@ def draw_claims(arms: dict[str, Measured], path: Path) -> list[str]:
     figure = Figure(figsize=(10, 7), layout="constrained")
     axes, at = figure.subplots(2, 2), main.penalties
     draw_curve(axes[0, 0], main, "child_lots", 0, "lots per child order", at)
-    draw_curve(axes[0, 0], main, "sent_orders", 1, "child orders", at)
-    axes[0, 0].set(title="order splitting", ylabel="lots; orders per episode", ylim=(0, None))
+    axes[0, 0].set(title="size of a child order", ylabel="lots", ylim=(0, None))
     draw_curve(axes[0, 1], main, "spread_belief_correlation", 0, "spread and belief", at)
-    axes[0, 1].axhline(0.6, color="0.5", linestyle=":", label="the reference expects more at small lambda")
-    axes[0, 1].set(title="spread follows belief", ylabel="correlation over steps")
+    axes[0, 1].axhline(0.6, color="0.5", linestyle=":", label="expected by the reference at small lambda: above this")
+    axes[0, 1].set(title="spread and belief", ylabel="correlation over steps")
     draw_curve(axes[1, 1], main, "order_variation", 0, "child orders from noise", at)
     draw_curve(axes[1, 1], main, "order_variation_null", 1, "labels shuffled", at)
-    axes[1, 1].set(title="flow becomes noise", ylabel="total variation")
+    axes[1, 1].set(title="distance of child orders from noise orders", ylabel="total variation")
     for axis in (axes[0, 0], axes[0, 1], axes[1, 1]):
         label_penalty(axis, at)
     _draw_lags(axes[1, 0], arms)

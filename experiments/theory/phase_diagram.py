@@ -56,6 +56,7 @@ CONFIG = {
     "slice_leverage": 4.0,
     "slice_penalties": [round(float(x), 4) for x in np.geomspace(0.1, 10.0, 81)],
 }
+PENALTY = r"leakage penalty $\lambda$, savings of full haste per nat"
 LEVEL_STYLE = {0.9: ":", 0.5: "--", 0.1: "-.", 0.01: "-"}
 BLUE, ORANGE, GREEN, BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"  # Okabe and Ito 2008
 
@@ -150,7 +151,7 @@ def draw_phase(axis, name, result):
     axis.set_xticks([1, 2, 3, 4, 6, 8, 12], ["1", "2", "3", "4", "6", "8", "12"])
     axis.set_xticks([], minor=True)
     axis.set_yticks([0.1, 0.3, 1, 3, 10], ["0.1", "0.3", "1", "3", "10"])
-    axis.set(xlabel=r"leverage $d_{\max} = Q\,/\,(\sigma\sqrt{N})$", ylabel=r"leakage penalty $\lambda$", title=name)
+    axis.set(xlabel=r"leverage $d_{\max} = Q\,/\,(\sigma\sqrt{N})$", ylabel=PENALTY, title=name)
 
 
 def draw_slice(axis, name, result):
@@ -176,7 +177,7 @@ def draw_slice(axis, name, result):
         xscale="log",
         xlim=(0.1, 10.0),
         ylim=(0.0, 1.03),
-        xlabel=r"leakage penalty $\lambda$",
+        xlabel=PENALTY,
         ylabel="nats, or probability",
     )
     axis.set_xticks([0.1, 0.3, 1, 3, 10], ["0.1", "0.3", "1", "3", "10"])
