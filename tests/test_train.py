@@ -235,31 +235,6 @@ def test_a_closing_table_without_an_exact_value_says_why(finished):
     assert not [row for row in rows if "of the information" in row[2]]
 
 
-@pytest.mark.parametrize(
-    ("estimator", "source", "critic", "belief"),
-    [
-        ("mine", "mine", "the critic that prices the leakage", "claimed at the horizon"),
-        ("my_estimators:ChiSquared", "mine", "the critic that prices the leakage", "claimed at the horizon"),
-        ("nwj", "belief", "of a critic that prices nothing", "claimed at the horizon, the price of the leakage"),
-        ("mine", "exact", "of a critic that prices nothing", "claimed at the horizon"),
-    ],
-)
-def test_the_closing_table_names_the_critic_and_what_prices_the_leakage(
-    finished, estimator, source, critic, belief, capsys
-):
-    learn = dataclasses.replace(finished.trained.setup.game.learn, mi_estimator=estimator, leakage_source=source)
-    metrics = {name: x for name, x in finished.trained.evaluation.metrics.items() if "efficiency" not in name}
-    metrics["information/mine_nats"] = metrics["information/belief_nats"]._replace(value=9.0)
-    evaluation = finished.trained.evaluation._replace(metrics=metrics)
-    said = {name: meaning for name, _, meaning in train.closing_rows(evaluation, learn)[1]}
-    name = "MINE" if estimator == "mine" else estimator
-    assert said[name] == f"nats, {critic}"
-    assert said["maker's belief"] == f"nats {belief}"
-    assert ("MINE" in said) == (estimator == "mine")
-    train.warn_if_sources_disagree(evaluation, learn)
-    assert f"held out, {name} claims 9.000 nats" in capsys.readouterr().out
-
-
 def test_the_same_seed_gives_the_same_run(finished, tmp_path):
     again = train.train(finished.config, tmp_path / "again")
     assert numbers(again.workdir) == numbers(finished.trained.workdir)

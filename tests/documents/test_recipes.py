@@ -12,7 +12,10 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from amarl_jax import config as configuration
+from amarl_jax.evaluation import frozen_run, scripted
 from amarl_jax.information import estimators
+from amarl_jax.learn.update import begin
 from tests import quick_learners
 from tests.tiny_runs import jax_settings
 
@@ -22,13 +25,15 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "recipes.md").read_text()
 PYTHON = re.findall(r"```python\n(?!# \w+\.py\n)(.*?)```", PAGE, re.DOTALL)
 FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL))  # a block that begins with its name
+SMALL = {"configs/fast_debug.py": "configs/fast_debug.py:tiny"}
 LONGEST = 11  # lines, an empty one behind the imports included
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A run, two sweeps and a file of orders."""
+def folder(tmp_path, monkeypatch, workdirs):
+    """Two runs, the second with checkpoints, two sweeps and a file of orders."""
     shutil.copytree(ROOT / "experiments" / "first_run", tmp_path / "runs" / "first")
+    shutil.copytree(workdirs["run"], tmp_path / "runs" / "second")
     for name in ("sweep", "latency"):
         (tmp_path / "runs" / name).mkdir()
         shutil.copy(ROOT / "experiments/lambda_sweep/cpu/main/lanes.csv", tmp_path / "runs" / name)
@@ -42,6 +47,11 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(estimators, "REGISTRY", dict(estimators.REGISTRY))
     monkeypatch.setattr(sys, "path", list(sys.path))
     quick_learners.install(monkeypatch)
+    monkeypatch.setattr(frozen_run, "begin", begin)  # what a real checkpoint holds
+    load = configuration.load
+    monkeypatch.setattr(configuration, "load", lambda path, *given: load(SMALL.get(path, path), *given))
+    measure = scripted.measure_policies
+    monkeypatch.setattr(measure, "__kwdefaults__", measure.__kwdefaults__ | {"n_episodes": 64, "batch": 32})
     mpl.use("agg")
     yield tmp_path
     for name in FILES:
