@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -40,7 +40,7 @@ from amarl_jax.host.preemption import StopRequest
 from amarl_jax.host.runlog import Progress, RunLog, closing_table
 from amarl_jax.host.stages import say_if_short, stage
 from amarl_jax.host.workdir import Run, at_work, open_run, write_extended, write_json
-from amarl_jax.lanes.warm_start import begin_with
+from amarl_jax.lanes.warm_start import Source, begin_with
 from amarl_jax.learn import cost
 from amarl_jax.learn.finite import not_finite
 from amarl_jax.learn.game import Game
@@ -55,13 +55,6 @@ SHOWN = {
     "completion": (0, "execution/completion"),
     "belief right": (-1, "belief/final_accuracy"),
 }  # what the progress line shows: of the first or last phase of an update, a metric
-
-
-class Source(NamedTuple):
-    """A run whose networks another one begins with."""
-
-    workdir: Path
-    lane: int | None = None  # of a sweep
 
 
 @dataclasses.dataclass(frozen=True)

@@ -148,7 +148,9 @@ def write_answer(
     write_lanes(folder / "lanes.csv", lines)
     table = read_lanes(folder / "lanes.csv")
     gates = {lane.arm: lane.hypers.get("start_gate", run.experiment.hypers.start_gate) for lane in lanes}
-    located = {arm: locate_arm(table, arm, gates[arm], run.experiment) for arm in table.arms()}
+    verbose = run.experiment.run.verbose
+    with stage("locating lambda* in every arm", verbose=verbose):
+        located = {arm: locate_arm(table, arm, gates[arm], run.experiment) for arm in table.arms()}
     document = {
         "provenance": provenance(run.config.to_dict(), run.experiment.run.seed),
         **spent,
@@ -178,9 +180,10 @@ def write_answer(
     if "lambda_half" in first:
         drawn_with = folder / "transition.json"
         write_json(drawn_with, first)
-    draw_transition(folder / "lanes.csv", folder / "transition", drawn_with)
-    draw_frontier(folder / "sweep.json", folder / "frontier")
-    draw_lane_fills(folder / "sweep.json", folder / "fills")
+    with stage("drawing the curve, the frontier and the fills", verbose=verbose):
+        draw_transition(folder / "lanes.csv", folder / "transition", drawn_with)
+        draw_frontier(folder / "sweep.json", folder / "frontier")
+        draw_lane_fills(folder / "sweep.json", folder / "fills")
     return document
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.host.checkpoint import require_equal_shapes
@@ -9,6 +10,13 @@ from amarl_jax.learn.optimiser import Network
 from amarl_jax.learn.state import TrainState
 
 _TAKEN = ("agents", "critic", "belief", "statistics", "predictor")
+
+
+class Source(NamedTuple):
+    """A run whose networks another one begins with."""
+
+    workdir: Path
+    lane: int | None = None  # of a sweep
 
 
 def begin_with(state: TrainState, workdir: str | Path, lane: int | None = None) -> TrainState:
