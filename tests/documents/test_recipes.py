@@ -45,7 +45,7 @@ def folder(tmp_path, monkeypatch, workdirs):
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(estimators, "REGISTRY", dict(estimators.REGISTRY))
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.syspath_prepend(tmp_path)  # where Python finds the files
     quick_learners.install(monkeypatch)
     monkeypatch.setattr(frozen_run, "begin", begin)  # what a real checkpoint holds
     load = configuration.load
