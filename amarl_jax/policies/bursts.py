@@ -34,6 +34,7 @@ class BurstPlan:
     clip_lots: Array  # smallest market order of the burst before its end, lots
     cover: Array  # share of a loud episode's steps that are left to noise orders, in [0, 1]
     along: Array  # share of the noise orders that are turned along the parent side, in [0, 1]
+    cross: Array  # share of the limit orders among them that are sent as market orders instead, in [0, 1]
     rate: Array  # of noise orders, as a multiple of the slot's own rate at z = 0
     loud: Array  # share of the episodes that have a burst, in [0, 1]
 
@@ -44,7 +45,8 @@ class Bursts:
 
     The private number decides which an episode is: below the quantile ``loud`` of N(0, 1) it is loud. A loud step
     plays, with probability ``cover``, what a quiet one does: fire at ``rate`` times the slot's own rate, draw the noise
-    law, and with probability ``along`` turn the order along the parent side. Else it sends a market order for the lots
+    law, with probability ``along`` turn the order along the parent side, with probability ``cross`` send a limit order
+    as a market order of that size. Else it sends a market order for the lots
     by which the position is behind ``part Q clip((t + 1 - start) / window, 0, 1)``, if at least a clip or once the
     window has ended. Fills of quiet orders count towards the position, so they do part of the burst's work.
 
@@ -76,11 +78,13 @@ class Bursts:
         """A noise order, from the step's own key as the slot draws it at ``z = 0``, or the burst's."""
         if view.planned is not None:
             raise ValueError("bursts cover themselves by orders that they draw: there are none where noise is recorded")
-        key_cover, key_side = (jax.random.fold_in(key, i) for i in (1, 2))
+        key_cover, key_side, key_cross = (jax.random.fold_in(key, i) for i in (1, 2, 3))
         fires = params.replace(slot_rate=self._fire_rate(params))  # type: ignore[attr-defined]
         drawn = noise_decision(key, noise_buys(view, params), carry, fires, self.spec, self.noise_law)
         turned = jax.random.uniform(key_side, (), jnp.float32) < self.plan.along
-        drawn = dataclasses.replace(drawn, side=jnp.where(turned, view.direction, drawn.side))
+        crosses = jax.random.uniform(key_cross, (), jnp.float32) < self.plan.cross
+        side, is_limit = jnp.where(turned, view.direction, drawn.side), drawn.is_limit & ~crosses
+        drawn = dataclasses.replace(drawn, side=side, is_limit=is_limit)
         quiet = jax.random.uniform(key_cover, (), jnp.float32) < self._quiet_share(view)
         noise = encode_action(drawn, view.direction, self.spec)
         return carry, Decision(jnp.where(quiet, noise, self._burst(view, params)), (), jnp.float32(0.0))
@@ -91,8 +95,16 @@ class Bursts:
         marks: MarksLaw = self.noise_law.marks(noise_buys(view, params), carry, params, self.spec)  # type: ignore[attr-defined]
         own = (view.direction > 0).astype(jnp.float32)
         marks = dataclasses.replace(marks, buy=self.plan.along * own + (1.0 - self.plan.along) * marks.buy)
-        of_noise = one_way(self._fire_rate(params), marks)
+        of_noise = one_way(self._fire_rate(params), self._crossed(marks))
         return mixture((quiet, 1.0 - quiet), (of_noise, certain(self._burst(view, params), view.direction, self.spec)))
+
+    def _crossed(self, marks: MarksLaw) -> MarksLaw:
+        """Marks of which the share ``cross`` of the limit orders are market orders, with the sizes they have."""
+        limit, lots = marks.limit * (1.0 - self.plan.cross), marks.lots
+        if lots.ndim > 1:  # given the place: those of market orders are mixed
+            sent = (marks.limit * self.plan.cross) * (marks.offset @ lots[1:]) + (1.0 - marks.limit) * lots[0]
+            lots = lots.at[0].set(jnp.where(limit < 1.0, sent / (1.0 - limit), lots[0]))
+        return dataclasses.replace(marks, limit=limit, lots=lots)
 
     def _quiet_share(self, view: ExecutionView) -> Array:
         """Probability that the step is played by noise orders. []."""
@@ -114,7 +126,7 @@ AXES = tuple(field.name for field in dataclasses.fields(BurstPlan))  # axes of t
 
 
 def plan_at(place: np.ndarray, spec: MarketSpec) -> BurstPlan:
-    """The plan at a place [..., 8] of the unit cube, whose axes are :data:`AXES`; clipped into it.
+    """The plan at a place [..., 9] of the unit cube, whose axes are :data:`AXES`; clipped into it.
 
     The ends are reached: a share can be exactly 0 or 1. Starts and windows are whole steps, clips whole lots.
     """
@@ -128,7 +140,7 @@ def plan_at(place: np.ndarray, spec: MarketSpec) -> BurstPlan:
 
 
 def place_of(plan: Mapping[str, float], spec: MarketSpec) -> np.ndarray:
-    """The place [8] of a plan in the unit cube: the inverse of :func:`plan_at`, up to whole steps and lots."""
+    """The place [9] of a plan in the unit cube: the inverse of :func:`plan_at`, up to whole steps and lots."""
     place = []
     for name in AXES:
         low, high, logarithmic = _range(name, spec)
@@ -146,6 +158,6 @@ def _range(name: str, spec: MarketSpec) -> tuple[float, float, bool]:
         "start": (0.0, 0.9 * spec.horizon, False),
         "window": (1.0, float(spec.horizon), True),
         "clip_lots": (1.0, float(spec.max_order_size), True),
-        "rate": (0.25, 4.0, True),
+        "rate": (0.25, 8.0, True),
     }
     return ranges.get(name, (0.0, 1.0, False))
