@@ -46,7 +46,7 @@ from amarl_jax.trees import as_arrays
 HERE = Path(__file__).parent
 CONFIG = "configs/fast_debug.py"
 PENALTIES = (0.0, 0.02, 0.04, 0.06, 0.08, 0.12, 0.18, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-QUIET = {"cover": 0.0, "along": 0.0, "cross": 0.0, "rate": 1.0, "loud": 0.0}
+QUIET = {"cover": 0.0, "along": 0.0, "haste": 0.0, "rate": 1.0, "loud": 0.0}
 BURST = {
     "start": 0.0,
     "window": 1.0,
@@ -54,7 +54,7 @@ BURST = {
     "clip_lots": 1.0,
     "cover": 0.0,
     "along": 1.0,
-    "cross": 0.0,
+    "haste": 0.0,
     "rate": 1.0,
     "loud": 1.0,
 }
@@ -63,8 +63,9 @@ CORNERS = {  # plans with a name, which every search begins with
     "mimic": BURST | QUIET,
     "mimic, one-sided": BURST | QUIET | {"along": 1.0},
     "mimic, half along": BURST | QUIET | {"along": 0.5},
-    "mimic, one-sided market orders": BURST | QUIET | {"along": 1.0, "cross": 1.0},
-    "one such order a step": BURST | QUIET | {"along": 1.0, "cross": 1.0, "rate": 5.0},
+    "mimic, one-sided in haste": BURST | QUIET | {"along": 1.0, "haste": 2.0},
+    "twice as many such orders": BURST | QUIET | {"along": 1.0, "haste": 2.0, "rate": 2.0},
+    "one such order a step": BURST | QUIET | {"along": 1.0, "haste": 2.0, "rate": 5.0},
     "at once or mimic": BURST | {"loud": 0.5, "along": 0.0},
     "at once or one-sided": BURST | {"loud": 0.5},
     "half at once, then one-sided": BURST | {"part": 0.5, "cover": 0.5},
