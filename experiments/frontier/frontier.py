@@ -210,7 +210,7 @@ def main() -> None:
     exact = ExactSpec(given.n_episodes, given.n_particles, given.n_private)
     compiled = program(market, params, beside, belief, exact, min(64, given.n_episodes))
     settings = {name: str(value) for name, value in vars(given).items() if name not in ("output", "n_final")}
-    number = zlib.crc32(json.dumps([settings, AXES], sort_keys=True).encode())  # tells the logs of different searches apart
+    number = zlib.crc32(json.dumps([settings, AXES], sort_keys=True).encode())  # tells logs of different searches apart
     rows = search(compiled, given, market.spec, params, given.output.with_suffix(f".{number:08x}.jsonl"))
     best = {penalty: min(rows, key=lambda row: objective(row, penalty))["plan"] for penalty in PENALTIES}
     chosen = list({name_of(plan): plan for plan in (*best.values(), CORNERS["all at once"], CORNERS["mimic"])}.values())
