@@ -53,10 +53,11 @@ def critic_name(learn: LearnSpec) -> str:
 def closing_rows(evaluation: Evaluation, learn: LearnSpec) -> tuple[str, list[tuple[str, str, str]]]:
     """Title and rows of the closing table; ``learn`` says which critic was trained, and what the trader paid for."""
     metrics = evaluation.metrics
-    critic = (
-        "the critic that prices the leakage" if learn.leakage_source == "mine" else "the critic, which prices nothing"
-    )
-    claimed = "claimed at the horizon" + (", the price of the leakage" if learn.leakage_source == "belief" else "")
+    critic, claimed = "of a critic that prices nothing", "claimed at the horizon"
+    if learn.leakage_source == "mine":
+        critic = "the critic that prices the leakage"
+    elif learn.leakage_source == "belief":
+        claimed += ", the price of the leakage"
     wanted = (
         ("implementation shortfall", "execution/shortfall_ticks", "ticks per parent lot, remainder included"),
         ("", "execution/shortfall_bps", "the same in basis points of the opening mid"),
