@@ -9,7 +9,7 @@ import re
 import griffe
 
 _COMMENT = re.compile(r"\s+#\s(.*)")
-_CONTINUED = re.compile(r"\s+#\s+(.*)")
+_CONTINUED = re.compile(r"(\s+)#\s+(.*)")
 _INDENTED = re.compile(r"(?<=\n\n)(?:  \S.*\n?|  +\S.*\n?)+")
 
 
@@ -42,15 +42,17 @@ def readable(text: str) -> str:
 
 
 def _comment_of(field: griffe.Attribute) -> str:
-    """The comment at the end of a field's line, with those of the comment lines that continue it."""
+    """The comment at the end of a field's line, with those of the comment lines that continue it, which begin further
+    to the right than fields do: a line that begins where they do is the heading of the next ones.
+    """
     if field.endlineno is None:
         return ""
     lines, line = field.lines_collection[field.filepath], field.endlineno
     found = _COMMENT.search(lines[line - 1])
     if found is None or found[1].startswith(("noqa", "type:")):
         return ""
-    words = [found[1]]
-    while line < len(lines) and (more := _CONTINUED.fullmatch(lines[line])):
-        words.append(more[1])
+    words, margin = [found[1]], len(lines[field.lineno - 1]) - len(lines[field.lineno - 1].lstrip())
+    while line < len(lines) and (more := _CONTINUED.fullmatch(lines[line])) and len(more[1]) > margin:
+        words.append(more[2])
         line += 1
     return " ".join(words)

@@ -76,22 +76,22 @@ class EnvParams:
     slot_rate: Array | float = 0.1  # P(the slot fires in a step) at z = 0
     lifetime_steps: Array | float = 10.0  # geometric mean lifetime of noise and slot orders
     market_order_probability: Array | float = 0.2  # p_market
-    size_beta_a: Array | float = 4.44
-    size_beta_b: Array | float = 13.31
+    size_beta_a: Array | float = 4.44  # of the Beta law of an order's size, a share of the largest
+    size_beta_b: Array | float = 13.31  # likewise
     tilt_per_tick: Array | float = 0.05  # psi
     tilt_max: Array | float = 0.3  # psi_max
     # latency
-    latency_arbitrageur_ms: Array | float = 1.0
-    latency_maker_ms: Array | float = 10.0
-    latency_execution_ms: Array | float = 100.0
+    latency_arbitrageur_ms: Array | float = 1.0  # from decision to book
+    latency_maker_ms: Array | float = 10.0  # likewise
+    latency_execution_ms: Array | float = 100.0  # likewise
     jitter_ms: Array | float = 2.0  # mean of the exponential jitter
     # agents' limits
     parent_lots: Array | int = 100  # Q
     maker_inventory_limit: Array | int = 100  # lots
     max_spread_ticks: Array | int = 10  # largest quote offset from mid
-    max_quote_lots: Array | int = 10
+    max_quote_lots: Array | int = 10  # per quote and side
     arbitrageur_position_limit: Array | int = 20  # lots
-    arbitrageur_order_lots: Array | int = 5
+    arbitrageur_order_lots: Array | int = 5  # per order
     # terminal cost and money unit
     terminal_penalty_ticks: Array | float = 10.0  # kappa, per lot left over
     is_unit_ticks: Array | float = 17.0  # reward unit, ticks per parent lot

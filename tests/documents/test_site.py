@@ -135,6 +135,9 @@ def test_what_the_package_offers_has_a_page_each_with_its_fields(site):
         there = getattr(amarl_jax, name)
         names = [field.name for field in dataclasses.fields(there)]
         assert not [field for field in names if f"{name}.{field}" not in site[f"api/{name}.html"]]
+    limits = site["api/EnvParams.html"]
+    assert "psi_max</p>" in limits, "the heading of the fields behind it is not its comment"
+    assert "psi_max latency" not in limits
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
