@@ -126,7 +126,9 @@ def _cache_settings(setting: str) -> tuple[str, dict[str, Any]]:
         return f"off ({error.strerror}: {folder})", {}
     except RuntimeError as error:  # a user without a home
         return f"off ({error})", {}
-    return str(folder), {_FOLDER: str(folder), _LEAST_SECONDS: _MIN_COMPILE_SECONDS}
+    home = Path(os.path.expanduser("~"))  # which the text does not name: it is copied into notes and notebooks
+    said = f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)
+    return said, {_FOLDER: str(folder), _LEAST_SECONDS: _MIN_COMPILE_SECONDS}
 
 
 def free_bytes(devices: Sequence[jax.Device] | None = None) -> int:

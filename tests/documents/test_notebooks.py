@@ -81,5 +81,8 @@ def test_what_it_shows_is_of_this_version_and_of_all_its_cells_or_none(path):
     said = "".join(json.dumps([output.get("text"), output.get("data", {}).get("text/plain")]) for output in outputs)
     assert not re.search(r"/(root|home|tmp|work)/", said)
     assert set(re.findall(r"amarl_jax (\d[\w.]*) \|", said)) <= {amarl_jax.__version__}, "run it again, or clear it"
+    figures = [output["data"] for output in outputs if "<Figure" in json.dumps(output)]
+    assert all("image/png" in data for data in figures), "a figure that is shown by its name"
+    assert not [output for output in outputs if output.get("name") == "stderr"], "what it printed is the machine's"
     ran = [cell["execution_count"] is not None for cell in cells]
     assert all(ran) or not any(cell["outputs"] for cell in cells)

@@ -47,6 +47,11 @@ def test_the_environment_names_another_folder_and_a_setting_overrules_it(setting
         assert jax.config.jax_compilation_cache_dir == str(tmp_path / "set")
 
 
+def test_the_line_does_not_say_where_the_users_folder_is(settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert line_of(settings).endswith("compilation cache ~/user/amarl_jax/jax")
+
+
 def test_the_cache_can_be_off(settings, tmp_path):
     with machine.prepared(dataclasses.replace(settings, compilation_cache_dir="off")) as line:
         assert line.endswith("cache off")
