@@ -1,0 +1,212 @@
+"""The table and the figure of `kyle.json`: what was learned beside what is known.
+
+python experiments/kyle/report.py   # writes kyle.md and kyle.png
+"""
+
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from ladder import KNOTS
+from scipy import stats
+
+from amarl_jax.theory.kyle import sequential_kyle
+
+HERE = Path(__file__).parent
+BLACK, BLUE, ORANGE, GREEN, GREY = "black", "#0072B2", "#D55E00", "#009E73", "0.6"
+
+
+def over_seeds(arm, key):
+    """Mean and half the 95% interval over seeds, of each entry."""
+    values = np.array([row[key] for row in arm["seeds"]])
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    return values.mean(axis=0), half
+
+
+def cell(mean, half, digits=3):
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def one_price_lines(arm, n_auctions):
+    """A line per auction and quantity."""
+    exact = sequential_kyle(1.0, 1.0, n_auctions)
+    known = {
+        "impact": ("price impact lambda, sigma_v / sigma_u", exact.price_impact),
+        "intensity": ("intensity beta, sigma_u / sigma_v", exact.intensity),
+        "pricing_error": ("E(v - p)^2 / Sigma_0", exact.posterior_variance),
+        "given_flow": ("Var(v given flow) / Sigma_0", exact.posterior_variance),
+    }
+    lines = []
+    for key, (name, values) in known.items():
+        mean, half = over_seeds(arm, key)
+        lines += [
+            f"| {n_auctions} | {n + 1} | {name} | {values[n]:.3f} | {cell(mean[n], half[n])} | "
+            f"{mean[n] / values[n] - 1.0:+.1%} |"
+            for n in range(n_auctions)
+        ]
+    mean, half = over_seeds(arm, "informed_profit")
+    profit = exact.informed_profit
+    lines.append(
+        f"| {n_auctions} | all | trader's profit, sigma_v sigma_u | {profit:.3f} | {cell(mean, half)} | "
+        f"{mean / profit - 1.0:+.1%} |"
+    )
+    mean, half = over_seeds(arm, "maker_profit")
+    lines.append(f"| {n_auctions} | all | makers' profit, sigma_v sigma_u | 0 | {cell(mean, half)} | |")
+    mean, half = over_seeds(arm, "trader_shortfall")
+    lines.append(f"| {n_auctions} | all | share of its best profit the trader misses | 0 | {cell(mean, half, 4)} | |")
+    return lines
+
+
+def ladder_lines(arm):
+    """A line per quantity of the ladder, Kyle's value beside it."""
+    exact, single = arm["theory"], sequential_kyle(1.0, 1.0, 1)
+    rows = {
+        "half_spread": ("half the spread, sigma_v", exact["half_spread"], 0.0),
+        "regression_impact": (
+            "cov(v, y) / var(y), sigma_v / sigma_u",
+            exact["regression_impact"],
+            single.price_impact[0],
+        ),
+        "given_flow": ("Var(v given flow) / Sigma_0", exact["given_flow"], single.posterior_variance[0]),
+        "informed_profit": ("trader's profit, sigma_v sigma_u", exact["informed_profit"], single.informed_profit),
+        "maker_profit": ("makers' profit, sigma_v sigma_u", None, 0.0),
+        "last_lot_profit": ("profit per last lot that trades, sigma_v", 0.0, None),
+        "trader_shortfall": ("share of its best profit the trader misses", 0.0, 0.0),
+    }
+    shown = lambda x: "" if x is None else f"{x:.3f}"  # noqa: E731
+    return [
+        f"| {name} | {shown(computed)} | {cell(*over_seeds(arm, key))} | {shown(kyle)} |"
+        for key, (name, computed, kyle) in rows.items()
+    ]
+
+
+def table(document):
+    """The page."""
+    lines = ["# Kyle on the book", "", "One price for the net flow, two makers that undercut each other:", ""]
+    lines += ["| auctions | auction | quantity | closed form | learned, 8 seeds | off |", "|---|---|---|---|---|---|"]
+    for n_auctions in (1, 4):
+        lines += one_price_lines(document[f"one_price_{n_auctions}"], n_auctions)
+    lines += ["", "A ladder of limit orders, depth by free entry; its equilibrium is computed, Kyle's is another:", ""]
+    lines += ["| quantity | equilibrium of the ladder | learned, 8 seeds | Kyle |", "|---|---|---|---|"]
+    lines += [*ladder_lines(document["ladder"]), ""]
+    lines += ["Means over 8 seeds ± half the 95% interval (Student). sigma_u is the noise of one auction.", ""]
+    for name, arm in document.items():
+        origin = arm["provenance"]
+        lines.append(
+            f"- `{name}`: `{origin['command']}`, commit `{origin['commit'][:10]}`, {arm['cpu_seconds']:.0f} CPU-seconds."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw_learning(axis, arm):
+    """Both coefficients over their closed forms, every seed and the mean."""
+    curves, exact = arm["curves"], sequential_kyle(1.0, 1.0, 1)
+    for key, label, colour, known in (
+        ("best_quote", r"impact $\lambda$ of the best quote", BLUE, exact.price_impact),
+        ("intensity", r"intensity $\beta$", ORANGE, exact.intensity),
+    ):
+        ratio = np.array(curves[key])[:, :, 0] / known[0]
+        axis.plot(curves["update"], ratio.T, color=colour, lw=0.6, alpha=0.6)
+        axis.plot(curves["update"], ratio.mean(axis=0), color=colour, lw=2.2, label=label)
+    axis.axhline(1.0, color=BLACK, lw=1.0, ls="--", label="closed form")
+    axis.set(xlabel="update", ylabel="learned / closed form", title="one auction, one price", ylim=(0.0, 2.5))
+
+
+def draw_by_auction(axis, arm, n_auctions):
+    """Impact and intensity in every auction."""
+    exact, auctions = sequential_kyle(1.0, 1.0, n_auctions), np.arange(1, n_auctions + 1)
+    for key, label, colour, mark, known in (
+        ("impact", r"impact $\lambda_n$, $\sigma_v/\sigma_u$", BLUE, "o", exact.price_impact),
+        ("intensity", r"intensity $\beta_n$, $\sigma_u/\sigma_v$", ORANGE, "s", exact.intensity),
+    ):
+        mean, half = over_seeds(arm, key)
+        axis.plot(auctions, known, color=colour, lw=1.2, ls="--")
+        axis.errorbar(auctions, mean, yerr=half, fmt=mark, color=colour, mfc="none", capsize=3, label=label)
+    axis.plot([], [], color=GREY, ls="--", label="closed form")
+    axis.set(xlabel="auction n", title=f"{n_auctions} auctions, one price", xticks=auctions, ylim=(0.0, None))
+
+
+def draw_variance(axis, document):
+    """How the pricing error falls."""
+    for n_auctions, colour, mark in ((1, GREEN, "^"), (4, BLUE, "o")):
+        arm, exact = document[f"one_price_{n_auctions}"], sequential_kyle(1.0, 1.0, n_auctions)
+        time = np.arange(n_auctions + 1) / n_auctions
+        mean, half = over_seeds(arm, "pricing_error")
+        axis.plot(time, np.append(1.0, exact.posterior_variance), color=colour, lw=1.2, ls="--")
+        label = f"learned, {n_auctions} auction{'s' * (n_auctions > 1)}"
+        axis.errorbar(time[1:], mean, yerr=half, fmt=mark, color=colour, mfc="none", capsize=3, label=label)
+    axis.plot([], [], color=GREY, ls="--", label="closed form")
+    axis.set(xlabel="share of the auctions", ylabel=r"$E(v-p_n)^2\,/\,\Sigma_0$", title="what prices do not yet know")
+    axis.set(ylim=(0.0, 1.05))
+
+
+def draw_ladder(axis, arm):
+    """Prices of the lots of both ladders: learned, equilibrium, and Kyle's line."""
+    price = np.array(arm["provenance"]["config"]["price"])
+    for number, row in enumerate(arm["seeds"]):
+        for side in row["depth"]:
+            label = "learned, both sides of 8 seeds" if number == 0 and side is row["depth"][0] else None
+            axis.step(np.cumsum(side) / 100.0, price, where="pre", color=BLUE, lw=0.6, alpha=0.6, label=label)
+    axis.step(np.cumsum(arm["theory"]["depth"]) / 100.0, price, where="pre", color=BLACK, lw=1.8, label="equilibrium")
+    depth = np.linspace(0.0, 4.0, 2)
+    axis.plot(depth, 0.5 * depth, color=GREY, lw=1.2, ls="--", label=r"Kyle's price, $y\,\sigma_v/2\sigma_u$")
+    axis.set(xlabel=r"depth, $\sigma_u$", ylabel=r"price, $\sigma_v$", title="one auction, ladder", ylim=(0.0, 3.0))
+    axis.set(xlim=(0.0, 4.0))
+
+
+def draw_orders(axis, arm):
+    """What the trader sends against a ladder."""
+    for number, row in enumerate(arm["seeds"]):
+        label = "learned, 8 seeds" if number == 0 else None
+        axis.plot(KNOTS, row["order"], color=BLUE, lw=0.6, alpha=0.6, label=label)
+    axis.plot(arm["theory"]["values"], arm["theory"]["order"], color=BLACK, lw=1.8, label="equilibrium")
+    axis.plot(KNOTS, KNOTS, color=GREY, lw=1.2, ls="--", label=r"Kyle's order, $v\,\sigma_u/\sigma_v$")
+    axis.set(xlabel=r"value $v$, $\sigma_v$", ylabel=r"order $x$, $\sigma_u$", title="one auction, ladder: the trader")
+    axis.set(xlim=(-3.0, 3.0), ylim=(-5.0, 5.0))
+
+
+def draw_money(axis, document):
+    """Who gains what."""
+    names = {"one_price_1": "1 auction", "one_price_4": "4 auctions", "ladder": "ladder"}
+    owners = (("informed_profit", "trader", ORANGE), ("maker_profit", "makers", BLUE), ("noise_profit", "noise", GREY))
+    for shift, (key, label, colour) in zip((-0.25, 0.0, 0.25), owners, strict=True):
+        pairs = [over_seeds(document[name], key) for name in names]
+        at = np.arange(len(names)) + shift
+        axis.bar(at, [m for m, _ in pairs], 0.22, yerr=[h for _, h in pairs], color=colour, capsize=3, label=label)
+    known = [sequential_kyle(1.0, 1.0, n).informed_profit for n in (1, 4)]
+    known.append(document["ladder"]["theory"]["informed_profit"])
+    for number, value in enumerate(known):
+        ends = [number - 0.38, number - 0.12]
+        label = "trader in equilibrium" if number == 0 else None
+        axis.plot(ends, [value, value], color=BLACK, lw=2.0, ls="--", label=label)
+    axis.axhline(0.0, color=BLACK, lw=0.8)
+    axis.set(ylabel=r"gain, $\sigma_v\sigma_u$", title="whose money", xticks=range(len(names)))
+    axis.set_xticklabels(names.values())
+
+
+def draw(document):
+    figure, axes = plt.subplots(2, 3, figsize=(13.0, 7.6), constrained_layout=True)
+    draw_learning(axes[0, 0], document["one_price_1"])
+    draw_by_auction(axes[0, 1], document["one_price_4"], 4)
+    draw_variance(axes[0, 2], document)
+    draw_ladder(axes[1, 0], document["ladder"])
+    draw_orders(axes[1, 1], document["ladder"])
+    draw_money(axes[1, 2], document)
+    for axis in axes.flat:
+        axis.legend(fontsize=9, frameon=False)
+    figure.savefig(HERE / "kyle.png", dpi=130)
+    plt.close(figure)
+
+
+def main():
+    document = json.loads((HERE / "kyle.json").read_text())
+    (HERE / "kyle.md").write_text(table(document))
+    draw(document)
+
+
+if __name__ == "__main__":
+    main()
