@@ -73,7 +73,8 @@ def sequential_kyle(value_deviation: float, noise_deviation: float, n_auctions: 
 
     ``lambda_n = beta_n Sigma_n / sigma_u^2`` (regression), ``beta_n = (1 - 2 alpha_n lambda_n) / (2 lambda_n (1 -
     alpha_n lambda_n))`` (best response), ``alpha_(n-1) = 1 / (4 lambda_n (1 - alpha_n lambda_n))``, ``delta_(n-1) =
-    delta_n + alpha_n lambda_n^2 sigma_u^2``, ``Sigma_n = (1 - beta_n lambda_n) Sigma_(n-1)``, ``alpha_N = delta_N = 0``.
+    delta_n + alpha_n lambda_n^2 sigma_u^2``, ``Sigma_n = (1 - beta_n lambda_n) Sigma_(n-1)``, ``alpha_N = delta_N
+    = 0``.
     Both conditions on lambda_n are one equation, ``(1 - lambda_n^2 sigma_u^2 / Sigma_n) (1 - alpha_n lambda_n) = 1/2``,
     with one root where both factors are positive. The recursion runs backwards from ``Sigma_N = 1``, and prices are
     rescaled to the variance wanted at the start.

@@ -5,8 +5,9 @@
     python experiments/kyle/report.py                # the table kyle.md and the figure kyle.png
 
 Arms: `one_price_1` and `one_price_4`, one and four auctions in which the batch clears at the best quote for its net
-flow (:mod:`single_price`), which is Kyle's game; `ladder`, one auction in which both orders walk a ladder that was
-posted before (:mod:`ladder`), which is not, and has another equilibrium. Eight seeds of an arm are one program.
+flow (:mod:`single_price`), which is Kyle's game; `one_price_loud`, one such auction with four times the exploration;
+`ladder`, one auction in which both orders walk a ladder that was posted before (:mod:`ladder`), which is not Kyle's
+game and has another equilibrium. Eight seeds of an arm are one program.
 """
 
 import argparse
@@ -37,13 +38,14 @@ from amarl_jax.theory.limit_ladder import (
 HERE = Path(__file__).parent
 SEEDS, EPISODES, CURVE_POINTS = 8, 16384, 60
 COMMON = {"value_deviation": 400.0, "noise_deviation": float(LOTS), "anneal_share": 0.6}
-ONE_PRICE = {**COMMON, "n_makers": 2, "explore": (0.3, 0.02), "learning_rate": (0.05, 0.004)}
+ONE_PRICE = {**COMMON, "n_makers": 2, "n_pairs": 512, "n_updates": 600, "learning_rate": (0.05, 0.004)}
 LEVELS = tuple(round(0.125 * k, 3) for k in range(1, 29))
 SETTINGS = {
-    "one_price_1": single_price.Setting(n_auctions=1, n_pairs=512, n_updates=500, **ONE_PRICE),
-    "one_price_4": single_price.Setting(n_auctions=4, n_pairs=512, n_updates=500, **ONE_PRICE),
+    "one_price_1": single_price.Setting(n_auctions=1, explore=(0.3, 0.01), **ONE_PRICE),
+    "one_price_4": single_price.Setting(n_auctions=4, explore=(0.3, 0.01), **ONE_PRICE),
+    "one_price_loud": single_price.Setting(n_auctions=1, explore=(0.3, 0.04), **ONE_PRICE),
     "ladder": ladder.Setting(
-        price=LEVELS, n_pairs=1024, n_updates=500, explore=(0.3, 0.05), learning_rate=(0.05, 0.005), **COMMON
+        price=LEVELS, n_pairs=1024, n_updates=800, explore=(0.3, 0.05), learning_rate=(0.05, 0.005), **COMMON
     ),
 }
 
@@ -100,7 +102,7 @@ def learned_order(strategies):
 
 
 def one_side(price, depth, order):
-    """The ask side as learned: profit of the trader there, the best one, what the last lots are worth, how often hit."""
+    """The ask side as learned: the trader's profit, the best one, value of the last lots and how often they trade."""
     gain = trader_gain(lot_prices(price, np.cumsum(depth)))
     lots = np.clip(np.round(order).astype(int), 0, gain.shape[1] - 1)
     own = WEIGHTS @ gain[np.arange(len(VALUES)), lots]

@@ -61,6 +61,25 @@ def one_price_lines(arm, n_auctions):
     return lines
 
 
+def markup_lines(document):
+    """How far above the regression the best quote stays, beside what exploration explains.
+
+    Two makers with log-normal deviations of scale s in the same impact: one more percent loses the flow at the rate
+    ``1 / (2 s sqrt(pi))`` and earns a percent on half of it, so neither moves at the log-markup ``s sqrt(pi)``.
+    """
+    lines = ["Makers compete only as well as they explore (one auction):", ""]
+    lines += ["| exploration s at last | log-markup s sqrt(pi) | log of learned impact over its regression |"]
+    lines += ["|---|---|---|"]
+    for name in ("one_price_loud", "one_price_1"):
+        arm = document[name]
+        scale = arm["provenance"]["config"]["explore"][1]
+        rows = [(row["impact"][0], row["intensity"][0]) for row in arm["seeds"]]
+        markup = np.log([lam * (beta**2 + 1.0) / beta for lam, beta in rows])
+        half = stats.t.ppf(0.975, len(rows) - 1) * markup.std(ddof=1) / np.sqrt(len(rows))
+        lines.append(f"| {scale} | {scale * np.sqrt(np.pi):.3f} | {cell(markup.mean(), half)} |")
+    return lines
+
+
 def ladder_lines(arm):
     """A line per quantity of the ladder, Kyle's value beside it."""
     exact, single = arm["theory"], sequential_kyle(1.0, 1.0, 1)
@@ -90,15 +109,20 @@ def table(document):
     lines += ["| auctions | auction | quantity | closed form | learned, 8 seeds | off |", "|---|---|---|---|---|---|"]
     for n_auctions in (1, 4):
         lines += one_price_lines(document[f"one_price_{n_auctions}"], n_auctions)
-    lines += ["", "A ladder of limit orders, depth by free entry; its equilibrium is computed, Kyle's is another:", ""]
+    lines += [
+        "",
+        *markup_lines(document),
+        "",
+        "A ladder of limit orders, depth by free entry; its equilibrium is computed, Kyle's is another:",
+        "",
+    ]
     lines += ["| quantity | equilibrium of the ladder | learned, 8 seeds | Kyle |", "|---|---|---|---|"]
     lines += [*ladder_lines(document["ladder"]), ""]
     lines += ["Means over 8 seeds ± half the 95% interval (Student). sigma_u is the noise of one auction.", ""]
     for name, arm in document.items():
         origin = arm["provenance"]
-        lines.append(
-            f"- `{name}`: `{origin['command']}`, commit `{origin['commit'][:10]}`, {arm['cpu_seconds']:.0f} CPU-seconds."
-        )
+        run = f"commit `{origin['commit'][:10]}`, {arm['cpu_seconds']:.0f} CPU-seconds"
+        lines.append(f"- `{name}`: `{origin['command']}`, {run}.")
     return "\n".join(lines) + "\n"
 
 
