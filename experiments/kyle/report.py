@@ -15,6 +15,7 @@ from ladder import KNOTS
 from scipy import stats
 
 from amarl_jax.theory.kyle import sequential_kyle
+from amarl_jax.theory.limit_ladder import LOTS, lot_prices, marginal_value
 
 HERE = Path(__file__).parent
 BLACK, BLUE, ORANGE, GREEN, GREY = "black", "#0072B2", "#D55E00", "#009E73", "0.6"
@@ -31,33 +32,41 @@ def cell(mean, half, digits=3):
     return f"{mean:.{digits}f} ± {half:.{digits}f}"
 
 
-def one_price_lines(arm, n_auctions):
-    """A line per auction and quantity."""
-    exact = sequential_kyle(1.0, 1.0, n_auctions)
-    known = {
-        "impact": ("price impact lambda, sigma_v / sigma_u", exact.price_impact),
-        "intensity": ("intensity beta, sigma_u / sigma_v", exact.intensity),
-        "pricing_error": ("E(v - p)^2 / Sigma_0", exact.posterior_variance),
-        "given_flow": ("Var(v given flow) / Sigma_0", exact.posterior_variance),
-    }
-    lines = []
-    for key, (name, values) in known.items():
-        mean, half = over_seeds(arm, key)
-        lines += [
-            f"| {n_auctions} | {n + 1} | {name} | {values[n]:.3f} | {cell(mean[n], half[n])} | "
-            f"{mean[n] / values[n] - 1.0:+.1%} |"
-            for n in range(n_auctions)
-        ]
-    mean, half = over_seeds(arm, "informed_profit")
-    profit = exact.informed_profit
-    lines.append(
-        f"| {n_auctions} | all | trader's profit, sigma_v sigma_u | {profit:.3f} | {cell(mean, half)} | "
-        f"{mean / profit - 1.0:+.1%} |"
-    )
-    mean, half = over_seeds(arm, "maker_profit")
-    lines.append(f"| {n_auctions} | all | makers' profit, sigma_v sigma_u | 0 | {cell(mean, half)} | |")
-    mean, half = over_seeds(arm, "trader_shortfall")
-    lines.append(f"| {n_auctions} | all | share of its best profit the trader misses | 0 | {cell(mean, half, 4)} | |")
+def one_price_lines(document):
+    """By auction: closed form and learned coefficients, what prices and flow leave unknown."""
+    arms = [(document[f"one_price_{n}"], sequential_kyle(1.0, 1.0, n)) for n in (1, 4)]
+    lines = ["| | one auction | 1 of 4 | 2 of 4 | 3 of 4 | 4 of 4 |", "|---|---|---|---|---|---|"]
+    for name, known, keys in (
+        ("impact lambda_n, sigma_v / sigma_u", "price_impact", {"learned": "impact"}),
+        ("intensity beta_n, sigma_u / sigma_v", "intensity", {"learned": "intensity"}),
+        (
+            "variance left, Sigma_n / Sigma_0",
+            "posterior_variance",
+            {"E(v - p_n)^2, learned": "pricing_error", "Var(v given flow), learned": "given_flow"},
+        ),
+    ):
+        exact = np.concatenate([getattr(theory, known) for _, theory in arms])
+        lines.append(f"| {name} | " + " | ".join(f"{x:.3f}" for x in exact) + " |")
+        for label, key in keys.items():
+            mean, half = (np.concatenate(x) for x in zip(*(over_seeds(arm, key) for arm, _ in arms), strict=True))
+            lines.append(f"| {label} | " + " | ".join(map(cell, mean, half)) + " |")
+    return lines
+
+
+def money_lines(document):
+    """Of all auctions together, in sigma_v sigma_u."""
+    lines = ["| all auctions, in sigma_v sigma_u | one auction | learned | four auctions | learned |"]
+    lines += ["|---|---|---|---|---|"]
+    profits = [sequential_kyle(1.0, 1.0, n).informed_profit for n in (1, 4)]
+    for name, key, known, digits in (
+        ("trader's profit", "informed_profit", profits, 3),
+        ("makers' profit", "maker_profit", (0.0, 0.0), 3),
+        ("share of its best profit that the trader misses", "trader_shortfall", (0.0, 0.0), 5),
+    ):
+        cells = []
+        for n_auctions, value in zip((1, 4), known, strict=True):
+            cells += [f"{value:.3f}", cell(*over_seeds(document[f"one_price_{n_auctions}"], key), digits)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -80,6 +89,15 @@ def markup_lines(document):
     return lines
 
 
+def ladder_maker_profit(arm):
+    """In equilibrium, sigma_v sigma_u: the last lot at a price earns nothing, those before it do."""
+    price, theory = arm["provenance"]["config"]["price"], arm["theory"]
+    queue = lot_prices(price, np.cumsum(theory["depth"]))
+    probability, value = marginal_value(LOTS * np.array(theory["order"]))
+    surplus = queue - value[: len(queue)]
+    return float(2.0 * probability[: len(queue)] @ surplus / LOTS)
+
+
 def ladder_lines(arm):
     """A line per quantity of the ladder, Kyle's value beside it."""
     exact, single = arm["theory"], sequential_kyle(1.0, 1.0, 1)
@@ -92,7 +110,7 @@ def ladder_lines(arm):
         ),
         "given_flow": ("Var(v given flow) / Sigma_0", exact["given_flow"], single.posterior_variance[0]),
         "informed_profit": ("trader's profit, sigma_v sigma_u", exact["informed_profit"], single.informed_profit),
-        "maker_profit": ("makers' profit, sigma_v sigma_u", None, 0.0),
+        "maker_profit": ("makers' profit, sigma_v sigma_u", ladder_maker_profit(arm), 0.0),
         "last_lot_profit": ("profit per last lot that trades, sigma_v", 0.0, None),
         "trader_shortfall": ("share of its best profit the trader misses", 0.0, 0.0),
     }
@@ -106,16 +124,8 @@ def ladder_lines(arm):
 def table(document):
     """The page."""
     lines = ["# Kyle on the book", "", "One price for the net flow, two makers that undercut each other:", ""]
-    lines += ["| auctions | auction | quantity | closed form | learned, 8 seeds | off |", "|---|---|---|---|---|---|"]
-    for n_auctions in (1, 4):
-        lines += one_price_lines(document[f"one_price_{n_auctions}"], n_auctions)
-    lines += [
-        "",
-        *markup_lines(document),
-        "",
-        "A ladder of limit orders, depth by free entry; its equilibrium is computed, Kyle's is another:",
-        "",
-    ]
+    lines += [*one_price_lines(document), "", *money_lines(document), "", *markup_lines(document), ""]
+    lines += ["A ladder of limit orders, depth by free entry; its equilibrium is computed, Kyle's is another:", ""]
     lines += ["| quantity | equilibrium of the ladder | learned, 8 seeds | Kyle |", "|---|---|---|---|"]
     lines += [*ladder_lines(document["ladder"]), ""]
     lines += ["Means over 8 seeds ± half the 95% interval (Student). sigma_u is the noise of one auction.", ""]
@@ -174,8 +184,8 @@ def draw_ladder(axis, arm):
     for number, row in enumerate(arm["seeds"]):
         for side in row["depth"]:
             label = "learned, both sides of 8 seeds" if number == 0 and side is row["depth"][0] else None
-            axis.step(np.cumsum(side) / 100.0, price, where="pre", color=BLUE, lw=0.6, alpha=0.6, label=label)
-    axis.step(np.cumsum(arm["theory"]["depth"]) / 100.0, price, where="pre", color=BLACK, lw=1.8, label="equilibrium")
+            axis.step(np.cumsum(side) / LOTS, price, where="pre", color=BLUE, lw=0.6, alpha=0.6, label=label)
+    axis.step(np.cumsum(arm["theory"]["depth"]) / LOTS, price, where="pre", color=BLACK, lw=1.8, label="equilibrium")
     depth = np.linspace(0.0, 4.0, 2)
     axis.plot(depth, 0.5 * depth, color=GREY, lw=1.2, ls="--", label=r"Kyle's price, $y\,\sigma_v/2\sigma_u$")
     axis.set(xlabel=r"depth, $\sigma_u$", ylabel=r"price, $\sigma_v$", title="one auction, ladder", ylim=(0.0, 3.0))
