@@ -186,10 +186,10 @@ def draw_ladder(axis, arm):
             label = "learned, both sides of 8 seeds" if number == 0 and side is row["depth"][0] else None
             axis.step(np.cumsum(side) / LOTS, price, where="pre", color=BLUE, lw=0.6, alpha=0.6, label=label)
     axis.step(np.cumsum(arm["theory"]["depth"]) / LOTS, price, where="pre", color=BLACK, lw=1.8, label="equilibrium")
-    depth = np.linspace(0.0, 4.0, 2)
+    depth = np.linspace(0.0, 8.0, 2)
     axis.plot(depth, 0.5 * depth, color=GREY, lw=1.2, ls="--", label=r"Kyle's price, $y\,\sigma_v/2\sigma_u$")
-    axis.set(xlabel=r"depth, $\sigma_u$", ylabel=r"price, $\sigma_v$", title="one auction, ladder", ylim=(0.0, 3.0))
-    axis.set(xlim=(0.0, 4.0))
+    axis.set(xlabel=r"depth, $\sigma_u$", ylabel=r"price, $\sigma_v$", title="one auction, ladder", ylim=(0.0, 4.5))
+    axis.set(xlim=(0.0, 8.0))
 
 
 def draw_orders(axis, arm):

@@ -1,6 +1,8 @@
 """Kyle on the book: what an auction does to lots and money, and where its learners are pulled."""
 
 import importlib
+import json
+import re
 from pathlib import Path
 
 import jax
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "kyle"
-MODULES = ("auctions", "single_price", "ladder", "kyle")
+MODULES = ("auctions", "single_price", "ladder", "kyle", "report")
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +108,20 @@ def test_depth_grows_where_the_last_lot_earns(code):
     earned = np.asarray(ascent.log_depth)
     assert np.all(earned[:, 0] < 0)
     assert np.all(earned[:, 1] > 0)
+
+
+def test_what_is_quoted_is_what_the_report_says_of_the_file(code):
+    """Tables of docs/results.md, the row of the README, and the report's page itself."""
+    document = json.loads((FOLDER / "kyle.json").read_text())
+    page = code["report"].table(document)
+    assert page == (FOLDER / "kyle.md").read_text()
+    results, readme = ((FOLDER.parents[1] / name).read_text() for name in ("docs/results.md", "README.md"))
+    section = results[results.index("## Kyle on the book") :].split("\n## ")[0]
+    tables = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    assert len(tables) == 4
+    assert all(table in page for table in tables)
+    one, four = document["one_price_1"], document["one_price_4"]
+    impact, half = (x[0] for x in code["report"].over_seeds(one, "impact"))
+    left = [code["report"].over_seeds(arm, "pricing_error")[0][-1] for arm in (one, four)]
+    assert f"price impact {impact:.3f} ± {half:.3f} instead of 0.500" in readme
+    assert f"{left[0]:.1%} of the variance left by one auction (theory: 50%), {left[1]:.1%} by four (22.1%)" in readme
