@@ -45,7 +45,7 @@ def join(*tables: Message) -> Message:
 def settled(table: Message, reports: Execution) -> Accounts:
     """Lots and cash of every owner after the messages [E] of a table."""
     n_owners = reports.owner_quantity.shape[-1]
-    sender = (table.owner[:, None] == jnp.arange(n_owners, dtype=jnp.int32)).astype(jnp.int32)
+    sender = (table.owner[:, None] == jnp.arange(n_owners, dtype=jnp.int32)[None, :]).astype(jnp.int32)
     bought = table.side[:, None] * (sender * reports.filled[:, None] - reports.owner_quantity)
     paid = table.side[:, None] * (sender * reports.notional[:, None] - reports.owner_notional)
     return Accounts(jnp.sum(bought, axis=0, dtype=jnp.int32), -jnp.sum(paid, axis=0, dtype=jnp.int32))
@@ -134,7 +134,7 @@ def walk_ladder(book: Book, informed: Array, noise: Array, noise_first: Array) -
     turn = jnp.where(noise_first, senders[::-1], senders)
     table = messages(MessageKind.MARKET, jnp.sign(orders)[turn], 0, abs(orders)[turn], 4 * n_levels + turn, turn)
     _, reports = apply_all(book, table, ladder_spec(n_levels))
-    hit = jnp.where(table.side > 0, 1, 0)[:, None] == jnp.arange(2, dtype=jnp.int32)  # [2 messages, side]
+    hit = jnp.where(table.side > 0, 1, 0)[:, None] == jnp.arange(2, dtype=jnp.int32)[None, :]  # [2 messages, side]
     taken = jnp.sum(hit[:, :, None] * reports.quantity[:, None, :], axis=0, dtype=jnp.int32)  # [2, N]
     ids = jnp.arange(2 * n_levels, dtype=jnp.int32).reshape(2, n_levels)
     own = live(book)[:, None, :] & (book.order_id[:, None, :] == ids[:, :, None])

@@ -111,7 +111,7 @@ def gradient(key, strategies: Strategies, scale, setting) -> Strategies:
     deviations = Strategies(noise[:, 0], noise[:, 1:])
 
     def at(sign):
-        moved = jax.tree.map(lambda s, d: s + sign * scale * d, strategies, deviations)
+        moved = jax.tree.map(lambda s, d: s[None] + sign * scale * d, strategies, deviations)
         return jax.vmap(lambda s, d: play(s, d, setting).gain)(moved, draws)
 
     up, down = jax.vmap(at)(jnp.array([1.0, -1.0], jnp.float32))
