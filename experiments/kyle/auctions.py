@@ -17,7 +17,7 @@ MAX_PRICE, MAX_LOTS = 1 << 15, 1 << 13  # bounds on quotes, ticks, and orders, l
 
 @struct.dataclass
 class Accounts:
-    """What trading gave each owner."""
+    """Lots and money that trading gave each owner."""
 
     lots: Array  # [O] int32
     cash: Array  # [O] int32, tick-lots

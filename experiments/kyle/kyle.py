@@ -72,7 +72,7 @@ def trader_shortfall(impact, intensity, value_deviation, noise_deviation):
 
 
 def one_price_row(strategies, value, played, setting):
-    """What one seed learned, measured on fresh episodes of the book."""
+    """Measurements of one seed on fresh episodes of the book."""
     unit, worth = setting.value_deviation / setting.noise_deviation, setting.value_deviation * setting.noise_deviation
     value = value.astype(np.float64)
     flow, price, order, gain = (x.astype(np.float64) for x in (played.flow, played.price, played.order, played.gain))
@@ -117,7 +117,7 @@ def one_side(price, depth, order):
 
 
 def ladder_row(strategies, measured, setting):
-    """What one seed learned, by Bayes and quadrature on the learned strategies; money as measured on the book."""
+    """Measurements of one seed, by Bayes and quadrature on the learned strategies; money as measured on the book."""
     price, order = np.array(setting.price), learned_order(strategies)
     depth = np.maximum(np.rint(np.exp(strategies.log_depth.astype(np.float64))), 1.0)
     asks, bids = one_side(price, depth[1], order), one_side(price, depth[0], -order[::-1])

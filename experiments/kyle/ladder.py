@@ -39,7 +39,7 @@ class Setting:
 
 @struct.dataclass
 class Strategies:
-    """What is learned."""
+    """Orders and depths that are learned."""
 
     order: Array  # [J] lots at each of KNOTS, in sigma_u
     log_depth: Array  # [2, K] logarithm of lots at each price, bids first
@@ -55,13 +55,13 @@ def first_strategies(key, setting) -> Strategies:
 
 
 def weights(value) -> Array:
-    """Of the knots in the order at a value in sigma_v, which is linear between them and constant beyond. [J]."""
+    """Weights of the knots in the order at a value in sigma_v, which is linear between them and constant beyond. [J]."""
     inside = jnp.clip(value, -LAST_KNOT, LAST_KNOT)
     return jnp.maximum(0.0, 1.0 - jnp.abs(inside - KNOTS) / KNOT_SPACING)
 
 
 def prices(setting) -> Array:
-    """Of the levels, [K] int32 ticks."""
+    """Prices of the levels, [K] int32 ticks."""
     return jnp.asarray(np.rint(np.array(setting.price) * setting.value_deviation), jnp.int32)
 
 
@@ -71,7 +71,7 @@ def whole_depth(key, log_depth) -> Array:
 
 
 def gains(book, value, order, noise, noise_first, setting):
-    """Of each owner [4] and of the last lot of each queue [2, K], tick-lots, of one episode."""
+    """Gains of each owner [4] and of the last lot of each queue [2, K], tick-lots, of one episode."""
     lots = jnp.clip(jnp.rint(order * setting.noise_deviation), -MAX_LOTS, MAX_LOTS).astype(jnp.int32)
     filled, accounts = walk_ladder(book, lots, noise, noise_first)
     surplus = jnp.stack([value + prices(setting), prices(setting) - value])  # of a lot bought at a bid, sold at an ask

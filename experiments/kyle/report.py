@@ -33,7 +33,7 @@ def cell(mean, half, digits=3):
 
 
 def one_price_lines(document):
-    """By auction: closed form and learned coefficients, what prices and flow leave unknown."""
+    """Closed form and learned coefficients by auction, and what prices and flow leave unknown."""
     arms = [(document[f"one_price_{n}"], sequential_kyle(1.0, 1.0, n)) for n in (1, 4)]
     lines = ["| | one auction | 1 of 4 | 2 of 4 | 3 of 4 | 4 of 4 |", "|---|---|---|---|---|---|"]
     for name, known, keys in (
@@ -54,7 +54,7 @@ def one_price_lines(document):
 
 
 def money_lines(document):
-    """Of all auctions together, in sigma_v sigma_u."""
+    """Gains of all auctions together, in sigma_v sigma_u."""
     lines = ["| all auctions, in sigma_v sigma_u | one auction | learned | four auctions | learned |"]
     lines += ["|---|---|---|---|---|"]
     profits = [sequential_kyle(1.0, 1.0, n).informed_profit for n in (1, 4)]
@@ -71,7 +71,7 @@ def money_lines(document):
 
 
 def markup_lines(document):
-    """How far above the regression the best quote stays, beside what exploration explains.
+    """Mark-up of the best quote over its regression, beside what exploration explains.
 
     Two makers with log-normal deviations of scale s in the same impact: one more percent loses the flow at the rate
     ``1 / (2 s sqrt(pi))`` and earns a percent on half of it, so neither moves at the log-markup ``s sqrt(pi)``.
@@ -90,7 +90,7 @@ def markup_lines(document):
 
 
 def ladder_maker_profit(arm):
-    """In equilibrium, sigma_v sigma_u: the last lot at a price earns nothing, those before it do."""
+    """Gain of all makers in equilibrium, sigma_v sigma_u: the last lot at a price earns nothing, those before it do."""
     price, theory = arm["provenance"]["config"]["price"], arm["theory"]
     queue = lot_prices(price, np.cumsum(theory["depth"]))
     probability, value = marginal_value(LOTS * np.array(theory["order"]))
@@ -165,7 +165,7 @@ def draw_by_auction(axis, arm, n_auctions):
 
 
 def draw_variance(axis, document):
-    """How the pricing error falls."""
+    """Pricing error after every auction."""
     for n_auctions, colour, mark in ((1, GREEN, "^"), (4, BLUE, "o")):
         arm, exact = document[f"one_price_{n_auctions}"], sequential_kyle(1.0, 1.0, n_auctions)
         time = np.arange(n_auctions + 1) / n_auctions
@@ -193,7 +193,7 @@ def draw_ladder(axis, arm):
 
 
 def draw_orders(axis, arm):
-    """What the trader sends against a ladder."""
+    """Orders of the trader against a ladder."""
     for number, row in enumerate(arm["seeds"]):
         label = "learned, 8 seeds" if number == 0 else None
         axis.plot(KNOTS, row["order"], color=BLUE, lw=0.6, alpha=0.6, label=label)
@@ -204,7 +204,7 @@ def draw_orders(axis, arm):
 
 
 def draw_money(axis, document):
-    """Who gains what."""
+    """Gains of everyone in every arm."""
     names = {"one_price_1": "1 auction", "one_price_4": "4 auctions", "ladder": "ladder"}
     owners = (("informed_profit", "trader", ORANGE), ("maker_profit", "makers", BLUE), ("noise_profit", "noise", GREY))
     for shift, (key, label, colour) in zip((-0.25, 0.0, 0.25), owners, strict=True):

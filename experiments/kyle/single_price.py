@@ -52,7 +52,7 @@ class Draws:
 
 @struct.dataclass
 class Played:
-    """What one episode was."""
+    """Record of one episode."""
 
     flow: Array  # [T] int32 lots, net
     price: Array  # [T] int32 ticks
@@ -61,13 +61,13 @@ class Played:
 
 
 def annealed(ends, update, setting):
-    """Geometric from the first to the last value over the annealed share of the updates."""
+    """Interpolate geometrically from the first to the last value over the annealed share of the updates."""
     share = jnp.minimum(update / (setting.anneal_share * setting.n_updates), 1.0)
     return ends[0] * (ends[1] / ends[0]) ** share
 
 
 def first_strategies(key, setting) -> Strategies:
-    """Anything within a factor of two of the units, a draw per player, the same in all auctions."""
+    """Random strategies within a factor of two of the units, a draw per player, the same in all auctions."""
     key_trader, key_makers = jax.random.split(key)
     level = lambda k, n: jax.random.uniform(k, (n, 1), minval=jnp.log(0.5), maxval=jnp.log(2.0))  # noqa: E731
     rows = lambda x: jnp.broadcast_to(x, (x.shape[0], setting.n_auctions))  # noqa: E731
