@@ -55,7 +55,7 @@ def first_strategies(key, setting) -> Strategies:
 
 
 def weights(value) -> Array:
-    """Weights of the knots in the order at a value in sigma_v, which is linear between them and constant beyond. [J]."""
+    """Weights of the knots in the order at a value in sigma_v: linear between them, constant beyond. [J]."""
     inside = jnp.clip(value, -LAST_KNOT, LAST_KNOT)
     return jnp.maximum(0.0, 1.0 - jnp.abs(inside - KNOTS) / KNOT_SPACING)
 
