@@ -27,8 +27,8 @@ shortfall in reward units, I the exact information of the order-level record in 
 and its best plans measured again on fresh episodes that no choice was made on; ± is one standard error over those.
 By the posterior is `H(z) - E H(z | G)` of the reader's own posterior, which the search went by: I where the filter is
 right, no bound, and much less noisy where little leaks."""
-BESIDE = """Each lane's own maker and arbitrageur play against its trader and against the family, searched again for them; I
-is by the reader's posterior, and both play the same fresh episodes. ± is one standard error over episodes."""
+BESIDE = """Each lane's own maker and arbitrageur play against its trader and against the family, searched again for
+them. I is by the reader's posterior, and both play the same fresh episodes. ± is one standard error over those."""
 TICKS = (0.0, 0.1, 0.5, 2.0, 8.0, 32.0)
 
 
