@@ -80,9 +80,8 @@ def main() -> None:
         row["provenance"] = provenance({"lane": str(lane), "n_rounds": given.n_rounds, "n_steps": given.n_steps}, 0)
         with given.output.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        print(
-            f"lambda {penalty:g}, seed {seed}: {row['learned']['value']:.3f}, {row['family']['value']:.3f}", flush=True
-        )
+        learned, family = (row[name]["objective"]["value"] for name in ("learned", "family"))
+        print(f"lambda {penalty:g}, seed {seed}: learned {learned:.3f}, family {family:.3f}", flush=True)
 
 
 if __name__ == "__main__":
