@@ -91,7 +91,7 @@ OTHER_VALUES = {  # where the next number up is not a valid change
     "sweep.lambda_min": 0.5,
     "device": "cpu",
     "prng_impl": "rbg",
-    "precision": "default",
+    "precision": "mixed",
     "networks.mine.estimator": "nwj",
     "training.frozen": "maker+arbitrageur",
     "agents.execution.leakage_source": "belief",
