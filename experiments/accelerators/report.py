@@ -25,7 +25,7 @@ nothing was run on either. Written by `python experiments/accelerators/report.py
 """
 COMPARISON = """## Before and after
 
-Before is commit {commits}, in `before.json`, which the same command wrote there; the estimates are those of the model below.
+Before is commit {commits}, in `before.json`, which the same command wrote; estimates are those of the model below.
 """
 PLAY_GOAL, UPDATE_GOAL = (
     200,
