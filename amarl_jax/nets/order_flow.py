@@ -22,6 +22,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from amarl_jax.nets.order_filter import (
+    N_FILTER,
+    SIDES,
+    FilterInputs,
+    add_attributed,
+    filter_step,
+    order_marks,
+)
 from amarl_jax.nets.recurrence import is_parallel, parallel_recurrence
 from amarl_jax.types import GAP_UNITS, Array, Tape
 
@@ -30,12 +38,9 @@ DEPTHS_TICKS = (-3, 6)  # behind mid; what is beyond counts as the last
 N_KINDS = 2 + DEPTHS_TICKS[1] - DEPTHS_TICKS[0]  # a market order, or a limit order at a depth
 N_MARKS = MAX_LOTS + N_KINDS + 2
 N_BASIS = 8  # numbers that describe an order's marks, beside 1
-N_SUMS = 6  # sums kept of the attributed orders
-N_FILTER = 3 * N_SUMS + 2
 N_VALUE = 4
 N_PUBLIC = 13
 N_CONTEXT = N_PUBLIC + N_FILTER + 2  # what a step knows of the tape so far, for networks on top
-DECAY = 0.9  # per step, of recent attributions: orders rest for ten steps
 RESTING_DECAY = 0.88  # per step, of the probability that a passive order still rests
 GAIN = 4.0  # of the network's output: log-ratios of several nats are common
 RATE_START = 0.2  # chance per step that a slot acts, before training
@@ -160,7 +165,7 @@ class OrderFlow(nn.Module):
         spread = tape.spread_ticks.astype(jnp.float32)
         orders = _orders(tape, jnp.concatenate([start.spread[None], spread[:-1]]), self.basis)
         time = jnp.arange(spread.shape[0], dtype=jnp.int32)
-        if is_parallel(self.recurrence):
+        if is_parallel(self.recurrence) and self.hidden:
             memories = self._memories(start, tape, orders, time)
             return jax.vmap(self._step)(memories, tape, orders, time)[1:]
 
@@ -180,9 +185,9 @@ class OrderFlow(nn.Module):
         seen = jax.vmap(functools.partial(_public, horizon=self.horizon))(
             public, orders, tape.removals.astype(jnp.float32), time.astype(jnp.float32)
         )
-        after = parallel_recurrence(
-            _attributed_after, (tuple(self.layers), self.rate), start.attributed, (seen, orders)
-        )
+        inputs = jax.vmap(functools.partial(_filter_inputs, (self.layers, self.rate)))(seen, orders)
+        layers = self.layers[0][0][N_PUBLIC:], tuple(self.layers[1:-1])
+        after = parallel_recurrence(filter_step, layers, start.attributed, inputs)
         attributed = _before(start.attributed, after)
         noise = _before(start.log_noise, jnp.cumsum(_noise(self.rate, orders)))
         return replace(public, attributed=attributed, log_ratio=attributed[..., -1], log_noise=noise)
@@ -240,7 +245,7 @@ def _law(
     out = GAIN * (x @ kernel + bias[None])
     weights = out[:, 1:].reshape(2, 2, 1 + N_BASIS)
     both = jnp.einsum("kb,ucb->uck", orders.marks, weights)
-    along = orders.side[None] * _SIDES[:, None] > 0
+    along = orders.side[None] * SIDES[:, None] > 0
     start = math.log(RATE_START / (1.0 - RATE_START))
     return start + out[:, 0], jnp.where(along, both[:, 0], both[:, 1])
 
@@ -252,19 +257,29 @@ def _noise(rate: Array, orders: _Orders) -> Array:
     return jnp.log1p(jnp.exp(log_rate) * (n_orders * jnp.exp(-log_count) - 1.0))
 
 
-def _attributed_after(parameters: _Parameters, attributed: Array, inputs: tuple[Array, _Orders]) -> Array:
-    """The attributions [2, N_FILTER] after a step, of those before it, its public information and its orders."""
-    public, orders = inputs
-    _, shares, log_step = _responsibilities(parameters, attributed, public, orders)
-    return _attribute(attributed, shares, orders, log_step)
-
-
-_SIDES = np.array([1.0, -1.0], np.float32)
+def _filter_inputs(parameters: _Parameters, public: Array, orders: _Orders) -> FilterInputs:
+    """What :func:`_responsibilities` and the attributions of a step depend on beside what is attributed already."""
+    layers, rate = parameters
+    (first, bias), (last, last_bias) = layers[0], layers[-1]
+    along, live = orders.side[None] * SIDES[:, None] > 0, (orders.side != 0)[None]
+    both = GAIN * jnp.einsum("kb,hcb->ckh", orders.marks, last[:, 1:].reshape(-1, 2, 1 + N_BASIS))
+    both_bias = GAIN * jnp.einsum("kb,cb->ck", orders.marks, last_bias[1:].reshape(2, 1 + N_BASIS))
+    weights = jnp.where(along[..., None], both[:1], both[1:])
+    offsets = jnp.where(along, both_bias[:1], both_bias[1:]) - math.log(COUNT_START) - rate[1]
+    start = math.log(RATE_START / (1.0 - RATE_START)) + GAIN * last_bias[0]
+    to_act = jnp.broadcast_to(GAIN * last[:, 0], (2, 1, last.shape[0]))
+    marks = order_marks(orders.side, orders.lots, orders.taking)
+    return FilterInputs(
+        base=public @ first[:N_PUBLIC] + bias[None],
+        weights=jnp.concatenate([to_act, jnp.where(live[..., None], weights, 0.0)], axis=1),
+        offsets=jnp.concatenate([jnp.broadcast_to(start, (2, 1)), jnp.where(live, offsets, -1e9)], axis=1),
+        marks=jnp.stack(jnp.broadcast_arrays(*marks), axis=-1),
+    )
 
 
 def _public(memory: FlowMemory, orders: _Orders, removals: Array, t: Array, horizon: int) -> Array:
     """Public information when the step's orders arrive, relative to each side, [2, N_PUBLIC]."""
-    gap, time = memory.gap * _SIDES, t / horizon
+    gap, time = memory.gap * SIDES, t / horizon
     mean_gap = memory.gaps[1] * 4.0 / (1.0 + t)
     left = jnp.log((removals + 0.3) / (0.1 * memory.resting + 0.6))
     left = jnp.stack([left, left[::-1]])
@@ -278,8 +293,8 @@ def _public(memory: FlowMemory, orders: _Orders, removals: Array, t: Array, hori
         jnp.tanh(gap),
         jnp.tanh(0.5 * jnp.abs(gap)),
         one * (memory.spread / 3.0 - 1.0),
-        jnp.asinh(memory.volume * _SIDES / 20.0),
-        jnp.asinh(mean_gap * _SIDES),
+        jnp.asinh(memory.volume * SIDES / 20.0),
+        jnp.asinh(mean_gap * SIDES),
         left[:, 0],
         left[:, 1],
         one * (jnp.log1p(jnp.sum(jnp.abs(orders.side))) - 1.8),
@@ -288,27 +303,9 @@ def _public(memory: FlowMemory, orders: _Orders, removals: Array, t: Array, hori
 
 
 def _attribute(before: Array, shares: Array, orders: _Orders, log_step: Array) -> Array:
-    """Attributions of each hypothesis after the step, [2, N_FILTER].
-
-    Orders, signed lots taken and offered, signed orders and orders at rest on either side, each since the opening,
-    recently, and at the last order; time since that order; and the log-ratio so far.
-    """
-    along = orders.side[None] * _SIDES[:, None]
-    passive = (1.0 - orders.taking)[None]
-    lots = along * orders.lots[None] / 10.0
-    marks = (
-        jnp.abs(along),
-        lots * orders.taking[None],
-        lots * passive,
-        along,
-        jnp.where(along > 0, passive, 0.0),
-        jnp.where(along < 0, passive, 0.0),
-    )
-    new = jnp.stack([jnp.sum(shares * mark, axis=1) for mark in marks], axis=1)
-    acted = new[:, :1]
-    total, lately, last, age, ratio = jnp.split(before, np.cumsum([N_SUMS, N_SUMS, N_SUMS, 1]), axis=1)
-    parts = (total + new, DECAY * lately + new, last * (1.0 - acted) + new, (age + 0.1) * (1.0 - acted))
-    return jnp.concatenate([*parts, ratio + log_step[:, None]], axis=1)
+    """Attributions of each hypothesis after the step, [2, N_FILTER]."""
+    marks = order_marks(orders.side, orders.lots, orders.taking)
+    return add_attributed(before, jnp.stack([jnp.sum(shares * mark, axis=1) for mark in marks], axis=1), log_step)
 
 
 def _observe(memory: FlowMemory, tape: Tape, orders: _Orders, t: Array) -> FlowMemory:
