@@ -32,13 +32,14 @@ PLAY_GOAL, UPDATE_GOAL = (
     700_000,
 )  # launches of a step of play in one graph, and of an update, default configuration
 LEFT = """\
-What is left: the point process's filter (`amarl_jax/nets/order_flow.py`) is nonlinear, so the states of its 390
-steps are still computed one after the other, some ten kernels each, for every part of a belief step and every MINE
-step; only its gradient is not. One kernel that keeps the state of a whole tape on the chip would make one launch of
-each such pass, and likewise of the predictor. Playing comes next: policies, table and decoding, some three hundred
-launches a step. Trajectories are stored by episode: storing them by step would save the transposition at the end of
-a rollout, and change the axes of everything that reads them. The gradient of the predictor keeps a 64 by 64 matrix
-for every step of every episode it is taken of, 6 MB an episode.
+What is left: the point process's filter (`amarl_jax/nets/order_filter.py`) is nonlinear, so the states of its 390
+steps are still computed one after the other, some eight kernels each, for every part of a belief step and every
+MINE step; only its gradient is not. One kernel that keeps the state of a whole tape on the chip would make one
+launch of each such pass, and likewise of the predictor. Playing comes next: policies, table and decoding, some
+three hundred launches a step. Trajectories are stored by episode: storing them by step would save the transposition
+at the end of a rollout, and change the axes of everything that reads them. The gradient of the predictor keeps a 64
+by 64 matrix for every step of every episode it is taken of, 6 MB an episode; with what the filter keeps likewise,
+an update needs about twice the scratch it did, so fewer lanes fit a card.
 """
 ESTIMATE = """## On paper: an estimate
 
@@ -128,6 +129,12 @@ def goals(rows):
     return table(["goal", "wanted", "counted", "met"], cells)
 
 
+def refused(earlier):
+    """What did not compile before, a line each."""
+    failed = [(said(key.split()[1]), row["failed"]) for key, row in earlier.items() if "failed" in row]
+    return "\n".join(f"Before, {name} did not compile: `{error}`." for name, error in failed)
+
+
 def launches_of(parts, part, kind="launches"):
     """Launches of a part, 0 where it is none of the program's."""
     return parts.get(part, {}).get(kind, 0.0)
@@ -175,7 +182,15 @@ def main():
     if earlier:
         commits = sorted({row["provenance"]["commit"][:10] for row in earlier.values()})
         print(
-            COMPARISON.format(commits=", ".join(commits)), compared(rows, earlier), "", goals(rows), "", LEFT, sep="\n"
+            COMPARISON.format(commits=", ".join(commits)),
+            compared(rows, earlier),
+            "",
+            refused(earlier),
+            "",
+            goals(rows),
+            "",
+            LEFT,
+            sep="\n",
         )
     constants = ", ".join(f"{name} {value:g}" for name, value in model.CONSTANTS["middle"].items())
     numbers = {"bandwidth": model.BYTES_PER_S / 1e12, "flops": model.FLOPS_PER_S["float32"] / 1e12}
