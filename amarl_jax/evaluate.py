@@ -100,7 +100,7 @@ def evaluate(
         raise BadInput(f"n_episodes = {n_episodes}: must be at least {FEWEST}, for a detector to be trained on")
     run = run if isinstance(run, FrozenRun) else runs.load(run, lane, best)
     key_play, key_detector, key_bootstrap, _ = _keys(run, seed)
-    with jax.default_matmul_precision(run.experiment.run.precision):
+    with jax.default_matmul_precision(run.experiment.run.products):
         with stage(f"playing {n_episodes:,} fresh episodes", verbose=verbose):
             episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
         with stage("training a fresh detector on them", verbose=verbose):
@@ -122,7 +122,7 @@ def compare_baselines(
 
     what = "playing the baselines, a detector for each"
     with (
-        jax.default_matmul_precision(run.experiment.run.precision),
+        jax.default_matmul_precision(run.experiment.run.products),
         stage(what, len(names), "policies", verbose=verbose) as under_way,
     ):
         return baselines.rows(_keys(run, seed)[3], play, names, _scale(run), under_way.advance)
@@ -210,7 +210,7 @@ def write_facts(folder: Path, run: FrozenRun, n_episodes: int, seed: int) -> tup
     recorded = _recorded_facts(run)
     key_agents, key_noise = jax.random.split(jax.random.fold_in(_keys(run, seed)[0], 1))
     params, game = on_held_out(run.setup.params), run.setup.game
-    with jax.default_matmul_precision(run.experiment.run.precision):
+    with jax.default_matmul_precision(run.experiment.run.products):
         simulated = {
             "all agents": facts_of(play_agents(key_agents, run, n_episodes)),
             "noise alone": facts_of(play_noise(key_noise, params, game.market_spec, game.noise_law, n_episodes)),

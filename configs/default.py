@@ -17,7 +17,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.exp_name = "default"  # names the default workdir, runs/<exp_name>
     config.seed = 42  # root random key of the run
     config.device = "auto"  # auto (the best one present), cpu, gpu or tpu
-    config.precision = "float32"  # of matrix products on accelerators: default, bfloat16, tensorfloat32, float32
+    config.precision = "float32"  # of matrix products on accelerators: default, bfloat16, tensorfloat32, float32, or
+    #                               mixed: tensorfloat32 in policies, critic and MINE, float32 elsewhere
     config.prng_impl = "auto"  # how random keys are made: auto is JAX_DEFAULT_PRNG_IMPL, and saved as what that is
     config.compilation_cache_dir = "auto"  # auto (the user's cache folder), off, or a folder
     config.checkpoint_interval = 5  # updates between checkpoints; a multiple of logging.log_interval
@@ -140,6 +141,7 @@ def networks() -> ConfigDict:
     section.belief_transformer.n_layers = 4  # encoder layers
     section.belief_transformer.d_ff = 256  # units of the feed-forward layer
     section.belief_transformer.max_seq_len = 200  # attention window, steps
+    section.belief_transformer.cache = "float32"  # type of the keys and values kept while playing; bfloat16: half of it
     section.belief_transformer.beta_entropy = 0.05  # weight of the entropy in its loss, nats per nat; undone on reading
     section.belief_transformer.target = "label"  # what it is fitted to: z, or exact, the posterior of whoever knows the
     #                                              policy, which costs what the exact source does

@@ -3,6 +3,7 @@
 experiments/accelerators compiles it, with plugins that these tests do without.
 """
 
+import dataclasses
 import re
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from amarl_jax import config as configuration
+from amarl_jax.lanes.layout import advance_lanes, lay_out
 from amarl_jax.learn.cost import abstract_state
 from amarl_jax.learn.update import advance
 from amarl_jax.random_play import play
@@ -28,18 +30,24 @@ def misplaced(text):
 
 @pytest.fixture(scope="module")
 def programs():
-    """Play and an update of the smallest configuration, traced."""
+    """Play, an update and a sweep of two lanes on two devices, of the smallest configuration, traced as for a GPU."""
     experiment = configuration.resolve(configuration.load("configs/fast_debug.py:tiny"))
     setup = experiment.setup
+    setup = setup.replace(game=dataclasses.replace(setup.game, recurrence="parallel"))
     params, game, state = setup.params, setup.game, abstract_state(setup)
+    layout = lay_out(2, tuple(jax.devices()[:2]))
+    lanes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((2, *x.shape), x.dtype, sharding=layout.sharding), (state, setup)
+    )
     return {
         "play": play.trace(jax.random.key(0), params, spec=experiment.market_spec, n_envs=game.learn.n_envs),
         "update": advance.trace(state, setup, n_updates=1),
+        "sweep": advance_lanes.trace(*lanes, layout=layout),
     }
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
-@pytest.mark.parametrize("name", ["play", "update"])
+@pytest.mark.parametrize("name", ["play", "update", "sweep"])
 def test_a_program_has_nothing_that_an_accelerator_has_not(programs, name, platform):
     text = programs[name].lower(lowering_platforms=(platform,)).as_text()
     assert "stablehlo.while" in text

@@ -9,6 +9,7 @@ from amarl_jax.learn.setup import Setup
 from amarl_jax.market.noise import NoiseLaw, orders
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.rewards import RewardWeights
+from amarl_jax.nets.precision import of_the_run
 from amarl_jax.nets.spec import NetworkSpec
 from amarl_jax.posterior.exact import ExactSpec
 
@@ -20,7 +21,7 @@ class RunSettings:
     exp_name: str  # names the default workdir
     seed: int  # root key of the run
     device: str  # "auto", "cpu", "gpu" or "tpu"
-    precision: str  # of matrix products on accelerators
+    precision: str  # of matrix products on accelerators; "mixed": of most networks one, of all else another
     prng_impl: str  # how random keys are made, by JAX's name of it; "auto" until a run is opened
     compilation_cache_dir: str  # "auto", "off" or a folder
     checkpoint_interval: int  # updates between checkpoints
@@ -33,6 +34,11 @@ class RunSettings:
     use_wandb: bool
     wandb_project: str
     verbose: bool  # progress lines
+
+    @property
+    def products(self) -> str:
+        """JAX's name of the precision that a run is traced in; that of some networks may differ."""
+        return of_the_run(self.precision)
 
     @property
     def exact(self) -> ExactSpec:

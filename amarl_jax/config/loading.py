@@ -23,6 +23,7 @@ from amarl_jax.market.noise import orders
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.market.table_noise import TableNoise
+from amarl_jax.nets.precision import of_networks
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 
 LAMBDA = "agents.execution.lambda_leakage"  # the first axis of every sweep
@@ -105,7 +106,7 @@ def resolve(config: ConfigDict) -> Experiment:
     belief = {key.partition(".")[2]: network.pop(key) for key in list(network) if key.startswith("belief.")}
     a, b = size_beta(values)
     market_spec = MarketSpec(**bags["market_spec"])
-    network_spec = NetworkSpec(belief=BeliefSpec(**belief), **network)
+    network_spec = NetworkSpec(belief=BeliefSpec(**belief), products=of_networks(values["precision"]), **network)
     learn_spec = LearnSpec(**bags["learn_spec"])
     total, needed = values["training.total_timesteps"], Game(market_spec, network_spec, learn_spec).steps_per_update()
     if total < needed:
@@ -122,7 +123,7 @@ def resolve(config: ConfigDict) -> Experiment:
         env_params=EnvParams(size_beta_a=a, size_beta_b=b, flow=table, windows=windows, **bags["env_params"]),  # type: ignore[arg-type]
         weights=RewardWeights(**bags["weights"]),
         hypers=Hypers(n_updates=float(-(-total // needed)), lr_final_fraction=final_fraction, **bags["hypers"]),
-        run=RunSettings(**bags["run"]),
+        run=RunSettings(precision=values["precision"], **bags["run"]),
         sweep=sweep,
         total_timesteps=total,
         noise_law=law,

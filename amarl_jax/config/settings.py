@@ -17,6 +17,7 @@ from amarl_jax.information import estimators
 from amarl_jax.learn.hypers import NOBODY
 from amarl_jax.market.env import MAX_LOTS
 from amarl_jax.market.params import STEP_MS
+from amarl_jax.nets.precision import MIXED
 from amarl_jax.types import AGENT_NAMES
 
 BOOK, NET, LEARN, RUN, SWEEP = "market_spec", "network_spec", "learn_spec", "run", "sweep"
@@ -169,7 +170,9 @@ SETTINGS: dict[str, Setting] = {
     "exp_name": Setting("str", f"{RUN}.exp_name"),
     "seed": _int(f"{RUN}.seed", low=0, high=2**31 - 1),
     "device": _choice(f"{RUN}.device", "auto", "cpu", "gpu", "tpu"),
-    "precision": _choice(f"{RUN}.precision", "default", "bfloat16", "tensorfloat32", "float32"),
+    "precision": _converted(
+        "str", f"{RUN}.precision", f"{NET}.products", choices=("default", "bfloat16", "tensorfloat32", "float32", MIXED)
+    ),
     "prng_impl": _choice(f"{RUN}.prng_impl", "auto", "threefry2x32", "rbg", "unsafe_rbg"),
     "compilation_cache_dir": Setting("str", f"{RUN}.compilation_cache_dir"),
     "checkpoint_interval": _int(f"{RUN}.checkpoint_interval", high=_MAX_UPDATES),
@@ -244,6 +247,7 @@ SETTINGS: dict[str, Setting] = {
     "networks.belief_transformer.n_layers": _int(f"{NET}.belief.n_layers", high=128),
     "networks.belief_transformer.d_ff": _int(f"{NET}.belief.d_ff", high=4 * _MAX_WIDTH),
     "networks.belief_transformer.max_seq_len": _int(f"{NET}.belief.max_seq_len", high=32767),
+    "networks.belief_transformer.cache": _choice(f"{NET}.belief.cache", "float32", "bfloat16"),
     "networks.belief_transformer.beta_entropy": Setting("float", f"{HYPER}.belief_loss_entropy", low=0.0, below=1.0),
     "networks.belief_transformer.target": _choice(f"{LEARN}.belief_target", "label", "exact"),
     "networks.shared_critic.hidden_dims": _widths("critic_hidden"),

@@ -30,7 +30,7 @@ def prepared(settings: RunSettings, n_devices: int | None = None) -> Iterator[st
     devices = find_devices(settings.device, n_devices)
     elsewhere = devices[0].platform != jax.devices()[0].platform
     there = jax.default_device(devices[0]) if elsewhere else contextlib.nullcontext()
-    with _cache(settings.compilation_cache_dir) as cache, there, jax.default_matmul_precision(settings.precision):
+    with _cache(settings.compilation_cache_dir) as cache, there, jax.default_matmul_precision(settings.products):
         count = f"{len(devices)} x {devices[0].device_kind}{unused(devices[0].platform, jax.local_device_count())}"
         keys = "" if prng_impl() == _USUAL_KEYS else f" | random keys {prng_impl()}"
         version = f"amarl_jax {amarl_jax.__version__}"

@@ -48,12 +48,12 @@ def compile_lanes(run: Run, lanes: list[Lane]) -> Program:
     at_most = experiment.sweep.lanes_at_once or (IN_CACHE if devices[0].platform == "cpu" else 0)
     layout = lay_out(len(lanes), devices, at_most)
     with stage("compiling the update of all lanes", verbose=experiment.run.verbose, remember=run.fingerprint):
-        compiled = _compile(setups.game, layout, experiment.run.precision)
+        compiled = _compile(setups.game, layout, experiment.run.products)
     fit = hosts.smallest(lanes_that_fit(compiled.memory_analysis(), layout))
     if fit < layout.at_once:
         layout = lay_out(len(lanes), devices, fit)
         with stage("compiling it again, for as many lanes at once as fit", verbose=experiment.run.verbose):
-            compiled = _compile(setups.game, layout, experiment.run.precision)
+            compiled = _compile(setups.game, layout, experiment.run.products)
     hosts.say(
         f"{len(lanes)} lanes of {experiment.n_updates} updates: {layout.at_once} at once on each of "
         f"{len(layout.devices)} devices, {layout.rounds} rounds, {layout.n_padded - len(lanes)} lanes of padding"

@@ -62,6 +62,7 @@ class Game:
     scripted: tuple[tuple[Agent, Policy], ...] = ()  # agents that play a scripted policy instead; see script
     noise_law: NoiseLaw = orders  # of the noise traders, and of the slot at z = 0
     reward_terms: tuple[RewardTerm, ...] = ()  # added to the rewards of the core
+    recurrence: str = "auto"  # how recurrences over steps are computed, see amarl_jax.nets.recurrence
 
     @functools.cached_property
     def market(self) -> Market:
@@ -76,22 +77,23 @@ class Game:
     @functools.cached_property
     def belief(self) -> BeliefTransformer:
         """The maker's inference network."""
-        return BeliefTransformer(self.network.belief, self.market_spec.horizon)
+        return BeliefTransformer(self.network.belief, self.market_spec.horizon, recurrence=self.recurrence)
 
     @functools.cached_property
     def critic(self) -> Critic:
         """The centralised critic."""
-        return Critic(self.network.critic_hidden, self.network.critic_head_hidden)
+        return Critic(self.network.critic_hidden, self.network.critic_head_hidden, self.network.products)
 
     @functools.cached_property
     def statistics(self) -> TapeStatistics:
         """The critic of the mutual-information estimator."""
-        return TapeStatistics(self.market_spec.horizon, self.network.statistics_hidden)
+        network = self.network
+        return TapeStatistics(self.market_spec.horizon, network.statistics_hidden, self.recurrence, network.products)
 
     @functools.cached_property
     def predictor(self) -> GRUPredictor:
         """The predictor of the flow."""
-        return GRUPredictor(self.network.predictor_hidden)
+        return GRUPredictor(self.network.predictor_hidden, self.recurrence)
 
     @functools.cached_property
     def estimator(self) -> MIEstimator:

@@ -33,12 +33,29 @@ def gae(
     next_value = jnp.append(value[1:], bootstrap)
     residual = reward + discount * next_value - value
 
+    factor = jnp.asarray(discount * decay, residual.dtype)
+    advantage = jax.lax.platform_dependent(residual, factor, cpu=_summed_step_by_step, default=_summed_at_once)
+    return jax.lax.stop_gradient((advantage, advantage + value))
+
+
+def _summed_step_by_step(residual: Array, factor: Array) -> Array:
+    """``A[t] = d[t] + factor * A[t+1]``, [T]."""
+
     def step(advantage: Array, residual_t: Array) -> tuple[Array, Array]:
-        advantage = residual_t + discount * decay * advantage
+        advantage = residual_t + factor * advantage
         return advantage, advantage
 
-    _, advantage = jax.lax.scan(step, jnp.zeros_like(residual[0]), residual, reverse=True)
-    return jax.lax.stop_gradient((advantage, advantage + value))
+    return jax.lax.scan(step, jnp.zeros_like(residual[0]), residual, reverse=True)[1]
+
+
+def _summed_at_once(residual: Array, factor: Array) -> Array:
+    """Sums of :func:`_summed_step_by_step` without a loop: on a GPU each iteration is a kernel launch."""
+
+    def compose(later: tuple[Array, Array], earlier: tuple[Array, Array]) -> tuple[Array, Array]:
+        return later[0] * earlier[0], earlier[1] + earlier[0] * later[1]
+
+    factors = jnp.full_like(residual, factor)
+    return jax.lax.associative_scan(compose, (factors, residual), reverse=True)[1]
 
 
 def normalise(x: Array, mask: Array) -> Array:

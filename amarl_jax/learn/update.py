@@ -13,6 +13,7 @@ from amarl_jax.learn.metrics import Metrics
 from amarl_jax.learn.phases import learned_metric_names, metrics_measured, play_and_learn
 from amarl_jax.learn.setup import Setup, annealed
 from amarl_jax.learn.state import TrainState, init_state
+from amarl_jax.market.noise import with_size_law
 from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.types import Array
 
@@ -29,6 +30,7 @@ def update(state: TrainState, setup: Setup) -> tuple[TrainState, Metrics]:
         the execution agent's, by which the best learner is chosen.
     """
     game, setup = setup.game, annealed(setup, state.update)
+    setup = setup.replace(params=with_size_law(setup.params, game.market_spec.max_order_size))
     schedule = [index for index, agents in enumerate(game.phases()) for _ in range(game.episodes_per_phase(agents))]
 
     def body(carry: TrainState, phase: Array) -> tuple[TrainState, Metrics]:

@@ -265,7 +265,8 @@ def process(
 
     def settle(inventory: Array, row: Row, outcome: Outcome) -> Array:
         passive = jnp.where(row.side == Side.BID, outcome.target_filled, -outcome.target_filled)
-        return inventory.at[row.message.owner].add(row.message.side * outcome.filled + passive)
+        own = row.message.owner == jnp.arange(N_OWNERS, dtype=jnp.int32)
+        return inventory + jnp.where(own, row.message.side * outcome.filled + passive, 0)  # a scatter is 3 launches
 
     book, _, report = clear(book, leaving, messages, target, working, accounts.inventory, admit, settle, book_spec)
     outcome = report.outcome

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Protocol
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -53,11 +54,19 @@ def size_distribution(params: EnvParams, max_order_size: int) -> Array:
     """``P(size <= k)`` for k = 1 .. max_order_size, where ``size = max(1, round(max_order_size * Beta(a, b)))``.
 
     Returns:
-        [max_order_size] float32, the last entry exactly 1.
+        [max_order_size] float32, the last entry exactly 1; ``params.size_cdf`` where that is known.
     """
+    if params.size_cdf is not None:
+        chex.assert_shape(params.size_cdf, (max_order_size,))
+        return jnp.asarray(params.size_cdf)
     edges = (jnp.arange(1, max_order_size, dtype=jnp.float32) + 0.5) / max_order_size
     below = jax.scipy.special.betainc(params.size_beta_a, params.size_beta_b, edges)
     return jnp.append(below, jnp.float32(1.0))
+
+
+def with_size_law(params: EnvParams, max_order_size: int) -> EnvParams:
+    """The same parameters and their size law: an incomplete beta function is a loop, whose length depends on them."""
+    return params.replace(size_cdf=size_distribution(params, max_order_size))  # type: ignore[attr-defined]
 
 
 def buy_probability(news: Array, mid2: Array, params: EnvParams) -> Array:

@@ -96,4 +96,5 @@ class EnvParams:
     terminal_penalty_ticks: Array | float = 10.0  # kappa, per lot left over
     is_unit_ticks: Array | float = 17.0  # reward unit, ticks per parent lot
     flow: FlowTable | None = None  # the law of the noise orders' marks, where it is a table
+    size_cdf: Array | None = None  # [max_order_size] the size law, where a program has it ahead of its loops
     windows: Array | None = None  # [2, 2] ranges of first steps of a recording's windows: trained on, held out

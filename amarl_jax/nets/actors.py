@@ -18,6 +18,7 @@ from amarl_jax.nets.heads import (
     raw_beta_parameter,
 )
 from amarl_jax.nets.mlp import MLP
+from amarl_jax.nets.precision import products_in
 from amarl_jax.types import Array, PyTree
 
 OUTPUT_SCALE = 0.01  # initial weights of every actor's last layer
@@ -43,13 +44,15 @@ class ExecutionActor(nn.Module):
     """
 
     hidden: tuple[int, ...]
+    products: str | None = None  # precision of matrix products, see amarl_jax.nets.precision
 
     @nn.compact
     def __call__(self, observation: Array) -> ExecutionHead:
         """Observation [D] to the head of one decision."""
         chex.assert_rank(observation, 1)
         n_outputs = len(_EXECUTION_BIAS)
-        return execution_head(MLP(self.hidden, n_outputs, nn.tanh, OUTPUT_SCALE, _EXECUTION_BIAS)(observation))
+        with products_in(self.products):
+            return execution_head(MLP(self.hidden, n_outputs, nn.tanh, OUTPUT_SCALE, _EXECUTION_BIAS)(observation))
 
 
 def start_execution_at(parameters: PyTree, gate: Array | float, along: Array | float) -> PyTree:
@@ -69,13 +72,16 @@ class MakerActor(nn.Module):
 
     hidden: tuple[int, ...]
     log_std_init: float = -0.5
+    products: str | None = None  # precision of matrix products, see amarl_jax.nets.precision
 
     @nn.compact
     def __call__(self, observation: Array) -> NormalHead:
         """Observation [D] to the head of one decision, [4]."""
         chex.assert_rank(observation, 1)
         log_std = self.param("log_std", nn.initializers.constant(self.log_std_init), (4,), jnp.float32)
-        return NormalHead(MLP(self.hidden, 4, nn.tanh, OUTPUT_SCALE)(observation), bounded_log_std(log_std))
+        with products_in(self.products):
+            mean = MLP(self.hidden, 4, nn.tanh, OUTPUT_SCALE)(observation)
+        return NormalHead(mean, bounded_log_std(log_std))
 
 
 class ArbitrageurActor(nn.Module):
@@ -83,13 +89,15 @@ class ArbitrageurActor(nn.Module):
 
     hidden: tuple[int, ...]
     log_std_init: float = -0.5
+    products: str | None = None  # precision of matrix products, see amarl_jax.nets.precision
 
     @nn.compact
     def __call__(self, observation: Array) -> TanhNormalHead:
         """Observation [D] to the head of one decision, []."""
         chex.assert_rank(observation, 1)
         log_std = self.param("log_std", nn.initializers.constant(self.log_std_init), (), jnp.float32)
-        (mean,) = MLP(self.hidden, 1, nn.tanh, OUTPUT_SCALE)(observation)
+        with products_in(self.products):
+            (mean,) = MLP(self.hidden, 1, nn.tanh, OUTPUT_SCALE)(observation)
         return TanhNormalHead(mean, bounded_log_std(log_std))
 
 

@@ -35,9 +35,11 @@ def banded_attention(query_key_value: Array, window: int) -> Array:
 def ring_attention(query: Array, keys: Array, values: Array, t: Array) -> Array:
     """Attention of step t, [head, d_head], to a ring [head, W, d_head] that holds steps ``t - W + 1 .. t``.
 
-    Step s lies at ``s % W``; before the ring is full, slots above t are empty. Order does not matter to a sum.
+    Step s lies at ``s % W``; before the ring is full, slots above t are empty. Order does not matter to a sum. What the
+    ring rounds to bfloat16 is computed with in float32.
     """
     chex.assert_rank([query, keys, values], [2, 3, 3])
+    keys, values = keys.astype(query.dtype), values.astype(query.dtype)
     scores = jnp.einsum("hd,hwd->hw", query, keys) / math.sqrt(query.shape[-1])
     written = jnp.arange(keys.shape[1], dtype=jnp.int32) <= t
     scores = jnp.where(written[None], scores, _MASKED)

@@ -43,7 +43,7 @@ def window(spec: BeliefSpec, horizon: int) -> int:
 def init_memory(spec: BeliefSpec, horizon: int) -> BeliefMemory:
     """The memory before the first step of an episode."""
     shape = (spec.n_heads, window(spec, horizon), spec.d_model // spec.n_heads)
-    layers = tuple(jnp.zeros(shape, jnp.float32) for _ in range(spec.n_layers))
+    layers = tuple(jnp.zeros(shape, spec.cache) for _ in range(spec.n_layers))
     return BeliefMemory(
         key=layers, value=tuple(jnp.zeros_like(layer) for layer in layers), flow=order_flow.init_memory()
     )
@@ -72,8 +72,8 @@ class EncoderLayer(nn.Module):
         """Map the token [d_model] of step t; return output and the layer's rings [head, W, d_head] with t written."""
         query, key, value = self.query_key_value(self.norm_attention(x))
         start = (jnp.int32(0), t % self.window, jnp.int32(0))
-        keys = jax.lax.dynamic_update_slice(keys, key[:, None], start)
-        values = jax.lax.dynamic_update_slice(values, value[:, None], start)
+        keys = jax.lax.dynamic_update_slice(keys, key[:, None].astype(keys.dtype), start)
+        values = jax.lax.dynamic_update_slice(values, value[:, None].astype(values.dtype), start)
         mixed = ring_attention(query, keys, values, t)
         return self._feed_forward(x + self.output(mixed)), keys, values
 
@@ -93,11 +93,12 @@ class BeliefTransformer(nn.Module):
     spec: BeliefSpec
     horizon: int  # T, longest episode, steps
     scales: TapeScales = TapeScales()
+    recurrence: str = "auto"  # of the point process, see amarl_jax.nets.recurrence
 
     def setup(self) -> None:
         """Build the layers; the logit's weights start small, so an untrained belief is nearly 1/2."""
         d_model = self.spec.d_model
-        self.flow = OrderFlow(self.horizon)
+        self.flow = OrderFlow(self.horizon, recurrence=self.recurrence)
         self.event_hidden, self.event_output = nn.Dense(d_model), nn.Dense(d_model, use_bias=False)
         self.public_state = nn.Dense(d_model)
         self.layers = [EncoderLayer(self.spec, window(self.spec, self.horizon)) for _ in range(self.spec.n_layers)]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from amarl_jax.nets.mlp import MLP
+from amarl_jax.nets.precision import products_in
 from amarl_jax.types import N_AGENTS, Array
 
 
@@ -21,18 +22,20 @@ class Critic(nn.Module):
 
     hidden: tuple[int, ...] = (512, 512, 256)
     head_hidden: int = 64
+    products: str | None = None  # precision of matrix products, see amarl_jax.nets.precision
 
     @nn.compact
     def __call__(self, global_state: Array, actions: Sequence[Array]) -> Array:
         """Global state [D] and one action vector [D_i] per agent to values [agent], in reward units."""
         chex.assert_rank([global_state, *actions], 1)
         chex.assert_equal(len(actions), N_AGENTS)
-        trunk = global_state
-        for width in self.hidden:
-            trunk = nn.Dense(width, kernel_init=nn.initializers.orthogonal(np.sqrt(2.0)))(trunk)
-            trunk = nn.relu(nn.LayerNorm()(trunk))
-        values = []
-        for agent in range(N_AGENTS):
-            others = [action for other, action in enumerate(actions) if other != agent]
-            values.append(MLP((self.head_hidden,), 1, nn.relu)(jnp.concatenate([trunk, *others])))
+        with products_in(self.products):
+            trunk = global_state
+            for width in self.hidden:
+                trunk = nn.Dense(width, kernel_init=nn.initializers.orthogonal(np.sqrt(2.0)))(trunk)
+                trunk = nn.relu(nn.LayerNorm()(trunk))
+            values = []
+            for agent in range(N_AGENTS):
+                others = [action for other, action in enumerate(actions) if other != agent]
+                values.append(MLP((self.head_hidden,), 1, nn.relu)(jnp.concatenate([trunk, *others])))
         return jnp.concatenate(values)

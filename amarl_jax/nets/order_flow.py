@@ -10,7 +10,9 @@ context, a filter with the expected state instead of its law. A step needs its o
 episode at once and its steps one by one give the same numbers.
 """
 
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import chex
@@ -20,6 +22,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from amarl_jax.nets.order_filter import (
+    N_FILTER,
+    SIDES,
+    FilterInputs,
+    add_attributed,
+    filter_step,
+    order_marks,
+)
+from amarl_jax.nets.recurrence import is_parallel, parallel_recurrence
 from amarl_jax.types import GAP_UNITS, Array, Tape
 
 MAX_LOTS = 20  # sizes above count as this
@@ -27,12 +38,9 @@ DEPTHS_TICKS = (-3, 6)  # behind mid; what is beyond counts as the last
 N_KINDS = 2 + DEPTHS_TICKS[1] - DEPTHS_TICKS[0]  # a market order, or a limit order at a depth
 N_MARKS = MAX_LOTS + N_KINDS + 2
 N_BASIS = 8  # numbers that describe an order's marks, beside 1
-N_SUMS = 6  # sums kept of the attributed orders
-N_FILTER = 3 * N_SUMS + 2
 N_VALUE = 4
 N_PUBLIC = 13
 N_CONTEXT = N_PUBLIC + N_FILTER + 2  # what a step knows of the tape so far, for networks on top
-DECAY = 0.9  # per step, of recent attributions: orders rest for ten steps
 RESTING_DECAY = 0.88  # per step, of the probability that a passive order still rests
 GAIN = 4.0  # of the network's output: log-ratios of several nats are common
 RATE_START = 0.2  # chance per step that a slot acts, before training
@@ -126,6 +134,7 @@ class OrderFlow(nn.Module):
 
     horizon: int  # T, steps
     hidden: tuple[int, ...] = (32, 32)
+    recurrence: str = "auto"  # see amarl_jax.nets.recurrence
 
     def setup(self) -> None:
         """Build the parameters; the last layer starts near 0, so that both sides, and both classes, look alike."""
@@ -155,34 +164,43 @@ class OrderFlow(nn.Module):
         start = init_memory()
         spread = tape.spread_ticks.astype(jnp.float32)
         orders = _orders(tape, jnp.concatenate([start.spread[None], spread[:-1]]), self.basis)
+        time = jnp.arange(spread.shape[0], dtype=jnp.int32)
+        if is_parallel(self.recurrence) and self.hidden:
+            memories = self._memories(start, tape, orders, time)
+            return jax.vmap(self._step)(memories, tape, orders, time)[1:]
 
         def step(memory: FlowMemory, inputs: tuple[Tape, _Orders, Array]) -> tuple[FlowMemory, tuple[Array, Array]]:
             memory, log_ratio, context = self._step(memory, *inputs)
             return memory, (log_ratio, context)
 
-        return jax.lax.scan(step, start, (tape, orders, jnp.arange(spread.shape[0], dtype=jnp.int32)))[1]
+        return jax.lax.scan(step, start, (tape, orders, time))[1]
 
     def decode(self, memory: FlowMemory, tape: Tape, t: Array) -> tuple[FlowMemory, Array, Array]:
         """Read the tape's step at time t: the memory after it, log-ratio [] nats and context [N_CONTEXT] so far."""
         return self._step(memory, tape, _orders(tape, memory.spread, self.basis), t)
 
+    def _memories(self, start: FlowMemory, tape: Tape, orders: _Orders, time: Array) -> FlowMemory:
+        """The memory before each step, [T, ...]: public sums at once, and what is attributed by a recurrence."""
+        public = _public_memories(start, tape, orders, time)
+        seen = jax.vmap(functools.partial(_public, horizon=self.horizon))(
+            public, orders, tape.removals.astype(jnp.float32), time.astype(jnp.float32)
+        )
+        inputs = jax.vmap(functools.partial(_filter_inputs, (self.layers, self.rate)))(seen, orders)
+        layers = self.layers[0][0][N_PUBLIC:], tuple(self.layers[1:-1])
+        after = parallel_recurrence(filter_step, layers, start.attributed, inputs)
+        attributed = _before(start.attributed, after)
+        noise = _before(start.log_noise, jnp.cumsum(_noise(self.rate, orders)))
+        return replace(public, attributed=attributed, log_ratio=attributed[..., -1], log_noise=noise)
+
     def _step(self, memory: FlowMemory, tape: Tape, orders: _Orders, t: Array) -> tuple[FlowMemory, Array, Array]:
         removals, t = tape.removals.astype(jnp.float32), t.astype(jnp.float32)
         public = _public(memory, orders, removals, t, self.horizon)
-        gate, log_density = self._law(memory, public, orders)
-        log_gate, log_rate = jax.nn.log_sigmoid(gate), math.log(RATE_START) + self.rate[0]
-        log_count = math.log(COUNT_START) + self.rate[1]
-        log_acted = log_gate[:, None] + log_density - log_count
-        log_acted = jnp.where((orders.side != 0)[None], log_acted, -1e9)
-        log_step = jax.nn.logsumexp(jnp.concatenate([log_acted, jax.nn.log_sigmoid(-gate)[:, None]], axis=1), axis=1)
-        shares = jnp.exp(log_acted - log_step[:, None])
-        n_orders = jnp.sum(jnp.abs(orders.side))
-        noise = jnp.log1p(jnp.exp(log_rate) * (n_orders * jnp.exp(-log_count) - 1.0))
+        gate, shares, log_step = _responsibilities((self.layers, self.rate), memory.attributed, public, orders)
         after = replace(
-            _observe(memory, tape, orders, removals, t),
+            _observe(memory, tape, orders, t),
             attributed=_attribute(memory.attributed, shares, orders, log_step),
             log_ratio=memory.log_ratio + log_step,
-            log_noise=memory.log_noise + noise,
+            log_noise=memory.log_noise + _noise(self.rate, orders),
         )
         value = jnp.dot(after.gaps, self.value)
         side = jax.nn.log_sigmoid(jnp.stack([value, -value])) + after.log_ratio
@@ -192,26 +210,76 @@ class OrderFlow(nn.Module):
         )
         return after, log_ratio, jnp.concatenate([public[0], believed, jnp.tanh(0.25 * log_ratio)[None]])
 
-    def _law(self, memory: FlowMemory, public: Array, orders: _Orders) -> tuple[Array, Array]:
-        """The log-odds that each hypothesis acts, [2], and log densities of the orders relative to noise, [2, K]."""
-        x = jnp.concatenate([public, jnp.tanh(0.5 * memory.attributed)], axis=1)
-        for kernel, bias in self.layers[:-1]:
-            x = nn.silu(x @ kernel + bias[None])
-        kernel, bias = self.layers[-1]
-        out = GAIN * (x @ kernel + bias[None])
-        weights = out[:, 1:].reshape(2, 2, 1 + N_BASIS)
-        both = jnp.einsum("kb,ucb->uck", orders.marks, weights)
-        along = orders.side[None] * _SIDES[:, None] > 0
-        start = math.log(RATE_START / (1.0 - RATE_START))
-        return start + out[:, 0], jnp.where(along, both[:, 0], both[:, 1])
+
+_Parameters = tuple[Sequence[tuple[Array, Array]], Array]  # kernels and biases of the network, and the rate
 
 
-_SIDES = np.array([1.0, -1.0], np.float32)
+def _responsibilities(
+    parameters: _Parameters, attributed: Array, public: Array, orders: _Orders
+) -> tuple[Array, Array, Array]:
+    """Of each hypothesis the log-odds that it acts [2], the share of each order [2, K], and the log-ratio of the step.
+
+    Args:
+      parameters: of the process.
+      attributed: [2, N_FILTER] before the step.
+      public: [2, N_PUBLIC].
+      orders: [K].
+    """
+    layers, rate = parameters
+    gate, log_density = _law(layers, attributed, public, orders)
+    log_gate, log_count = jax.nn.log_sigmoid(gate), math.log(COUNT_START) + rate[1]
+    log_acted = log_gate[:, None] + log_density - log_count
+    log_acted = jnp.where((orders.side != 0)[None], log_acted, -1e9)
+    log_step = jax.nn.logsumexp(jnp.concatenate([log_acted, jax.nn.log_sigmoid(-gate)[:, None]], axis=1), axis=1)
+    return gate, jnp.exp(log_acted - log_step[:, None]), log_step
+
+
+def _law(
+    layers: Sequence[tuple[Array, Array]], attributed: Array, public: Array, orders: _Orders
+) -> tuple[Array, Array]:
+    """The log-odds that each hypothesis acts, [2], and log densities of the orders relative to noise, [2, K]."""
+    x = jnp.concatenate([public, jnp.tanh(0.5 * attributed)], axis=1)
+    for kernel, bias in layers[:-1]:
+        x = nn.silu(x @ kernel + bias[None])
+    kernel, bias = layers[-1]
+    out = GAIN * (x @ kernel + bias[None])
+    weights = out[:, 1:].reshape(2, 2, 1 + N_BASIS)
+    both = jnp.einsum("kb,ucb->uck", orders.marks, weights)
+    along = orders.side[None] * SIDES[:, None] > 0
+    start = math.log(RATE_START / (1.0 - RATE_START))
+    return start + out[:, 0], jnp.where(along, both[:, 0], both[:, 1])
+
+
+def _noise(rate: Array, orders: _Orders) -> Array:
+    """The log-ratio of a step's number of orders at z = 0, nats, for orders [..., K]."""
+    log_rate, log_count = math.log(RATE_START) + rate[0], math.log(COUNT_START) + rate[1]
+    n_orders = jnp.sum(jnp.abs(orders.side), axis=-1)
+    return jnp.log1p(jnp.exp(log_rate) * (n_orders * jnp.exp(-log_count) - 1.0))
+
+
+def _filter_inputs(parameters: _Parameters, public: Array, orders: _Orders) -> FilterInputs:
+    """What :func:`_responsibilities` and the attributions of a step depend on beside what is attributed already."""
+    layers, rate = parameters
+    (first, bias), (last, last_bias) = layers[0], layers[-1]
+    along, live = orders.side[None] * SIDES[:, None] > 0, (orders.side != 0)[None]
+    both = GAIN * jnp.einsum("kb,hcb->ckh", orders.marks, last[:, 1:].reshape(-1, 2, 1 + N_BASIS))
+    both_bias = GAIN * jnp.einsum("kb,cb->ck", orders.marks, last_bias[1:].reshape(2, 1 + N_BASIS))
+    weights = jnp.where(along[..., None], both[:1], both[1:])
+    offsets = jnp.where(along, both_bias[:1], both_bias[1:]) - math.log(COUNT_START) - rate[1]
+    start = math.log(RATE_START / (1.0 - RATE_START)) + GAIN * last_bias[0]
+    to_act = jnp.broadcast_to(GAIN * last[:, 0], (2, 1, last.shape[0]))
+    marks = order_marks(orders.side, orders.lots, orders.taking)
+    return FilterInputs(
+        base=public @ first[:N_PUBLIC] + bias[None],
+        weights=jnp.concatenate([to_act, jnp.where(live[..., None], weights, 0.0)], axis=1),
+        offsets=jnp.concatenate([jnp.broadcast_to(start, (2, 1)), jnp.where(live, offsets, -1e9)], axis=1),
+        marks=jnp.stack(jnp.broadcast_arrays(*marks), axis=-1),
+    )
 
 
 def _public(memory: FlowMemory, orders: _Orders, removals: Array, t: Array, horizon: int) -> Array:
     """Public information when the step's orders arrive, relative to each side, [2, N_PUBLIC]."""
-    gap, time = memory.gap * _SIDES, t / horizon
+    gap, time = memory.gap * SIDES, t / horizon
     mean_gap = memory.gaps[1] * 4.0 / (1.0 + t)
     left = jnp.log((removals + 0.3) / (0.1 * memory.resting + 0.6))
     left = jnp.stack([left, left[::-1]])
@@ -225,8 +293,8 @@ def _public(memory: FlowMemory, orders: _Orders, removals: Array, t: Array, hori
         jnp.tanh(gap),
         jnp.tanh(0.5 * jnp.abs(gap)),
         one * (memory.spread / 3.0 - 1.0),
-        jnp.asinh(memory.volume * _SIDES / 20.0),
-        jnp.asinh(mean_gap * _SIDES),
+        jnp.asinh(memory.volume * SIDES / 20.0),
+        jnp.asinh(mean_gap * SIDES),
         left[:, 0],
         left[:, 1],
         one * (jnp.log1p(jnp.sum(jnp.abs(orders.side))) - 1.8),
@@ -235,40 +303,53 @@ def _public(memory: FlowMemory, orders: _Orders, removals: Array, t: Array, hori
 
 
 def _attribute(before: Array, shares: Array, orders: _Orders, log_step: Array) -> Array:
-    """Attributions of each hypothesis after the step, [2, N_FILTER].
-
-    Orders, signed lots taken and offered, signed orders and orders at rest on either side, each since the opening,
-    recently, and at the last order; time since that order; and the log-ratio so far.
-    """
-    along = orders.side[None] * _SIDES[:, None]
-    passive = (1.0 - orders.taking)[None]
-    lots = along * orders.lots[None] / 10.0
-    marks = (
-        jnp.abs(along),
-        lots * orders.taking[None],
-        lots * passive,
-        along,
-        jnp.where(along > 0, passive, 0.0),
-        jnp.where(along < 0, passive, 0.0),
-    )
-    new = jnp.stack([jnp.sum(shares * mark, axis=1) for mark in marks], axis=1)
-    acted = new[:, :1]
-    total, lately, last, age, ratio = jnp.split(before, np.cumsum([N_SUMS, N_SUMS, N_SUMS, 1]), axis=1)
-    parts = (total + new, DECAY * lately + new, last * (1.0 - acted) + new, (age + 0.1) * (1.0 - acted))
-    return jnp.concatenate([*parts, ratio + log_step[:, None]], axis=1)
+    """Attributions of each hypothesis after the step, [2, N_FILTER]."""
+    marks = order_marks(orders.side, orders.lots, orders.taking)
+    return add_attributed(before, jnp.stack([jnp.sum(shares * mark, axis=1) for mark in marks], axis=1), log_step)
 
 
-def _observe(memory: FlowMemory, tape: Tape, orders: _Orders, removals: Array, t: Array) -> FlowMemory:
+def _observe(memory: FlowMemory, tape: Tape, orders: _Orders, t: Array) -> FlowMemory:
     """The memory updated with the public information of the step."""
-    gap = tape.value_gap_16.astype(jnp.float32) / GAP_UNITS
-    early = jnp.tanh(0.25 * gap) * jnp.exp(-t / 8.0)
-    passive = (1.0 - orders.taking) * jnp.abs(orders.side)
-    offered = jnp.stack([jnp.sum(passive * (orders.side > 0)), jnp.sum(passive * (orders.side < 0))])
+    gap, gaps, volume, offered = _observed(tape, orders, t)
     return replace(
         memory,
         gap=gap,
         spread=tape.spread_ticks.astype(jnp.float32),
-        gaps=memory.gaps + jnp.stack([jnp.tanh(0.25 * gap), 0.25 * gap, jnp.tanh(gap), early]),
-        volume=memory.volume + jnp.sum(orders.side * orders.lots),
+        gaps=memory.gaps + gaps,
+        volume=memory.volume + volume,
         resting=RESTING_DECAY * memory.resting + offered,
     )
+
+
+def _observed(tape: Tape, orders: _Orders, t: Array) -> tuple[Array, Array, Array, Array]:
+    """What a step shows: gap [] ticks, evidence of the side of value [N_VALUE], signed lots [], passive orders [2]."""
+    gap = tape.value_gap_16.astype(jnp.float32) / GAP_UNITS
+    early = jnp.tanh(0.25 * gap) * jnp.exp(-t / 8.0)
+    passive = (1.0 - orders.taking) * jnp.abs(orders.side)
+    offered = jnp.stack([jnp.sum(passive * (orders.side > 0)), jnp.sum(passive * (orders.side < 0))])
+    gaps = jnp.stack([jnp.tanh(0.25 * gap), 0.25 * gap, jnp.tanh(gap), early])
+    return gap, gaps, jnp.sum(orders.side * orders.lots), offered
+
+
+def _public_memories(start: FlowMemory, tape: Tape, orders: _Orders, time: Array) -> FlowMemory:
+    """The memory before each step, [T, ...], with nothing attributed."""
+    gap, gaps, volume, offered = jax.vmap(_observed)(tape, orders, time.astype(jnp.float32))
+
+    def decayed(earlier: tuple[Array, Array], later: tuple[Array, Array]) -> tuple[Array, Array]:
+        return earlier[0] * later[0], later[1] + later[0] * earlier[1]
+
+    resting = jax.lax.associative_scan(decayed, (jnp.full_like(offered, RESTING_DECAY), offered))[1]
+    after = {
+        "gap": gap,
+        "spread": tape.spread_ticks.astype(jnp.float32),
+        "gaps": jnp.cumsum(gaps, axis=0),
+        "volume": jnp.cumsum(volume),
+        "resting": resting,
+    }
+    memories = jax.tree.map(lambda x: jnp.broadcast_to(x[None], (gap.shape[0], *x.shape)), start)
+    return replace(memories, **{name: _before(getattr(start, name), x) for name, x in after.items()})
+
+
+def _before(start: Array, after: Array) -> Array:
+    """Values before each step, given those after each, [T, ...]."""
+    return jnp.concatenate([start[None], after[:-1]])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax.nets.heads import bounded_log_std
+from amarl_jax.nets.recurrence import is_parallel, parallel_recurrence
 from amarl_jax.types import Array, Tape
 
 LOTS = 5.0  # typical order, the unit of volume
@@ -28,6 +29,7 @@ class GRUPredictor(nn.Module):
     """
 
     hidden: int = 64
+    recurrence: str = "auto"  # see amarl_jax.nets.recurrence
 
     @nn.compact
     def __call__(self, series: Array) -> tuple[Array, Array]:
@@ -38,18 +40,24 @@ class GRUPredictor(nn.Module):
         recurrent = self.param("recurrent", nn.initializers.orthogonal(), (self.hidden, 3 * self.hidden), jnp.float32)
         candidate_bias = self.param("candidate_bias", nn.initializers.zeros, (self.hidden,), jnp.float32)
 
-        def step(state: Array, gate_in: Array) -> tuple[Array, Array]:
-            reset_in, update_in, candidate_in = jnp.split(gate_in, 3)
-            reset_h, update_h, candidate_h = jnp.split(state @ recurrent, 3)
-            reset, update = nn.sigmoid(reset_in + reset_h), nn.sigmoid(update_in + update_h)
-            candidate = nn.tanh(candidate_in + reset * (candidate_h + candidate_bias))
-            state = update * state + (1.0 - update) * candidate
-            return state, state
-
-        _, states = jax.lax.scan(step, jnp.zeros(self.hidden, jnp.float32), gates_in)
+        start = jnp.zeros(self.hidden, jnp.float32)
+        if is_parallel(self.recurrence):
+            states = parallel_recurrence(_gru_step, (recurrent, candidate_bias), start, gates_in)
+        else:
+            _, states = jax.lax.scan(lambda h, x: (_gru_step((recurrent, candidate_bias), h, x),) * 2, start, gates_in)
         output = nn.Dense(2 * series.shape[1], kernel_init=nn.initializers.orthogonal(0.01))(states)
         mean, raw_log_std = jnp.split(output, 2, axis=1)
         return mean, bounded_log_std(raw_log_std)
+
+
+def _gru_step(parameters: tuple[Array, Array], state: Array, gate_in: Array) -> Array:
+    """The state [H] after a step, given the input's share [3 H] of the gates."""
+    recurrent, candidate_bias = parameters
+    reset_in, update_in, candidate_in = jnp.split(gate_in, 3)
+    reset_h, update_h, candidate_h = jnp.split(state @ recurrent, 3)
+    reset, update = nn.sigmoid(reset_in + reset_h), nn.sigmoid(update_in + update_h)
+    candidate = nn.tanh(candidate_in + reset * (candidate_h + candidate_bias))
+    return update * state + (1.0 - update) * candidate
 
 
 def predictability(series: Array, mean: Array, log_std: Array, base_mean: Array, base_std: Array) -> Array:

@@ -12,6 +12,7 @@ class BeliefSpec:
     n_layers: int = 4
     d_ff: int = 256
     max_seq_len: int = 200  # attention window, steps
+    cache: str = "float32"  # type of the keys and values that decoding keeps, or "bfloat16"
 
     def __post_init__(self) -> None:
         """Raise ValueError unless the heads divide the width, which is even to pair sines with cosines."""
@@ -43,3 +44,4 @@ class NetworkSpec:
     predictor_hidden: int = 64  # GRU width
     belief: BeliefSpec = BeliefSpec()
     execution_head: str = "beta"  # or "tilt", of the noise law
+    products: str | None = None  # precision of matrix products of policies, critic and MINE; None: that of all else

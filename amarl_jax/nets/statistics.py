@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from amarl_jax.nets.mlp import MLP
 from amarl_jax.nets.order_flow import OrderFlow
+from amarl_jax.nets.precision import products_in
 from amarl_jax.types import Array, Tape
 
 
@@ -36,10 +37,12 @@ class TapeStatistics(nn.Module):
 
     horizon: int  # T, steps
     hidden: tuple[int, ...] = (256, 256)
+    recurrence: str = "auto"  # of the point process, see amarl_jax.nets.recurrence
+    products: str | None = None  # precision of the other part's matrix products, see amarl_jax.nets.precision
 
     def setup(self) -> None:
         """Build both parts, whose outputs start near 0."""
-        self.flow = OrderFlow(self.horizon)
+        self.flow = OrderFlow(self.horizon, recurrence=self.recurrence)
         self.statistics = StatisticsNetwork(self.hidden)
 
     def __call__(self, tape: Tape, beside: Array) -> Array:
@@ -48,4 +51,6 @@ class TapeStatistics(nn.Module):
         log_ratio, context = self.flow.read(tape)
         time = jnp.linspace(-1.0, 1.0, beside.shape[0], dtype=jnp.float32)[:, None]
         rows = jnp.concatenate([context, beside, time], axis=1)
-        return self.statistics(rows) + 0.5 * jnp.stack([-log_ratio, log_ratio], axis=1)
+        with products_in(self.products):
+            added = self.statistics(rows)
+        return added + 0.5 * jnp.stack([-log_ratio, log_ratio], axis=1)

@@ -15,6 +15,7 @@ from flax import struct
 
 from amarl_jax.nets.heads import MODE_BLUR
 from amarl_jax.nets.mlp import MLP
+from amarl_jax.nets.precision import products_in
 from amarl_jax.types import Array, PyTree
 
 TILT_MAX = 10.0  # nats by which an output may tilt, either way
@@ -143,13 +144,15 @@ class TiltActor(nn.Module):
     """
 
     hidden: tuple[int, ...]
+    products: str | None = None  # precision of matrix products, see amarl_jax.nets.precision
 
     @nn.compact
     def __call__(self, seen: TiltInput, cells: NoiseCells) -> TiltHead:
         """The head of one decision."""
         chex.assert_rank([seen.features, seen.along, cells.lots], [1, 0, 2])
         n_places, n_lots = cells.lots.shape
-        raw = MLP(self.hidden, 2 + n_places + 2 * n_lots, nn.tanh, output_scale=0.0)(seen.features)
+        with products_in(self.products):
+            raw = MLP(self.hidden, 2 + n_places + 2 * n_lots, nn.tanh, output_scale=0.0)(seen.features)
         tilt = TILT_MAX * jnp.tanh(raw / TILT_MAX)
         of_lots = tilt[2 + n_places :].reshape(2, n_lots)
         return TiltHead(cells, seen.along, tilt[:2], tilt[2 : 2 + n_places], of_lots)

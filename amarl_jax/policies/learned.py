@@ -48,10 +48,11 @@ def decode_maker(latents: Array, params: EnvParams) -> Array:
 def actor(agent: Agent, spec: NetworkSpec) -> nn.Module:
     """The network of one agent."""
     if agent == Agent.EXECUTION:
-        return TiltActor(spec.execution_hidden) if tilts(agent, spec) else ExecutionActor(spec.execution_hidden)
+        kind = TiltActor if tilts(agent, spec) else ExecutionActor
+        return kind(spec.execution_hidden, products=spec.products)
     if agent == Agent.MAKER:
-        return MakerActor(spec.maker_hidden)
-    return ArbitrageurActor(spec.arbitrageur_hidden)
+        return MakerActor(spec.maker_hidden, products=spec.products)
+    return ArbitrageurActor(spec.arbitrageur_hidden, products=spec.products)
 
 
 def tilts(agent: Agent, spec: NetworkSpec) -> bool:

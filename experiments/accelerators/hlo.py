@@ -139,9 +139,10 @@ class Walk:
                 continue
             inner = [computations[name] for name in _bodies(instruction) if name in computations]
             if instruction.operation == "while":
-                self.unknown_loops += instruction.trips is None
+                trips = instruction.trips or _bound(instruction, computations)
+                self.unknown_loops += trips is None
                 for body in inner:
-                    self.run(body, computations, times * (instruction.trips or 1))
+                    self.run(body, computations, times * (trips or 1))
             elif instruction.operation in ("conditional", "call", "async-start"):
                 for branch in inner:
                     self.run(branch, computations, times / len(inner))
@@ -151,6 +152,21 @@ class Walk:
                 self.cycles += times * int(cycles[1]) if cycles else 0
                 self.without_cycles += 0 if cycles else times
         return self
+
+
+def _bound(loop, computations):
+    """The only integer that a loop's condition compares with, counting from 0; None where there is another number.
+
+    The compiler of a TPU leaves no known trip count in the text.
+    """
+    named = re.search(r"condition=%([\w.\-]+)", loop.text)
+    waiting, found = [named[1]] if named else [], []
+    while waiting:
+        for instruction in computations.get(waiting.pop(), {}).values():
+            waiting += [instruction.called] if instruction.called else []
+            if instruction.operation == "constant" and instruction.shape.startswith("s32[]"):
+                found.append(int(instruction.text.split(")")[0]))
+    return found[0] if len(found) == 1 else None
 
 
 _NOTHING = ("parameter", "constant", "get-tuple-element", "tuple", "bitcast", "after-all", "async-done", "copy-done")

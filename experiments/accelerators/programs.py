@@ -57,6 +57,7 @@ def trace(program, devices):
     experiment = experiment_of(program)
     place = jax.sharding.SingleDeviceSharding(devices[0])
     setup = experiment.setup
+    setup = setup.replace(game=dataclasses.replace(setup.game, recurrence="parallel"))  # this process sees a CPU
     if program.kind == "play":
         key = jax.eval_shape(lambda: jax.random.key(0))
         key, params = _placed((key, setup.params), place)

@@ -23,6 +23,24 @@ nothing was run on either. Written by `python experiments/accelerators/report.py
 `python experiments/accelerators/compile.py --venvs=FOLDER` writes; `run.sh` measures where there is a device, and
 `fit.py` has the constants of the model out of that.
 """
+COMPARISON = """## Before and after
+
+Before is commit {commits}, in `before.json`, which the same command wrote; estimates are those of the model below.
+"""
+PLAY_GOAL, UPDATE_GOAL = (
+    200,
+    700_000,
+)  # launches of a step of play in one graph, and of an update, default configuration
+LEFT = """\
+What is left: the point process's filter (`amarl_jax/nets/order_filter.py`) is nonlinear, so the states of its 390
+steps are still computed one after the other, some eight kernels each, for every part of a belief step and every
+MINE step; only its gradient is not. One kernel that keeps the state of a whole tape on the chip would make one
+launch of each such pass, and likewise of the predictor. Playing comes next: policies, table and decoding, some
+three hundred launches a step. Trajectories are stored by episode: storing them by step would save the transposition
+at the end of a rollout, and change the axes of everything that reads them. The gradient of the predictor keeps a 64
+by 64 matrix for every step of every episode it is taken of, 6 MB an episode; with what the filter keeps likewise,
+an update needs about twice the scratch it did, so fewer lanes fit a card.
+"""
 ESTIMATE = """## On paper: an estimate
 
 Launches times what a launch takes, plus bytes over the bandwidth, plus products over the rate of float32, simply added;
@@ -75,6 +93,53 @@ def launches(rows):
     return table(header, cells)
 
 
+def compared(rows, earlier):
+    """Launches of each part before and after, of programs that were counted twice, and of the estimate."""
+    header = ["program", "part", "launches before", "after", "of them bare", "by the model before", "after"]
+    cells = []
+    for key in [key for key in rows if "parts" in earlier.get(key, {})]:
+        both, name = (earlier[key]["parts"], rows[key]["parts"]), said(key.split()[1])
+        rates = [f"{model.steps_per_second(row[key]) / 1e3:,.0f} k/s" for row in (earlier, rows)]
+        for part in sorted(both[0].keys() | both[1].keys(), key=lambda part: -launches_of(both[0], part)):
+            numbers = [f"{launches_of(parts, part):,.0f}" for parts in both]
+            cells.append([name, PARTS[part], *numbers, f"{launches_of(both[1], part, 'bare'):,.0f}", "", ""])
+        totals = [sum(launches_of(parts, part) for part in parts) for parts in both]
+        bare = sum(launches_of(both[1], part, "bare") for part in both[1])
+        cells.append([name, "all", *(f"{total:,.0f}" for total in totals), f"{bare:,.0f}", *rates])
+        steps = rows[key]["steps_in_an_environment"]
+        cells.append([name, "all, per environment step", *(f"{total / steps:,.0f}" for total in totals), "", "", ""])
+    return table(header, cells)
+
+
+def goals(rows):
+    """The goals in the default configuration, and what was counted."""
+    cells = []
+    if "parts" in (play := rows.get("h100 play_default", {})):
+        parts, steps = play["parts"], play["steps_in_an_environment"]
+        counts = [
+            sum(launches_of(parts, part, kind) for part in parts) / steps for kind in ("launches", "graphs", "bare")
+        ]
+        found = f"{counts[0]:,.0f} launches, {counts[1]:,.1f} graphs, {counts[2]:,.1f} bare"
+        met = counts[0] <= PLAY_GOAL and round(counts[1]) <= 1 and round(counts[2]) == 0
+        cells.append(["a step of play", f"at most {PLAY_GOAL} launches, one graph", found, "yes" if met else "no"])
+    if "parts" in (update := rows.get("h100 update_default", {})):
+        total = sum(launches_of(update["parts"], part) for part in update["parts"])
+        met = "yes" if total <= UPDATE_GOAL else "no"
+        cells.append(["an update", f"at most {UPDATE_GOAL:,} launches", f"{total:,.0f}", met])
+    return table(["goal", "wanted", "counted", "met"], cells)
+
+
+def refused(earlier):
+    """What did not compile before, a line each."""
+    failed = [(said(key.split()[1]), row["failed"]) for key, row in earlier.items() if "failed" in row]
+    return "\n".join(f"Before, {name} did not compile: `{error}`." for name, error in failed)
+
+
+def launches_of(parts, part, kind="launches"):
+    """Launches of a part, 0 where it is none of the program's."""
+    return parts.get(part, {}).get(kind, 0.0)
+
+
 def estimates(rows):
     """Environment steps per second by the model, with what takes the time."""
     header = ["program", "slow", "middle", "fast", "launches", "memory", "products"]
@@ -99,8 +164,14 @@ def operations(rows):
     return table(header, cells)
 
 
+def read(name):
+    """The rows of a file of compile.py; none where there is no such file."""
+    path = HERE / name
+    return json.loads(path.read_text())["rows"] if path.exists() else {}
+
+
 def main():
-    rows = json.loads((HERE / "compiled.json").read_text())["rows"]
+    rows, earlier = read("compiled.json"), read("before.json")
     scheduled = {key: row for key, row in rows.items() if "parts" in row}
     walked = {key: row for key, row in rows.items() if "operations" in row}
     where = next(iter(rows.values()))["provenance"]
@@ -108,6 +179,19 @@ def main():
     print(f"Commit `{where['commit'][:10]}`, jax {where['libraries']['jax']}, {machine(where)}.\n")
     print(compiling(rows), "\n\n## H100: launches of one run\n", sep="\n")
     print(launches(scheduled), "", sep="\n")
+    if earlier:
+        commits = sorted({row["provenance"]["commit"][:10] for row in earlier.values()})
+        print(
+            COMPARISON.format(commits=", ".join(commits)),
+            compared(rows, earlier),
+            "",
+            refused(earlier),
+            "",
+            goals(rows),
+            "",
+            LEFT,
+            sep="\n",
+        )
     constants = ", ".join(f"{name} {value:g}" for name, value in model.CONSTANTS["middle"].items())
     numbers = {"bandwidth": model.BYTES_PER_S / 1e12, "flops": model.FLOPS_PER_S["float32"] / 1e12}
     print(ESTIMATE.format(constants=constants, **numbers), estimates(scheduled), sep="\n")

@@ -70,6 +70,19 @@ ENTRY %main (table: f32[100,8]) -> f32[100,8] {
 }
 """
 
+TEST = """
+%below (i: s32[]) -> pred[] {
+  %i = s32[]{:T(128)} parameter(0)
+  %most = s32[]{:T(128)} constant(5)
+  ROOT %less = pred[]{:T(512)} compare(%i, %most), direction=LT
+}
+
+%test (state: f32[8]) -> pred[] {
+  %state = f32[8]{0} parameter(0)
+  ROOT %go = pred[]{:T(512)} fusion(%state), kind=kLoop, calls=%below
+}
+"""
+
 
 @pytest.fixture(scope="module")
 def counted():
@@ -101,6 +114,9 @@ def test_a_program_without_a_schedule_is_walked(counted):
     walk = hlo.Walk().run(computations[hlo.entry(PROGRAM)], computations)
     assert walk.operations == 1 + 12 * (1 + (1 + 1) / 2)
     assert walk.unknown_loops == 1
+    bounded = PROGRAM.replace("body=%halving", "condition=%test, body=%halving") + TEST
+    walk = hlo.Walk().run(hlo.read(bounded)[hlo.entry(bounded)], hlo.read(bounded))
+    assert (walk.operations, walk.unknown_loops) == (1 + 12 * (1 + (5 + 1) / 2), 0)
     assert hlo.collectives(computations) == 0
     assert hlo.collectives(hlo.read(PROGRAM.replace("multiply(%x", "all-reduce-start(%x"))) == 1
 

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amarl_jax.ground_truth.book_comparison import as_on
 from amarl_jax.learn.returns import gae, normalise
 
 TOLERANCE = 1e-6  # float32 rounding of a 40-step recursion on numbers of order 1
@@ -21,7 +22,9 @@ def test_gae_equals_rlax(key, discount, decay, bootstrap):
     np.testing.assert_allclose(target, expected + value, atol=TOLERANCE)
 
 
-def test_gae_by_hand():
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_gae_by_hand(platform, monkeypatch):
+    monkeypatch.setattr(jax.lax, "platform_dependent", as_on(platform))
     # d = (1 + .5*2 - 1, 0 + .5*4 - 2, 2 + .5*6 - 4) = (1, 0, 1); A = (1 + .25*.25, .25, 1)
     advantage, target = gae(jnp.array([1.0, 0.0, 2.0]), jnp.array([1.0, 2.0, 4.0]), 0.5, 0.5, 6.0)
     np.testing.assert_allclose(advantage, [1.0625, 0.25, 1.0], atol=TOLERANCE)

@@ -36,8 +36,9 @@ NETWORK_CHANGES = {
     "critic_head_hidden": 5,
     "statistics_hidden": (9,),
     "predictor_hidden": 5,
+    "products": "tensorfloat32",
 }
-BELIEF_CHANGES = {"d_model": 10, "n_heads": 4, "n_layers": 2, "d_ff": 9, "max_seq_len": 5}
+BELIEF_CHANGES = {"d_model": 10, "n_heads": 4, "n_layers": 2, "d_ff": 9, "max_seq_len": 5, "cache": "bfloat16"}
 LEARN_CHANGES = {
     "n_envs": 12,
     "n_epochs": 3,

@@ -35,6 +35,16 @@ def test_size_law_is_the_rounded_beta_with_mean_5_and_deviation_2():
     assert math.sqrt((mass * (lots - mean) ** 2).sum()) == pytest.approx(2.0, abs=0.05)
 
 
+def test_a_size_law_that_is_known_is_the_same_and_not_computed_again():
+    known = noise.with_size_law(EnvParams(), 20)
+    np.testing.assert_array_equal(noise.size_distribution(known, 20), noise.size_distribution(EnvParams(), 20))
+
+    def computes(params):
+        return "beta" in str(jax.make_jaxpr(lambda p: noise.size_distribution(p, 20))(params))
+
+    assert [computes(params) for params in (EnvParams(), known)] == [True, False]
+
+
 def test_counts_invert_the_poisson_law_and_count_what_the_bound_cuts():
     uniform = (jnp.arange(20_000) + 0.5) / 20_000  # a grid of quantiles: frequencies are exact to 1 / 20,000
     counts, cut = jax.vmap(lambda u: noise.bounded_count(u, jnp.float32(3.0), 5))(uniform)

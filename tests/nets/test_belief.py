@@ -1,5 +1,7 @@
 """Two paths, one belief; no position sees the future; the entropy bonus is undone exactly."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -38,9 +40,9 @@ def parameters(random_parameters):
     return {"params": loud | {"flow": jax.tree.map(lambda x: 0.1 * x, loud["flow"])}}
 
 
-def decode_episodes(parameters, tapes, n_envs):
+def decode_episodes(parameters, tapes, n_envs, spec=SPEC):
     """Decode with the environments in a vmap and the step shared, as the rollout does."""
-    cache = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_envs, *x.shape)), init_memory(SPEC, T))
+    cache = jax.tree.map(lambda x: jnp.broadcast_to(x, (n_envs, *x.shape)), init_memory(spec, T))
 
     def body(cache, t):
         steps = jax.tree.map(lambda x: x[:, t], tapes)
@@ -60,6 +62,20 @@ def test_cached_and_full_belief_agree_beyond_two_windows(parameters):
     np.testing.assert_allclose(cached[0], full[0], atol=1e-5)  # float32, the bound of issue 2
     np.testing.assert_allclose(cached[1], full[1], atol=1e-5)
     assert np.std(full[0], axis=1).min() > 0.1  # the agreement is about something
+
+
+def test_a_cache_in_bfloat16_is_half_as_large_and_moves_the_log_odds_within_its_bound(parameters):
+    """Keys and values are rounded by 2^-9 of themselves at most; log-odds of order 1 move by less than 2^-5."""
+    small = dataclasses.replace(SPEC, cache="bfloat16")
+    rings = [
+        sum(x.nbytes for x in (*memory.key, *memory.value)) for memory in (init_memory(s, T) for s in (SPEC, small))
+    ]
+    assert rings[0] == 2 * rings[1]
+    tapes = jax.tree.map(lambda *x: jnp.stack(x), random_tape(1), random_tape(2))
+    full = jax.jit(jax.vmap(MODEL.apply, (None, 0)))(parameters, tapes)
+    cached = jax.jit(decode_episodes, static_argnums=(2, 3))(parameters, tapes, 2, small)
+    error = np.abs(cached[0] - full[0]).max()
+    assert 1e-5 < error < 2.0**-5, "rounded, and by no more"
 
 
 def test_no_position_sees_the_future_and_each_sees_its_own_token(parameters):
