@@ -114,9 +114,9 @@ def train(
 
 
 def check_split(experiment: Experiment, n_devices: int | None) -> None:
-    """Raise :class:`ConfigError` where an update's sizes do not divide over the devices."""
-    refused = why_not_split(experiment.learn_spec, n_devices) if n_devices is not None and n_devices > 1 else None
-    if refused is not None:
+    """Raise :class:`BadInput` where there are not so many devices, or an update's sizes do not divide over them."""
+    n = len(machine.find_devices(experiment.run.device, n_devices)) if n_devices is not None else 1
+    if (refused := why_not_split(experiment.learn_spec, n)) is not None:
         field, value, allowed = refused
         raise ConfigError(f"training.{field}", value, allowed)
 

@@ -7,70 +7,135 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
+from amarl_jax.host.checkpoint import Checkpointer
 from amarl_jax.learn import replay
 from amarl_jax.learn.losses import masked_mean
-from amarl_jax.learn.phases import learned_metric_names
+from amarl_jax.learn.optimiser import untrained
+from amarl_jax.learn.ppo import CriticBatch, PpoBatch, improve_critic, minibatches
 from amarl_jax.learn.returns import normalise
 from amarl_jax.learn.split import AXIS, Split
-from amarl_jax.learn.split_update import Updates, part_of, split_over, why_not_split
+from amarl_jax.learn.split_update import Updates, part_of, split_over
+from amarl_jax.learn.state import init_state
 from amarl_jax.learn.tape_readers import critic_step
 from tests.learn.conftest import GAME, LEARN
 
-N = 8
+N, N_ENVS = 8, 16
 SPLIT = Split(N)
-# one minibatch, and one step of each reader, of all environments: then no device draws who is in which
-WHOLE_BATCHES = dataclasses.replace(
-    LEARN, n_envs=16, n_minibatches=1, n_mine_steps=1, n_belief_steps=1, alternating=False
-)
-ROUNDING = {"rtol": 1e-4, "atol": 2e-5}  # float32 sums of some hundred terms in another order, through Adam
+SHARED = dataclasses.replace(GAME, learn=dataclasses.replace(LEARN, n_envs=N_ENVS, n_devices=N))
+ALONE = dataclasses.replace(GAME, learn=dataclasses.replace(LEARN, n_envs=N_ENVS))
 
 
 def on_devices(function, *wholes):
-    """What every one of eight devices finds from its part of arrays, side by side, [8, ...]."""
-    mesh = jax.make_mesh((N,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
+    """What each of eight devices finds from its part of arrays, [8, ...]."""
+    mesh = jax.make_mesh((N,), (AXIS,), axis_types=(AxisType.Auto,))
     parts = PartitionSpec(AXIS)
     one = lambda *args: jax.tree.map(lambda x: x[None], function(*args))  # noqa: E731
     return jax.jit(jax.shard_map(one, mesh=mesh, in_specs=parts, out_specs=parts, check_vma=False))(*wholes)
 
 
+def assert_all_found(found, expected, tolerance=1e-5):
+    """Every device has found the same, what is expected."""
+    for each, one in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(each, np.broadcast_to(one, each.shape), rtol=tolerance, atol=tolerance)
+
+
 def test_means_normalised_arrays_and_moments_are_those_of_the_whole(key):
-    x = jax.random.normal(key, (16, 5, 3)) * jnp.arange(1.0, 4.0)[None, None] + 2.0
+    x = jax.random.normal(key, (N_ENVS, 5, 3)) * jnp.arange(1.0, 4.0)[None, None] + 2.0
     mask = (jax.random.uniform(jax.random.fold_in(key, 1), x.shape) < 0.4).astype(jnp.float32).at[:4].set(0.0)
 
     def together(x, mask):
-        return (
-            SPLIT.sum(masked_mean(x, mask, (-3, -2), SPLIT)),
-            normalise(x, mask, SPLIT),
-            SPLIT.moments(jnp.mean(x, axis=(0, 1)), jnp.std(x, axis=(0, 1))),
-        )
+        moments = SPLIT.moments(jnp.mean(x, axis=(0, 1)), jnp.std(x, axis=(0, 1)))
+        return SPLIT.sum(masked_mean(x, mask, (-3, -2), SPLIT)), moments, normalise(x, mask, SPLIT)
 
-    mean, normal, (center, std) = on_devices(together, x, mask)
-    for found in mean:
-        np.testing.assert_allclose(found, masked_mean(x, mask, (-3, -2)), rtol=1e-5)
+    mean, moments, normal = on_devices(together, x, mask)
+    assert_all_found(mean, masked_mean(x, mask, (-3, -2)))
+    assert_all_found(moments, (jnp.mean(x, axis=(0, 1)), jnp.std(x, axis=(0, 1))))
     np.testing.assert_allclose(normal.reshape(x.shape), normalise(x, mask), atol=1e-5)
-    np.testing.assert_allclose(center[0], np.mean(x, axis=(0, 1)), rtol=1e-5)
-    np.testing.assert_allclose(std[0], np.std(x, axis=(0, 1)), rtol=1e-5)
 
 
-def test_a_step_of_the_information_critic_sees_the_episodes_of_all(start, hypers, key):
+def test_a_device_plays_its_part_of_what_one_device_would_draw(key):
+    keys = jax.random.key_data(jax.random.split(key, N_ENVS))
+    found = on_devices(lambda _: SPLIT.own(jax.random.key_data(jax.random.split(key, N_ENVS))), jnp.zeros(N))
+    np.testing.assert_array_equal(found.reshape(keys.shape), keys)
+    own = on_devices(lambda _: jax.random.key_data(SPLIT.own_key(jax.random.clone(key))), jnp.zeros(N))
+    assert len({tuple(row) for row in np.asarray(own)}) == N
+
+
+def test_a_step_of_the_information_critic_sees_the_episodes_of_all(hypers, key):
     """A partition function is no mean over devices: its gradient needs the scores of all of them at once."""
-    features, z = jax.random.normal(key, (16, 3, 4)), jnp.arange(16, dtype=jnp.int32) % 3 // 2
-    game = dataclasses.replace(GAME, learn=dataclasses.replace(LEARN, n_devices=N))
-    weights = {"w": jnp.eye(4, 2)}
-    statistics = type(start.statistics)(weights, start.predictor.opt_state)
+    features, z = jax.random.normal(key, (N_ENVS, 3, 4)), jnp.arange(N_ENVS, dtype=jnp.int32) % 3 // 2
 
     def step(game):
-        from amarl_jax.learn.optimiser import untrained
-
         def one(features, z):
-            fresh = (untrained(statistics.params, hypers), game.estimator.init((3,)))
-            scores = lambda network: features @ network["w"]  # noqa: E731
-            (network, estimator), loss = critic_step(fresh, scores, z, 0.4, jnp.float32(0.1), game, hypers)
-            return network.params["w"], estimator, loss
+            fresh = (untrained(jnp.eye(4, 2), hypers), game.estimator.init((3,)))
+            return critic_step(fresh, lambda network: features @ network, z, 0.4, jnp.float32(0.1), game, hypers)
 
         return one
 
-    for found in jax.tree.leaves(jax.tree.map(lambda x, y: np.abs(x - y[None]).max(), on_devices(step(game), features, z), step(GAME)(features, z))):
-        assert found < 1e-5
+    assert_all_found(on_devices(step(SHARED), features, z), jax.jit(step(ALONE))(features, z))
+
+
+def test_minibatches_of_every_device_make_the_steps_of_one_on_their_union(start, hypers, key):
+    """The critic after two epochs of two minibatches, whose masks differ from device to device."""
+    shapes = {
+        "target": 3,
+        "mask": 3,
+        "global_seen": start.critic.params["params"]["MLP_0"]["Dense_0"]["kernel"].shape[0],
+    }
+    keys = jax.random.split(key, 7)
+    whole = {name: jax.random.normal(k, (N_ENVS, 4, n)) for k, (name, n) in zip(keys, shapes.items(), strict=False)}
+    whole["mask"] = (whole["mask"] > 0.3).astype(jnp.float32)
+    whole["actions"] = tuple(jax.random.normal(k, (N_ENVS, 4, n)) for k, n in zip(keys[3:], (3, 4, 1), strict=False))
+
+    def learn(batch, rows, game):
+        return improve_critic(rows, start, PpoBatch((), CriticBatch(**batch)), game, hypers)
+
+    def one(batch):
+        rows = minibatches(jax.random.clone(keys[6]), SHARED)
+        return rows, learn(batch, rows, SHARED)
+
+    rows, found = on_devices(one, whole)
+    share = N_ENVS // N
+    assert rows.shape == (N, LEARN.n_epochs, LEARN.n_minibatches, share // LEARN.n_minibatches)
+    union = jnp.concatenate([rows[i] + i * share for i in range(N)], axis=-1)
+    assert (np.sort(union.reshape(LEARN.n_epochs, -1), axis=-1) == np.arange(N_ENVS)).all()
+    assert_all_found(found, jax.jit(lambda batch, rows: learn(batch, rows, ALONE))(whole, union), 2e-5)
+
+
+def test_a_replayed_episode_counts_alike_whichever_device_has_it(key):
+    """Chance to be drawn times weight is one number for all episodes of all rings: what is drawn stands for them all."""
+    priority = jax.random.uniform(key, (N, 4), jnp.float32, 0.1, 3.0)
+
+    def one(priority):
+        ring = replay.add(replay.init(jnp.zeros(1), 4), jnp.zeros((4, 1)), priority[0])
+        drawn = replay.sample((jnp.arange(64.0) + 0.5) % 1.0, ring, 0.6, 1.0, SPLIT)
+        return drawn.weights * replay.probabilities(ring, 0.6)[drawn.indices]
+
+    found = np.asarray(on_devices(one, priority))
+    np.testing.assert_allclose(found, found[0, 0], rtol=1e-5)
+
+
+def test_a_learner_goes_to_the_devices_and_back_and_to_disk(start, setup, tmp_path):
+    updates = Updates(setup.replace(game=ALONE), tuple(jax.devices()))
+    placed = updates.place(start)
+    assert placed.replay.priority.sharding.spec == PartitionSpec(AXIS)
+    assert placed.critic.params["params"]["MLP_0"]["Dense_0"]["bias"].sharding.is_fully_replicated
+    whole = updates.whole(placed)
+    assert {device for leaf in jax.tree.leaves(whole) for device in leaf.devices()} == {jax.devices()[0]}
+    with Checkpointer(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(1, whole)
+        restored = checkpoints.restore(jax.eval_shape(init_state, jax.random.key(0), setup))
+    chex.assert_trees_all_equal(*(plain(updates.place(state)) for state in (restored, start)))
+
+
+def plain(state):
+    return state.replace(key=jax.random.key_data(state.key))
+
+
+def test_what_does_not_divide_is_refused_and_a_part_is_one_devices(setup):
+    with pytest.raises(ValueError, match="n_envs = 8: must be a multiple of 3 x 2 = 6"):
+        split_over(setup, 3)
+    learn = part_of(setup, 4).game.learn
+    assert (learn.n_envs, learn.replay_capacity, learn.n_devices) == (2, 4, 1)
