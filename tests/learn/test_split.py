@@ -55,11 +55,14 @@ def test_means_normalised_arrays_and_moments_are_those_of_the_whole(key):
     np.testing.assert_allclose(normal.reshape(x.shape), normalise(x, mask), atol=1e-5)
 
 
-def test_a_device_plays_its_part_of_what_one_device_would_draw(key):
-    keys = jax.random.key_data(jax.random.split(key, N_ENVS))
-    found = on_devices(lambda _: SPLIT.own(jax.random.key_data(jax.random.split(key, N_ENVS))), jnp.zeros(N))
-    np.testing.assert_array_equal(found.reshape(keys.shape), keys)
-    own = on_devices(lambda _: jax.random.key_data(SPLIT.own_key(jax.random.clone(key))), jnp.zeros(N))
+def test_a_device_plays_its_part_of_what_one_device_would_draw():
+    def drawn():
+        return jax.random.split(jax.random.key(3), N_ENVS)
+
+    found = on_devices(lambda _: jax.random.key_data(SPLIT.own(drawn())), jnp.zeros(N))
+    whole = jax.random.key_data(drawn())
+    np.testing.assert_array_equal(found.reshape(whole.shape), whole)
+    own = on_devices(lambda _: jax.random.key_data(SPLIT.own_key(jax.random.key(3))), jnp.zeros(N))
     assert len({tuple(row) for row in np.asarray(own)}) == N
 
 
@@ -79,13 +82,9 @@ def test_a_step_of_the_information_critic_sees_the_episodes_of_all(hypers, key):
 
 def test_minibatches_of_every_device_make_the_steps_of_one_on_their_union(start, hypers, key):
     """The critic after two epochs of two minibatches, whose masks differ from device to device."""
-    shapes = {
-        "target": 3,
-        "mask": 3,
-        "global_seen": start.critic.params["params"]["MLP_0"]["Dense_0"]["kernel"].shape[0],
-    }
-    keys = jax.random.split(key, 7)
-    whole = {name: jax.random.normal(k, (N_ENVS, 4, n)) for k, (name, n) in zip(keys, shapes.items(), strict=False)}
+    widths = {"target": 3, "mask": 3, "global_seen": start.critic.params["params"]["Dense_0"]["kernel"].shape[0]}
+    keys = jax.random.split(key, 6)
+    whole = {name: jax.random.normal(k, (N_ENVS, 4, n)) for k, (name, n) in zip(keys, widths.items(), strict=False)}
     whole["mask"] = (whole["mask"] > 0.3).astype(jnp.float32)
     whole["actions"] = tuple(jax.random.normal(k, (N_ENVS, 4, n)) for k, n in zip(keys[3:], (3, 4, 1), strict=False))
 
@@ -93,7 +92,7 @@ def test_minibatches_of_every_device_make_the_steps_of_one_on_their_union(start,
         return improve_critic(rows, start, PpoBatch((), CriticBatch(**batch)), game, hypers)
 
     def one(batch):
-        rows = minibatches(jax.random.clone(keys[6]), SHARED)
+        rows = minibatches(jax.random.key(9), SHARED)
         return rows, learn(batch, rows, SHARED)
 
     rows, found = on_devices(one, whole)
@@ -105,7 +104,7 @@ def test_minibatches_of_every_device_make_the_steps_of_one_on_their_union(start,
 
 
 def test_a_replayed_episode_counts_alike_whichever_device_has_it(key):
-    """Chance to be drawn times weight is one number for all episodes of all rings: what is drawn stands for them all."""
+    """Chance to be drawn times weight is one number for all episodes of all rings."""
     priority = jax.random.uniform(key, (N, 4), jnp.float32, 0.1, 3.0)
 
     def one(priority):
@@ -121,7 +120,7 @@ def test_a_learner_goes_to_the_devices_and_back_and_to_disk(start, setup, tmp_pa
     updates = Updates(setup.replace(game=ALONE), tuple(jax.devices()))
     placed = updates.place(start)
     assert placed.replay.priority.sharding.spec == PartitionSpec(AXIS)
-    assert placed.critic.params["params"]["MLP_0"]["Dense_0"]["bias"].sharding.is_fully_replicated
+    assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(placed.critic))
     whole = updates.whole(placed)
     assert {device for leaf in jax.tree.leaves(whole) for device in leaf.devices()} == {jax.devices()[0]}
     with Checkpointer(tmp_path / "checkpoints") as checkpoints:
