@@ -133,6 +133,28 @@ def plain(state):
     return state.replace(key=jax.random.key_data(state.key))
 
 
+@pytest.mark.slow
+def test_one_update_on_eight_devices_is_that_of_one(start, setup):
+    """With one minibatch an epoch and one step of each reader, which then are on all environments wherever they are."""
+    sizes = {"n_envs": N_ENVS, "n_minibatches": 1, "n_mine_steps": 1, "n_belief_steps": 1, "alternating": False}
+    setup = setup.replace(game=dataclasses.replace(GAME, learn=dataclasses.replace(LEARN, **sizes)))
+    states, metrics = [], []
+    for n in (1, N):
+        updates = Updates(setup, tuple(jax.devices()[:n]))
+        begun = jax.tree.map(jnp.copy, plain(start)).replace(key=jax.random.key(5))  # an update consumes its learner
+        state, measured = updates(updates.place(begun), 1)
+        states.append(plain(updates.whole(state)))
+        metrics.append({name: float(values[0]) for name, values in measured.items()})
+    assert metrics[0]["joint/execution/shortfall"] != 0.0
+    assert metrics[1] == pytest.approx(metrics[0], rel=1e-4, abs=1e-6)
+    alone, together = states
+    assert (alone.replay.size, together.replay.size) == (LEARN.replay_capacity, LEARN.replay_capacity // N)
+    cursors = {"size": alone.replay.size, "cursor": alone.replay.cursor}
+    chex.assert_trees_all_close(
+        together.replace(replay=together.replay.replace(**cursors)), alone, atol=1e-5, rtol=1e-4
+    )
+
+
 def test_what_does_not_divide_is_refused_and_a_part_is_one_devices(setup):
     with pytest.raises(ValueError, match="n_envs = 8: must be a multiple of 3 x 2 = 6"):
         split_over(setup, 3)
