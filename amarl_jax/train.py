@@ -121,7 +121,7 @@ def check_split(experiment: Experiment, n_devices: int | None) -> None:
         raise ConfigError(f"training.{field}", value, allowed)
 
 
-def devices_of(run: Run) -> tuple[jax.Device, ...]:
+def devices_sharing(run: Run) -> tuple[jax.Device, ...]:
     """The devices that share the environments of a run: the one that JAX computes on, unless more were asked for."""
     if run.n_devices is None or run.n_devices == 1:
         return tuple(jax.numpy.zeros(()).devices())
@@ -142,7 +142,7 @@ def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trai
     experiment, setup = run.experiment, run.experiment.setup
     say_if_short(experiment)
     key_run, key_evaluation = jax.random.split(jax.random.key(experiment.run.seed))
-    updates = Updates(setup, devices_of(run))
+    updates = Updates(setup, devices_sharing(run))
     with (
         open_checkpoints(run) as checkpoints,
         CompileAhead(_lengths_ahead(run, checkpoints, updates)) as compiling,
@@ -390,7 +390,7 @@ def main(values: flags.FlagValues) -> None:
     if values.dry_run:
         with machine.prepared(run.experiment.run, run.n_devices) as device:
             print(device)
-            describe(run, devices_of(run), together=True)
+            describe(run, devices_sharing(run), together=True)
         return
     run_training(run, source)
 
@@ -403,7 +403,10 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     )
     flags.DEFINE_integer("init_lane", None, "The lane, where --init_from is a sweep's.", flag_values=values)
     flags.DEFINE_integer(
-        "n_devices", None, "Devices that share the environments; default 1, or those of the run resumed.", values
+        "n_devices",
+        None,
+        "Devices that share the environments; default 1, or as many as the resumed run began on.",
+        flag_values=values,
     )
 
 

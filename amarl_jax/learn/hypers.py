@@ -4,7 +4,7 @@ import dataclasses
 
 from flax import struct
 
-from amarl_jax.learn.split import Split
+from amarl_jax.learn.split import EnvSplit
 from amarl_jax.types import Array
 
 EXACT = "exact"  # the leakage source, and the belief's target, that know the policy
@@ -37,9 +37,9 @@ class LearnSpec:
     n_devices: int = 1  # that compute an update together, each with its part of the environments
 
     @property
-    def split(self) -> Split:
+    def split(self) -> EnvSplit:
         """The environments over the devices that compute an update together."""
-        return Split(self.n_devices)
+        return EnvSplit(self.n_devices)
 
 
 @struct.dataclass

@@ -4,7 +4,7 @@ import chex
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.learn.split import WHOLE, Split
+from amarl_jax.learn.split import WHOLE, EnvSplit
 from amarl_jax.types import Array
 
 LOG_RATIO_MAX = 20.0  # beyond it the surrogate is flat or exp would overflow float32
@@ -18,7 +18,7 @@ class SurrogateAux:
     clip_fraction: Array  # [] share of entries whose ratio left the clip range
 
 
-def masked_mean(x: Array, mask: Array, axis: int | tuple[int, ...] | None = None, split: Split = WHOLE) -> Array:
+def masked_mean(x: Array, mask: Array, axis: int | tuple[int, ...] | None = None, split: EnvSplit = WHOLE) -> Array:
     """``sum(mask x) / sum(mask)``, 0 where nothing is unmasked; a masked NaN affects neither value nor gradient.
 
     Args:
@@ -41,7 +41,7 @@ def clipped_surrogate(
     advantage: Array,
     mask: Array,
     clip_ratio: Array | float,
-    split: Split = WHOLE,
+    split: EnvSplit = WHOLE,
 ) -> tuple[Array, SurrogateAux]:
     """The clipped policy-gradient loss of PPO, ``-E min(rho A, clip(rho, 1 - c, 1 + c) A)``, ``rho = pi_new / pi_old``.
 
@@ -70,7 +70,7 @@ def clipped_surrogate(
     return -gain, SurrogateAux(approx_kl=approx_kl, clip_fraction=clip_fraction)
 
 
-def value_loss(value: Array, target: Array, mask: Array, split: Split = WHOLE) -> Array:
+def value_loss(value: Array, target: Array, mask: Array, split: EnvSplit = WHOLE) -> Array:
     """Mean squared error of each value head over unmasked entries, in reward units squared, [head].
 
     Args:

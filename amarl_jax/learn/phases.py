@@ -17,7 +17,7 @@ from amarl_jax.learn.ppo import ACTOR_METRICS, PpoBatch, improve_actors, improve
 from amarl_jax.learn.rollout import Trajectory, rollouts, stratified_labels
 from amarl_jax.learn.scoring import Scores, score
 from amarl_jax.learn.setup import Setup
-from amarl_jax.learn.split import WHOLE, Split
+from amarl_jax.learn.split import WHOLE, EnvSplit
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.types import AGENT_NAMES, Agent, Array
@@ -136,7 +136,7 @@ def metrics_measured(trained: tuple[Agent, ...], game: Game) -> tuple[str, ...]:
     return (*names, "mine/loss", *(["belief/loss"] if Agent.MAKER in trained else []))
 
 
-def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams, split: Split = WHOLE) -> Metrics:
+def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams, split: EnvSplit = WHOLE) -> Metrics:
     """Scalar metrics of one rollout, of all devices; money in reward units, information in nats.
 
     ``information/*_nats`` are what the leakage source and the maker's belief claim at the end of the episode. Both

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from amarl_jax.learn.split import WHOLE, Split
+from amarl_jax.learn.split import WHOLE, EnvSplit
 from amarl_jax.types import Array, PyTree
 
 PRIORITY_MIN = 1e-6  # no stored episode may become impossible to draw
@@ -77,7 +77,7 @@ def probabilities(state: ReplayState, alpha: Array | float) -> Array:
 
 
 def sample(
-    uniform: Array, state: ReplayState, alpha: Array | float, beta: Array | float, split: Split = WHOLE
+    uniform: Array, state: ReplayState, alpha: Array | float, beta: Array | float, split: EnvSplit = WHOLE
 ) -> ReplaySample:
     """Draw ``n`` items with replacement, each with probability :func:`probabilities`.
 

@@ -4,7 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from amarl_jax.learn.split import WHOLE, Split
+from amarl_jax.learn.split import WHOLE, EnvSplit
 from amarl_jax.types import Array
 
 STD_FLOOR = 1e-8  # keeps the normalisation of constant advantages finite
@@ -42,7 +42,7 @@ def gae(
     return jax.lax.stop_gradient((advantage, advantage + value))
 
 
-def normalise(x: Array, mask: Array, split: Split = WHOLE) -> Array:
+def normalise(x: Array, mask: Array, split: EnvSplit = WHOLE) -> Array:
     """Zero mean and unit standard deviation of each column over its entries with mask 1; masked entries become 0.
 
     Args:

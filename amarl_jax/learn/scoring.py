@@ -10,7 +10,7 @@ from amarl_jax.information import mine
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.learn.setup import Setup
-from amarl_jax.learn.split import WHOLE, Split
+from amarl_jax.learn.split import WHOLE, EnvSplit
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market import rewards
 from amarl_jax.market.params import EnvParams
@@ -57,7 +57,7 @@ def log_posterior_informed(state: TrainState, trajectory: Trajectory, setup: Set
     return mine.log_posterior(scores, setup.params.informed_probability)[..., 1]
 
 
-def standard_flow(trajectory: Trajectory, split: Split = WHOLE) -> Array:
+def standard_flow(trajectory: Trajectory, split: EnvSplit = WHOLE) -> Array:
     """The flow series in units of its unconditional law in all episodes played: mean 0, deviation 1. [E, T, D]."""
     series = jax.vmap(flow_series)(trajectory.output.tape)
     mean, std = split.moments(jnp.mean(series, axis=(0, 1)), jnp.std(series, axis=(0, 1)))

@@ -11,7 +11,7 @@ AXIS = "device"  # that a program on several devices is mapped over
 
 
 @dataclasses.dataclass(frozen=True)
-class Split:
+class EnvSplit:
     """The E environments of an update in ``n`` equal parts, of which each device holds one.
 
     Only for use inside a program mapped over ``AXIS``. What has no environment axis is the same on all devices. With
@@ -67,4 +67,4 @@ class Split:
         return center, jnp.sqrt(self.mean(std**2 + (mean - center) ** 2))
 
 
-WHOLE = Split()
+WHOLE = EnvSplit()

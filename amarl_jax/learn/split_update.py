@@ -39,8 +39,8 @@ def split_over(setup: Setup, n_devices: int) -> Setup:
 def part_of(setup: Setup, n_devices: int) -> Setup:
     """The setup of one device's part of an update, as if it trained alone: its environments and its replay."""
     learn = split_over(setup, n_devices).game.learn
-    sizes = {"n_envs": learn.n_envs // n_devices, "replay_capacity": learn.replay_capacity // n_devices}
-    learn = dataclasses.replace(learn, n_devices=1, **sizes)
+    n_envs, capacity = learn.n_envs // n_devices, learn.replay_capacity // n_devices
+    learn = dataclasses.replace(learn, n_devices=1, n_envs=n_envs, replay_capacity=capacity)
     return setup.replace(game=dataclasses.replace(setup.game, learn=learn))
 
 
@@ -50,7 +50,7 @@ def advance_split(
 ) -> tuple[TrainState, Metrics]:
     """``n_updates`` updates on several devices, each of which holds its part of the environments and of the replay.
 
-    Gradients, and the sums that normalise, are summed over the devices; see :class:`amarl_jax.learn.split.Split`.
+    Gradients, and the sums that normalise, are summed over the devices; see :class:`amarl_jax.learn.split.EnvSplit`.
 
     Args:
         state: the learner, placed by :meth:`Updates.place`; it is consumed.

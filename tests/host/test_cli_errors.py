@@ -256,7 +256,7 @@ def test_a_sweep_takes_as_many_devices_as_it_was_told_to(folder):
 def test_a_run_is_continued_on_as_many_devices_as_it_began_on(here):
     found = {name: open_run(None, name, resume=True).n_devices for name in ("first", "pair")}
     assert found == {"first": None, "pair": 2}
-    assert [len(train.devices_of(open_run(None, name, resume=True))) for name in found] == [1, 2]
+    assert [len(train.devices_sharing(open_run(None, name, resume=True))) for name in found] == [1, 2]
 
 
 def test_a_home_folder_is_expanded(folder, monkeypatch):

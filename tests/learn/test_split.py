@@ -15,14 +15,14 @@ from amarl_jax.learn.losses import masked_mean
 from amarl_jax.learn.optimiser import untrained
 from amarl_jax.learn.ppo import CriticBatch, PpoBatch, improve_critic, minibatches
 from amarl_jax.learn.returns import normalise
-from amarl_jax.learn.split import AXIS, Split
+from amarl_jax.learn.split import AXIS, EnvSplit
 from amarl_jax.learn.split_update import Updates, part_of, split_over
 from amarl_jax.learn.state import init_state
 from amarl_jax.learn.tape_readers import critic_step
 from tests.learn.conftest import GAME, LEARN
 
 N, N_ENVS = 8, 16
-SPLIT = Split(N)
+SPLIT = EnvSplit(N)
 SHARED = dataclasses.replace(GAME, learn=dataclasses.replace(LEARN, n_envs=N_ENVS, n_devices=N))
 ALONE = dataclasses.replace(GAME, learn=dataclasses.replace(LEARN, n_envs=N_ENVS))
 
