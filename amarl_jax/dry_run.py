@@ -50,7 +50,8 @@ def describe(run: Run, devices: Sequence[jax.Device], together: bool = False) ->
         f"({learn.n_envs} environments x {horizon} steps), nothing written"
     )
     say_if_short(experiment)
-    if len(devices) > 1 and together:
+    in_parts = together and len(devices) > 1
+    if in_parts:
         setup = part_of(setup, len(devices))
         n_envs = setup.game.learn.n_envs
         print(f"{len(devices)} devices train it together; what follows is the part of one, {n_envs} environments")
@@ -60,7 +61,7 @@ def describe(run: Run, devices: Sequence[jax.Device], together: bool = False) ->
     print(f"{total:,} parameters; with the optimiser's moments and the replay {_mib(tree_bytes(state))} per lane")
     started = time.perf_counter()
     cost = measure(setup, chunk)
-    finds = experiment.run.compilation_cache_dir != "off" and setup is experiment.setup
+    finds = experiment.run.compilation_cache_dir != "off" and not in_parts
     kept = "; the run will find it in the compilation cache" if finds else ""
     print(f"\ncompiled in {duration(time.perf_counter() - started)}{kept}")
     closing_table("\nmatrix products of an update", flops_rows(cost))
