@@ -379,7 +379,7 @@ def test_settings_of_the_machine_are_those_of_the_command(whole, tmp_path, monke
     seen = []
 
     @contextlib.contextmanager
-    def prepared(settings):
+    def prepared(settings, n_devices):
         seen.append(settings)
         yield "here"
 
