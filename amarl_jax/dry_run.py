@@ -13,6 +13,7 @@ from amarl_jax.host.stages import say_if_short, stage
 from amarl_jax.host.workdir import Run
 from amarl_jax.learn.cost import BATCHES, PARTS, Cost, abstract_state, measure, measure_more
 from amarl_jax.learn.finite import networks
+from amarl_jax.learn.split_update import part_of
 from amarl_jax.learn.state import TrainState
 from amarl_jax.trees import count_parameters
 from amarl_jax.types import PyTree
@@ -36,8 +37,11 @@ def tree_bytes(tree: PyTree) -> int:
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def describe(run: Run, devices: Sequence[jax.Device]) -> None:
-    """Print the description of a run on those devices, without running it."""
+def describe(run: Run, devices: Sequence[jax.Device], together: bool = False) -> None:
+    """Print the description of a run on those devices, without running it.
+
+    Devices that train it ``together`` have a part of the environments and of the replay each: one part is measured.
+    """
     experiment = run.experiment
     setup, chunk = experiment.setup, min(experiment.run.log_interval, experiment.n_updates)
     learn, horizon = setup.game.learn, setup.game.market_spec.horizon
@@ -46,6 +50,11 @@ def describe(run: Run, devices: Sequence[jax.Device]) -> None:
         f"({learn.n_envs} environments x {horizon} steps), nothing written"
     )
     say_if_short(experiment)
+    in_parts = together and len(devices) > 1
+    if in_parts:
+        setup = part_of(setup, len(devices))
+        n_envs = setup.game.learn.n_envs
+        print(f"{len(devices)} devices train it together; what follows is the part of one, {n_envs} environments")
     state = abstract_state(setup)
     total = sum(count_parameters(network.params) for network in networks(state).values())
     closing_table("\nnetworks: parameters, and matrices with how many there are of each", network_rows(state))
@@ -53,7 +62,8 @@ def describe(run: Run, devices: Sequence[jax.Device]) -> None:
     started = time.perf_counter()
     with stage("compiling the update", remember=run.fingerprint):
         cost = measure(setup, chunk)
-    kept = "; the run will find it in the compilation cache" if experiment.run.compilation_cache_dir != "off" else ""
+    finds = experiment.run.compilation_cache_dir != "off" and not in_parts
+    kept = "; the run will find it in the compilation cache" if finds else ""
     print(f"\ncompiled in {duration(time.perf_counter() - started)}{kept}")
     closing_table("\nmatrix products of an update", flops_rows(cost))
     available = machine.free_bytes(devices)
@@ -61,7 +71,7 @@ def describe(run: Run, devices: Sequence[jax.Device]) -> None:
     with stage("compiling it for other sizes", remember=run.fingerprint):
         cost = measure_more(cost, setup)
     title = f"\na lane of other sizes, by those of {cost.n_envs:,} and of {cost.more_envs:,} environments"
-    n_memories = 1 if devices[0].platform == "cpu" else len(devices)  # processors share one
+    n_memories = 1 if together or devices[0].platform == "cpu" else len(devices)  # processors share one
     closing_table(f"{title}; {len(devices)} x {devices[0].device_kind}", batch_rows(cost, available, n_memories))
 
 

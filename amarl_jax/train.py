@@ -9,6 +9,7 @@ diverged is in DIR/postmortem, which --resume does not read.
 
   python -m amarl_jax.train --config=configs/default.py --config.training.lr_actor=1e-4
   python -m amarl_jax.train --resume --workdir=runs/default
+  python -m amarl_jax.train --config=configs/default.py --config.training.n_envs=16384 --n_devices=4
   python -m amarl_jax.train --config=configs/default.py --workdir=runs/next --init_from=runs/default
 """
 
@@ -25,8 +26,9 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
+from amarl_jax.config import Experiment, resolve
 from amarl_jax.dry_run import describe
-from amarl_jax.errors import BadInput, Diverged, Preempted
+from amarl_jax.errors import BadInput, ConfigError, Diverged, Preempted
 from amarl_jax.evaluation.closing_programs import closing_programs
 from amarl_jax.evaluation.closing_report import closing_document, closing_rows, evaluate_state, warn_if_sources_disagree
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
@@ -41,12 +43,12 @@ from amarl_jax.host.runlog import Progress, RunLog, closing_table
 from amarl_jax.host.stages import say_if_short, stage
 from amarl_jax.host.workdir import Run, at_work, open_run, write_extended, write_json
 from amarl_jax.lanes.warm_start import Source, begin_with
-from amarl_jax.learn import cost
 from amarl_jax.learn.finite import not_finite
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.setup import Setup
+from amarl_jax.learn.split_update import Updates, why_not_split
 from amarl_jax.learn.state import TrainState
-from amarl_jax.learn.update import advance, begin
+from amarl_jax.learn.update import begin
 from amarl_jax.posterior.exact import ExactSpec
 from amarl_jax.types import Array
 
@@ -78,6 +80,7 @@ def train(
     workdir: str | Path | None = None,
     resume: bool = False,
     init_from: Source | None = None,
+    n_devices: int | None = None,
 ) -> TrainResult:
     """Train on a configuration, as the command does; returns the learner and its evaluation.
 
@@ -86,20 +89,40 @@ def train(
         workdir: folder to write; default ``runs/<exp_name>``.
         resume: continue the run that the workdir holds.
         init_from: whose networks to begin with; see :mod:`amarl_jax.lanes.warm_start`.
+        n_devices: devices that share the environments; default 1, or as many as the run that is resumed began with.
 
     Raises:
-        BadInput: a setting is wrong, the workdir holds another run, or another process is at work in it.
+        BadInput: a setting is wrong, there are not so many devices, the workdir holds another run, or another process
+            is at work in it.
         Diverged: a network stopped being finite.
         Preempted: a signal asked to stop; the run has saved itself.
     """
-    run = open_run(config, workdir, resume=resume, from_weights=init_from is not None)
+    if not resume:
+        check_split(resolve(config), n_devices)
+    run = open_run(config, workdir, resume=resume, n_devices=n_devices, from_weights=init_from is not None)
     return run_training(run, init_from)
+
+
+def check_split(experiment: Experiment, n_devices: int | None) -> None:
+    """Raise :class:`BadInput` where there are not so many devices, or an update's sizes do not divide over them."""
+    n = len(machine.find_devices(experiment.run.device, n_devices)) if n_devices is not None else 1
+    if (refused := why_not_split(experiment.learn_spec, n)) is not None:
+        field, value, allowed = refused
+        raise ConfigError(f"training.{field}", value, allowed)
+
+
+def devices_sharing(run: Run) -> tuple[jax.Device, ...]:
+    """The devices that share the environments of a run: the one that JAX computes on, unless more were asked for."""
+    if run.n_devices is None or run.n_devices == 1:
+        return tuple(jax.numpy.zeros(()).devices())
+    return machine.find_devices(run.experiment.run.device, run.n_devices)
 
 
 def run_training(run: Run, init_from: Source | None = None) -> TrainResult:
     """Train and evaluate in an opened workdir, which is locked meanwhile."""
     settings = run.experiment.run
-    with StopRequest() as stop, at_work(run), machine.prepared(settings) as device:
+    check_split(run.experiment, run.n_devices)
+    with StopRequest() as stop, at_work(run), machine.prepared(settings, run.n_devices) as device:
         print(f"{device} | workdir {run.path}")
         stop.note = f"no update was lost; continue with --resume --workdir={run.path}"
         return _run_training(run, init_from, stop)
@@ -109,22 +132,24 @@ def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trai
     experiment, setup = run.experiment, run.experiment.setup
     say_if_short(experiment)
     key_run, key_evaluation = jax.random.split(jax.random.key(experiment.run.seed))
+    updates = Updates(setup, devices_sharing(run))
     with (
         open_checkpoints(run) as checkpoints,
-        CompileAhead(_updates(run, checkpoints, setup)) as updates,
+        CompileAhead(_lengths_ahead(run, checkpoints, updates)) as compiling,
     ):
         if not run.resume and init_from is None:  # no file is read that may be refused
-            updates.start()
+            compiling.start()
         state = _first_state(run, checkpoints, functools.partial(begin, key_run, setup), init_from)
         write_extended(run)
-        state = jax.device_put(state, *state.update.devices())  # as restored, so a resumed run finds its program cached
-        updates.start()
-        _wait(updates, "compiling the update", run)
-        closing = closing_programs(state, setup, experiment.run.eval_episodes, experiment.run.exact)
+        state = updates.place(state)  # as restored, so a resumed run finds its program cached
+        compiling.start()
+        _wait(compiling, "compiling the update", run)
+        whole = updates.whole(state)
+        closing = closing_programs(whole, setup, experiment.run.eval_episodes, experiment.run.exact)
         with RunLog(run, int(state.update)) as log:
             pictures = Pictures(run, log, functools.partial(play_one, run, setup))
             with CompileAhead(closing) as ahead:
-                state = _train_loop(run, checkpoints, log, state, setup, stop, ahead, pictures)
+                state = _train_loop(run, checkpoints, log, state, updates, stop, ahead, pictures)
                 _wait(ahead, "compiling what measures the run", run)
             evaluation = evaluate_state(key_evaluation, state, setup, experiment)
             log.held_out(experiment.n_updates, {name: found.value for name, found in evaluation.metrics.items()})
@@ -164,16 +189,12 @@ def _wait(ahead: CompileAhead, what: str, run: Run) -> None:
             ahead.wait()
 
 
-def _updates(run: Run, checkpoints: Checkpointer, setup: Setup) -> list[Callable[[], Any]]:
+def _lengths_ahead(run: Run, checkpoints: Checkpointer, updates: Updates) -> list[Callable[[], Any]]:
     """Jobs that compile the update, one for each length of the chunks that are left."""
     done = checkpoints.latest_step() if run.resume else None
     interval, left = run.experiment.run.log_interval, run.experiment.n_updates - (done or 0)
-
-    def compile_chunk(n_updates: int) -> None:
-        advance.lower(cost.placed_state(setup), setup, n_updates).compile()
-
     lengths = dict.fromkeys((min(interval, left), left % interval))
-    return [functools.partial(compile_chunk, length) for length in lengths if length > 0]
+    return [functools.partial(updates.compile, length) for length in lengths if length > 0]
 
 
 def open_checkpoints(run: Run) -> Checkpointer:
@@ -186,21 +207,21 @@ def _train_loop(
     checkpoints: Checkpointer,
     log: RunLog,
     state: TrainState,
-    setup: Setup,
+    updates: Updates,
     stop: StopRequest,
     ahead: CompileAhead,
     pictures: Pictures,
 ) -> TrainState:
     """Train in compiled chunks; between them log, save, draw, check for a signal. ``ahead`` starts after the first."""
-    experiment = run.experiment
+    experiment, game = run.experiment, updates.setup.game
     settings, total = experiment.run, experiment.n_updates
     interval = settings.checkpoint_interval
-    done, steps = int(state.update), setup.game.steps_per_update()
+    done, steps = int(state.update), game.steps_per_update()
     with Progress(total, steps, done, settings.verbose) as progress:
         while done < total:
             started = time.perf_counter()
             chunk = min(settings.log_interval, total - done)
-            state, measured = advance(state, setup, chunk)
+            state, measured = updates(state, chunk)
             rows = list(_rows(jax.device_get(measured), chunk))
             stop.hold()  # until here there was nothing to save, and compiling takes longest
             ahead.start()
@@ -209,18 +230,19 @@ def _train_loop(
                 done += 1
                 clock = {"env_steps": done * steps, "wall_seconds": seconds, "wall_steps_per_second": steps / seconds}
                 log.write(done, row | clock)
-                _stop_if_diverged(run, done, row, state, setup.game)
-            progress.advance(done, shown_metrics(rows[-1], setup.game))
+                _stop_if_diverged(run, done, row, state, game)
+            progress.advance(done, shown_metrics(rows[-1], game))
             passed = done // interval > (done - chunk) // interval  # an extended run logs beside its multiples
             if passed or done >= total or stop.requested:
-                checkpoints.save(done, state, {OBJECTIVE: rows[-1][OBJECTIVE]}, log.training(run.fingerprint))
+                whole = updates.whole(state)
+                checkpoints.save(done, whole, {OBJECTIVE: rows[-1][OBJECTIVE]}, log.training(run.fingerprint))
                 if done < total and not stop.requested:
-                    pictures.at_checkpoint(done, state)
+                    pictures.at_checkpoint(done, whole)
             if stop.requested and done < total:
                 raise Preempted(saved_at(done, total, run))
     stop.note = f"trained and saved; --resume --workdir={run.path} measures it"
     stop.release()
-    return state
+    return updates.whole(state)
 
 
 def _rows(measured: dict[str, Any], n_updates: int) -> Iterator[dict[str, float]]:
@@ -266,11 +288,12 @@ def main(values: flags.FlagValues) -> None:
     source = None
     if values.init_from is not None:
         source = Source(cli.user_path("--init_from", values.init_from), values.init_lane)
-    run = cli.open_from_flags(values, from_weights=source is not None)
+    check = functools.partial(check_split, n_devices=values.n_devices)
+    run = cli.open_from_flags(values, n_devices=values.n_devices, from_weights=source is not None, check=check)
     if values.dry_run:
-        with machine.prepared(run.experiment.run) as device:
+        with machine.prepared(run.experiment.run, run.n_devices) as device:
             print(device)
-            describe(run, machine.find_devices(run.experiment.run.device)[:1])
+            describe(run, devices_sharing(run), together=True)
         return
     run_training(run, source)
 
@@ -282,6 +305,12 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
         "init_from", None, "Folder of a run of equal sizes: begin with its networks, all else fresh.", values
     )
     flags.DEFINE_integer("init_lane", None, "The lane, where --init_from is a sweep's.", flag_values=values)
+    flags.DEFINE_integer(
+        "n_devices",
+        None,
+        "Devices that share the environments; default 1, or as many as the resumed run began on.",
+        flag_values=values,
+    )
 
 
 def command(argv: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from amarl_jax.evaluation.metrics import MetricValue
 from amarl_jax.lanes import program as lane_program
 from amarl_jax.lanes.behaviour import CONDUCT, FILLS, N_FILLS
 from amarl_jax.lanes.layout import lay_out
+from amarl_jax.learn import split_update
 from tests.tiny_runs import STEPS_PER_UPDATE, TINY
 
 N_UPDATES, N_LANES = 5, 2
@@ -98,7 +99,7 @@ def install(patch):
     evaluated = SimpleNamespace(measures={}, evaluation=evaluation)
     for module, name, value in (
         (train, "begin", begin),
-        (train, "advance", advance),
+        (split_update, "advance", advance),
         (train, "evaluate_state", lambda *_: evaluation),
         (train, "draw_learning", lambda run, *_: (run.path / "training.png").write_bytes(b"drawn")),
         (runs, "begin", begin),

@@ -36,6 +36,7 @@ from amarl_jax.host import cli
 from amarl_jax.host.checkpoint import Checkpointer
 from amarl_jax.host.runlog import read_metrics
 from amarl_jax.lanes import warm_start
+from amarl_jax.learn import split_update
 from amarl_jax.learn.finite import finite_networks, networks
 from amarl_jax.learn.phases import metrics_measured
 from amarl_jax.trees import count_parameters
@@ -258,9 +259,11 @@ SWEPT = [  # everything the issue wants swept without compiling again
 
 
 def test_another_seed_and_other_swept_numbers_give_another_run_of_the_same_program(finished, tmp_path):
-    compiled = train.advance._cache_size()
+    compiled = split_update.advance._cache_size()
     assert command(*COMMAND, f"--workdir={tmp_path / 'other'}", *SWEPT) == 0
-    assert train.advance._cache_size() == compiled, "lambda, rates, latencies and seeds are numbers, not programs"
+    assert split_update.advance._cache_size() == compiled, (
+        "lambda, rates, latencies and seeds are numbers, not programs"
+    )
     ours, theirs = numbers(finished.trained.workdir)[0], numbers(tmp_path / "other")[0]
     assert ours["phase_a/execution/shortfall"] != theirs["phase_a/execution/shortfall"]
 
@@ -274,9 +277,9 @@ def test_a_run_stopped_by_a_signal_and_resumed_equals_one_that_was_not(finished,
     assert error.count("\n") == 1
     assert error == f"stopped and saved at update 1 of 3; continue with --resume --workdir={workdir}\n"
     assert [row["update"] for row in numbers(workdir)] == [1]
-    compiled = train.advance._cache_size()
+    compiled = split_update.advance._cache_size()
     assert command("--resume", f"--workdir={workdir}") == 0
-    assert train.advance._cache_size() == compiled, "a restored state runs the program of a fresh one"
+    assert split_update.advance._cache_size() == compiled, "a restored state runs the program of a fresh one"
     assert numbers(workdir) == numbers(finished.trained.workdir)
     assert_equal_states(saved_state(workdir, finished.trained.state), finished.trained.state)
 
@@ -462,7 +465,9 @@ def test_training_moved_every_agent_away_from_its_start(finished):
 def test_a_run_begins_with_the_networks_of_another(finished, tmp_path, monkeypatch, capsys):
     """They are its checkpoint 0: stopped before anything else is saved, it goes on with them."""
     workdir, begun = tmp_path / "run", []
-    monkeypatch.setattr(train, "advance", lambda state, *_: begun.append(state) or os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(
+        split_update, "advance", lambda state, *_: begun.append(state) or os.kill(os.getpid(), signal.SIGTERM)
+    )
     flags = [f"--init_from={finished.trained.workdir}", "--config.seed=4"]
     assert command(*COMMAND, f"--workdir={workdir}", *flags) == 75
     assert command("--resume", f"--workdir={workdir}") == 75

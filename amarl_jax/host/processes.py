@@ -4,7 +4,10 @@ Every process runs the same program on its own devices and sees the same folder.
 here is trivial.
 """
 
+import json
 import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -12,6 +15,10 @@ from jax.experimental import multihost_utils
 
 from amarl_jax.errors import BadInput
 from amarl_jax.host import node
+
+Job = TypeVar("Job")
+
+_BLOCK = 1 << 16  # bytes; texts are sent in a whole number of blocks, so that few programs are compiled for it
 
 
 def join() -> None:
@@ -55,6 +62,33 @@ def any_of(flag: bool) -> bool:
 def smallest(number: int) -> int:
     """The least of all processes' numbers."""
     return int(_gathered(number).min())
+
+
+def shares(jobs: Sequence[Job]) -> list[tuple[Job, ...]]:
+    """The jobs of every process in rounds, one for each process a round; the last round may be short.
+
+    A round's jobs are by index of the process that does them.
+    """
+    n = jax.process_count() if several() else 1
+    return [tuple(jobs[i : i + n]) for i in range(0, len(jobs), n)]
+
+
+def own(of_round: Sequence[Job]) -> Job | None:
+    """This process's job of a round; None where the round leaves it out."""
+    index = jax.process_index() if several() else 0
+    return of_round[index] if index < len(of_round) else None
+
+
+def exchanged(value: Any) -> list[Any]:
+    """Every process's value, by its index; all of them must call this. Of several, values go as JSON."""
+    if not several():
+        return [value]
+    text = np.frombuffer(json.dumps(value, default=float).encode(), np.uint8)
+    lengths = _gathered(len(text))
+    block = np.zeros(-(-int(lengths.max()) // _BLOCK) * _BLOCK, np.uint8)
+    block[: len(text)] = text
+    together = np.asarray(multihost_utils.process_allgather(block))
+    return [json.loads(row[:length].tobytes()) for row, length in zip(together, lengths, strict=True)]
 
 
 def _gathered(value: int | bool) -> np.ndarray:

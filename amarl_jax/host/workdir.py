@@ -89,6 +89,8 @@ def open_run(
         text = configuration.save_json(config)
         mark = saved_config.fingerprint(text)
         run = Run(experiment, config, path, False, command=command, fingerprint=mark)
+    if resume and command == "train":
+        n_devices = _devices_begun_on(path, n_devices)
     run = dataclasses.replace(run, n_devices=n_devices, from_weights=run.from_weights or from_weights)
     _require_wandb(run.experiment.run)
     machine.check_keys(run.experiment.run)
@@ -173,6 +175,16 @@ def _opened_again(path: Path, config: ConfigDict | None, overrides: Mapping[str,
     )
 
 
+def _devices_begun_on(path: Path, wanted: int | None) -> int | None:
+    """Number of devices that a run began on, each with a replay of its own, so that no other number continues it."""
+    begun = claim.read_maker(path).get("n_devices", 1)
+    if type(begun) is not int or begun < 1:
+        raise BadInput(f"{path / RUN_FILE}: n_devices = {begun!r}: must be a whole number from 1")
+    if wanted is not None and wanted != begun:
+        raise BadInput(f"--n_devices={wanted}: the run began on {begun}, and is continued on as many; leave it out")
+    return None if begun == 1 else begun
+
+
 def _create(run: Run, text: str) -> frozenset[str] | None:
     """Make the folder that of a run; returns the names in it before."""
     path = run.path
@@ -181,6 +193,8 @@ def _create(run: Run, text: str) -> frozenset[str] | None:
     with claim.claimed(path):
         _refuse_another_run(path)  # again, now that no other process can make it one
         about = {"command": run.command, "amarl_jax": amarl_jax.__version__, "from_weights": run.from_weights}
+        if run.command == "train" and run.n_devices is not None:
+            about["n_devices"] = run.n_devices
         claim.write_maker(path, about)
         write_atomically(path / CONFIG_FILE, text.encode())
     return found

@@ -36,7 +36,7 @@ def detect_each(
         keys: typed keys, one for each set.
         summaries: equally many episodes in each set, host arrays.
         priors: p_z of each set.
-        devices: of all processes; where there are several, each trains all detectors on its own devices.
+        devices: of all processes; those of this one are used.
     """
     own = [device for device in devices if device.process_index == jax.process_index()]
     at_once = 1 if own[0].platform == "cpu" else TOGETHER

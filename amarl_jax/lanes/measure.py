@@ -15,6 +15,7 @@ from amarl_jax.errors import LawlessPolicy
 from amarl_jax.evaluation import baselines
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
 from amarl_jax.evaluation.metrics import Scale, evaluate_detected
+from amarl_jax.host import processes as hosts
 from amarl_jax.host.provenance import provenance
 from amarl_jax.host.stages import stage
 from amarl_jax.host.workdir import Run, write_json
@@ -85,7 +86,10 @@ def _measure_rest(
     run: Experiment,
     measured: Measured,
 ) -> None:
-    """Measure the lanes ``whole``: all of them play, then each has its detectors trained."""
+    """Measure the lanes ``whole``: all of them play, then each has its detectors trained.
+
+    Of several processes each trains the detectors of every n-th lane, and tells the others what it measured.
+    """
     pairs = [jax.random.split(key) for key in keys_of(lanes)[1]]
     setups = setups_of(lanes, run)
     placed = (layout.place(jax.numpy.stack([play for play, _ in pairs])), state, layout.place(setups))
@@ -95,24 +99,33 @@ def _measure_rest(
     mine = {i: jax.tree.map(lambda x, i=i: x[i], episodes) for i in whole}
     params, spec = jax.tree.map(np.asarray, setups.params), setups.game.market_spec
     scales = [Scale.of(jax.tree.map(lambda x, i=i: x[i], params), spec) for i in range(len(lanes))]
-    keys = {i: _keys_of_measures(lanes[i]) for i in whole}
-    controls = {i: shuffled(keys[i].shuffle, mine[i].summary) for i in whole}
+    rounds = hosts.shares(whole)
+    share = [i for of_round in rounds if (i := hosts.own(of_round)) is not None]
+    keys = {i: _keys_of_measures(lanes[i]) for i in share}
+    controls = {i: shuffled(keys[i].shuffle, mine[i].summary) for i in share}
     found = detect_each(
-        [key for i in whole for key in (pairs[i][1], keys[i].control)],
-        [rows for i in whole for rows in (mine[i].summary, controls[i])],
-        [scales[i].prior for i in whole for _ in range(2)],
+        [key for i in share for key in (pairs[i][1], keys[i].control)],
+        [rows for i in share for rows in (mine[i].summary, controls[i])],
+        [scales[i].prior for i in share for _ in range(2)],
         layout.devices,
     )
+
+    def measure(i: int) -> dict[str, Any]:
+        detection, control = next(found), next(found)
+        try:
+            evaluation = evaluate_detected(detection, mine[i].summary, scales[i], mine[i].exact)
+        except LawlessPolicy as error:
+            raise LawlessPolicy(f"lane {i}: {error}") from None
+        row = baselines.row(keys[i].bootstrap, mine[i].summary, evaluation)
+        return row | conduct(mine[i], control, np.asarray(controls[i].z))
+
     with stage("training two detectors for each lane", len(whole), "lanes", verbose=run.run.verbose) as under_way:
-        for i, detection in zip(whole, found, strict=False):  # two detections at a time from one iterator
-            control = next(found)
-            try:
-                evaluation = evaluate_detected(detection, mine[i].summary, scales[i], mine[i].exact)
-            except LawlessPolicy as error:
-                raise LawlessPolicy(f"lane {i}: {error}") from None
-            row = baselines.row(keys[i].bootstrap, mine[i].summary, evaluation)
-            measured.keep(i, row | conduct(mine[i], control, np.asarray(controls[i].z)))
-            under_way.advance()
+        for of_round in rounds:
+            own = hosts.own(of_round)
+            rows = hosts.exchanged(None if own is None else measure(own))
+            for i, row in zip(of_round, rows, strict=False):  # of the last round some processes are left out
+                measured.keep(i, row)
+                under_way.advance()
 
 
 class _Keys(NamedTuple):

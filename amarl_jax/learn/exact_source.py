@@ -24,6 +24,7 @@ def exact_log_posterior(key: Array, policy: Policy, trajectory: Trajectory, setu
             f" execution policy with a law() and a noise law with marks(): {type(policy).__name__},"
             f" {type(game.noise_law).__name__}"
         )
-    keys = jax.random.split(key, trajectory.z.shape[0])
+    split = game.learn.split
+    keys = split.own(jax.random.split(key, split.n * trajectory.z.shape[0]))
     found = jax.vmap(lambda key, record: reader.likelihoods(key, record, setup.params))(keys, trajectory.output.record)
     return log_posterior(jax.vmap(log_ratio)(found), prior)

@@ -4,6 +4,7 @@ import dataclasses
 
 from flax import struct
 
+from amarl_jax.learn.split import EnvSplit
 from amarl_jax.types import Array
 
 EXACT = "exact"  # the leakage source, and the belief's target, that know the policy
@@ -33,6 +34,12 @@ class LearnSpec:
     shortfall_credit: str = "marked"  # or "horizon"
     frozen: str = NOBODY  # or agents, as maker+arbitrageur, whose policies never train
     mi_estimator: str = "mine"  # a name in information.estimators.REGISTRY, or module:name
+    n_devices: int = 1  # that compute an update together, each with its part of the environments
+
+    @property
+    def split(self) -> EnvSplit:
+        """The environments over the devices that compute an update together."""
+        return EnvSplit(self.n_devices)
 
 
 @struct.dataclass

@@ -17,6 +17,7 @@ from amarl_jax.learn.ppo import ACTOR_METRICS, PpoBatch, improve_actors, improve
 from amarl_jax.learn.rollout import Trajectory, rollouts, stratified_labels
 from amarl_jax.learn.scoring import Scores, score
 from amarl_jax.learn.setup import Setup
+from amarl_jax.learn.split import WHOLE, EnvSplit
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market.params import EnvParams
 from amarl_jax.types import AGENT_NAMES, Agent, Array
@@ -25,13 +26,16 @@ from amarl_jax.types import AGENT_NAMES, Agent, Array
 def play(
     key: Array, state: TrainState, setup: Setup, n_envs: int | None = None, deterministic: bool = False
 ) -> Trajectory:
-    """Play ``n_envs`` episodes of the learned agents with fresh keys, ``z`` stratified. [E] leading."""
-    game, params = setup.game, setup.params
+    """Play ``n_envs`` episodes of the learned agents with fresh keys, ``z`` stratified. [E] leading.
+
+    Of several devices each plays its part of them, the same episodes as one device would.
+    """
+    game, params, split = setup.game, setup.params, setup.game.learn.split
     n_envs = n_envs or game.learn.n_envs
     keys = jax.random.split(key, 1 + n_envs)
     z = stratified_labels(keys[0], n_envs, params.informed_probability)
     belief = TransformerBelief(state.belief.params, setup)
-    return rollouts(keys[1:], game.market, players(state, game, deterministic), belief, z, params)
+    return rollouts(split.own(keys[1:]), game.market, players(state, game, deterministic), belief, split.own(z), params)
 
 
 def play_and_learn(state: TrainState, phase: Array, setup: Setup) -> tuple[TrainState, Metrics]:
@@ -68,7 +72,7 @@ def play_and_learn(state: TrainState, phase: Array, setup: Setup) -> tuple[Train
         critic, of_critic = improve_critic(rows, state, batch, game, setup.hypers)
     operands = (key_mine, key_belief, rows, state, trajectory, target, scores, batch)
     state, learned = jax.lax.switch(phase, branches, *operands) if len(branches) > 1 else branches[0](*operands)
-    always = rollout_metrics(trajectory, scores, setup.params) | Metrics.of(of_critic)
+    always = rollout_metrics(trajectory, scores, setup.params, game.learn.split) | Metrics.of(of_critic)
     return state.replace(critic=critic), always | learned
 
 
@@ -132,8 +136,8 @@ def metrics_measured(trained: tuple[Agent, ...], game: Game) -> tuple[str, ...]:
     return (*names, "mine/loss", *(["belief/loss"] if Agent.MAKER in trained else []))
 
 
-def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -> Metrics:
-    """Scalar metrics of one rollout; money in reward units, information in nats.
+def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams, split: EnvSplit = WHOLE) -> Metrics:
+    """Scalar metrics of one rollout, of all devices; money in reward units, information in nats.
 
     ``information/*_nats`` are what the leakage source and the maker's belief claim at the end of the episode. Both
     read the rollout before they are fitted to it, so both bound I(z; F) from below.
@@ -172,12 +176,12 @@ def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams) -
     informed = trajectory.z.astype(jnp.float32)[:, None]
     weights = jnp.where(
         jnp.array([[name in of_informed for name in of_episodes]]),
-        informed / jnp.maximum(jnp.sum(informed), 1.0),
-        1.0 / informed.size,
+        informed / jnp.maximum(split.sum(jnp.sum(informed)), 1.0),
+        1.0 / (split.n * informed.size),
     )
     posteriors = jnp.stack([jnp.exp(scores.log_posterior[:, -1]), belief[:, -1]], axis=-1)
-    claims = barber_agakov(posteriors, trajectory.z, prior)
-    return Metrics(jnp.sum(weights * of_episodes.columns, axis=0), of_episodes.names) | Metrics(
+    claims = barber_agakov(split.everyones(posteriors), split.everyones(trajectory.z), prior)
+    return Metrics(split.sum(jnp.sum(weights * of_episodes.columns, axis=0)), of_episodes.names) | Metrics(
         claims, ("information/source_nats", "information/belief_nats")
     )
 

@@ -96,7 +96,7 @@ def make_batch(critic: PyTree, experience: Experience, game: Learnable, hypers: 
     value = values(critic, experience.global_seen, experience.actions, game)
     over_agents = jax.vmap(lambda r, v, g: gae(r, v, g, hypers.gae_decay), in_axes=(1, 1, 0), out_axes=1)
     advantage, target = jax.vmap(lambda r, v: over_agents(r, v, hypers.discount))(experience.reward, value)
-    advantage, mask = normalise(advantage, experience.mask), experience.mask
+    advantage, mask = normalise(advantage, experience.mask, game.learn.split), experience.mask
     acted = zip(Agent, experience.seen, experience.latents, experience.log_prob, experience.beside, strict=True)
     return PpoBatch(
         actors=tuple(
@@ -110,8 +110,8 @@ def make_batch(critic: PyTree, experience: Experience, game: Learnable, hypers: 
 def actor_loss(
     parameters: PyTree, agent: Agent, batch: ActorBatch, game: Learnable, hypers: Hypers
 ) -> tuple[Array, dict[str, Array]]:
-    """``clipped surrogate - entropy_weight * entropy`` of one agent, and its diagnostics."""
-    module, beside = game.actor(agent), batch.beside
+    """``clipped surrogate - entropy_weight * entropy`` of one agent, and its diagnostics; of several devices, terms."""
+    module, beside, split = game.actor(agent), batch.beside, game.learn.split
     batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch.replace(beside=()))  # type: ignore[attr-defined]
 
     def evaluate(observation: Array, latent: PyTree) -> tuple[Array, Array]:
@@ -119,22 +119,26 @@ def actor_loss(
         return head.log_prob(latent), head.entropy()
 
     log_prob, entropy = jax.vmap(evaluate)(batch.seen, batch.latents)
-    surrogate, aux = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, batch.mask, hypers.clip_ratio)
-    mean_entropy = masked_mean(entropy, batch.mask)
+    surrogate, aux = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, batch.mask, hypers.clip_ratio, split)
+    mean_entropy = masked_mean(entropy, batch.mask, split=split)
     measured = (surrogate, mean_entropy, aux.approx_kl, aux.clip_fraction)
     diagnostics = {f"{AGENT_NAMES[agent]}/{name}": x for name, x in zip(ACTOR_METRICS, measured, strict=True)}
     return surrogate - hypers.entropy_weight * mean_entropy, diagnostics
 
 
 def critic_loss(parameters: PyTree, batch: CriticBatch, game: Learnable, hypers: Hypers) -> Array:
-    """``value_weight * sum_i mean (V_i - target_i)^2``, over the unmasked entries of each head."""
+    """``value_weight * sum_i mean (V_i - target_i)^2``, over unmasked entries; of several devices, terms."""
     value = values(parameters, batch.global_seen, batch.actions, game)
-    return hypers.value_weight * jnp.sum(value_loss(value, batch.target, batch.mask))
+    return hypers.value_weight * jnp.sum(value_loss(value, batch.target, batch.mask, game.learn.split))
 
 
 def minibatches(key: Array, game: Learnable) -> Array:
-    """Environments of every minibatch of every epoch, each once an epoch, [epoch, minibatch, n]."""
-    orders = jnp.argsort(jax.random.bits(key, (game.learn.n_epochs, game.learn.n_envs), jnp.uint32))
+    """Environments of every minibatch of every epoch, each once an epoch, [epoch, minibatch, n].
+
+    Of several devices each draws minibatches of its own environments, and a step is on those of all.
+    """
+    split, n_envs = game.learn.split, game.learn.split.share(game.learn.n_envs)
+    orders = jnp.argsort(jax.random.bits(split.own_key(key), (game.learn.n_epochs, n_envs), jnp.uint32))
     return orders.reshape(game.learn.n_epochs, game.learn.n_minibatches, -1)
 
 
@@ -153,7 +157,8 @@ def improve_actors(
         stepped, metrics = dict[Agent, Network](), dict[str, Array]()
         for agent, network in networks.items():
             part = packed[agent].take(rows).replace(beside=batch.actors[agent].beside)
-            gradient, diagnostics = jax.grad(actor_loss, has_aux=True)(network.params, agent, part, game, hypers)
+            found = jax.grad(actor_loss, has_aux=True)(network.params, agent, part, game, hypers)
+            gradient, diagnostics = game.learn.split.sum(found)
             stepped[agent] = descend(network, gradient, learning_rate, hypers)
             metrics |= diagnostics
         return stepped, Metrics.of(metrics)
@@ -175,7 +180,8 @@ def improve_critic(
 
     def step(critic: Network, rows: Array) -> tuple[Network, Array]:
         part = packed.take(rows)
-        loss, gradient = jax.value_and_grad(critic_loss)(critic.params, part, game, hypers)
+        found = jax.value_and_grad(critic_loss)(critic.params, part, game, hypers)
+        loss, gradient = game.learn.split.sum(found)
         return descend(critic, gradient, learning_rate, hypers), loss
 
     critic, losses = _over_epochs(step, state.critic, rows)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from amarl_jax.learn.split import WHOLE, EnvSplit
 from amarl_jax.types import Array, PyTree
 
 PRIORITY_MIN = 1e-6  # no stored episode may become impossible to draw
@@ -75,7 +76,9 @@ def probabilities(state: ReplayState, alpha: Array | float) -> Array:
     return powered / jnp.where(state.size > 0, jnp.sum(powered), 1.0)
 
 
-def sample(uniform: Array, state: ReplayState, alpha: Array | float, beta: Array | float) -> ReplaySample:
+def sample(
+    uniform: Array, state: ReplayState, alpha: Array | float, beta: Array | float, split: EnvSplit = WHOLE
+) -> ReplaySample:
     """Draw ``n`` items with replacement, each with probability :func:`probabilities`.
 
     The n draws are stratified: one from each of n equal slices of the cumulative law, so slot i is drawn
@@ -88,6 +91,7 @@ def sample(uniform: Array, state: ReplayState, alpha: Array | float, beta: Array
       state: the ring.
       alpha: priority exponent, 0 is uniform.
       beta: importance exponent, 1 corrects fully.
+      split: over devices that draw from a ring each, all of one size; the largest weight is that of all rings.
     """
     probability = probabilities(state, alpha)
     cumulative = jnp.cumsum(probability)
@@ -95,7 +99,7 @@ def sample(uniform: Array, state: ReplayState, alpha: Array | float, beta: Array
     point = (jnp.arange(n, dtype=jnp.int32) + uniform) / n * cumulative[-1]
     indices = jnp.sum(point[:, None] >= cumulative[None, :], axis=1, dtype=jnp.int32)
     indices = jnp.clip(indices, 0, jnp.maximum(state.size - 1, 0))
-    smallest = jnp.min(jnp.where(probability > 0, probability, jnp.inf))
+    smallest = split.least(jnp.min(jnp.where(probability > 0, probability, jnp.inf)))
     drawn = jnp.where(state.size > 0, probability[indices], 1.0)
     weights = jnp.where(state.size > 0, (drawn / jnp.where(state.size > 0, smallest, 1.0)) ** -beta, 0.0)
     return ReplaySample(indices=indices, items=jax.tree.map(lambda leaf: leaf[indices], state.storage), weights=weights)

@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from amarl_jax.learn.split import WHOLE, EnvSplit
 from amarl_jax.types import Array
 
 STD_FLOOR = 1e-8  # keeps the normalisation of constant advantages finite
@@ -58,16 +59,18 @@ def _summed_at_once(residual: Array, factor: Array) -> Array:
     return jax.lax.associative_scan(compose, (factors, residual), reverse=True)[1]
 
 
-def normalise(x: Array, mask: Array) -> Array:
+def normalise(x: Array, mask: Array, split: EnvSplit = WHOLE) -> Array:
     """Zero mean and unit standard deviation of each column over its entries with mask 1; masked entries become 0.
 
     Args:
       x: [..., column].
       mask: 0 or 1, the shape of ``x``; it may be 0 everywhere.
+      split: of the entries over devices, which normalise the whole together.
     """
     chex.assert_equal_shape([x, mask])
     axes = tuple(range(x.ndim - 1))
-    n = jnp.maximum(jnp.sum(mask.astype(x.dtype), axes, keepdims=True), 1.0)
-    centred = jnp.where(mask > 0, x, 0.0) - jnp.sum(jnp.where(mask > 0, x, 0.0), axes, keepdims=True) / n
+    total = lambda terms: split.sum(jnp.sum(terms, axes, keepdims=True))  # noqa: E731
+    n = jnp.maximum(total(mask.astype(x.dtype)), 1.0)
+    centred = jnp.where(mask > 0, x, 0.0) - total(jnp.where(mask > 0, x, 0.0)) / n
     centred = jnp.where(mask > 0, centred, 0.0)
-    return centred / jnp.maximum(jnp.sqrt(jnp.sum(centred**2, axes, keepdims=True) / n), STD_FLOOR)
+    return centred / jnp.maximum(jnp.sqrt(total(centred**2) / n), STD_FLOOR)

@@ -10,6 +10,7 @@ from amarl_jax.information import mine
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.learn.setup import Setup
+from amarl_jax.learn.split import WHOLE, EnvSplit
 from amarl_jax.learn.state import TrainState
 from amarl_jax.market import rewards
 from amarl_jax.market.params import EnvParams
@@ -56,10 +57,10 @@ def log_posterior_informed(state: TrainState, trajectory: Trajectory, setup: Set
     return mine.log_posterior(scores, setup.params.informed_probability)[..., 1]
 
 
-def standard_flow(trajectory: Trajectory) -> Array:
-    """The flow series in units of its unconditional law in these episodes: mean 0, deviation 1. [E, T, D]."""
+def standard_flow(trajectory: Trajectory, split: EnvSplit = WHOLE) -> Array:
+    """The flow series in units of its unconditional law in all episodes played: mean 0, deviation 1. [E, T, D]."""
     series = jax.vmap(flow_series)(trajectory.output.tape)
-    mean, std = jnp.mean(series, axis=(0, 1)), jnp.std(series, axis=(0, 1))
+    mean, std = split.moments(jnp.mean(series, axis=(0, 1)), jnp.std(series, axis=(0, 1)))
     return (series - mean[None, None]) / jnp.maximum(std, STD_FLOOR)[None, None]
 
 
@@ -90,7 +91,7 @@ def score(state: TrainState, trajectory: Trajectory, setup: Setup, exact: Array 
         log_posterior = log_posterior_informed(state, trajectory, setup)
     credit = mine.leakage_increments if game.learn.leakage_credit == "increment" else mine.leakage_levels
     leakage = jax.vmap(lambda row: credit(row, params.informed_probability))(log_posterior)
-    series = standard_flow(trajectory)
+    series = standard_flow(trajectory, game.learn.split)
     predicted = jax.vmap(lambda row: predictability_gain(state.predictor.params, row, game))(series)
     money = functools.partial(rewards.market_terms, params=params, credit=game.learn.shortfall_credit)
     terms = jax.vmap(lambda out, side: money(out, side))(trajectory.output, trajectory.direction)

@@ -33,11 +33,12 @@ def fit_mine(
     """Train the MI critic for ``n_mine_steps`` steps on a rollout, each on ``MINE_EPISODES`` episodes or more.
 
     Steps take the episodes in turn, so that together they see every one at least once; each has both classes in the
-    shares of the rollout.
+    shares of the rollout. Of several devices each takes a share of a step's episodes from its own.
     """
     game, hypers, prior = setup.game, setup.hypers, setup.params.informed_probability
     n_steps = game.learn.n_mine_steps
-    parts = shares_of_classes(key, trajectory.z, n_steps)
+    split = game.learn.split
+    parts = shares_of_classes(split.own_key(key), trajectory.z, n_steps, split.share(MINE_EPISODES))
     beside = evidence(trajectory.belief, trajectory.hidden)
     learning_rate = scheduled(hypers.lr_mine, state.update, hypers)
 
@@ -56,10 +57,13 @@ def fit_mine(
     return state.replace(statistics=statistics, estimator=estimator), {"mine/loss": losses[-1]}
 
 
-def shares_of_classes(key: Array, z: Array, n_steps: int) -> Array:
-    """Random episodes of each step, [at most n_steps, n]: together all, each step with the class shares of z [E]."""
+def shares_of_classes(key: Array, z: Array, n_steps: int, least: int = MINE_EPISODES) -> Array:
+    """Random episodes of each step, [at most n_steps, n]: together all, each step with the class shares of z [E].
+
+    A step has ``least`` episodes or more, if there are as many.
+    """
     n_envs = z.shape[0]
-    share = min(n_envs, max(MINE_EPISODES, -(-n_envs // n_steps)))
+    share = min(n_envs, max(least, -(-n_envs // n_steps)))
     n_parts = -(-n_envs // share)
     by_class = jnp.argsort(z + jax.random.uniform(key, (n_envs,), jnp.float32))
     spread = jnp.arange(n_parts * share, dtype=jnp.int32) * n_envs // (n_parts * share)
@@ -79,19 +83,21 @@ def critic_step(
 
     Args:
         critic: the statistics network, and the estimator's state, [S].
-        scores: parameters to ``T(z, h)``, [B, *S, 2].
-        z: [B].
+        scores: parameters to ``T(z, h)``, [B, *S, 2]; of several devices, each has those of its own episodes.
+        z: [B], likewise.
         prior: p_z, [].
         learning_rate: [].
         game: static bundle.
         hypers: traced hyperparameters.
     """
-    statistics, estimator = critic
+    (statistics, estimator), split = critic, game.learn.split
+    labels = split.everyones(z)
 
     def loss(network: PyTree) -> tuple[Array, PyTree]:
-        return game.estimator.loss(scores(network), z, prior, estimator, hypers.mine_ema)
+        return game.estimator.loss(split.everyones(scores(network)), labels, prior, estimator, hypers.mine_ema)
 
     (value, estimator), gradient = jax.value_and_grad(loss, has_aux=True)(statistics.params)
+    gradient = split.sum(gradient)
     return (descend(statistics, gradient, learning_rate, hypers), estimator), value
 
 
@@ -111,7 +117,7 @@ def fit_predictor(state: TrainState, series: Array, setup: Setup) -> tuple[Train
         def loss(network: PyTree) -> Array:
             return -jnp.mean(jax.vmap(lambda row: predictability_gain(network, row, game))(series[rows]))
 
-        value, gradient = jax.value_and_grad(loss)(predictor.params)
+        value, gradient = game.learn.split.mean(jax.value_and_grad(loss)(predictor.params))
         return descend(predictor, gradient, learning_rate, hypers), value
 
     predictor, losses = jax.lax.scan(step, state.predictor, starts)
@@ -123,7 +129,8 @@ def fit_belief(
 ) -> tuple[TrainState, dict[str, Array]]:
     """Train the belief for ``n_belief_steps`` steps on fresh episodes, each seen once, beside replayed ones.
 
-    The fresh episodes enter the replay afterwards, with their loss as priority.
+    The fresh episodes enter the replay afterwards, with their loss as priority. Of several devices each has a replay of
+    its own episodes.
 
     Args:
         key: draws what is replayed.
@@ -132,7 +139,7 @@ def fit_belief(
         target: z [E], or an exact posterior at every prefix [E, T], whose mean given the tape is ``P(z = 1 | F)``.
         setup: what is trained with.
     """
-    game, hypers = setup.game, setup.hypers
+    game, hypers, split = setup.game, setup.hypers, setup.game.learn.split
     fresh = pack(Episode(tape=tape, target=target.astype(jnp.float32)), n_lead=1)
     stored = pack(state.replay.storage, n_lead=1)
     n_envs, n_steps = target.shape[0], game.learn.n_belief_steps
@@ -144,7 +151,7 @@ def fit_belief(
         belief, priority = carry
         uniform, at = inputs
         memory = state.replay.replace(storage=stored, priority=priority)
-        drawn = replay.sample(uniform, memory, hypers.replay_alpha, hypers.replay_beta)
+        drawn = replay.sample(uniform, memory, hypers.replay_alpha, hypers.replay_beta, split)
         new = jax.tree.map(lambda x: x[at], fresh)
         episodes = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), new, drawn.items)
         weights = jnp.concatenate([jnp.ones(share, jnp.float32), drawn.weights])
@@ -153,14 +160,15 @@ def fit_belief(
         memory = replay.update_priorities(memory, drawn.indices, priorities)
         return (descend(belief, gradient, learning_rate, hypers), memory.priority), (losses[:share], at)
 
-    uniform = jax.random.uniform(key, (n_steps, game.learn.replay_batch), jnp.float32)
+    n_drawn = split.share(game.learn.replay_batch)
+    uniform = jax.random.uniform(split.own_key(key), (n_steps, n_drawn), jnp.float32)
     start = (state.belief, state.replay.priority)
     (belief, priority), (losses, order) = jax.lax.scan(step, start, (uniform, rows))
     memory = state.replay.replace(priority=priority)
     priorities = jnp.zeros(n_envs, jnp.float32).at[order.reshape(-1)].set(losses.reshape(-1))
-    kept = min(n_envs, game.learn.replay_capacity)
+    kept = min(n_envs, priority.shape[0])
     memory = replay.add(memory, fresh.take(slice(kept)), priorities[:kept])
-    return state.replace(belief=belief, replay=memory), {"belief/loss": jnp.mean(losses)}
+    return state.replace(belief=belief, replay=memory), {"belief/loss": split.mean(jnp.mean(losses))}
 
 
 def _belief_gradient(network: PyTree, episodes: Packed, weights: Array, setup: Setup) -> tuple[PyTree, Array]:
@@ -168,10 +176,11 @@ def _belief_gradient(network: PyTree, episodes: Packed, weights: Array, setup: S
 
     A backward pass through the belief costs tens of megabytes per episode; the scan bounds how many are alive.
     """
-    game, n_episodes = setup.game, weights.shape[0]
-    n_parts = -(-n_episodes // game.learn.belief_microbatch)
-    at = jnp.arange(n_parts * game.learn.belief_microbatch, dtype=jnp.int32)
-    padded = jnp.where(at < n_episodes, weights[at % n_episodes], 0.0) / jnp.sum(weights)
+    game, split, n_episodes = setup.game, setup.game.learn.split, weights.shape[0]
+    n_together = min(game.learn.belief_microbatch, n_episodes)
+    n_parts = -(-n_episodes // n_together)
+    at = jnp.arange(n_parts * n_together, dtype=jnp.int32)
+    padded = jnp.where(at < n_episodes, weights[at % n_episodes], 0.0) / split.sum(jnp.sum(weights))
 
     def loss(params: PyTree, part: Array) -> tuple[Array, Array]:
         batch: Episode = episodes.take(part % n_episodes)
@@ -186,4 +195,4 @@ def _belief_gradient(network: PyTree, episodes: Packed, weights: Array, setup: S
 
     zero, unravel = ravel_pytree(jax.tree.map(jnp.zeros_like, network))
     gradient, losses = jax.lax.scan(accumulate, zero, at.reshape(n_parts, -1))
-    return unravel(gradient), losses.reshape(-1)[:n_episodes]
+    return unravel(split.sum(gradient)), losses.reshape(-1)[:n_episodes]

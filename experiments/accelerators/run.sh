@@ -14,12 +14,12 @@ limit=${SECONDS_LEFT:-720}
 export PYTHONPATH=. JAX_COMPILATION_CACHE_DIR=$folder/cache
 SECONDS=0
 
-# part NAME AT_MOST COMMAND...: run it for at most so many seconds, and no longer than there are
+# part NAME AT_MOST KEPT COMMAND...: run it for at most so many seconds, and leave KEPT of 720 to the later parts
 part() {
-  local name=$1 most=$2 left=$((limit - SECONDS)) began=$SECONDS
-  shift 2
+  local name=$1 most=$2 left=$((limit - SECONDS - $3 * limit / 720)) began=$SECONDS
+  shift 3
   if [ "$left" -lt 15 ]; then echo "$name: left out, no time" | tee -a "$folder/parts.txt"; return; fi
-  timeout --signal=TERM "$((left < most ? left : most))" "$@" > "$folder/$name.txt" 2>&1
+  timeout --signal=TERM --kill-after=15 "$((left < most ? left : most))" "$@" > "$folder/$name.txt" 2>&1
   echo "$name: exit code $?, $((SECONDS - began)) s" | tee -a "$folder/parts.txt"
 }
 
@@ -30,16 +30,16 @@ versions() {
 export -f versions
 export python
 
-part versions 60 bash -c versions
+part versions 60 600 bash -c versions
 for n in 128 1024 4096 16384; do
-  part "play_$n" 60 "$python" -m amarl_jax.random_play --config=configs/default.py --config.training.n_envs=$n
+  part "play_$n" 60 510 "$python" -m amarl_jax.random_play --config=configs/default.py --config.training.n_envs=$n
 done
-part book 90 "$python" experiments/benchmarks/book.py --capacity 64 --batch 1024 16384 --step-batch --runs 3 \
+part book 90 450 "$python" experiments/benchmarks/book.py --capacity 64 --batch 1024 16384 --step-batch --runs 3 \
   --engines apply table native --output="$folder/book.json"
-part train 240 "$python" experiments/benchmarks/train.py --n_envs 128 1024 4096 --lanes --split_envs 0 --repeats 1 \
+part train 240 300 "$python" experiments/benchmarks/train.py --n_envs 128 1024 4096 --lanes --split_envs 0 --repeats 1 \
   --output="$folder/train.json"
-part default 240 "$python" -m amarl_jax.train --config=configs/default.py --workdir="$folder/default" \
+part default 240 120 "$python" -m amarl_jax.train --config=configs/default.py --workdir="$folder/default" \
   --config.training.total_timesteps=10000000 --config.eval_episodes=256
-part sweep 240 "$python" -m amarl_jax.sweep --config=configs/lambda_sweep.py --workdir="$folder/sweep" \
+part sweep 600 20 "$python" -m amarl_jax.sweep --config=configs/lambda_sweep.py --workdir="$folder/sweep" \
   --n_lambdas=12 --seeds=2 --config.training.total_timesteps=600000 --config.eval_episodes=256
 "$python" experiments/accelerators/fit.py "$folder" > "$folder/fit.json" && cat "$folder/fit.json"

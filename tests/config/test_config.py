@@ -165,7 +165,8 @@ def test_every_typed_field_is_fed_by_a_setting():
     fields = {f"{bag}.{f.name}" for bag, kind in bags.items() for f in dataclasses.fields(kind)}
     fields |= {f"network_spec.belief.{f.name}" for f in dataclasses.fields(BeliefSpec)}
     fields -= {"network_spec.belief", "env_params.size_cdf"}  # of the latter there is one inside of programs alone
-    assert fed == fields | {"total_timesteps"}
+    of_a_flag = {"learn_spec.n_devices"}
+    assert fed == fields - of_a_flag | {"total_timesteps"}
     assert all(bool(setting.target) != bool(setting.converted) for setting in SETTINGS.values())
 
 

@@ -138,6 +138,17 @@ MISTAKES = [  # class of mistake, command, arguments, what the line says
     ("device count", "sweep", [GRID, "--config.device=gpu"], "device = 'gpu': must be present on this machine"),
     ("device count", "sweep", [GRID, "--n_devices=9"], "--n_devices=9: must be from 1 to 8, what cpu has here"),
     ("device count", "sweep", [GRID, "--n_devices=0"], "--n_devices=0: must be from 1 to 8"),
+    ("device count", "train", [DEBUG, "--n_devices=9"], "--n_devices=9: must be from 1 to 8, what cpu has here"),
+    ("device count", "train", [DEBUG, "--n_devices=3"], "training.n_envs = 64: must be a multiple of 3 x "),
+    (
+        "device count",
+        "train",
+        [DEBUG, "--n_devices=4", "--config.training.replay_capacity=130"],
+        "training.replay_capacity = 130: must be a multiple of n_devices = 4",
+    ),
+    ("device count", "train", ["--resume", "--workdir=pair", "--n_devices=4"], "the run began on 2, and is continued"),
+    ("device count", "train", ["--resume", HERE, "--n_devices=4"], "the run began on 1, and is continued on as many"),
+    ("device count", "train", ["--resume", "--workdir=odd"], "n_devices = -2: must be a whole number from 1"),
     ("device count", "evaluate", [HERE, "--device=tpu"], "device = 'tpu': must be present on this machine"),
 ]
 OF_THE_PROCESS = [  # command, arguments, environment, what the line says
@@ -175,6 +186,9 @@ def furnished(tmp_path_factory):
     """A run and a sweep as they are before their first checkpoint, a file, and a workdir that is not one."""
     folder = tmp_path_factory.mktemp("furnished")
     open_run(configuration.load("configs/fast_debug.py", {"seed": 5}), folder / "first")
+    open_run(configuration.load("configs/fast_debug.py", {"seed": 5}), folder / "pair", n_devices=2)
+    shutil.copytree(folder / "pair", folder / "odd")
+    (folder / "odd" / "run.json").write_text('{"command": "train", "n_devices": -2}')
     open_run(configuration.load("configs/lambda_sweep.py"), folder / "lanes", command="sweep")
     (folder / "lanes" / "lanes.json").write_text('[{"seed": 0}, {"seed": 1}]')
     (folder / "file").write_text("")
@@ -237,6 +251,12 @@ def test_a_sweep_takes_as_many_devices_as_it_was_told_to(folder):
     config = configuration.load("configs/lambda_sweep.py:fast")
     assert lane_program.devices_of(open_run(config, "two", n_devices=2)) == tuple(jax.devices()[:2])
     assert lane_program.devices_of(open_run(config, "all")) == tuple(jax.devices())
+
+
+def test_a_run_is_continued_on_as_many_devices_as_it_began_on(here):
+    found = {name: open_run(None, name, resume=True).n_devices for name in ("first", "pair")}
+    assert found == {"first": None, "pair": 2}
+    assert [len(train.devices_sharing(open_run(None, name, resume=True))) for name in found] == [1, 2]
 
 
 def test_a_home_folder_is_expanded(folder, monkeypatch):

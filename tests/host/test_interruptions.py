@@ -26,6 +26,7 @@ from amarl_jax.host.checkpoint import Checkpointer
 from amarl_jax.host.preemption import StopRequest
 from amarl_jax.lanes.behaviour import CONDUCT, FILLS, N_FILLS
 from amarl_jax.lanes.measured import Measured
+from amarl_jax.learn import split_update
 from tests import quick_learners
 from tests.quick_learners import FLAGS, N_UPDATES
 from tests.tiny_runs import STEPS_PER_UPDATE, TINY, jax_settings, numbers, terminate_after, tree
@@ -307,7 +308,7 @@ def test_what_fails_before_the_first_update_leaves_the_folder_free(there, tmp_pa
         (path / "notes.txt").write_text("mine")
     before = tree(path)
     with monkeypatch.context() as patch:
-        patch.setattr(train, "advance", lambda *_: (_ for _ in ()).throw(MemoryError("too wide")))
+        patch.setattr(split_update, "advance", lambda *_: (_ for _ in ()).throw(MemoryError("too wide")))
         assert run("train", *FLAGS, f"--workdir={path}") == 1
     assert path.exists() == there
     assert tree(path) == before
@@ -339,7 +340,7 @@ def test_a_finished_run_is_extended_and_its_schedule_with_it(whole, tmp_path, mo
         seen.append((int(state.update), float(setup.hypers.n_updates)))
         return quick_learners.advance(state, setup, n_updates)
 
-    monkeypatch.setattr(train, "advance", advance)
+    monkeypatch.setattr(split_update, "advance", advance)
     total = f"--config.training.total_timesteps={8 * STEPS_PER_UPDATE}"
     assert run("train", "--resume", f"--workdir={path}", f"--config={TINY}", total) == 0
     assert seen == [(5, 8.0), (6, 8.0), (7, 8.0)]
@@ -378,7 +379,7 @@ def test_settings_of_the_machine_are_those_of_the_command(whole, tmp_path, monke
     seen = []
 
     @contextlib.contextmanager
-    def prepared(settings):
+    def prepared(settings, n_devices):
         seen.append(settings)
         yield "here"
 

@@ -223,6 +223,9 @@ def test_two_processes_of_four_devices_equal_one_device_and_never_talk(finished,
     assert not COLLECTIVES.search((workdir / "program.txt").read_text())
     assert "10 lanes of 1 updates: 2 at once on each of 8 devices" in said[0]
     assert [row["lane"] for row in read_metrics(workdir / "metrics.jsonl")] == list(range(N_LANES)), "one chief"
+    for index in (0, 1):
+        shared = json.loads((workdir / f"shared_{index}.json").read_text())
+        assert shared == [[True, 0], [True, 1], [True, 0]], "three jobs in turn, and both have every answer"
 
 
 @pytest.mark.parametrize(
