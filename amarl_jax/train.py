@@ -9,7 +9,7 @@ diverged is in DIR/postmortem, which --resume does not read.
 
   python -m amarl_jax.train --config=configs/default.py --config.training.lr_actor=1e-4
   python -m amarl_jax.train --resume --workdir=runs/default
-  python -m amarl_jax.train --config=configs/default.py --config.training.n_envs=16384 --n_devices=4
+  python -m amarl_jax.train --config=configs/default.py --config.training.n_envs=4096 --n_devices=4
   python -m amarl_jax.train --config=configs/default.py --workdir=runs/next --init_from=runs/default
 """
 
