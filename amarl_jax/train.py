@@ -26,9 +26,9 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from amarl_jax.config import Experiment, resolve
+from amarl_jax.config import resolve
 from amarl_jax.dry_run import describe
-from amarl_jax.errors import BadInput, ConfigError, Diverged, Preempted
+from amarl_jax.errors import BadInput, Diverged, Preempted
 from amarl_jax.evaluation.closing_programs import closing_programs
 from amarl_jax.evaluation.closing_report import closing_document, closing_rows, evaluate_state, warn_if_sources_disagree
 from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
@@ -40,13 +40,14 @@ from amarl_jax.host.compile_ahead import CompileAhead
 from amarl_jax.host.continuation import OBJECTIVE, require_checkpoint_of, require_nothing_lost, saved_at
 from amarl_jax.host.preemption import StopRequest
 from amarl_jax.host.runlog import Progress, RunLog, closing_table
+from amarl_jax.host.sharing import check_split, devices_sharing
 from amarl_jax.host.stages import say_if_short, stage
 from amarl_jax.host.workdir import Run, at_work, open_run, write_extended, write_json
 from amarl_jax.lanes.warm_start import Source, begin_with
 from amarl_jax.learn.finite import not_finite
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.setup import Setup
-from amarl_jax.learn.split_update import Updates, why_not_split
+from amarl_jax.learn.split_update import Updates
 from amarl_jax.learn.state import TrainState
 from amarl_jax.learn.update import begin
 from amarl_jax.posterior.exact import ExactSpec
@@ -101,21 +102,6 @@ def train(
         check_split(resolve(config), n_devices)
     run = open_run(config, workdir, resume=resume, n_devices=n_devices, from_weights=init_from is not None)
     return run_training(run, init_from)
-
-
-def check_split(experiment: Experiment, n_devices: int | None) -> None:
-    """Raise :class:`BadInput` where there are not so many devices, or an update's sizes do not divide over them."""
-    n = len(machine.find_devices(experiment.run.device, n_devices)) if n_devices is not None else 1
-    if (refused := why_not_split(experiment.learn_spec, n)) is not None:
-        field, value, allowed = refused
-        raise ConfigError(f"training.{field}", value, allowed)
-
-
-def devices_sharing(run: Run) -> tuple[jax.Device, ...]:
-    """The devices that share the environments of a run: the one that JAX computes on, unless more were asked for."""
-    if run.n_devices is None or run.n_devices == 1:
-        return tuple(jax.numpy.zeros(()).devices())
-    return machine.find_devices(run.experiment.run.device, run.n_devices)
 
 
 def run_training(run: Run, init_from: Source | None = None) -> TrainResult:
