@@ -9,7 +9,7 @@ import numpy as np
 
 from amarl_jax.host import machine
 from amarl_jax.host.runlog import closing_table, duration
-from amarl_jax.host.stages import say_if_short
+from amarl_jax.host.stages import say_if_short, say_recorded
 from amarl_jax.host.workdir import Run
 from amarl_jax.learn.cost import BATCHES, PARTS, Cost, abstract_state, measure, measure_more
 from amarl_jax.learn.finite import networks
@@ -46,6 +46,7 @@ def describe(run: Run, devices: Sequence[jax.Device]) -> None:
         f"({learn.n_envs} environments x {horizon} steps), nothing written"
     )
     say_if_short(experiment)
+    say_recorded(experiment)
     state = abstract_state(setup)
     total = sum(count_parameters(network.params) for network in networks(state).values())
     closing_table("\nnetworks: parameters, and matrices with how many there are of each", network_rows(state))

@@ -56,7 +56,9 @@ def test_what_did_not_go_the_plain_way_is_printed(tmp_path, monkeypatch, capsys)
     (window,) = report["windows"]
     assert (window["seed_row"], window["crossed_rows"], window["submissions_traded"]) == (2, 2, 0)
     assert {name: n for name, n in window["counters"].items() if n} == {"unknown_cancel": 2}
-    assert set(window["counters"]) | {"crossed_rows", "submissions_traded"} == set(replay_lobster._MEANINGS)
+    assert set(window["counters"]) | {"crossed_rows", "submissions_traded", "taken_in", "taken_out"} == set(
+        replay_lobster._MEANINGS
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,13 +104,20 @@ def test_a_path_that_no_shell_made_something_of_is_refused(value, says, monkeypa
 
 def test_the_command_writes_a_report_and_a_figure(tmp_path, capsys):
     folder = tmp_path / "deep" / "report"
-    assert invoke(MESSAGES, ORDERBOOK, f"--output={folder}", "--levels=5", "--seeds=3") == 0
+    assert invoke(MESSAGES, ORDERBOOK, f"--output={folder}", "--levels=5", "--seeds=3", "--take_in") == 0
     report = json.loads((folder / "agreement.json").read_text())
     assert report["rows"] == 600
     assert [window["seed_row"] for window in report["windows"]] == [0, 200, 400]
     assert [window["rows"] for window in report["windows"]] == [199] * 3
     assert sum(report["curve"]["rows"]) == 3 * 199
     assert len(report["windows"][0]["agreeing_by_level"]) == 5
+    alone, told = (report["agreeing_by_level"][name] for name in ("alone", "taken in"))
+    assert (len(alone), len(told)) == (5, 5)
+    assert max(alone) < 1.0
+    assert told == [1.0] * 5
+    assert report["disagreement"]["share_never_visible"] == 1.0
+    assert report["disagreement"]["levels"] == pytest.approx((1 - np.mean(alone)) * report["disagreement"]["of"])
+    assert report["taken_in"]["windows"][0]["taken_in"] > 0 == report["windows"][0]["taken_in"]
     assert (folder / "agreement.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     assert re.match(
