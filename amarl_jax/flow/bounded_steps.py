@@ -40,12 +40,12 @@ def in_bounded_steps(stream: Stream, bound: int) -> Stream:
         """Time in played steps of a time in recorded ones; behind the end both run alike."""
         return np.interp(time, begins, np.arange(len(begins))) + np.maximum(time - len(counts), 0.0)
 
-    place = (clock(at) - played) * TIME_UNITS
-    rests = (clock(at + stream.lifetime / TIME_UNITS) - clock(at)) * TIME_UNITS
+    place = np.clip(np.floor((clock(at) - played) * TIME_UNITS), 0, TIME_UNITS - 1)  # orders of one time have one clock
+    rests = (clock(at + stream.lifetime / TIME_UNITS) - played) * TIME_UNITS - place
     return dataclasses.replace(
         stream,
         first=first.astype(np.int32),
-        time=np.clip(np.floor(place), 0, TIME_UNITS - 1).astype(np.uint16),
+        time=place.astype(np.uint16),
         lifetime=np.clip(np.floor(rests + 0.5), 0, MOST_LIFETIME * TIME_UNITS).astype(np.uint32),
     )
 

@@ -53,7 +53,8 @@ class RecordedNoise(TableNoise):
 
     Attributes:
         digest: of the orders as they are played.
-        divided: steps of the recording that are played as several, as they have more orders than the market takes.
+        bound: most orders of a step as it is played, 0 for none.
+        divided: steps of the recording that are played as several, as they have more orders than that.
         n_recorded: steps of the recording.
         first: [S + 1] int32, number of each step's first order.
         packed: [n] uint32: side, kind, lots, offset and lifetime in 1, 1, 7, 7 and 16 bits from above.
@@ -61,8 +62,9 @@ class RecordedNoise(TableNoise):
     """
 
     digest: str
-    divided: int
-    n_recorded: int
+    bound: int = dataclasses.field(compare=False)
+    divided: int = dataclasses.field(compare=False)
+    n_recorded: int = dataclasses.field(compare=False)
     first: np.ndarray = dataclasses.field(compare=False, repr=False)
     packed: np.ndarray = dataclasses.field(compare=False, repr=False)
     time: np.ndarray = dataclasses.field(compare=False, repr=False)
@@ -78,7 +80,7 @@ class RecordedNoise(TableNoise):
         orders, steps = len(self.packed) / max(self.n_steps, 1), f"{self.n_steps:,} steps"
         if not self.divided:
             return f"the recording's {steps} are played as they are, {orders:.3g} orders each"
-        most = f"{self.divided:,} of the recording's {self.n_recorded:,} have more than max_noise_orders"
+        most = f"{self.divided:,} of the recording's {self.n_recorded:,} have more than {self.bound}"
         return f"{steps} are played, {orders:.3g} orders each; {most} and are played as several"
 
     def count_mass(self, slot_rate: Array | float, spec: MarketSpec) -> Array:
@@ -163,7 +165,7 @@ def recorded_noise(recording: Stream, bound: int | None = None) -> RecordedNoise
     for column, shift in columns:
         packed |= column.astype(np.uint32) << np.uint32(shift)
     divided = 0 if bound is None else int((orders_by_step(recording) > bound).sum())
-    return RecordedNoise(stream.digest, divided, recording.n_steps, stream.first, packed, stream.time)
+    return RecordedNoise(stream.digest, bound or 0, divided, recording.n_steps, stream.first, packed, stream.time)
 
 
 def windows_of(n_steps: int, horizon: int, held_out: float) -> tuple[np.ndarray, np.ndarray]:
