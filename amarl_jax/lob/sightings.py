@@ -47,17 +47,37 @@ class Sighted:
 
 @dataclass
 class _Level:
-    orders: dict[int, int] = field(default_factory=dict)  # id: lots, first to trade first
+    """The orders at one price that a book holds, first to trade first; ids below 0 are of orders nobody saw come."""
+
+    orders: dict[int, int] = field(default_factory=dict)  # id: lots
 
     def lots(self) -> int:
         return sum(self.orders.values())
 
-    def reduce(self, order: int, lots: int) -> None:
-        left = self.orders.get(order, 0) - lots
-        if left > 0:
-            self.orders[order] = left
-        else:
-            self.orders.pop(order, None)
+    def add(self, order: int, lots: int) -> None:
+        self.orders[order] = self.orders.get(order, 0) + lots
+
+    def take(self, candidates: list[int], lots: int) -> list[tuple[int, int]]:
+        """Take lots off these orders, one after the other: which, and how many."""
+        taken = []
+        for order in candidates:
+            out = min(self.orders.get(order, 0), lots)
+            if out:
+                taken.append((order, out))
+                lots -= out
+                self.orders[order] -= out
+                if not self.orders[order]:
+                    del self.orders[order]
+        return taken
+
+    def candidates(self, order: int, lots: int) -> list[int]:
+        """Where lots of an order leave from: itself; else what may be it, unseen ones first, of its size before others.
+
+        An order that is spoken of and not known stands for one that was never seen, or for one that left unseen while
+        the other came.
+        """
+        unseen = sorted((one for one in self.orders if one < 0), key=lambda one: self.orders[one] != lots)
+        return [order, *unseen, *reversed([one for one in self.orders if one >= 0 and one != order])]
 
 
 def with_sightings(recording: Recording, seed_row: int, rows: np.ndarray, window: Window) -> Sighted:
@@ -105,14 +125,19 @@ class _Tape:
         if event not in VISIBLE:
             return
         price, lots, order = int(self._recording.price[row]), int(self._recording.size[row]), int(self._makers[i])
-        level = self._levels[Side.BID if direction > 0 else Side.ASK].setdefault(price, _Level())
+        side = Side.BID if direction > 0 else Side.ASK
+        level = self._levels[side].setdefault(price, _Level())
         if event == Event.SUBMISSION:
-            level.orders[order] = level.orders.get(order, 0) + lots
-            return
-        if order not in level.orders:  # of an order that nobody saw come: one of those taken in here, if there is any
-            order = next((own for own in level.orders if own < 0), order)
-            self._makers[i], self._lots[i] = order, lots
-        level.reduce(order, level.orders.get(order, 0) if event == Event.DELETION and order > 0 else lots)
+            level.add(order, lots)
+        elif event == Event.EXECUTION:  # what trades is first in the queue, whoever it is
+            if order not in level.orders:
+                self._makers[i] = next((one for one in level.orders if one < 0), order)
+            level.take(list(level.orders), lots)
+        else:
+            first, *others = level.take(level.candidates(order, lots), lots) or [(order, lots)]
+            self._makers[i], self._lots[i] = first
+            for other, out in others:
+                self._tell(MessageKind.CANCEL, side, price, out, other)
 
     def look(self, side: Side, row: int, before: int, now: int) -> None:
         """Tell of the prices beyond ``before`` and up to ``now``, outwards, as the levels of ``row`` have them."""
@@ -126,17 +151,12 @@ class _Tape:
         level = self._levels[side].setdefault(price, _Level())
         missing = lots - level.lots()
         if missing > 0:
-            level.orders[self._next_id] = missing
+            level.add(self._next_id, missing)
             self._tell(MessageKind.LIMIT, side, price, missing, self._next_id)
             self._next_id -= 1
             self.taken_in += 1
-        for order in reversed(list(level.orders)):
-            if missing >= 0:
-                break
-            out = min(level.orders[order], -missing)
+        for order, out in level.take(list(reversed(level.orders)), max(-missing, 0)):
             self._tell(MessageKind.CANCEL, side, price, out, order)
-            level.reduce(order, out)
-            missing += out
             self.taken_out += 1
 
     def _tell(self, kind: MessageKind, side: Side, price: int, lots: int, order: int) -> None:

@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 
 from amarl_jax import fit_flow
+from amarl_jax.evaluation.facts_figure import draw_facts
 from amarl_jax.flow.facts import distances, facts_of
 from amarl_jax.flow.fit import Fit, fit
-from amarl_jax.flow.stream import Stream, orders_by_step, stream_of
+from amarl_jax.flow.law import text_of
+from amarl_jax.flow.stream import Stream, orders_by_step, save_stream, stream_of
 from amarl_jax.flow.stretches import recorded_stretch
 from amarl_jax.host.provenance import provenance
 from amarl_jax.lob.lobster import follow
@@ -100,6 +102,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     read, fits, facts, plays = np.diff(clock).round(2).tolist()
     seconds = float(recording.time[-1] - recording.time[0])
     flow = fitted.flow
+    if args.keep is not None:
+        args.keep.mkdir(parents=True, exist_ok=True)
+        (args.keep / "flow.json").write_text(text_of(flow))
+        (args.keep / "stream.npz").write_bytes(save_stream(stream))
+        draw_facts(recorded, simulated).savefig(args.keep / "facts.png", dpi=130)
     return {
         "rows": len(recording),
         "levels": int(recording.levels.shape[2]),
@@ -131,6 +138,7 @@ def main() -> None:
     parser.add_argument("--orderbook", type=Path, required=True)
     parser.add_argument("--episodes", type=int, default=64, help="of 390 steps, of each law")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="folder for flow.json, stream.npz and facts.png of the day")
     parser.add_argument("--no_replay", dest="replay", action="store_false")
     args = parser.parse_args()
     found = measure(args)

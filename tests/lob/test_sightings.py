@@ -50,3 +50,19 @@ def test_what_disagrees_at_a_price_that_was_always_shown_is_no_unseen_order(fixt
     assert day.agreeing[day.always_in_view].all()
     assert not day.agreeing[~day.always_in_view].all()
     np.testing.assert_array_equal(follow(fixture, n_levels=3).always_in_view, day.always_in_view[:, :, :3])
+
+
+def test_an_order_that_took_the_place_of_one_that_left_unseen_is_followed(write):
+    """While 10.00 was out of view order 5 left and 9 of the same size came: the level says nothing, until 9 is named."""
+    rows = [
+        ("1.0,7,0,0,-1,-1", "100200,50,99900,40"),
+        ("2.0,1,5,10,100000,1", "100200,50,100000,10"),
+        ("3.0,1,7,10,100100,1", "100200,50,100100,10"),
+        ("4.0,3,7,10,100100,1", "100200,50,100000,10"),
+        ("5.0,1,8,20,100000,1", "100200,50,100000,30"),
+        ("6.0,3,9,10,100000,1", "100200,50,100000,20"),
+        ("7.0,4,8,5,100000,1", "100200,50,100000,15"),
+    ]
+    told = follow(read_recording(*write(rows)), capacity=16, take_in=True)
+    assert told.agreeing.all()
+    assert (told.taken_in, told.taken_out, told.counters["unknown_cancel"]) == (0, 0, 0)
