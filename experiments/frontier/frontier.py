@@ -46,7 +46,7 @@ from amarl_jax.trees import as_arrays
 HERE = Path(__file__).parent
 CONFIG = "configs/fast_debug.py"
 PENALTIES = (0.0, 0.02, 0.04, 0.06, 0.08, 0.12, 0.18, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-QUIET = {"cover": 0.0, "along": 0.0, "rate": 1.0, "loud": 0.0}
+QUIET = {"cover": 0.0, "along": 0.0, "haste": 0.0, "rate": 1.0, "loud": 0.0}
 BURST = {
     "start": 0.0,
     "window": 1.0,
@@ -54,6 +54,7 @@ BURST = {
     "clip_lots": 1.0,
     "cover": 0.0,
     "along": 1.0,
+    "haste": 0.0,
     "rate": 1.0,
     "loud": 1.0,
 }
@@ -62,12 +63,15 @@ CORNERS = {  # plans with a name, which every search begins with
     "mimic": BURST | QUIET,
     "mimic, one-sided": BURST | QUIET | {"along": 1.0},
     "mimic, half along": BURST | QUIET | {"along": 0.5},
+    "mimic, one-sided in haste": BURST | QUIET | {"along": 1.0, "haste": 2.0},
+    "twice as many such orders": BURST | QUIET | {"along": 1.0, "haste": 2.0, "rate": 2.0},
+    "one such order a step": BURST | QUIET | {"along": 1.0, "haste": 2.0, "rate": 5.0},
     "at once or mimic": BURST | {"loud": 0.5, "along": 0.0},
     "at once or one-sided": BURST | {"loud": 0.5},
     "half at once, then one-sided": BURST | {"part": 0.5, "cover": 0.5},
     "over five steps under cover": BURST | {"window": 5.0, "cover": 0.5},
 }
-STEP = 0.15  # deviation of the first round's steps in the unit cube, halved from round to round
+STEP, SHRINK = 0.15, 0.7  # deviation of the first round's steps in the unit cube, and its factor from round to round
 KEPT_AXES = 0.5  # share of the axes that a step leaves alone
 
 
@@ -155,7 +159,7 @@ def proposals(
         for _ in range(given.n_steps):
             moved = rng.random(len(AXES)) > KEPT_AXES
             plans.append(
-                as_plan(place_of(best, spec) + STEP * 0.5 ** (number - 1) * moved * rng.normal(size=len(AXES)), spec)
+                as_plan(place_of(best, spec) + STEP * SHRINK ** (number - 1) * moved * rng.normal(size=len(AXES)), spec)
             )
     return plans
 
@@ -192,9 +196,9 @@ def main() -> None:
         "--workdir", type=Path, help="of a run or sweep whose maker and arbitrageur play; default scripted"
     )
     parser.add_argument("--lane", type=int, help="of that sweep")
-    parser.add_argument("--n_first", type=int, default=56, help="plans that fill the cube")
-    parser.add_argument("--n_rounds", type=int, default=3)
-    parser.add_argument("--n_steps", type=int, default=2, help="plans around the best of each penalty in a round")
+    parser.add_argument("--n_first", type=int, default=118, help="plans that fill the cube")
+    parser.add_argument("--n_rounds", type=int, default=5)
+    parser.add_argument("--n_steps", type=int, default=3, help="plans around the best of each penalty in a round")
     parser.add_argument("--n_episodes", type=int, default=256, help="of each plan in the search")
     parser.add_argument("--n_final", type=int, default=1024, help="fresh episodes of the best plans")
     parser.add_argument("--n_particles", type=int, default=32)
@@ -206,7 +210,7 @@ def main() -> None:
     exact = ExactSpec(given.n_episodes, given.n_particles, given.n_private)
     compiled = program(market, params, beside, belief, exact, min(64, given.n_episodes))
     settings = {name: str(value) for name, value in vars(given).items() if name not in ("output", "n_final")}
-    number = zlib.crc32(json.dumps(settings, sort_keys=True).encode())  # tells the logs of different searches apart
+    number = zlib.crc32(json.dumps([settings, AXES], sort_keys=True).encode())  # tells logs of different searches apart
     rows = search(compiled, given, market.spec, params, given.output.with_suffix(f".{number:08x}.jsonl"))
     best = {penalty: min(rows, key=lambda row: objective(row, penalty))["plan"] for penalty in PENALTIES}
     chosen = list({name_of(plan): plan for plan in (*best.values(), CORNERS["all at once"], CORNERS["mimic"])}.values())

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from amarl_jax.market import observe
+from amarl_jax.market.params import EnvParams
+from amarl_jax.market.table_noise import TableNoise, table_of
 from amarl_jax.policies.bursts import AXES, BurstPlan, Bursts, place_of, plan_at
 from amarl_jax.policies.mimic import Mimic
 from amarl_jax.policies.twap import Twap
 from amarl_jax.testing import SMALL, check_policy
 from tests.market.conftest import SPEC
 
-AT_ONCE = {"start": 0, "window": 1, "part": 1, "clip_lots": 1, "cover": 0, "along": 0, "rate": 1, "loud": 1}
+AT_ONCE = {"start": 0, "window": 1, "part": 1, "clip_lots": 1, "cover": 0, "along": 0, "haste": 0, "rate": 1, "loud": 1}
 
 
 def plan(**changed):
@@ -63,11 +65,19 @@ def test_the_private_number_says_which_episodes_are_loud(view, params):
 
 @pytest.mark.parametrize(
     "changed",
-    [{}, {"cover": 0.4, "along": 0.5, "rate": 2.0, "window": 8.0, "loud": 0.5}],
+    [{}, {"cover": 0.4, "along": 0.5, "haste": 0.6, "rate": 2.0, "window": 8.0, "loud": 0.5}],
     ids=["at once", "all at play"],
 )
 def test_a_plan_draws_as_its_law_says(changed):
     check_policy(Bursts(SMALL, plan(**changed)), spec=SMALL)
+
+
+def test_a_plan_draws_as_its_law_says_where_sizes_depend_on_the_place():
+    changed = {"cover": 0.4, "along": 0.5, "haste": 0.6, "loud": 0.5}
+    cells = np.random.default_rng(4).gamma(0.7, size=(1 + SMALL.n_offsets, SMALL.max_order_size))
+    check_policy(
+        Bursts(SMALL, plan(**changed), TableNoise()), spec=SMALL, params=EnvParams(flow=table_of(cells / cells.sum()))
+    )
 
 
 def test_a_plans_place_leads_back_to_it():

@@ -1,0 +1,133 @@
+"""The main sweep in pieces: lambda from 0 to 32 for one seed, one start and one source of leakage at a time.
+
+    python experiments/main_sweep/run.py --sources exact --starts loud quiet --seeds 0 1
+    python experiments/main_sweep/report.py
+
+The debug market. A piece is one sweep over all penalties, in which the trader pays for what leaks (``exact``) or for
+what MINE claims (``mine``) and begins near "all at once" (``loud``) or as the mimic (``quiet``). A lane depends on its
+seed and its settings alone, so pieces together are what one sweep of them all would be. The rows of a piece go to
+``lanes.csv`` and what it ran with to ``pieces.json`` as soon as it is measured; pieces that stand there are passed
+over, and an interrupted one is continued by the same command.
+"""
+
+import argparse
+import csv
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from amarl_jax import config as configuration
+from amarl_jax import sweep
+from amarl_jax.host.provenance import provenance
+
+HERE = Path(__file__).parent
+BASE = "configs/lambda_sweep.py:fast"
+PENALTIES = {"sweep.lambda_max": 32.0, "sweep.n_lambdas": 18, "sweep.points_per_octave": 1.5}  # 0, 0.02, ..., 32
+STEPS_PER_UPDATE = 12_800
+SOURCES = {  # what the trader pays for, and what the maker's belief is fitted to
+    "exact": {"agents.execution.leakage_source": "exact", "networks.belief_transformer.target": "exact"},
+    "mine": {"agents.execution.leakage_source": "mine", "networks.belief_transformer.target": "label"},
+}
+STARTS = {  # share of the steps in which the first policy acts, and of those along its side
+    "loud": {"agents.execution.start_gate": 0.9, "agents.execution.start_along": 0.98},
+    "quiet": {"agents.execution.start_gate": 0.2, "agents.execution.start_along": 0.5},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """All penalties of one source, start and seed."""
+
+    source: str
+    start: str
+    seed: int
+
+    @property
+    def arm(self) -> str:
+        """Name in the table's column "arm"."""
+        return f"{self.source}, {self.start}"
+
+    def __str__(self) -> str:
+        return f"{self.source}_{self.start}_{self.seed}"
+
+
+def config_of(piece: Piece, n_updates: int, changes: dict[str, Any]) -> Any:
+    """The configuration of a piece's sweep; ``changes`` overrules."""
+    own = {
+        **PENALTIES,
+        **SOURCES[piece.source],
+        **STARTS[piece.start],
+        "seed": piece.seed,
+        "sweep.n_seeds": 1,
+        "training.total_timesteps": n_updates * STEPS_PER_UPDATE,
+        "eval_episodes": 1024,
+        "exact.n_episodes": 1024,
+        "exact.n_particles": 64,
+        "exact.n_private": 16,
+        "logging.use_tensorboard": False,
+        "exp_name": f"main_sweep_{piece}",
+    }
+    return configuration.load(BASE, own | changes)
+
+
+def read_pieces(folder: Path) -> dict[str, Any]:
+    """What the pieces that are done ran with, by name."""
+    path = folder / "pieces.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def keep(folder: Path, piece: Piece, lanes: Path, about: dict[str, Any]) -> None:
+    """Add a piece to the table, in place of its own earlier rows, and to ``pieces.json``."""
+    table, rows = folder / "lanes.csv", []
+    if table.exists():
+        with table.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if (row["arm"], int(row["seed"])) != (piece.arm, piece.seed)]
+    with lanes.open(newline="") as file:
+        rows += [row | {"arm": piece.arm} for row in csv.DictReader(file)]
+    rows.sort(key=lambda row: (row["arm"], float(row["lambda"]), int(row["seed"])))
+    folder.mkdir(parents=True, exist_ok=True)
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row | {"lane": i} for i, row in enumerate(rows))
+    pieces = read_pieces(folder) | {str(piece): about}
+    (folder / "pieces.json").write_text(json.dumps(dict(sorted(pieces.items())), indent=1) + "\n")
+
+
+def run(piece: Piece, given: argparse.Namespace) -> None:
+    """Train and measure one piece."""
+    wall, cpu = time.time(), time.process_time()
+    workdir = given.workdir / str(piece)
+    config = config_of(piece, given.n_updates, json.loads(given.changes))
+    resumed = (workdir / "config.json").exists()
+    sweep.sweep(config, workdir, resume=resumed)
+    about = provenance(config.to_dict(), piece.seed) | {
+        "seconds": {"cpu": round(time.process_time() - cpu, 1), "wall": round(time.time() - wall, 1)},
+        "resumed": resumed,  # then the seconds are those of the last process
+    }
+    keep(given.output, piece, workdir / "lanes.csv", about)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sources", nargs="+", choices=list(SOURCES), default=list(SOURCES))
+    parser.add_argument("--starts", nargs="+", choices=list(STARTS), default=list(STARTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(8)))
+    parser.add_argument("--n_updates", type=int, default=80)
+    parser.add_argument("--changes", default="{}", help="settings that overrule, as JSON")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/main_sweep"))
+    parser.add_argument("--output", type=Path, default=HERE, help="folder of lanes.csv and pieces.json")
+    given = parser.parse_args()
+    for seed in given.seeds:
+        for source in given.sources:
+            for start in given.starts:
+                piece = Piece(source, start, seed)
+                if str(piece) not in read_pieces(given.output):
+                    print(f"== {piece}", flush=True)
+                    run(piece, given)
+
+
+if __name__ == "__main__":
+    main()
