@@ -35,6 +35,16 @@ def test_the_curve_by_hand():
     assert table["touch"] == [0.5, None, None, 0.5]
 
 
+def test_disagreement_by_hand():
+    agreeing, always = np.ones((3, 2, 2), bool), np.ones((3, 2, 2), bool)
+    agreeing[1, 0] = agreeing[2, 1, 1] = False
+    always[1, 0, 1] = always[2, 1, 1] = always[0] = False
+    one = Following(0, np.arange(3.0), agreeing, 0, 0, {}, always_in_view=always)
+    found = replay_lobster.disagreement([one, one])
+    assert found == {"levels": 6, "of": 24, "share_never_visible": pytest.approx(2 / 3)}
+    assert replay_lobster.by_level([one]).tolist() == pytest.approx([5 / 6, 4 / 6])
+
+
 def test_what_did_not_go_the_plain_way_is_printed(tmp_path, monkeypatch, capsys):
     """Two levels of an archive of both files, in a folder of the user's, below two seed rows that cross."""
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -112,12 +122,10 @@ def test_the_command_writes_a_report_and_a_figure(tmp_path, capsys):
     assert sum(report["curve"]["rows"]) == 3 * 199
     assert len(report["windows"][0]["agreeing_by_level"]) == 5
     alone, told = (report["agreeing_by_level"][name] for name in ("alone", "taken in"))
-    assert (len(alone), len(told)) == (5, 5)
-    assert max(alone) < 1.0
-    assert told == [1.0] * 5
-    assert report["disagreement"]["share_never_visible"] == 1.0
-    assert report["disagreement"]["levels"] == pytest.approx((1 - np.mean(alone)) * report["disagreement"]["of"])
-    assert report["taken_in"]["windows"][0]["taken_in"] > 0 == report["windows"][0]["taken_in"]
+    assert alone == told == [1.0] * 5, "nothing behind ten levels moves up to the fifth"
+    assert report["disagreement"] == {"levels": 0, "of": 3 * 199 * 10, "share_never_visible": None}
+    assert sum(window["taken_in"] for window in report["taken_in"]["windows"]) == 6
+    assert not any(window["taken_in"] for window in report["windows"])
     assert (folder / "agreement.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     assert re.match(
