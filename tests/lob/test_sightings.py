@@ -53,7 +53,7 @@ def test_what_disagrees_at_a_price_that_was_always_shown_is_no_unseen_order(fixt
 
 
 def test_an_order_that_took_the_place_of_one_that_left_unseen_is_followed(write):
-    """While 10.00 was out of view order 5 left and 9 of the same size came: the level says nothing, until 9 is named."""
+    """While 10.00 was out of view 5 left and 9 of the same size came: the level says nothing, until 9 is named."""
     rows = [
         ("1.0,7,0,0,-1,-1", "100200,50,99900,40"),
         ("2.0,1,5,10,100000,1", "100200,50,100000,10"),
