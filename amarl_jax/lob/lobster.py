@@ -5,7 +5,7 @@ rows less and less. That is a property of the data, and what :class:`Following` 
 comes into view, see :mod:`amarl_jax.lob.sightings`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -33,7 +33,8 @@ class Following:
     counters: dict[str, int]  # of the book
     crossed_rows: int = 0  # rows skipped before `seed_row` because their bid and ask cross
     submissions_traded: int = 0  # recorded ones rest; these met orders already gone, or a trading halt
-    always_in_view: np.ndarray | None = None  # [n, 2, K] bool, levels at prices shown in every row since the seed row
+    always_in_view: np.ndarray = field(default_factory=lambda: np.empty(0, bool))  # [n, 2, K], of levels at
+    #                            prices shown in every row since the seed row
     taken_in: int = 0  # orders taken in as they came into view
     taken_out: int = 0  # orders found to have left, wholly or in part, as their price came into view again
 
