@@ -89,14 +89,23 @@ def opponents(given: argparse.Namespace) -> tuple[Market, EnvParams, Players, Be
 
 
 def program(
-    market: Market, params: EnvParams, beside: Players, belief: Belief, exact: ExactSpec, side_by_side: int
+    market: Market,
+    params: EnvParams,
+    beside: Players,
+    belief: Belief,
+    exact: ExactSpec,
+    side_by_side: int,
+    own: bool = False,
 ) -> Callable[[jax.Array, BurstPlan], tuple[jax.Array, jax.Array, ExactRow]]:
-    """The compiled measurement of a plan: classes and shortfalls [n], and what was read of the episodes."""
+    """The compiled measurement of a plan: classes and shortfalls [n], and what was read of the episodes.
+
+    With ``own`` the execution policy of ``beside`` plays, whatever the plan.
+    """
     n = exact.n_episodes
 
     @jax.jit
     def play(key: jax.Array, plan: BurstPlan) -> tuple[jax.Array, jax.Array, ExactRow]:
-        policy = Bursts(market.spec, plan, market.noise_law)
+        policy = beside.execution if own else Bursts(market.spec, plan, market.noise_law)
         reading = exact_reading(market, policy, exact, n, side_by_side)
 
         def read(episodes: Trajectory, which: Batch) -> tuple[EpisodeSummary, ExactRow | None]:
@@ -151,10 +160,10 @@ def proposals(
     """The plans of a round, the same whenever asked for: round 0 fills the cube, later ones step from the best."""
     if number == 0:
         places = qmc.Halton(len(AXES), rng=np.random.default_rng([given.seed, 0])).random(given.n_first)
-        return [*CORNERS.values(), *(as_plan(place, spec) for place in places)]
+        return [*CORNERS.values(), *given.begin, *(as_plan(place, spec) for place in places)]
     rng = np.random.default_rng([given.seed, number])
     plans = []
-    for penalty in PENALTIES:
+    for penalty in given.penalties:
         best = min(done, key=lambda row: objective(row, penalty))["plan"]
         for _ in range(given.n_steps):
             moved = rng.random(len(AXES)) > KEPT_AXES
@@ -196,6 +205,7 @@ def main() -> None:
         "--workdir", type=Path, help="of a run or sweep whose maker and arbitrageur play; default scripted"
     )
     parser.add_argument("--lane", type=int, help="of that sweep")
+    parser.add_argument("--penalties", type=float, nargs="+", default=PENALTIES, help="at which the best is sought")
     parser.add_argument("--n_first", type=int, default=118, help="plans that fill the cube")
     parser.add_argument("--n_rounds", type=int, default=5)
     parser.add_argument("--n_steps", type=int, default=3, help="plans around the best of each penalty in a round")
@@ -205,14 +215,14 @@ def main() -> None:
     parser.add_argument("--n_private", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=HERE / "frontier.json")
-    given = parser.parse_args()
+    given = parser.parse_args(namespace=argparse.Namespace(begin=[]))
     market, params, beside, belief, config = opponents(given)
     exact = ExactSpec(given.n_episodes, given.n_particles, given.n_private)
     compiled = program(market, params, beside, belief, exact, min(64, given.n_episodes))
     settings = {name: str(value) for name, value in vars(given).items() if name not in ("output", "n_final")}
     number = zlib.crc32(json.dumps([settings, AXES], sort_keys=True).encode())  # tells logs of different searches apart
     rows = search(compiled, given, market.spec, params, given.output.with_suffix(f".{number:08x}.jsonl"))
-    best = {penalty: min(rows, key=lambda row: objective(row, penalty))["plan"] for penalty in PENALTIES}
+    best = {penalty: min(rows, key=lambda row: objective(row, penalty))["plan"] for penalty in given.penalties}
     chosen = list({name_of(plan): plan for plan in (*best.values(), CORNERS["all at once"], CORNERS["mimic"])}.values())
     keys = list(jax.random.split(jax.random.key(given.seed + 1), -(-given.n_final // given.n_episodes)))
     again = [measure(compiled, keys, plan, params) for plan in chosen]

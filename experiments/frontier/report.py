@@ -1,7 +1,6 @@
-"""Write ``README.md`` and ``frontier.png`` of this folder from ``frontier.json``, and a sweep's table if given.
+"""Write ``README.md`` and ``frontier.png`` of this folder from ``frontier.json`` and ``gaps.jsonl``.
 
 python experiments/frontier/report.py
-python experiments/frontier/report.py --lanes=runs/lambda_sweep/lanes.csv
 """
 
 import argparse
@@ -13,14 +12,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import special
 
 from amarl_jax.evaluation.figures import STYLES, save
 from amarl_jax.evaluation.metrics import NORMAL_95
-from amarl_jax.lanes.table import LaneTable, read_lanes
 from amarl_jax.lanes.trade_off import COST, scripted_policies
 from amarl_jax.transition.curve_fits import SCALE
-from amarl_jax.transition.frontier import Frontier, Policies, frontier
+from amarl_jax.transition.frontier import Frontier, frontier
 
 HERE = Path(__file__).parent
 HEAD = """# The best of a scripted family
@@ -30,6 +27,8 @@ shortfall in reward units, I the exact information of the order-level record in 
 and its best plans measured again on fresh episodes that no choice was made on; ± is one standard error over those.
 By the posterior is `H(z) - E H(z | G)` of the reader's own posterior, which the search went by: I where the filter is
 right, no bound, and much less noisy where little leaks."""
+BESIDE = """Each lane's own maker and arbitrageur play against its trader and against the family, searched again for
+them. I is by the reader's posterior, and both play the same fresh episodes. ± is one standard error over those."""
 TICKS = (0.0, 0.1, 0.5, 2.0, 8.0, 32.0)
 
 
@@ -56,30 +55,29 @@ def best_table(document: dict[str, Any]) -> list[str]:
     return lines
 
 
-def gap_table(document: dict[str, Any], table: LaneTable, arm: str | None) -> list[str]:
-    """Learned objective less the family's best at every penalty of a sweep, with a 95% interval.
-
-    The best is chosen by its fresh measurement among all rows, which favours the family by the noise of the least of
-    them; the interval holds the seeds' scatter and the chosen row's error over episodes.
-    """
-    penalties, nats = table.grid(table.information, arm)
-    units = table.grid(COST, arm)[1]
-    rows = list(document["rows"].values())
-    lines = ["| lambda | learned C + lambda I | best of the family | learned less best |", "|---|---|---|---|"]
-    for penalty, learned in zip(penalties, (units + penalties * nats).T, strict=True):
-        totals = [row[COST]["value"] + penalty * row["exact_nats"]["value"] for row in rows]
-        best = rows[int(np.argmin(totals))]
-        n = len(learned)
-        of_best = math.hypot(best[COST]["stderr"], penalty * best["exact_nats"]["stderr"])
-        of_seeds = learned.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
-        half = special.stdtrit(max(n - 1, 1), 0.975) * math.hypot(of_seeds, of_best)
-        gap = f"{learned.mean() - min(totals):+.3f} ± {half:.3f}"
-        lines.append(f"| {penalty:g} | {learned.mean():.3f} | {min(totals):.3f} | {gap} |")
+def gap_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Objectives of lanes and of the family's best against the same opponents, and the difference."""
+    head = ("lambda", "seed", "learned C, units", "I, nats", "C + lambda I", "family C", "I", "C + lambda I")
+    lines = ["| " + " | ".join([*head, "learned less family"]) + " |", "|---" * 9 + "|"]
+    for row in sorted(rows, key=lambda row: (row["lambda"], row["seed"])):
+        cells = [
+            text
+            for who in ("learned", "family")
+            for text in (*(number(row[who][part]) for part in (COST, "posterior_nats")), f"{total(row, who):.3f}")
+        ]
+        error = math.hypot(*(row[who]["objective"]["stderr"] for who in ("learned", "family")))
+        gap = {"value": total(row, "learned") - total(row, "family"), "stderr": error}
+        lines.append("| " + " | ".join([f"{row['lambda']:g}", str(row["seed"]), *cells, number(gap)]) + " |")
     return lines
 
 
-def draw(document: dict[str, Any], found: Frontier, table: LaneTable | None, arm: str | None) -> None:
-    """Searched plans, the hull and the learned policies in the plane; I(lambda) of either."""
+def total(row: dict[str, Any], who: str) -> float:
+    """``C + lambda I`` of the lane's policy ("learned") or of the family's best."""
+    return row[who]["objective"]["value"]
+
+
+def draw(document: dict[str, Any], found: Frontier) -> None:
+    """Searched plans and the hull in the plane; the I(lambda) that follows."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     plane, curve = figure.subplots(1, 2)
     searched = np.array([(row["exact_nats"]["value"], row[COST]["value"]) for row in document["searched"]])
@@ -93,12 +91,8 @@ def draw(document: dict[str, Any], found: Frontier, table: LaneTable | None, arm
     penalty = np.union1d([0.0], np.geomspace(0.005, 32.0, 200))
     value, limits = found.predicted(penalty)
     curve.step(penalty, value, where="mid", color="0.4", label="best of the family")
+    curve.axhline(math.log(2.0), color="0.6", linewidth=0.8)
     curve.fill_between(penalty, *limits, step="mid", color="0.4", alpha=0.2, linewidth=0)
-    if table is not None:
-        grid, nats = table.grid(table.information, arm)
-        units = table.grid(COST, arm)[1]
-        plane.plot(nats.mean(axis=0), units.mean(axis=0), "o-", color=STYLES[0][0], markersize=4, label="learned")
-        curve.plot(grid, nats.mean(axis=0), "o-", color=STYLES[0][0], markersize=4, label="learned")
     plane.set(xlabel="I, exact, nats", ylabel="C, shortfall, reward units", ylim=(0.0, None))
     _label(curve)
     for axis in (plane, curve):
@@ -117,20 +111,15 @@ def _label(axis: Axes) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, default=HERE / "frontier.json")
-    parser.add_argument("--lanes", type=Path, help="lanes.csv of a sweep in the same market, exactly read")
-    parser.add_argument("--arm")
+    parser.add_argument("--gaps", type=Path, default=HERE / "gaps.jsonl")
     given = parser.parse_args()
     document = json.loads(given.rows.read_text())
-    table = None if given.lanes is None else read_lanes(given.lanes)
-    policies = scripted_policies(document["rows"], "exact_nats")
-    if table is not None:
-        grid, nats = table.grid(table.information, given.arm)
-        policies = Policies.learned(grid, nats, table.grid(COST, given.arm)[1]) + policies
-    found = frontier(policies)
+    found = frontier(scripted_policies(document["rows"], "exact_nats"))
     where = document["provenance"]
     lines = [HEAD, "", *best_table(document), "", f"Frontier: {found}.", ""]
-    if table is not None:
-        lines += ["## Learned policies beside it", "", *gap_table(document, table, given.arm), ""]
+    if given.gaps.exists():
+        rows = [json.loads(line) for line in given.gaps.read_text().splitlines()]
+        lines += ["## Learned policies beside it", "", BESIDE, "", *gap_table(rows), ""]
     spent = f"{document['cpu_seconds']:.0f} CPU-s"
     lines += [
         f"Command `{where['command']}`, commit `{where['commit'][:10]}`, {spent}.",
@@ -138,7 +127,7 @@ def main() -> None:
         "![frontier](frontier.png)",
     ]
     (HERE / "README.md").write_text("\n".join(lines) + "\n")
-    draw(document, found, table, given.arm)
+    draw(document, found)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from scipy import stats
 
 from amarl_jax.market.noise import bounded_count, buy_probability, orders, size_distribution
 from amarl_jax.market.params import EnvParams, MarketSpec
-from amarl_jax.theory.kyle import estimate_price_impact, kyle_auction
+from amarl_jax.theory.kyle import estimate_price_impact, kyle_auction, sequential_kyle
 from amarl_jax.trees import as_arrays
 
 SPEC = MarketSpec()
@@ -101,3 +101,39 @@ def test_regression_against_the_normal_equations():
     estimate = estimate_price_impact(jnp.asarray(value, jnp.float32), jnp.asarray(flow, jnp.float32))
     assert float(estimate.price_impact) == pytest.approx(slope[1], rel=1e-5)  # float32
     assert float(estimate.standard_error) == pytest.approx(np.sqrt(sandwich[1, 1]), rel=1e-5)
+
+
+def equilibrium_by_iteration(value_deviation, noise_deviation, n_auctions):
+    """Impacts and intensities: best response by dynamic programming and regression by turns, damped, from a guess."""
+    impact = np.full(n_auctions, value_deviation / noise_deviation)
+    for _ in range(400):
+        slope, intensity = 0.0, np.empty(n_auctions)
+        for n in reversed(range(n_auctions)):
+            # E of (v - p - lambda x) x + slope (v - p - lambda x)^2, by its stationary point
+            intensity[n] = (1 - 2 * slope * impact[n]) / (2 * impact[n] - 2 * slope * impact[n] ** 2)
+            left = 1 - impact[n] * intensity[n]
+            slope = left * intensity[n] + slope * left**2
+        variance, regression = value_deviation**2, np.empty(n_auctions)
+        for n in range(n_auctions):
+            regression[n] = intensity[n] * variance / (intensity[n] ** 2 * variance + noise_deviation**2)
+            variance *= 1 - regression[n] * intensity[n]
+        impact = impact + 0.2 * (regression - impact)
+    return impact, intensity
+
+
+@pytest.mark.parametrize("n_auctions", [1, 4])
+def test_auctions_in_a_row_against_the_fixed_point(n_auctions):
+    exact = sequential_kyle(VALUE_DEVIATION, 20.0, n_auctions)
+    impact, intensity = equilibrium_by_iteration(VALUE_DEVIATION, 20.0, n_auctions)
+    np.testing.assert_allclose(exact.price_impact, impact, rtol=1e-6)  # of the iteration
+    np.testing.assert_allclose(exact.intensity, intensity, rtol=1e-6)
+    before = np.append(VALUE_DEVIATION**2, exact.posterior_variance[:-1])
+    np.testing.assert_allclose(exact.posterior_variance, (1 - impact * intensity) * before, rtol=1e-6)
+    earned = np.sum(intensity * (1 - impact * intensity) * before)  # E[(v - p_n) x_n], auction by auction
+    assert exact.informed_profit == pytest.approx(earned, rel=1e-6)
+
+
+def test_one_of_a_row_is_the_single_auction():
+    single, row = kyle_auction(VALUE_DEVIATION, 20.0), sequential_kyle(VALUE_DEVIATION, 20.0, 1)
+    for name in ("price_impact", "intensity", "posterior_variance", "informed_profit"):
+        assert np.squeeze(getattr(row, name)) == pytest.approx(getattr(single, name), rel=1e-9)
