@@ -201,8 +201,8 @@ def _settings(path: str, law: str) -> dict[str, Any]:
 def bound_of_recorded(of_poisson: int) -> int:
     """The most recorded noise orders of a step: half as many again as the Poisson law of the same rate needs.
 
-    It is the rows of a step that training takes time for, whatever the day: with this a step of recorded orders costs a
-    quarter more than one of drawn orders. Busier steps are played as several.
+    Training takes time for the rows of a step, whatever the day: with this a step of recorded orders has half as many
+    again as one of drawn orders. Busier steps are played as several.
     """
     return min(math.ceil(_ROOM * of_poisson), _MOST_ORDERS)
 
