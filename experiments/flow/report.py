@@ -15,8 +15,8 @@ ALLOWED = {"beta": 0.0, "table": 0.1, "recorded": 0.25}  # of the Beta law's ste
 HEAD = """# Recorded days
 
 What a fitted flow, and a recorded day as the noise, have of the day that they come from; what training in them costs;
-what a trader leaks in them, where that has been run. The days are LOBSTER's public samples of 2012-06-21, which may not be passed on: here are
-rates, distances and timings alone.
+what a trader leaks in them, where that has been run. The days are LOBSTER's public samples of 2012-06-21, which may
+not be passed on: here are rates, distances and timings alone.
 
 ```bash
 python -m amarl_jax.fit_flow --messages=M.csv --orderbook=B.csv --stream --output=DIR
