@@ -79,7 +79,7 @@ def main(values: flags.FlagValues) -> None:
         "settings": {"levels": n_levels, **{name: values[name].value for name in ("tick", "capacity", "seeds")}},
         "rows": len(recording),
         "curve": curves["alone"],
-        "disagreement": disagreement(followings),
+        "disagreement": levels_that_disagree(followings),
         "agreeing_by_level": {name: by_level(windows).tolist() for name, windows in runs.items()},
         "windows": [_summary(following) for following in followings],
     }
@@ -120,7 +120,7 @@ def curve(followings: Sequence[Following], n_bins: int = N_BINS) -> dict[str, li
     }
 
 
-def disagreement(followings: Sequence[Following]) -> dict[str, Any]:
+def levels_that_disagree(followings: Sequence[Following]) -> dict[str, Any]:
     """Levels that disagree, and the share of them at prices that have been out of view since the book was seeded.
 
     What happened there was never shown. Disagreement at a price that was always shown has another cause.
@@ -153,7 +153,7 @@ def _summary(following: Following) -> dict[str, Any]:
         "crossed_rows": following.crossed_rows,
         "rows": len(following.seconds),
         "agreeing_by_level": following.agreeing.mean((0, 1)).tolist(),
-        "disagreement": disagreement([following]),
+        "disagreement": levels_that_disagree([following]),
         "taken_in": following.taken_in,
         "taken_out": following.taken_out,
         "executions": following.executions,
@@ -167,7 +167,7 @@ def _rows(table: dict[str, list[float | None]], followings: Sequence[Following])
     filled = [i for i, n in enumerate(table["rows"]) if n]
     executions = sum(following.executions for following in followings)
     exact = sum(following.executions_as_recorded for following in followings)
-    unseen = disagreement(followings)["share_never_visible"]
+    unseen = levels_that_disagree(followings)["share_never_visible"]
     levels = ", ".join(f"{share:.0%}" for share in by_level(followings))
     return [
         ("levels, first", table["levels"][filled[0]], "share agreeing soon after seeding"),

@@ -28,7 +28,7 @@ from amarl_jax.flow.stretches import recorded_stretch
 from amarl_jax.host.provenance import provenance
 from amarl_jax.lob.lobster import follow
 from amarl_jax.lob.recording import Recording, read_recording
-from amarl_jax.replay_lobster import by_level, curve, disagreement
+from amarl_jax.replay_lobster import by_level, curve, levels_that_disagree
 
 WINDOWS = 50  # of the replay, each seeded anew
 
@@ -76,7 +76,7 @@ def replayed(recording: Recording) -> dict[str, Any]:
             "by_level": by_level(followings).tolist(),
             "touch": float(np.concatenate([one.agreeing[:, :, 0].all(1) for one in followings]).mean()),
             "touch_by_seconds": {key: [table[key][i] for i in filled] for key in ("from_seconds", "touch")},
-            "disagreement": disagreement(followings),
+            "disagreement": levels_that_disagree(followings),
             "executions_as_recorded": sum(x.executions_as_recorded for x in followings)
             / max(sum(x.executions for x in followings), 1),
             "orders_taken_in": sum(one.taken_in for one in followings),

@@ -40,7 +40,7 @@ def test_disagreement_by_hand():
     agreeing[1, 0] = agreeing[2, 1, 1] = False
     always[1, 0, 1] = always[2, 1, 1] = always[0] = False
     one = Following(0, np.arange(3.0), agreeing, 0, 0, {}, always_in_view=always)
-    found = replay_lobster.disagreement([one, one])
+    found = replay_lobster.levels_that_disagree([one, one])
     assert found == {"levels": 6, "of": 24, "share_never_visible": pytest.approx(2 / 3)}
     assert replay_lobster.by_level([one]).tolist() == pytest.approx([5 / 6, 4 / 6])
 
