@@ -9,7 +9,7 @@ import numpy as np
 
 from amarl_jax.host import machine
 from amarl_jax.host.runlog import closing_table, duration
-from amarl_jax.host.stages import say_if_short, stage
+from amarl_jax.host.stages import say_if_short, say_recorded, stage
 from amarl_jax.host.workdir import Run
 from amarl_jax.learn.cost import BATCHES, PARTS, Cost, abstract_state, measure, measure_more
 from amarl_jax.learn.finite import networks
@@ -50,6 +50,7 @@ def describe(run: Run, devices: Sequence[jax.Device], together: bool = False) ->
         f"({learn.n_envs} environments x {horizon} steps), nothing written"
     )
     say_if_short(experiment)
+    say_recorded(experiment)
     in_parts = together and len(devices) > 1
     if in_parts:
         setup = part_of(setup, len(devices))

@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 
 import amarl_jax
 from amarl_jax import config as configuration
-from amarl_jax.config.flow_settings import LAW, bound_of_recorded, settings_of
+from amarl_jax.config.flow_settings import BOUND, LAW, bound_of_recorded, settings_of
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation.facts_figure import draw_facts
 from amarl_jax.evaluation.facts_report import FACTS_FILE, as_bytes, distance_rows, document
@@ -49,7 +49,7 @@ from amarl_jax.lob.order_feed import read_order_feed
 from amarl_jax.lob.recording import Recording, read_recording
 from amarl_jax.market.noise import NoiseLaw
 from amarl_jax.market.noise import orders as beta_law
-from amarl_jax.market.recorded_noise import recorded_noise, windows_of
+from amarl_jax.market.recorded_noise import RecordedNoise, recorded_noise, windows_of
 from amarl_jax.market.table_noise import TableNoise, table_of
 from amarl_jax.trees import as_arrays
 
@@ -90,6 +90,7 @@ def _fit_and_compare(values: flags.FlagValues, folder: Path, device: str) -> Non
     write_atomically(folder / NAMES[2], _as_png(draw_facts(recorded, simulated)))
     if stream is not None:
         write_atomically(folder / STREAM, save_stream(stream))
+        print(f"stream: {played_law(fitted, stream).in_words}")
     closing_table(f"\n{recording.messages.name}, {len(recording):,} rows", _rows(fitted))
     for name, found in report["distances"].items():
         closing_table(f"\nsimulated by the {name} law, beside the recorded day", distance_rows(found))
@@ -102,23 +103,30 @@ def simulate(fitted: Fit, n_episodes: int, seed: int, stream: Stream | None = No
     experiment = configuration.resolve(configuration.load("configs/default.py", settings))
     spec, laws = experiment.market_spec, dict(LAWS)
     params = experiment.env_params.replace(flow=table_of(np.array(fitted.flow.table)))  # type: ignore[attr-defined]
-    if stream is not None and stream.n_steps >= spec.horizon:
-        laws["recorded"] = recorded_noise(stream)
-        params = params.replace(windows=np.stack(windows_of(stream.n_steps, spec.horizon, 0.0)))
+    bound = bound_of_recorded(spec.max_noise_orders)
+    played = None if stream is None else played_law(fitted, stream)
+    if played is not None and played.n_steps >= spec.horizon:
+        laws["recorded"] = played
+        params = params.replace(windows=np.stack(windows_of(played.n_steps, spec.horizon, 0.0)))
     keys = jax.random.split(jax.random.key(seed), len(laws))
-    sizes = dict.fromkeys(laws, spec)
-    if stream is not None:
-        bound = bound_of_recorded(stream, spec.max_noise_orders)
-        sizes["recorded"] = dataclasses.replace(spec, max_noise_orders=bound)
+    sizes = dict.fromkeys(laws, spec) | {"recorded": dataclasses.replace(spec, max_noise_orders=bound)}
     return {
         name: facts_of(play_noise(key, as_arrays(params), sizes[name], law, n_episodes))
         for key, (name, law) in zip(keys, laws.items(), strict=True)
     }
 
 
+def played_law(fitted: Fit, stream: Stream) -> RecordedNoise:
+    """The noise traders of a stream, in steps of as many orders as a market of its flow takes by default."""
+    return recorded_noise(stream, bound_of_recorded(settings_of(fitted.flow)[BOUND]))
+
+
 def _read(values: flags.FlagValues) -> Recording:
     """The recording that the flags name; ValueError where it cannot be read."""
     if values.orders is None:
+        alone = next((name for name in ("columns", "instrument") if values[name].present), None)
+        if alone:
+            raise BadInput(f"--{alone}={values[alone].value}: only beside --orders, whose columns it is about")
         paths = [_check_file(name, values[name].value) for name in ("messages", "orderbook")]
         return read_recording(*paths)
     for name in ("messages", "orderbook"):

@@ -51,7 +51,7 @@ from amarl_jax.host.continuation import hash_of_lanes, require_checkpoint_of, re
 from amarl_jax.host.preemption import StopRequest
 from amarl_jax.host.provenance import Stopwatch, commit
 from amarl_jax.host.runlog import Progress, RunLog, closing_table, read_metrics
-from amarl_jax.host.stages import say_if_short
+from amarl_jax.host.stages import say_if_short, say_recorded
 from amarl_jax.host.workdir import Run, at_work, open_run, write_atomically, write_extended
 from amarl_jax.lanes.layout import Layout, begin_lanes
 from amarl_jax.lanes.measure import measure_lanes, write_answer
@@ -116,6 +116,7 @@ def run_sweep(run: Run) -> Swept:
 def _run_sweep(run: Run, stop: StopRequest) -> Swept:
     experiment, watch = run.experiment, Stopwatch()
     say_if_short(experiment)
+    say_recorded(experiment)
     lanes = lanes_of(experiment)
     with Checkpointer(run.checkpoints) as checkpoints:
         _check_before_compiling(run, checkpoints, lanes)

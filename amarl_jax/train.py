@@ -41,7 +41,7 @@ from amarl_jax.host.continuation import OBJECTIVE, require_checkpoint_of, requir
 from amarl_jax.host.preemption import StopRequest
 from amarl_jax.host.runlog import Progress, RunLog, closing_table
 from amarl_jax.host.sharing import check_split, devices_sharing
-from amarl_jax.host.stages import say_if_short, stage
+from amarl_jax.host.stages import say_if_short, say_recorded, stage
 from amarl_jax.host.workdir import Run, at_work, open_run, write_extended, write_json
 from amarl_jax.lanes.warm_start import Source, begin_with
 from amarl_jax.learn.finite import not_finite
@@ -117,6 +117,7 @@ def run_training(run: Run, init_from: Source | None = None) -> TrainResult:
 def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> TrainResult:
     experiment, setup = run.experiment, run.experiment.setup
     say_if_short(experiment)
+    say_recorded(experiment)
     key_run, key_evaluation = jax.random.split(jax.random.key(experiment.run.seed))
     updates = Updates(setup, devices_sharing(run))
     with (

@@ -51,7 +51,8 @@ def environment(horizon: FieldReference) -> ConfigDict:
     section.value_volatility_ticks = 1.0  # sigma_V, ticks per square root of a step
     section.news_speed = 0.1  # phi, share of the gap V - W that public value W closes per step
     section.noise_trader_arrival_rate = 10.0  # noise orders per step, Poisson mean
-    section.max_noise_orders = 20  # M_max, most noise orders of one step; what it cuts off is counted
+    section.max_noise_orders = 20  # M_max, most noise orders of one step; what it cuts off is counted, and a step of
+    #                                recorded orders that has more is played as several
     section.noise_order_size_mean = 5.0  # lots, mean of the Beta law of sizes before rounding
     section.noise_order_size_std = 2.0  # lots, its standard deviation
     section.noise_law = "beta"  # beta (sizes of a Beta law, offsets uniform), table (that of flow), or recorded, the

@@ -31,15 +31,21 @@ DRAWS_NOTHING = (  # where the marks come from the file: settings of the Beta la
     "environment.noise_order_size_mean",
     "environment.noise_order_size_std",
 )
-_RATE, _BOUND, _TILT = (
+_RATE, BOUND, _TILT = (
     "environment.noise_trader_arrival_rate",
     "environment.max_noise_orders",
     "environment.tilt_per_tick",
 )
-_DRAW_NOTHING = {TABLE: DRAWS_NOTHING, RECORDED: (*DRAWS_NOTHING, _RATE, _TILT)}
-_AXES_OF_NOTHING = {TABLE: DRAWS_NOTHING, RECORDED: (*_DRAW_NOTHING[RECORDED], "environment.tilt_max")}
+_TILT_MAX, _LIFETIME, _HELD_OUT = (
+    "environment.tilt_max",
+    "environment.order_lifetime_steps",
+    "environment.held_out_share",
+)
+_DRAW_NOTHING = {TABLE: DRAWS_NOTHING, RECORDED: (*DRAWS_NOTHING, _RATE, _TILT, _TILT_MAX, _LIFETIME)}
 _SHAPES = ("environment.offset_min_ticks", "environment.offset_max_ticks", "agents.execution.max_order_size")
 _LEAST_CAPACITY, _MOST_CAPACITY, _SPARE = 96, 4096, 48  # orders a side
+_ROOM, _MOST_ORDERS = 1.5, 1024
+_USUAL_HELD_OUT = 0.2  # of configs/default.py
 _EDGE = 0.02  # share of the range that means and deviations of sizes keep from its ends, for a Beta law to have them
 
 
@@ -96,9 +102,13 @@ def absolute(overrides: Mapping[str, Any]) -> dict[str, Any]:
 def table_for(values: Mapping[str, Any]) -> FlowTable | None:
     """The table that the settings (dotted name to value) ask for, None for the Beta law.
 
-    Raises :class:`ConfigError` where there is none, or where its shape is not that of the market's sizes.
+    Raises :class:`ConfigError` where there is none, where its shape is not that of the market's sizes, and where a
+    setting is given that the law does not read.
     """
     law = values[LAW]
+    if law != RECORDED and values[_HELD_OUT] != _USUAL_HELD_OUT:
+        allowed = f"{_USUAL_HELD_OUT}, as in configs/default.py: noise_law {law} plays no windows of a day; or recorded"
+        raise ConfigError(_HELD_OUT, values[_HELD_OUT], allowed)
     if law not in OF_A_FILE:
         return None
     if values[FLOW] == NONE:
@@ -120,7 +130,7 @@ def recorded_for(values: Mapping[str, Any]) -> tuple[RecordedNoise, np.ndarray] 
     """
     if values[LAW] != RECORDED:
         return None
-    law, horizon = _recorded_noise(values[FLOW]), values["environment.max_steps_per_episode"]
+    law, horizon = _recorded_noise(values[FLOW], values[BOUND]), values["environment.max_steps_per_episode"]
     _check_belongs(_stream(values[FLOW]), _flow(values[FLOW]), values[FLOW])
     try:
         return law, np.stack(windows_of(law.n_steps, horizon, values["environment.held_out_share"]))
@@ -140,7 +150,7 @@ def _check_belongs(stream: Stream, flow: Flow, path: str) -> None:
 
 def check_axis(name: str, law: str) -> None:
     """Raise :class:`ConfigError` where a sweep would vary what the noise law does not read."""
-    if name in _AXES_OF_NOTHING.get(law, ()):
+    if name in _DRAW_NOTHING.get(law, ()):
         raise ConfigError("sweep.axis", name, f"another setting, or noise_law beta: noise_law {law} does not read it")
 
 
@@ -179,18 +189,22 @@ def settings_of(flow: Flow) -> dict[str, Any]:
 def _settings(path: str, law: str) -> dict[str, Any]:
     """:func:`settings_of` the flow in a file, for a noise law that reads it, or for the Beta law beside it.
 
-    Recorded orders buy and sell as they did, so no price tilts them; a step takes as many as 99% of the recorded have.
+    Recorded orders buy and sell as they did, so no price tilts them, and rest as they did.
     """
     settings = settings_of(_flow(path))
     if law != RECORDED:
         return settings
-    return settings | {LAW: RECORDED, _TILT: 0.0, _BOUND: bound_of_recorded(_stream(path), settings[_BOUND])}
+    _stream(path)  # says in one line what is wrong with it
+    return settings | {LAW: RECORDED, _TILT: 0.0, _TILT_MAX: 0.0, BOUND: bound_of_recorded(settings[BOUND])}
 
 
-def bound_of_recorded(stream: Stream, of_poisson: int) -> int:
-    """The most recorded noise orders of a step: as 99% of the steps have at most, and no fewer than the Poisson law."""
-    bound = int(np.quantile(np.diff(stream.first), 0.99, method="inverted_cdf"))
-    return min(max(bound, of_poisson), 1024)
+def bound_of_recorded(of_poisson: int) -> int:
+    """The most recorded noise orders of a step: half as many again as the Poisson law of the same rate needs.
+
+    Training takes time for the rows of a step, whatever the day: with this a step of recorded orders has half as many
+    again as one of drawn orders. Busier steps are played as several.
+    """
+    return min(math.ceil(_ROOM * of_poisson), _MOST_ORDERS)
 
 
 def _names_a_file(path: Any) -> bool:
@@ -216,14 +230,14 @@ def _stream(path: str) -> Stream:
         raise ConfigError(LAW, RECORDED, f"table, or beside the recorded orders: {error}") from None
 
 
-def _recorded_noise(path: str) -> RecordedNoise:
-    return _packed(_stream(path).digest, path)
+def _recorded_noise(path: str, bound: int) -> RecordedNoise:
+    return _packed(_stream(path).digest, path, bound)
 
 
 @functools.lru_cache(maxsize=4)
-def _packed(digest: str, path: str) -> RecordedNoise:
+def _packed(digest: str, path: str, bound: int) -> RecordedNoise:
     """The recorded noise of these orders, which stand beside a flow; the same ones are packed once."""
-    return recorded_noise(_stream(path))
+    return recorded_noise(_stream(path), bound)
 
 
 @functools.lru_cache(maxsize=4)

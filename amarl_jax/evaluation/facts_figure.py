@@ -10,10 +10,11 @@ from amarl_jax.flow.facts import UNITS, Facts
 
 
 def draw_facts(recorded: Facts | None, simulated: Mapping[str, Facts]) -> Figure:
-    """Figure of all facts, a panel for each fact with every market in it."""
+    """Figure of all facts, a panel for each with every market in it."""
     figure = Figure(figsize=(11, 9), layout="constrained")
     panels = iter(figure.subplots(4, 3).flat)
-    shown = {**({} if recorded is None else {"recorded": recorded}), **simulated}
+    shown = {f"simulated, {name}": facts for name, facts in simulated.items()}
+    shown = shown if recorded is None else {"recorded day": recorded, **shown}  # a simulated one may be named recorded
     first = next(iter(shown.values()))
     for name in (*first.laws, *first.curves):
         axes = next(panels)

@@ -15,7 +15,7 @@ import numpy as np
 from amarl_jax.flow.arrivals import Arrivals, Rests
 from amarl_jax.flow.fit import Fit
 
-FORMAT = 1
+FORMAT = 2
 MOST_LIFETIME = (1 << 16) - 1  # steps
 TIME_UNITS = 1 << 16  # of a step
 _MOST_BYTES = 1 << 28
@@ -32,7 +32,7 @@ class Stream:
     is_limit: np.ndarray  # [n] bool
     lots: np.ndarray  # [n] uint8
     offset: np.ndarray  # [n] int8, ticks behind mid on its own side; of market orders one that limit orders have
-    lifetime: np.ndarray  # [n] uint16, steps after which its owner takes it out; 1 of market orders
+    lifetime: np.ndarray  # [n] uint32, until its owner takes it out, in 1 / 65536 of a step; 0 of market orders
 
     @property
     def n_steps(self) -> int:
@@ -63,7 +63,7 @@ def stream_of(fitted: Fit, seed: int = 0) -> Stream:
         raise ValueError(f"orders_per_step: {flow.rate:g} of {len(orders)} orders make no step to play")
     kept = step < n_steps
     lifetime = np.where(
-        orders.is_limit, _lifetimes(orders, fitted.resting, at, flow.lifetime_steps, step_seconds, seed), 1
+        orders.is_limit, _lifetimes(orders, fitted.resting, flow.lifetime_steps, step_seconds, seed), 0.0
     )
     return Stream(
         first=np.searchsorted(step[kept], np.arange(n_steps + 1)).astype(np.int32),
@@ -72,22 +72,25 @@ def stream_of(fitted: Fit, seed: int = 0) -> Stream:
         is_limit=orders.is_limit[kept],
         lots=fitted.lots[kept].astype(np.uint8),
         offset=(np.maximum(fitted.place - 1, 0) + flow.offset_min)[kept].astype(np.int8),
-        lifetime=lifetime[kept].astype(np.uint16),
+        lifetime=np.minimum(lifetime[kept] * TIME_UNITS + 0.5, MOST_LIFETIME * TIME_UNITS).astype(np.uint32),
     )
 
 
-def _lifetimes(
-    orders: Arrivals, resting: Rests, at: np.ndarray, mean_steps: float, step_seconds: float, seed: int
-) -> np.ndarray:
-    """Steps until each order leaves by itself, [n]: at the start of a step, the next at the earliest."""
+def _lifetimes(orders: Arrivals, resting: Rests, mean_steps: float, step_seconds: float, seed: int) -> np.ndarray:
+    """Steps until each order leaves by itself, [n] float64."""
     rng = np.random.default_rng(seed)
     longer = rng.exponential(max(mean_steps, 1.0), len(orders))
     place = np.minimum(np.searchsorted(resting.row, orders.rest), max(len(resting.row) - 1, 0))
     known = resting.row[place] == orders.rest if len(resting.row) else np.zeros(len(orders), bool)
     seen = np.where(known, resting.seconds[place] if len(resting.row) else 0.0, 0.0) / step_seconds
     ended = known & (resting.cancelled[place] if len(resting.row) else False)
-    rested = seen + np.where(ended, 0.0, longer)
-    return np.clip(np.floor(at % 1.0 + rested + 0.5), 1, MOST_LIFETIME).astype(np.int64)
+    return seen + np.where(ended, 0.0, longer)
+
+
+def steps_at_rest(stream: Stream) -> np.ndarray:
+    """Steps after which the market takes each order out, [n]: at the nearest start of a step, at least the next."""
+    leaves = (stream.time + stream.lifetime.astype(np.float64)) / TIME_UNITS
+    return np.clip(np.floor(leaves + 0.5), 1, MOST_LIFETIME).astype(np.int64)
 
 
 def orders_by_step(stream: Stream) -> np.ndarray:
@@ -138,7 +141,7 @@ def _what_is_wrong(stream: Stream) -> str:
     """The first field that does not hold what it must; empty where all do."""
     kinds = {"first": "int32", "time": "uint16", "side": "int8", "is_limit": "bool", "lots": "uint8", "offset": "int8"}
     n = len(stream.side) if stream.side.ndim == 1 else -1
-    for name, kind in (kinds | {"lifetime": "uint16"}).items():
+    for name, kind in (kinds | {"lifetime": "uint32"}).items():
         column = getattr(stream, name)
         if column.ndim != 1 or column.dtype != np.dtype(kind) or (name != "first" and len(column) != n):
             return f"{name}: must be one {kind} for each order"
@@ -149,6 +152,5 @@ def _what_is_wrong(stream: Stream) -> str:
         "side": np.isin(stream.side, (-1, 1)),
         "lots": (stream.lots >= 1) & (stream.lots <= 127),
         "offset": np.abs(stream.offset.astype(int)) <= 50,
-        "lifetime": stream.lifetime >= 1,
     }
     return next((f"{name}: holds a number out of its range" for name, good in checks.items() if not good.all()), "")

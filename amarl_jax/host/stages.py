@@ -14,10 +14,12 @@ from amarl_jax.config import Experiment
 from amarl_jax.host import processes as hosts
 from amarl_jax.host.runlog import duration, standard_console
 from amarl_jax.host.workdir import write_json
+from amarl_jax.market.recorded_noise import RecordedNoise
 
 LINE_SECONDS = 10.0  # between two lines of a stage where there is no terminal
 LONG = 5.0  # seconds: a stage that took longer gets a line with its duration
 FEWEST_UPDATES = 10  # with which agents begin to learn
+MOST_DIVIDED = 0.25  # of a recording's steps that the division of busy ones may add before a run warns
 _FILE = "seconds.json"  # in the compilation cache: durations of stages on this machine
 _MOST = 200  # durations that are remembered
 
@@ -56,6 +58,21 @@ def say_if_short(experiment: Experiment) -> None:
         hosts.say(
             f"note: training.total_timesteps makes {n_updates} updates of {steps:,} steps, too few to learn anything: "
             f"lambda changes nothing; {FEWEST_UPDATES * steps:,} steps make {FEWEST_UPDATES}"
+        )
+
+
+def say_recorded(experiment: Experiment) -> None:
+    """Print how a recorded flow is played, with a warning where much of it runs on a slower clock."""
+    law = experiment.noise_law
+    if not isinstance(law, RecordedNoise):
+        return
+    hosts.say(f"noise: {law.in_words}")
+    more = law.n_steps / law.n_recorded - 1.0
+    if more > MOST_DIVIDED:
+        bound = experiment.market_spec.max_noise_orders
+        hosts.say(
+            f"warning: these are {more:.0%} more steps than were recorded: time runs slower where most happens; with a "
+            f"larger --config.environment.max_noise_orders than {bound} fewer steps are divided, and each costs more"
         )
 
 

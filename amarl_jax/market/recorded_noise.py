@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from amarl_jax.flow.stream import TIME_UNITS, Stream
+from amarl_jax.flow.bounded_steps import in_bounded_steps
+from amarl_jax.flow.stream import TIME_UNITS, Stream, orders_by_step, steps_at_rest
 from amarl_jax.market.noise import NoiseOrders
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.slot import SlotDecision, as_sent
@@ -51,21 +52,36 @@ class RecordedNoise(TableNoise):
     the market know of it. Two of the same orders are equal.
 
     Attributes:
-        digest: of the orders.
+        digest: of the orders as they are played.
+        bound: most orders of a step as it is played, 0 for none.
+        divided: steps of the recording that are played as several, as they have more orders than that.
+        n_recorded: steps of the recording.
         first: [S + 1] int32, number of each step's first order.
         packed: [n] uint32: side, kind, lots, offset and lifetime in 1, 1, 7, 7 and 16 bits from above.
         time: [n] uint16, place in the step.
     """
 
     digest: str
+    bound: int = dataclasses.field(compare=False)
+    divided: int = dataclasses.field(compare=False)
+    n_recorded: int = dataclasses.field(compare=False)
     first: np.ndarray = dataclasses.field(compare=False, repr=False)
     packed: np.ndarray = dataclasses.field(compare=False, repr=False)
     time: np.ndarray = dataclasses.field(compare=False, repr=False)
 
     @property
     def n_steps(self) -> int:
-        """Steps of the recording."""
+        """Steps of the recording, as they are played."""
         return len(self.first) - 1
+
+    @property
+    def in_words(self) -> str:
+        """How much of the recording runs on a slower clock."""
+        orders, steps = len(self.packed) / max(self.n_steps, 1), f"{self.n_steps:,} steps"
+        if not self.divided:
+            return f"the recording's {steps} are played as they are, {orders:.3g} orders each"
+        most = f"{self.divided:,} of the recording's {self.n_recorded:,} have more than {self.bound}"
+        return f"{steps} are played, {orders:.3g} orders each; {most} and are played as several"
 
     def count_mass(self, slot_rate: Array | float, spec: MarketSpec) -> Array:
         """How often a step has n noise orders, for n = 0 .. max_noise_orders + 1, as it is known to a reader.
@@ -141,13 +157,15 @@ class RecordedNoise(TableNoise):
         return orders, field(0, 16), jnp.asarray(self.time)[rows].astype(jnp.float32) / np.float32(TIME_UNITS)
 
 
-def recorded_noise(stream: Stream) -> RecordedNoise:
-    """The noise traders of a recorded stream."""
+def recorded_noise(recording: Stream, bound: int | None = None) -> RecordedNoise:
+    """The noise traders of a recorded stream, in steps of at most ``bound`` orders where one is given."""
+    stream = recording if bound is None else in_bounded_steps(recording, bound)
     columns = ((stream.side > 0, 31), (stream.is_limit, 30), (stream.lots, 23), (stream.offset + _OFFSET_ZERO, 16))
-    packed = stream.lifetime.astype(np.uint32)
+    packed = steps_at_rest(stream).astype(np.uint32)
     for column, shift in columns:
         packed |= column.astype(np.uint32) << np.uint32(shift)
-    return RecordedNoise(stream.digest, stream.first, packed, stream.time)
+    divided = 0 if bound is None else int((orders_by_step(recording) > bound).sum())
+    return RecordedNoise(stream.digest, bound or 0, divided, recording.n_steps, stream.first, packed, stream.time)
 
 
 def windows_of(n_steps: int, horizon: int, held_out: float) -> tuple[np.ndarray, np.ndarray]:

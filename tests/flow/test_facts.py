@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from amarl_jax.errors import BadInput
+from amarl_jax.evaluation.facts_figure import draw_facts
 from amarl_jax.evaluation.facts_report import as_bytes, document, read_recorded
 from amarl_jax.evaluation.market_facts import play_noise
 from amarl_jax.flow.facts import AGES, HORIZONS, LAGS, N_DEPTH, Stretch, distances, facts_of
@@ -46,6 +47,14 @@ def stretch(mid, side, is_limit=False, **changes):
         "left": np.array([True, False]),
     }
     return Stretch(**(values | changes))
+
+
+def test_every_market_has_its_line_whatever_it_is_called():
+    facts = facts_of([stretch(np.arange(200), np.ones(200, int))])
+    figure = draw_facts(facts, {"table": facts, "recorded": facts})
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["recorded day", "simulated, table", "simulated, recorded"]
+    assert all(len(axes.lines) == 3 for axes in figure.axes if axes.axison)
 
 
 def test_curves_by_hand():

@@ -153,6 +153,10 @@ def test_a_tilt_is_taken_only_where_orders_lean_against_the_price(folder, tmp_pa
             "environment.noise_law = 'table': must be beta, or beside environment.flow",
         ),
         (
+            {"environment.held_out_share": 0.5},
+            "environment.held_out_share = 0.5: must be 0.2, .* noise_law beta plays no",
+        ),
+        (
             {"environment.flow": "FOLDER/flow.json", "environment.offset_max_ticks": 40},
             "environment.offset_max_ticks = 40: must be .*, as the table law of .*flow.json has it",
         ),
@@ -187,6 +191,14 @@ def test_a_flow_that_cannot_be_used_is_one_line(changes, says, folder):
         (["--output=OUT"], "--messages is required, a CSV file beside --orderbook, or --orders"),
         (["--output=OUT", MESSAGES], "--orderbook is required, a CSV file"),
         (["--output=OUT", MESSAGES, "--orders=x"], "not beside --orders, which holds every order itself"),
+        (
+            ["--output=OUT", MESSAGES, ORDERBOOK, "--instrument=7"],
+            "--instrument=7: only beside --orders, whose columns",
+        ),
+        (
+            ["--output=OUT", MESSAGES, ORDERBOOK, "--columns=itch"],
+            "--columns=itch: only beside --orders, whose columns",
+        ),
         (["--output=OUT", "--orders=x"], "--orders x: no such file"),
         (
             ["--output=OUT", "--orders=FEW", "--columns=cqg"],

@@ -8,9 +8,10 @@ import pytest
 from amarl_jax import config as configuration
 from amarl_jax.errors import ConfigError
 from amarl_jax.flow.law import text_of
-from amarl_jax.flow.stream import orders_by_step, read_stream, save_stream, stream_of
+from amarl_jax.flow.stream import Stream, orders_by_step, read_stream, save_stream, steps_at_rest, stream_of
 from amarl_jax.host.saved_config import fingerprint
-from amarl_jax.market.recorded_noise import RecordedNoise
+from amarl_jax.host.stages import say_recorded
+from amarl_jax.market.recorded_noise import RecordedNoise, recorded_noise
 from tests.flow.test_fit import LIFETIME, fitted, known
 
 __all__ = ["fitted", "known"]
@@ -44,6 +45,7 @@ def test_orders_are_those_of_the_day_in_its_units(known, fitted):
 
 def test_orders_rest_as_long_as_their_owners_let_them_and_those_that_traded_longer(known, fitted):
     found, resting = stream_of(fitted), fitted.resting
+    steps = steps_at_rest(found)
     n, step = len(found.side), fitted.flow.step_seconds
     place = {row: i for i, row in enumerate(resting.row.tolist())}
     at = (fitted.orders.time - fitted.orders.time[0]) / step
@@ -53,13 +55,15 @@ def test_orders_rest_as_long_as_their_owners_let_them_and_those_that_traded_long
             continue
         j = place[fitted.orders.rest[i]]
         seen = max(int(np.floor(at[i] % 1 + resting.seconds[j] / step + 0.5)), 1)
-        assert found.lifetime[i] >= seen
+        assert steps[i] >= seen
         if resting.cancelled[j]:
-            assert found.lifetime[i] == seen
+            assert steps[i] == seen
+            assert found.lifetime[i] / 65_536 * step == pytest.approx(resting.seconds[j], abs=1e-4)
             exact += 1
     assert exact > n / 3
-    mean = found.lifetime[found.is_limit].mean() * step
-    assert mean == pytest.approx(LIFETIME + step / 2, rel=0.1)
+    assert steps[found.is_limit].mean() * step == pytest.approx(LIFETIME + step / 2, rel=0.1)
+    assert found.lifetime[found.is_limit].mean() / 65_536 * step == pytest.approx(LIFETIME, rel=0.1)
+    assert (found.lifetime[~found.is_limit] == 0).all()
 
 
 def test_a_file_holds_all_of_it_and_nothing_else_is_read(folder, tmp_path, fitted):
@@ -88,10 +92,10 @@ def recorded(folder, **changes):
 def test_a_configuration_plays_the_day(folder, fitted):
     config = configuration.load("configs/fast_debug.py", recorded(folder))
     experiment = configuration.resolve(config)
-    law, counts = experiment.game.noise_law, orders_by_step(stream_of(fitted))
+    law, bound = experiment.game.noise_law, experiment.market_spec.max_noise_orders
     assert isinstance(law, RecordedNoise)
     assert experiment.env_params.tilt_per_tick == 0.0
-    assert np.mean(counts > experiment.market_spec.max_noise_orders) <= 0.01
+    assert bound == 27, "half as many again as the 18 of a Poisson law of 10"
     n, horizon = law.n_steps, experiment.market_spec.horizon
     assert experiment.env_params.windows.tolist() == [
         [0, n - round(0.2 * n) - horizon + 1],
@@ -100,6 +104,35 @@ def test_a_configuration_plays_the_day(folder, fitted):
     again = configuration.resolve(configuration.load_json(configuration.save_json(config)))
     assert again.market_spec == experiment.market_spec
     assert again.game.noise_law == law
+
+
+def test_no_order_is_lost_to_the_bound_whatever_it_is(folder, fitted):
+    whole = recorded_noise(stream_of(fitted))
+    laws = [
+        configuration.resolve(configuration.load("configs/fast_debug.py", recorded(folder, max_noise_orders=n)))
+        for n in (18, 27, 400)
+    ]
+    steps = [one.game.noise_law.n_steps for one in laws]
+    assert steps[0] > steps[2] == whole.n_steps
+    for one in laws:
+        law, bound = one.game.noise_law, one.market_spec.max_noise_orders
+        assert np.diff(law.first).max() <= bound
+        np.testing.assert_array_equal(law.packed >> 16, whole.packed >> 16)  # all but lifetimes
+    assert laws[2].game.noise_law == whole != laws[0].game.noise_law
+
+
+def busy():
+    """Four steps of 72 orders each."""
+    n = 288
+    return Stream(
+        np.arange(0, n + 1, 72, dtype=np.int32),
+        np.zeros(n, np.uint16),
+        np.ones(n, np.int8),
+        np.ones(n, bool),
+        np.ones(n, np.uint8),
+        np.zeros(n, np.int8),
+        np.zeros(n, np.uint32),
+    )
 
 
 def test_a_changed_recording_is_another_configuration(folder, tmp_path, fitted):
@@ -117,6 +150,8 @@ def test_a_changed_recording_is_another_configuration(folder, tmp_path, fitted):
         ({"tilt_per_tick": 0.1}, "environment.tilt_per_tick = 0.1: must be 0.0, as the recorded law of"),
         ({"noise_trader_arrival_rate": 3.0}, "environment.noise_trader_arrival_rate = 3.0: must be 10"),
         ({"max_steps_per_episode": 200}, "environment.max_steps_per_episode = 200: must be fewer, of the"),
+        ({"tilt_max": 0.1}, "environment.tilt_max = 0.1: must be 0.0, as the recorded law of"),
+        ({"order_lifetime_steps": 3.0}, "environment.order_lifetime_steps = 3.0: must be .*, as the recorded law of"),
         ({"held_out_share": 0.01}, "environment.max_steps_per_episode = 50: must be fewer, .* windows of 50 steps"),
     ],
 )
@@ -124,6 +159,28 @@ def test_what_a_recording_does_not_play_is_one_line(changes, says, folder):
     with pytest.raises(ConfigError, match=says) as caught:
         configuration.load("configs/fast_debug.py", recorded(folder, **changes))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("law", ["beta", "table"])
+def test_a_share_that_no_law_holds_out_is_one_line(law, folder):
+    given = recorded(folder, noise_law=law, held_out_share=0.3)
+    with pytest.raises(ConfigError, match=rf"held_out_share = 0.3: must be 0.2, .* noise_law {law} plays no windows"):
+        configuration.load("configs/fast_debug.py", given)
+    configuration.load("configs/fast_debug.py", recorded(folder, noise_law=law, held_out_share=0.2))
+
+
+def test_a_run_says_how_a_busy_recording_is_played(folder, capsys):
+    for bound, warns in ((18, True), (400, False)):
+        experiment = configuration.resolve(
+            configuration.load("configs/fast_debug.py", recorded(folder, max_noise_orders=bound))
+        )
+        say_recorded(experiment)
+        said = capsys.readouterr().out
+        assert said.startswith("noise: ")
+        assert ("are played as several" in said) == warns
+    law = recorded_noise(busy(), 18)
+    say_recorded(dataclasses.replace(experiment, noise_law=law))
+    assert "warning: these are 300% more steps than were recorded" in capsys.readouterr().out
 
 
 def test_a_flow_without_its_recording_is_one_line(folder, tmp_path):

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amarl_jax.lob.lobster import Event, follow, read_recording, seed_and_messages
+from amarl_jax.lob.lobster import Event, follow, read_recording
+from amarl_jax.lob.window import seed_and_messages
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "lobster"
 STEM = "SYNTHETIC_34200000_57600000"

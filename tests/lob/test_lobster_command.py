@@ -35,6 +35,16 @@ def test_the_curve_by_hand():
     assert table["touch"] == [0.5, None, None, 0.5]
 
 
+def test_disagreement_by_hand():
+    agreeing, always = np.ones((3, 2, 2), bool), np.ones((3, 2, 2), bool)
+    agreeing[1, 0] = agreeing[2, 1, 1] = False
+    always[1, 0, 1] = always[2, 1, 1] = always[0] = False
+    one = Following(0, np.arange(3.0), agreeing, 0, 0, {}, always_in_view=always)
+    found = replay_lobster.levels_that_disagree([one, one])
+    assert found == {"levels": 6, "of": 24, "share_never_visible": pytest.approx(2 / 3)}
+    assert replay_lobster.by_level([one]).tolist() == pytest.approx([5 / 6, 4 / 6])
+
+
 def test_what_did_not_go_the_plain_way_is_printed(tmp_path, monkeypatch, capsys):
     """Two levels of an archive of both files, in a folder of the user's, below two seed rows that cross."""
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -56,7 +66,9 @@ def test_what_did_not_go_the_plain_way_is_printed(tmp_path, monkeypatch, capsys)
     (window,) = report["windows"]
     assert (window["seed_row"], window["crossed_rows"], window["submissions_traded"]) == (2, 2, 0)
     assert {name: n for name, n in window["counters"].items() if n} == {"unknown_cancel": 2}
-    assert set(window["counters"]) | {"crossed_rows", "submissions_traded"} == set(replay_lobster._MEANINGS)
+    assert set(window["counters"]) | {"crossed_rows", "submissions_traded", "taken_in", "taken_out"} == set(
+        replay_lobster._MEANINGS
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,13 +114,18 @@ def test_a_path_that_no_shell_made_something_of_is_refused(value, says, monkeypa
 
 def test_the_command_writes_a_report_and_a_figure(tmp_path, capsys):
     folder = tmp_path / "deep" / "report"
-    assert invoke(MESSAGES, ORDERBOOK, f"--output={folder}", "--levels=5", "--seeds=3") == 0
+    assert invoke(MESSAGES, ORDERBOOK, f"--output={folder}", "--levels=5", "--seeds=3", "--take_in") == 0
     report = json.loads((folder / "agreement.json").read_text())
     assert report["rows"] == 600
     assert [window["seed_row"] for window in report["windows"]] == [0, 200, 400]
     assert [window["rows"] for window in report["windows"]] == [199] * 3
     assert sum(report["curve"]["rows"]) == 3 * 199
     assert len(report["windows"][0]["agreeing_by_level"]) == 5
+    alone, told = (report["agreeing_by_level"][name] for name in ("alone", "taken in"))
+    assert alone == told == [1.0] * 5, "nothing behind ten levels moves up to the fifth"
+    assert report["disagreement"] == {"levels": 0, "of": 3 * 199 * 10, "share_never_visible": None}
+    assert sum(window["taken_in"] for window in report["taken_in"]["windows"]) == 6
+    assert not any(window["taken_in"] for window in report["windows"])
     assert (folder / "agreement.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     assert re.match(

@@ -44,18 +44,20 @@ def stream(seed=0):
     is_limit = rng.random(n) < 0.8
     step = np.repeat(np.arange(N_STEPS), counts)
     time = rng.integers(0, TIME_UNITS, n)
+    time = time[np.lexsort((time, step))]
     return Stream(
         first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
-        time=time[np.lexsort((time, step))].astype(np.uint16),
+        time=time.astype(np.uint16),
         side=rng.choice(np.array([-1, 1], np.int8), n),
         is_limit=is_limit,
         lots=rng.integers(1, SPEC.max_order_size + 1, n).astype(np.uint8),
         offset=np.where(is_limit, rng.integers(SPEC.offset_min_ticks, SPEC.offset_max_ticks + 1, n), 0).astype(np.int8),
-        lifetime=np.where(is_limit, rng.integers(1, 6, n), 1).astype(np.uint16),
+        lifetime=np.where(is_limit, rng.integers(1, 6, n) * TIME_UNITS - time, 0).astype(np.uint32),  # to whole steps
     )
 
 
 STREAM = stream()
+RESTS = (STREAM.time.astype(int) + STREAM.lifetime) // TIME_UNITS  # steps, of limit orders
 LAW = recorded_noise(STREAM)
 MARKET = Market(SPEC, LAW, keeps_records=True)
 
@@ -172,7 +174,7 @@ def test_orders_rest_as_long_as_was_recorded():
             first = STREAM.first[window[e] + t]
             for row in range((record.orders.side[e, t] != 0).sum()):
                 if record.orders.is_limit[e, t, row]:
-                    moved[record.slot_after[e, t, n_slots + row]] = t + int(STREAM.lifetime[first + row])
+                    moved[record.slot_after[e, t, n_slots + row]] = t + int(RESTS[first + row])
             due = {int(slot): when for slot, when in moved.items() if slot >= 0}
     assert left_by_itself > 100
 
