@@ -21,8 +21,10 @@ def git(*arguments):
 
 
 def commits_of(path):
-    """Commits that wrote a result file, or the rows of the report of a folder."""
-    text = path.with_name("rows.jsonl").read_text() if path.suffix == ".md" else path.read_text()
+    """Commits that wrote a result file, or the files of the report of a folder: its rows.jsonl, or all there is."""
+    rows = path.with_name("rows.jsonl")
+    of_a_report = [rows] if rows.exists() else sorted(path.parent.glob("*.json*"))
+    text = "".join(file.read_text() for file in (of_a_report if path.suffix == ".md" else [path]))
     found = set(re.findall(r'"commit": *"([0-9a-f]{40})\+?"', text))
     assert found, f"{path} does not say which commit wrote it"
     return found
