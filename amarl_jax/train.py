@@ -9,7 +9,8 @@ diverged is in DIR/postmortem, which --resume does not read.
 
   python -m amarl_jax.train --config=configs/default.py --config.training.lr_actor=1e-4
   python -m amarl_jax.train --resume --workdir=runs/default
-  python -m amarl_jax.train --config=configs/default.py --config.training.n_envs=4096 --n_devices=4
+  python -m amarl_jax.train --config=configs/default.py --config.training.n_envs=4096 \\
+    --config.training.total_timesteps=1e9 --n_devices=4
   python -m amarl_jax.train --config=configs/default.py --workdir=runs/next --init_from=runs/default
 """
 
@@ -131,8 +132,7 @@ def _run_training(run: Run, init_from: Source | None, stop: StopRequest) -> Trai
         state = updates.place(state)  # as restored, so a resumed run finds its program cached
         compiling.start()
         _wait(compiling, "compiling the update", run)
-        whole = updates.whole(state)
-        closing = closing_programs(whole, setup, experiment.run.eval_episodes, experiment.run.exact)
+        closing = closing_programs(updates.whole(state), setup, experiment.run.eval_episodes, experiment.run.exact)
         with RunLog(run, int(state.update)) as log:
             pictures = Pictures(run, log, functools.partial(play_one, run, setup))
             with CompileAhead(closing) as ahead:
@@ -225,6 +225,7 @@ def _train_loop(
                 checkpoints.save(done, whole, {OBJECTIVE: rows[-1][OBJECTIVE]}, log.training(run.fingerprint))
                 if done < total and not stop.requested:
                     pictures.at_checkpoint(done, whole)
+                del whole  # of several devices it is a copy on one of them
             if stop.requested and done < total:
                 raise Preempted(saved_at(done, total, run))
     stop.note = f"trained and saved; --resume --workdir={run.path} measures it"

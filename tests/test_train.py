@@ -246,7 +246,7 @@ def test_the_same_seed_gives_the_same_run(finished, tmp_path):
         np.testing.assert_array_equal(again.evaluation.metrics[name], estimate, err_msg=name)
 
 
-SWEPT = [  # everything the issue wants swept without compiling again
+SWEPT = [  # everything that may be swept without compiling again without compiling again
     "--config.seed=1",
     "--config.agents.execution.lambda_leakage=2.0",
     "--config.training.lr_actor=1e-4",

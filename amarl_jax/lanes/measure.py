@@ -34,6 +34,7 @@ from amarl_jax.types import Array
 
 FEWEST_PENALTIES = 5  # needed to locate lambda*
 LOUD_GATE = 0.5  # share of the steps; a fresh policy that acts in more of them is a loud start
+LAWLESS = "lawless"  # in place of measures, why a lane has none
 _BOOTSTRAP, _CONTROL = 2, 3  # folded into a lane's root key, which is split into the keys of training and evaluation
 
 
@@ -115,7 +116,7 @@ def _measure_rest(
         try:
             evaluation = evaluate_detected(detection, mine[i].summary, scales[i], mine[i].exact)
         except LawlessPolicy as error:
-            raise LawlessPolicy(f"lane {i}: {error}") from None
+            return {LAWLESS: f"lane {i}: {error}"}  # raised after the exchange, which every process must reach
         row = baselines.row(keys[i].bootstrap, mine[i].summary, evaluation)
         return row | conduct(mine[i], control, np.asarray(controls[i].z))
 
@@ -124,6 +125,8 @@ def _measure_rest(
             own = hosts.own(of_round)
             rows = hosts.exchanged(None if own is None else measure(own))
             for i, row in zip(of_round, rows, strict=False):  # of the last round some processes are left out
+                if LAWLESS in row:
+                    raise LawlessPolicy(row[LAWLESS])
                 measured.keep(i, row)
                 under_way.advance()
 

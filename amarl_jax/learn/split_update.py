@@ -40,7 +40,8 @@ def part_of(setup: Setup, n_devices: int) -> Setup:
     """The setup of one device's part of an update, as if it trained alone: its environments and its replay."""
     learn = split_over(setup, n_devices).game.learn
     n_envs, capacity = learn.n_envs // n_devices, learn.replay_capacity // n_devices
-    learn = dataclasses.replace(learn, n_devices=1, n_envs=n_envs, replay_capacity=capacity)
+    drawn = -(-learn.replay_batch // n_devices)
+    learn = dataclasses.replace(learn, n_devices=1, n_envs=n_envs, replay_capacity=capacity, replay_batch=drawn)
     return setup.replace(game=dataclasses.replace(setup.game, learn=learn))
 
 

@@ -1,4 +1,4 @@
-"""Train the lanes that the exact posterior is shown on: four penalties, two seeds, paid by MINE and by the posterior.
+"""Train the lanes that the exact posterior is shown on: four penalties, two seeds, for either source of leakage.
 
     python experiments/exact/lanes.py --source exact mine --workdir=runs/exact
 

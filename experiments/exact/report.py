@@ -146,7 +146,7 @@ def efficiency(found: list[tuple[float, dict[str, Any]]]) -> str:
 
 
 def draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
-    """Information by reader against lambda, paid by the exact source; the price of hiding, by source."""
+    """Information by reader against lambda, paid for what leaks; the price of hiding, by source."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6))
     below = {"textcoords": "offset points", "ha": "right", "va": "top"}
     lanes = [row for row in rows if row.get("source") == "exact"]

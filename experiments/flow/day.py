@@ -143,7 +143,8 @@ def main() -> None:
     args = parser.parse_args()
     found = measure(args)
     files = {"messages": args.messages.name, "orderbook": args.orderbook.name}
-    sys.argv[1:] = [args.name, *(f"--{name}={file}" for name, file in files.items())]  # names, without folders
+    named = [f"--{name}={file}" for name, file in files.items()]  # names, without folders
+    sys.argv[1:] = [args.name, *named, f"--episodes={args.episodes}", *([] if args.replay else ["--no_replay"])]
     config = files | {"episodes": args.episodes}
     document = {"provenance": provenance(config, args.seed), **found}
     path = Path(__file__).with_name(f"day_{args.name}.json")

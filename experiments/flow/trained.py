@@ -57,7 +57,8 @@ def main() -> None:
     }
     if hasattr(law, "n_recorded"):
         found["noise"] = law.in_words
-    sys.argv[1:] = [args.name, f"--flow={args.flow.name}", f"--law={args.law}"]  # names, without folders
+    named = [f"--flow={args.flow.name}", f"--law={args.law}", f"--n_episodes={args.n_episodes}"]  # without folders
+    sys.argv[1:] = [args.name, *named]
     document = {"provenance": provenance({"config": CONFIG, **changes}, experiment.run.seed), **found}
     path = Path(__file__).with_name(f"trained_{args.law}_{args.name}.json")
     path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")

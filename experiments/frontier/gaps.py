@@ -6,12 +6,13 @@
 Opponents matter: what a plan costs depends on who quotes. So for each lane its own are frozen, the search begins with
 the plans that were best against scripted opponents (``frontier.json``) and takes steps around the best at the lane's
 penalty. The best and the lane's own policy then play the same fresh episodes. Rows go to ``gaps.jsonl`` as they are
-found, and lanes that stand there are passed over.
+found, and lanes that stand there, by the name of the sweep's folder, are passed over.
 """
 
 import argparse
 import json
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from frontier import CORNERS, HERE, measure, name_of, objective, opponents, prog
 from amarl_jax.host.provenance import provenance
 from amarl_jax.lanes.table import OK, read_lanes
 from amarl_jax.lanes.trade_off import COST
+from amarl_jax.policies.bursts import AXES
 from amarl_jax.posterior.exact import ExactSpec
 
 
@@ -36,7 +38,10 @@ def gap_of(given: argparse.Namespace, lane: int, penalty: float) -> dict[str, An
     exact = ExactSpec(given.n_episodes, given.n_particles, given.n_private)
     side_by_side = min(64, given.n_episodes)
     compiled = program(market, params, beside, belief, exact, side_by_side)
-    rows = search(compiled, given, market.spec, params, given.log / f"lane_{lane}.jsonl")
+    parts = ("workdir", "n_rounds", "n_steps", "n_episodes", "n_particles", "n_private", "seed", "begin")
+    settings = json.dumps([lane, AXES, *(str(getattr(given, name)) for name in parts)])
+    log = given.log / f"lane_{lane}.{zlib.crc32(settings.encode()):08x}.jsonl"  # tells different searches apart
+    rows = search(compiled, given, market.spec, params, log)
     keys = list(jax.random.split(jax.random.key(given.seed + 1), -(-given.n_final // given.n_episodes)))
     chosen = sorted(rows, key=lambda row: objective(row, penalty))[: given.n_chosen]
     again = [measure(compiled, keys, row["plan"], params) for row in chosen]
@@ -73,10 +78,11 @@ def main() -> None:
     for i, lane in enumerate(columns["lane"].astype(int).tolist()):
         wanted = columns["status"][i] == OK and (given.lanes is None or lane in given.lanes)
         seed, penalty = int(columns["seed"][i]), float(columns["lambda"][i])
-        if not wanted or any((row["lambda"], row["seed"]) == (penalty, seed) for row in known):
+        here = (given.workdir.name, penalty, seed)
+        if not wanted or any((row["sweep"], row["lambda"], row["seed"]) == here for row in known):
             continue
         given.lane, given.penalties = lane, [penalty]
-        row = gap_of(given, lane, penalty) | {"seed": seed}
+        row = gap_of(given, lane, penalty) | {"sweep": given.workdir.name, "seed": seed}
         row["provenance"] = provenance({"lane": str(lane), "n_rounds": given.n_rounds, "n_steps": given.n_steps}, 0)
         with given.output.open("a") as file:
             file.write(json.dumps(row) + "\n")

@@ -1,5 +1,7 @@
-"""Write ``README.md``, ``answer.json`` and the figures of the main sweep from ``lanes.csv``, ``pieces.json`` and the
-scripted family in ``experiments/frontier/frontier.json``: ``python experiments/main_sweep/report.py``."""
+"""Write ``README.md``, ``answer.json`` and the figures of the main sweep from ``lanes.csv`` and ``pieces.json``.
+
+python experiments/main_sweep/report.py
+"""
 
 import argparse
 import dataclasses
@@ -22,7 +24,6 @@ from amarl_jax.transition.intervals import FEWEST_SEEDS
 from amarl_jax.transition.verdict import as_json, judge
 
 HERE = Path(__file__).parent
-SCRIPTED = HERE.parent / "frontier" / "frontier.json"
 HORIZON = 50  # T of the debug market, steps
 HEAD = """# The main sweep
 
@@ -59,19 +60,7 @@ def at(table: LaneTable, arm: str, penalty: float, measure: str) -> np.ndarray:
     return columns[measure][here]
 
 
-def best_scripted(rows: Mapping[str, Any], penalty: float) -> tuple[float, float]:
-    """Least ``C + lambda I`` of the family, as measured on fresh episodes, and its standard error."""
-    found = [
-        (
-            row[COST]["value"] + penalty * row["exact_nats"]["value"],
-            math.hypot(row[COST]["stderr"], penalty * row["exact_nats"]["stderr"]),
-        )
-        for row in rows.values()
-    ]
-    return min(found)
-
-
-def arm_table(table: LaneTable, arm: str, scripted: Mapping[str, Any]) -> list[str]:
+def arm_table(table: LaneTable, arm: str) -> list[str]:
     """Every penalty of one arm."""
     head = (
         "lambda",
@@ -84,7 +73,6 @@ def arm_table(table: LaneTable, arm: str, scripted: Mapping[str, Any]) -> list[s
         "MINE",
         "belief",
         "C + lambda I",
-        "less the family's best",
     )
     lines = [f"## {arm}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for penalty in np.unique(table.columns["lambda"][table.columns["arm"] == arm]):
@@ -98,8 +86,6 @@ def arm_table(table: LaneTable, arm: str, scripted: Mapping[str, Any]) -> list[s
             for who in ("fresh", "mine", "belief")
         )
         total = Mean.of(cost + penalty * nats)
-        best, error = best_scripted(scripted, penalty)
-        half = math.hypot(total.half, special.ndtri(0.975) * error)
         cells = (
             f"{penalty:.3g}",
             len(cost),
@@ -109,7 +95,6 @@ def arm_table(table: LaneTable, arm: str, scripted: Mapping[str, Any]) -> list[s
             f"{low:.3f} to {high:.3f}",
             *shares,
             total,
-            Mean(total.value - best, half),
         )
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return [*lines, ""]
@@ -178,7 +163,7 @@ def bistable(table: LaneTable, source: str) -> list[str]:
     return [*lines, ""]
 
 
-def answer(table: LaneTable, scripted: Mapping[str, Any]) -> dict[str, Any]:
+def answer(table: LaneTable) -> dict[str, Any]:
     """lambda*, shape, frontier and verdict of every arm, and the verdict over the starts of a source."""
     located: dict[str, Any] = {}
     curves: dict[str, list[Any]] = {}
@@ -191,7 +176,6 @@ def answer(table: LaneTable, scripted: Mapping[str, Any]) -> dict[str, Any]:
         located[arm] = as_json(verdict.arms[0][1]) | {
             "verdict": str(verdict),
             "trade_off": trade_off(table, arm),
-            "with_scripts": trade_off(table, arm, scripted)["frontier"],
         }
         curves.setdefault(source, []).append(curve)
     verdicts = {source: str(judge(found)) for source, found in curves.items()}
@@ -219,11 +203,9 @@ def foot(pieces: Mapping[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=HERE, help="holds lanes.csv and pieces.json")
-    parser.add_argument("--scripted", type=Path, default=SCRIPTED)
     given = parser.parse_args()
     table = read_lanes(given.folder / "lanes.csv")
-    scripted = json.loads(given.scripted.read_text())["rows"]
-    found = answer(table, scripted)
+    found = answer(table)
     write_json(given.folder / "answer.json", found)
     draw_frontier(given.folder / "answer.json", given.folder / "frontier")
     lines = [HEAD, "", "![frontier, curve and price](frontier.png)", ""]
@@ -233,7 +215,7 @@ def main() -> None:
         lines += [f"- Frontier of `{arm}`: {told['trade_off']['frontier']['statement']}."]
     lines += [""]
     for arm in table.arms():
-        lines += arm_table(table, arm, scripted)
+        lines += arm_table(table, arm)
         if arm in found["located"]:
             lines += [*envelope_lines(found["located"][arm]["trade_off"]), ""]
     lines += pairs(table, "exact, loud", "exact, quiet", "Loud less quiet start, paid for what leaks")
@@ -241,7 +223,6 @@ def main() -> None:
     lines += ["## Two groups of seeds, and the start", ""]
     for source in ("exact", "mine"):
         lines += bistable(table, source)
-    lines += ['"The family\'s best": [`experiments/frontier`](../frontier/README.md), against scripted opponents.', ""]
     (given.folder / "README.md").write_text(
         "\n".join([*lines, *foot(json.loads((given.folder / "pieces.json").read_text()))]) + "\n"
     )

@@ -17,6 +17,7 @@ def settings(tmp_path, monkeypatch):
     """Run settings under a user folder that is empty, JAX set to no cache of its own."""
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    monkeypatch.setenv("HOME", str(tmp_path / "elsewhere"))
     before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", None)
     yield configuration.resolve(configuration.load("configs/fast_debug.py")).run

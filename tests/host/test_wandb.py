@@ -66,9 +66,10 @@ print(json.dumps([name, settings, rows]))
 
 
 def python(code, *arguments, **environment):
+    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     quiet = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "JAX_PLATFORMS": "cpu", **environment}
     line = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, env={**os.environ, **quiet})
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env=own | quiet)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
