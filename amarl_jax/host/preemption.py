@@ -133,6 +133,7 @@ class _Watcher:
 
     def __init__(self, stop: StopRequest) -> None:
         self._stop = stop
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         self._previous = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
@@ -142,12 +143,18 @@ class _Watcher:
 
     def end(self) -> None:
         """Stop listening."""
+        sys.unraisablehook = self._hook
         self._over.set()
         signal.set_wakeup_fd(self._previous)
         os.write(self._writer, bytes([_DONE]))
         self._thread.join()
         os.close(self._reader)
         os.close(self._writer)
+
+    def _on_unraisable(self, caught: "sys.UnraisableHookArgs") -> None:
+        """Say nothing of a request that was raised where Python drops exceptions: the thread answers it."""
+        if not isinstance(caught.exc_value, Preempted):
+            self._hook(caught)
 
     def _listen(self) -> None:
         heard = 0

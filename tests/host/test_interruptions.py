@@ -470,6 +470,31 @@ def test_compiled_code_that_does_not_come_back_is_left(how, signals, says):
     assert error.startswith(says)
 
 
+DROPPED = """
+import os, signal, time
+from amarl_jax.host import preemption
+preemption.GRACE = 0.5
+
+class Last:
+    def __del__(self):  # where Python drops exceptions, as in the callbacks of weak references
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+
+with preemption.StopRequest(whole_process=True) as stop:
+    Last()
+    time.sleep(60.0)
+"""
+
+
+def test_a_request_that_python_drops_is_answered_without_a_traceback():
+    line = [sys.executable, "-c", DROPPED]
+    done = subprocess.run(
+        line, capture_output=True, text=True, timeout=60, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 75
+    assert done.stderr == "stopped by SIGTERM: before it was done; the same command starts again\n"
+
+
 def test_a_process_that_traces_its_program_ends_at_once_and_without_a_crash(tmp_path):
     """Of the real learner; taking an interpreter apart in the middle of a trace has ended in a segmentation fault."""
     line = [sys.executable, "-m", "amarl_jax.train", f"--config={TINY}", f"--workdir={tmp_path / 'run'}"]

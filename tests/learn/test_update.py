@@ -111,7 +111,7 @@ def unread_leaves(jaxpr, before, setup):
         name
         for bag in (Hypers, RewardWeights, EnvParams)
         for name in bag.__dataclass_fields__
-        if name not in ("flow", "windows")
+        if name not in ("flow", "windows", "size_cdf")
     ]  # None here
     assert len(paths) == len(named)
     n_before = len(jax.tree.leaves(before))
