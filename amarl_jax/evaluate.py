@@ -35,7 +35,7 @@ from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import baselines
 from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.facts_report import FACTS_FILE, as_bytes, distance_rows, document, read_recorded
-from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
+from amarl_jax.evaluation.frozen import FrozenEpisodes, play_on_cores
 from amarl_jax.evaluation.frozen_run import FrozenRun
 from amarl_jax.evaluation.market_facts import play_agents, play_noise
 from amarl_jax.evaluation.metrics import Evaluation, Scale, evaluate_summaries
@@ -102,7 +102,7 @@ def evaluate(
     key_play, key_detector, key_bootstrap, _ = _keys(run, seed)
     with jax.default_matmul_precision(run.experiment.run.products):
         with stage(f"playing {n_episodes:,} fresh episodes", verbose=verbose):
-            episodes = jax.tree.map(np.asarray, _play(run, key_play, -1, n_episodes, deterministic))
+            episodes = _play(run, key_play, -1, n_episodes, deterministic)
         with stage("training a fresh detector on them", verbose=verbose):
             evaluation = evaluate_summaries(key_detector, episodes.summary, _scale(run), episodes.exact)
     game = run.setup.game
@@ -131,7 +131,7 @@ def compare_baselines(
 def _play(run: FrozenRun, key: Array, baseline: int, n_episodes: int, deterministic: bool) -> FrozenEpisodes:
     """Fresh episodes; one program plays the learned execution policy (-1) and every baseline."""
     who, exact = jnp.int32(baseline), run.experiment.run.exact
-    return play_frozen(key, run.state, run.setup, n_episodes, deterministic, who, exact)
+    return play_on_cores(key, run.state, run.setup, n_episodes, deterministic, who, exact)
 
 
 def _keys(run: FrozenRun, seed: int) -> Array:

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
@@ -32,7 +31,7 @@ from amarl_jax.dry_run import describe
 from amarl_jax.errors import BadInput, Diverged, Preempted
 from amarl_jax.evaluation.closing_programs import closing_programs
 from amarl_jax.evaluation.closing_report import closing_document, closing_rows, evaluate_state, warn_if_sources_disagree
-from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
+from amarl_jax.evaluation.frozen import FrozenEpisodes, play_on_cores
 from amarl_jax.evaluation.metrics import Evaluation
 from amarl_jax.evaluation.pictures import Pictures, play_one
 from amarl_jax.host import cli, machine, postmortem
@@ -73,8 +72,7 @@ class TrainResult:
 
     def play(self, key: Array, n_episodes: int) -> FrozenEpisodes:
         """Fresh episodes of its policies as they stand, [n] host arrays, rounded up to whole batches of ``n_envs``."""
-        played = play_frozen(key, self.state, self.setup, n_episodes, exact=self.exact)
-        return jax.tree.map(np.asarray, played)
+        return play_on_cores(key, self.state, self.setup, n_episodes, exact=self.exact)
 
 
 def train(

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from amarl_jax.evaluation.frozen import play_frozen
+from amarl_jax.evaluation.frozen import frozen_program, play_frozen
 from amarl_jax.evaluation.metrics import DETECTOR
 from amarl_jax.host.compile_ahead import like
 from amarl_jax.information.detector import summarise
-from amarl_jax.information.tape_detector import cross_fit_tapes, plan_tapes
+from amarl_jax.information.tape_detector import fold_program, plan_tapes
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import TrainState
 from amarl_jax.posterior.exact import ExactSpec
@@ -31,7 +31,7 @@ def closing_programs(
     shapes = like((jax.random.key(0), state, setup))  # taken before an update donates the learner
 
     def play() -> None:
-        play_frozen.lower(*shapes, n_episodes, exact=exact).compile()
+        frozen_program(*shapes, n_episodes, exact=exact)
 
     def detect() -> None:
         played = play_frozen.eval_shape(*shapes, n_episodes, exact=exact).summary
@@ -39,7 +39,7 @@ def closing_programs(
         z = np.arange(n, dtype=np.int32) % 2  # any labels: the shapes of a plan do not depend on them
         design = plan_tapes(jax.random.key(0), z, horizon, n_rows, DETECTOR)
         labels, ratios = (jax.ShapeDtypeStruct((n,), dtype) for dtype in (jnp.int32, jnp.float32))
-        cross_fit_tapes.lower(design, played.tape, labels, like(jnp.float32(0.5)), DETECTOR).compile()
+        fold_program(design, played.tape, labels, like(jnp.float32(0.5)), DETECTOR)
         summarise.lower(ratios, labels, 0.5).compile()
 
     return [play, detect]

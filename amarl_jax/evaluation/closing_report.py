@@ -4,10 +4,9 @@ import math
 from typing import Any
 
 import jax
-import numpy as np
 
 from amarl_jax.config import Experiment
-from amarl_jax.evaluation.frozen import play_frozen
+from amarl_jax.evaluation.frozen import play_on_cores
 from amarl_jax.evaluation.metrics import Evaluation, Scale, evaluate_summaries
 from amarl_jax.host.provenance import provenance
 from amarl_jax.host.stages import stage
@@ -27,12 +26,11 @@ def evaluate_state(key: Array, state: TrainState, setup: Setup, experiment: Expe
     key_play, key_detector = jax.random.split(key)
     settings, game = experiment.run, setup.game
     with stage(f"playing {settings.eval_episodes:,} fresh episodes", verbose=settings.verbose):
-        played = play_frozen(key_play, state, setup, settings.eval_episodes, exact=settings.exact)
-        summaries, exact, trace = jax.tree.map(np.asarray, (played.summary, played.exact, played.trace))
+        played = play_on_cores(key_play, state, setup, settings.eval_episodes, exact=settings.exact)
     scale = Scale.of(setup.params, game.market_spec)
     with stage("training a fresh detector on them", verbose=settings.verbose):
-        evaluation = evaluate_summaries(key_detector, summaries, scale, exact)
-    return evaluation._replace(unread=why_unread(players(state, game).execution, game.noise_law), trace=trace)
+        evaluation = evaluate_summaries(key_detector, played.summary, scale, played.exact)
+    return evaluation._replace(unread=why_unread(players(state, game).execution, game.noise_law), trace=played.trace)
 
 
 def closing_document(run: Run, evaluation: Evaluation) -> dict[str, Any]:

@@ -107,10 +107,12 @@ def fresh_episodes(
     n_episodes: int,
     batch: int,
     read: Callable[[Trajectory, Batch], PyTree],
+    batches: Array | None = None,
 ) -> PyTree:
     """Results of ``read`` on at least ``n_episodes`` new episodes of frozen policies, ``batch`` at a time.
 
     ``read`` takes a batch of episodes [E, T], and which batch it is, to arrays, whose leading axes are joined.
+    ``batches`` [m] int32 names the batches to play, in this order; None is all.
     """
 
     def play(inputs: tuple[Array, Array]) -> PyTree:
@@ -121,6 +123,8 @@ def fresh_episodes(
         return read(rollouts(keys, market, players, belief, z, params), Batch(key_read, number))
 
     n_batches = -(-n_episodes // batch)
+    numbers = jnp.arange(n_batches, dtype=jnp.int32) if batches is None else batches
     raw_keys = jax.random.key_data(jax.random.split(key, n_batches))
-    rows = jax.lax.map(play, (raw_keys, jnp.arange(n_batches)))  # jax's key-reuse checker counts a mapped loop as a use
+    inputs = (raw_keys if batches is None else raw_keys[numbers], numbers)
+    rows = jax.lax.map(play, inputs)  # jax's key-reuse checker counts a mapped loop as a use
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)

@@ -68,5 +68,10 @@ def exact_reading(market: Market, policy: Policy, spec: ExactSpec | None, n_epis
         return ExactReading(market, None, 0, batch)
     reader = reader_of(policy, market.noise_law, market.spec, spec.n_particles, spec.n_private)
     reader = reader and dataclasses.replace(reader, sees_removals=spec.sees_removals)
-    n_batches = -(-min(spec.n_episodes, n_episodes) // batch)
+    n_batches = n_batches_read(spec, n_episodes, batch)
     return ExactReading(dataclasses.replace(market, keeps_records=reader is not None), reader, n_batches, batch)
+
+
+def n_batches_read(spec: ExactSpec, n_episodes: int, batch: int) -> int:
+    """Number of batches, the first, that are read of ``n_episodes`` played ``batch`` at a time."""
+    return -(-min(spec.n_episodes, n_episodes) // batch)

@@ -1,6 +1,7 @@
 """Fresh episodes of frozen policies, with what reports and figures need beyond their summaries."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import replace
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from flax import struct
 
 from amarl_jax.evaluation.episodes import Batch, EpisodeSummary, fresh_episodes, summarise
-from amarl_jax.evaluation.exact_reading import exact_reading
+from amarl_jax.evaluation.exact_reading import exact_reading, n_batches_read
 from amarl_jax.learn.players import TransformerBelief, players
 from amarl_jax.learn.rollout import Trajectory
 from amarl_jax.learn.scoring import log_posterior_informed
@@ -19,6 +20,7 @@ from amarl_jax.market.params import EnvParams
 from amarl_jax.market.recorded_noise import on_held_out
 from amarl_jax.policies.baselines import Choice, make_baselines
 from amarl_jax.posterior.exact import ExactRow, ExactSpec
+from amarl_jax.side_by_side import dealt, side_by_side, together
 from amarl_jax.types import GAP_UNITS, HALF_TICK, Array, Owner
 
 
@@ -126,6 +128,7 @@ def play_frozen(
     deterministic: bool = False,
     baseline: Array | None = None,
     exact: ExactSpec | None = None,
+    batches: Array | None = None,
 ) -> FrozenEpisodes:
     """Fresh episodes of the learned policies as they stand, compiled; on a recorded day, of its held-out part.
 
@@ -140,6 +143,8 @@ def play_frozen(
         baseline: [] int32, who executes: -1 the learned policy, i the i-th of
             :func:`amarl_jax.policies.baselines.make_baselines`. None is the learned policy in a program of its own.
         exact: how many episodes are read exactly, and how, None for none.
+        batches: [m] int32, the batches to play instead of all; ``exact`` then has a row, perhaps an empty one, for each
+            of their episodes.
     """
     setup = setup.replace(params=on_held_out(setup.params))
     game, params = setup.game, setup.params
@@ -149,7 +154,7 @@ def play_frozen(
         everyone = everyone._replace(execution=Choice((everyone.execution, *scripted), baseline + 1))
     belief = TransformerBelief(state.belief.params, setup)
 
-    batch = min(game.learn.n_envs, n_episodes)
+    batch = _batch(setup, n_episodes)
     reading = exact_reading(game.market, everyone.execution, exact, n_episodes, batch)
 
     def read(trajectories: Trajectory, which: Batch) -> FrozenEpisodes:
@@ -158,5 +163,52 @@ def play_frozen(
         found = reading.read(trajectories, which, params)
         return replace(rows, summary=replace(rows.summary, mine=claimed), exact=found)
 
-    rows = fresh_episodes(key, reading.market, everyone, belief, params, n_episodes, batch, read)
-    return replace(rows, exact=reading.only_read(rows.exact))
+    rows = fresh_episodes(key, reading.market, everyone, belief, params, n_episodes, batch, read, batches)
+    return rows if batches is not None else replace(rows, exact=reading.only_read(rows.exact))
+
+
+def frozen_program(
+    key: Array,
+    state: TrainState,
+    setup: Setup,
+    n_episodes: int,
+    deterministic: bool = False,
+    baseline: Array | None = None,
+    exact: ExactSpec | None = None,
+) -> Callable[[Array], FrozenEpisodes]:
+    """Batches [m] int32 to their episodes: :func:`play_frozen`, compiled for one of the parts that :func:`dealt` deals.
+
+    The arguments are those of :func:`play_frozen`; to compile ahead, shapes will do.
+    """
+    own = dealt(_n_batches(setup, n_episodes)).shape[1]
+    static = {"n_episodes": n_episodes, "deterministic": deterministic, "exact": exact}
+    shape = jax.ShapeDtypeStruct((own,), jnp.int32)
+    program = play_frozen.lower(key, state, setup, baseline=baseline, batches=shape, **static).compile()
+    return lambda batches: program(key, state, setup, baseline=baseline, batches=batches)
+
+
+def play_on_cores(
+    key: Array,
+    state: TrainState,
+    setup: Setup,
+    n_episodes: int,
+    deterministic: bool = False,
+    baseline: Array | None = None,
+    exact: ExactSpec | None = None,
+) -> FrozenEpisodes:
+    """The episodes of :func:`play_frozen`, as host arrays, their batches played at the same time on several cores."""
+    n_batches, batch = _n_batches(setup, n_episodes), _batch(setup, n_episodes)
+    program = frozen_program(key, state, setup, n_episodes, deterministic, baseline, exact)
+    played = side_by_side(program, list(dealt(n_batches)))
+    rows = jax.tree.map(lambda *leaves: together(leaves, n_batches), *played)
+    n_read = 0 if exact is None else n_batches_read(exact, n_episodes, batch) * batch
+    return replace(rows, exact=jax.tree.map(lambda x: x[:n_read], rows.exact))
+
+
+def _batch(setup: Setup, n_episodes: int) -> int:
+    """Episodes that are played at once."""
+    return min(setup.game.learn.n_envs, n_episodes)
+
+
+def _n_batches(setup: Setup, n_episodes: int) -> int:
+    return -(-n_episodes // _batch(setup, n_episodes))

@@ -70,9 +70,11 @@ def play_and_learn(state: TrainState, phase: Array, setup: Setup) -> tuple[Train
     rows = minibatches(key_rows, game)
     with jax.named_scope("critic"):
         critic, of_critic = improve_critic(rows, state, batch, game, setup.hypers)
-    operands = (key_mine, key_belief, rows, state, trajectory, target, scores, batch)
+    with jax.named_scope("mine"):
+        state, of_mine = sources.fit_mine(key_mine, state, trajectory, setup)
+    operands = (key_belief, rows, state, trajectory, target, scores, batch)
     state, learned = jax.lax.switch(phase, branches, *operands) if len(branches) > 1 else branches[0](*operands)
-    always = rollout_metrics(trajectory, scores, setup.params, game.learn.split) | Metrics.of(of_critic)
+    always = rollout_metrics(trajectory, scores, setup.params, game.learn.split) | Metrics.of(of_critic | of_mine)
     return state.replace(critic=critic), always | learned
 
 
@@ -87,7 +89,6 @@ def _read_exactly(
 
 
 def _learn(
-    key_mine: Array,
     key_belief: Array,
     rows: Array,
     state: TrainState,
@@ -99,15 +100,12 @@ def _learn(
     trained: tuple[Agent, ...],
     setup: Setup,
 ) -> tuple[TrainState, Metrics]:
-    """Fit what reads the tape, improve the agents that train; the others stay bit for bit.
+    """Fit the predictor or the belief, improve the agents that train; the others stay bit for bit.
 
-    The MI critic is fitted in every phase, the predictor where execution trains, the belief where the maker trains. All
-    of them have scored the rollout before they are fitted to it.
+    The predictor is fitted where execution trains, the belief where the maker trains, the critics and the MI critic in
+    every phase, outside. All of them have scored the rollout before they are fitted to it.
     """
     metrics = dict.fromkeys(learned_metric_names(), jnp.float32(0.0))
-    with jax.named_scope("mine"):
-        state, fitted = sources.fit_mine(key_mine, state, trajectory, setup)
-    metrics |= fitted
     if Agent.EXECUTION in trained:
         with jax.named_scope("predictor"):
             state, fitted = sources.fit_predictor(state, scores.series, setup)
@@ -124,16 +122,16 @@ def _learn(
 
 
 def learned_metric_names() -> tuple[str, ...]:
-    """Names of the metrics that the learning of some phase measures, except the critic's loss, which all measure."""
+    """Names of the metrics that the learning of some phase measures, without the losses of what every phase fits."""
     of_agents = [f"{AGENT_NAMES[agent]}/{name}" for agent in Agent for name in ACTOR_METRICS]
-    return (*of_agents, "mine/loss", "predictor/loss", "belief/loss")
+    return (*of_agents, "predictor/loss", "belief/loss")
 
 
 def metrics_measured(trained: tuple[Agent, ...], game: Game) -> tuple[str, ...]:
     """Those of :func:`learned_metric_names` that a phase training these agents measures."""
     names = [f"{AGENT_NAMES[agent]}/{name}" for agent in game.improved(trained) for name in ACTOR_METRICS]
     names += ["predictor/loss"] if Agent.EXECUTION in trained else []
-    return (*names, "mine/loss", *(["belief/loss"] if Agent.MAKER in trained else []))
+    return (*names, *(["belief/loss"] if Agent.MAKER in trained else []))
 
 
 def rollout_metrics(trajectory: Trajectory, scores: Scores, params: EnvParams, split: EnvSplit = WHOLE) -> Metrics:
