@@ -28,10 +28,10 @@ def cores(monkeypatch):
 @pytest.mark.parametrize(
     ("n_pieces", "n_cores", "expected"), [(32, 2, 2), (32, 64, 4), (3, 2, 1), (1, 8, 1), (7, 3, 3)]
 )
-def test_every_part_has_two_pieces_or_more(monkeypatch, n_pieces, n_cores, expected):
+def test_every_part_has_two_pieces_or_more(monkeypatch, n_pieces, n_cores, n_parts):
     monkeypatch.setattr(side_by_side.os, "sched_getaffinity", lambda _: set(range(n_cores)), raising=False)
     parts = side_by_side.dealt(n_pieces)
-    assert len(parts) == expected
+    assert len(parts) == n_parts
     assert set(parts.ravel()) == set(range(n_pieces)), "nothing is left out"
 
 
