@@ -30,8 +30,9 @@ NETWORKS = {
 }
 
 
+@pytest.mark.parametrize("form", ["parallel", "interpreted"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_values_and_gradients_are_those_of_the_loop(name, random_parameters):
+def test_values_and_gradients_are_those_of_the_loop(name, form, random_parameters):
     network, episodes, method = NETWORKS[name]
     rows = episodes()
     one = jax.tree.map(lambda x: x[0], rows)
@@ -51,7 +52,7 @@ def test_values_and_gradients_are_those_of_the_loop(name, random_parameters):
 
         return run(parameters)
 
-    (loop_gradient, loop_values), (gradient, values) = both("loop"), both("parallel")
+    (loop_gradient, loop_values), (gradient, values) = both("loop"), both(form)
     for expected, actual in zip(loop_values, values, strict=True):
         assert np.abs(expected).max() > 0.1
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
