@@ -3,8 +3,8 @@
 Where a kernel costs a launch, what counts is how often a step's operations run one by one. Differentiating a loop runs
 each of them once more per step, and stores what it needs step by step. Backwards in time, though, a recurrence is
 linear, ``g[t] = c[t] + J[t+1]^T g[t+1]``, so once its states are known its gradient takes a few operations on all steps
-at once (Lim et al. 2024, "Parallelizing non-linear sequential models over the sequence length", section 3.2). The states
-themselves are one kernel on a GPU, where there is one for the step, and a loop of few iterations elsewhere.
+at once (Lim et al. 2024, "Parallelizing non-linear sequential models over the sequence length", section 3.2). The
+states themselves are one kernel on a GPU, where there is one for the step, and a loop of few iterations elsewhere.
 """
 
 import functools

@@ -57,7 +57,8 @@ def trace(program, devices):
     experiment = experiment_of(program)
     place = jax.sharding.SingleDeviceSharding(devices[0])
     setup = experiment.setup
-    setup = setup.replace(game=dataclasses.replace(setup.game, recurrence="parallel"))  # this process sees a CPU
+    form = {"gpu": "kernel", "cuda": "kernel"}.get(devices[0].platform, "parallel")  # this process sees a CPU
+    setup = setup.replace(game=dataclasses.replace(setup.game, recurrence=form))
     if program.kind == "play":
         key = jax.eval_shape(lambda: jax.random.key(0))
         key, params = _placed((key, setup.params), place)
