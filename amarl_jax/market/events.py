@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from amarl_jax.kernels import OLDEST, cuda_capability
 from amarl_jax.lob.book import NEVER, Book, BookSpec, Message, MessageKind, Side, live
 from amarl_jax.lob.entries import Fate
 from amarl_jax.lob.matching import running_sum
@@ -270,7 +271,8 @@ def process(
         own = row.message.owner == jnp.arange(N_OWNERS, dtype=jnp.int32)
         return inventory + jnp.where(own, row.message.side * outcome.filled + passive, 0)  # a scatter is 3 launches
 
-    kernel = functools.partial(match_in_one_kernel, limits=limits)
+    is_old = (cuda_capability() or OLDEST) < OLDEST
+    kernel = None if is_old else functools.partial(match_in_one_kernel, limits=limits)
     ledger = accounts.inventory
     book, report = clear(book, leaving, messages, target, working, ledger, admit, settle, book_spec, kernel)
     outcome = report.outcome

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
+from amarl_jax.kernels import iota, padded, whole
 from amarl_jax.lob.table import Outcome, Row
 from amarl_jax.types import Array
 
@@ -52,8 +53,8 @@ def match_in_one_kernel(
     after, outcomes = pl.pallas_call(
         _match,
         grid=(1,),
-        in_specs=[_whole(x) for x in operands],
-        out_specs=[_whole(running), _whole(done)],
+        in_specs=[whole(x) for x in operands],
+        out_specs=[whole(running), whole(done)],
         out_shape=[jax.ShapeDtypeStruct(running.shape, jnp.int32), done],
         compiler_params=plgpu.CompilerParams(num_warps=1),
         interpret=interpret,
@@ -74,11 +75,11 @@ def _match(
     outcomes_ref: Any,
 ) -> None:
     n_columns, n_owners = running_ref.shape[1], limits_ref.shape[0]
-    width = _padded(n_columns)
-    place = jax.lax.iota(jnp.int32, 2 * width)
+    width = padded(n_columns)
+    place = iota(2 * width)
     side, column = place // width, place % width
-    is_column, owner = column < n_columns, jax.lax.iota(jnp.int32, _padded(n_owners))
-    field = jax.lax.iota(jnp.int32, len(OUTCOMES))
+    is_column, owner = column < n_columns, iota(padded(n_owners))
+    field = iota(len(OUTCOMES))
 
     def read(ref: Any) -> Array:
         return plgpu.load(ref.at[side, column], mask=is_column, other=0)
@@ -134,12 +135,3 @@ def _entry(running: Array, side: Array, column: Array, at_side: Array, at: Array
 
 def _sum(x: Array) -> Array:
     return jnp.sum(x, dtype=jnp.int32)
-
-
-def _whole(x: Any) -> pl.BlockSpec:
-    return pl.BlockSpec(x.shape, lambda *_: (0,) * len(x.shape))
-
-
-def _padded(n: int) -> int:
-    """The least power of two that is not below n."""
-    return 1 << (n - 1).bit_length()

@@ -15,6 +15,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from amarl_jax.kernels import OLDEST, cuda_capability
 from amarl_jax.types import Array, PyTree
 
 FORMS = ("auto", "loop", "parallel", "kernel", "interpreted")
@@ -27,7 +28,8 @@ Kernel = Callable[[Any, Array, Any, bool], Array]  # constants, start, inputs, a
 def form_of(form: str) -> str:
     """How a recurrence is computed: as asked for, and with "auto" by what JAX computes on.
 
-    "loop" on a CPU, "kernel" on a GPU, "parallel" elsewhere; "interpreted" is a kernel without a GPU, for tests.
+    "loop" on a CPU, "kernel" on an NVIDIA GPU that Triton compiles for, "parallel" elsewhere; "interpreted" is a kernel
+    without a GPU, for tests.
     """
     if form not in FORMS:
         raise ValueError(f"a recurrence is one of {', '.join(FORMS)}, got {form!r}")
@@ -35,7 +37,9 @@ def form_of(form: str) -> str:
         return form
     device: Any = jax.config.jax_default_device  # type: ignore[attr-defined]
     platform = jax.default_backend() if device is None else getattr(device, "platform", device)
-    return {"cpu": "loop", "gpu": "kernel", "cuda": "kernel"}.get(platform, "parallel")
+    if platform == "cpu":
+        return "loop"
+    return "kernel" if (cuda_capability() or 0) >= OLDEST else "parallel"
 
 
 def is_parallel(form: str) -> bool:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
+from amarl_jax.kernels import iota, padded, whole
 from amarl_jax.nets.order_filter import DECAY, N_FILTER, N_SUMS, FilterInputs
 from amarl_jax.types import Array
 
@@ -39,7 +40,7 @@ def filter_states(layers: Filter, start: Array, inputs: FilterInputs, interpret:
     return pl.pallas_call(
         functools.partial(_filter_kernel, n_middle=len(middle)),
         grid=(n_sides,),
-        in_specs=[*map(_whole, weights), _one_row(start, 0), *(_one_row(x, 1) for x in rows)],
+        in_specs=[*map(whole, weights), _one_row(start, 0), *(_one_row(x, 1) for x in rows)],
         out_specs=pl.BlockSpec((n_steps, None, N_FILTER), lambda side: (0, side, 0)),
         out_shape=jax.ShapeDtypeStruct((n_steps, *start.shape), jnp.float32),
         compiler_params=plgpu.CompilerParams(num_warps=_warps(n_out, width)),
@@ -55,7 +56,7 @@ def _filter_kernel(*refs: Ref, n_middle: int) -> None:
     first = _read(first_ref)
     middle = [(_read(kernel), _read(bias)) for kernel, bias in zip(middle_refs[::2], middle_refs[1::2], strict=True)]
     n_out = offsets_ref.shape[1]
-    entry, column = _iota(_padded(N_FILTER)), _iota(_padded(n_out))
+    entry, column = iota(padded(N_FILTER)), iota(padded(n_out))
     is_order = (column > 0) & (column < n_out)
     mark_index = (column - 1)[:, None], (entry % N_SUMS)[None, :]
     is_mark = is_order[:, None] & (entry < 3 * N_SUMS)[None, :]
@@ -97,7 +98,7 @@ def gru_states(parameters: tuple[Array, Array], start: Array, gates_in: Array, i
     return pl.pallas_call(
         _gru_kernel,
         grid=(1,),
-        in_specs=[_whole(x) for x in operands],
+        in_specs=[whole(x) for x in operands],
         out_specs=pl.BlockSpec((n_steps, width), lambda _: (0, 0)),
         out_shape=jax.ShapeDtypeStruct((n_steps, width), jnp.float32),
         compiler_params=plgpu.CompilerParams(num_warps=_warps(width, 3 * width)),
@@ -108,7 +109,7 @@ def gru_states(parameters: tuple[Array, Array], start: Array, gates_in: Array, i
 
 def _gru_kernel(recurrent_ref: Ref, bias_ref: Ref, start_ref: Ref, gates_ref: Ref, states_ref: Ref) -> None:
     width = start_ref.shape[0]
-    unit = _iota(_padded(width))
+    unit = iota(padded(width))
     live = unit < width
     both = live[:, None] & live[None, :]
     reset_h, update_h, candidate_h = (
@@ -131,11 +132,6 @@ def _gru_kernel(recurrent_ref: Ref, bias_ref: Ref, start_ref: Ref, gates_ref: Re
     jax.lax.fori_loop(0, states_ref.shape[0], step, _read(start_ref))
 
 
-def _whole(x: Array) -> pl.BlockSpec:
-    """All of an array, in every program of the grid."""
-    return pl.BlockSpec(x.shape, lambda *_: (0,) * x.ndim)
-
-
 def _one_row(x: Array, axis: int) -> pl.BlockSpec:
     """All of an array but one axis, of which each program of the grid has its own entry."""
     shape = tuple(None if i == axis else n for i, n in enumerate(x.shape))
@@ -144,22 +140,13 @@ def _one_row(x: Array, axis: int) -> pl.BlockSpec:
 
 def _warps(*shape: int) -> int:
     """Warps of a program whose largest array has this shape: some 32 numbers in each thread."""
-    return min(8, max(1, math.prod(map(_padded, shape)) // 1024))
-
-
-def _padded(n: int) -> int:
-    """The least power of two that is not below n."""
-    return 1 << (n - 1).bit_length()
-
-
-def _iota(n: int) -> Array:
-    return jax.lax.iota(jnp.int32, n)
+    return min(8, max(1, math.prod(map(padded, shape)) // 1024))
 
 
 def _read(ref: Ref, *at: Array) -> Array:
     """The entry ``at`` of an array of one or two more axes, each padded with zeros."""
     shape = ref.shape[len(at) :]
-    index = [_iota(_padded(n)) for n in shape]
+    index = [iota(padded(n)) for n in shape]
     if len(shape) == 1:
         return plgpu.load(ref.at[(*at, *index)], mask=index[0] < shape[0], other=0.0)
     row, column = index[0][:, None], index[1][None, :]

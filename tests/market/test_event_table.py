@@ -70,7 +70,8 @@ def test_a_table_in_one_kernel_is_its_messages_one_by_one(played, monkeypatch):
 
     monkeypatch.setattr(events, "match_in_one_kernel", interpreted)
     monkeypatch.setattr(jax.lax, "platform_dependent", lambda *x, default, cuda=None, **_: (cuda or default)(*x))
-    played_on_gpu = jax.jit(functools.partial(rollouts, market=Market(SPEC), players=EVERYONE, belief=PriorBelief()))
+    market = Market(SPEC, keeps_records=True)
+    played_on_gpu = jax.jit(functools.partial(rollouts, market=market, players=EVERYONE, belief=PriorBelief()))
     keys, z = jax.random.split(jax.random.key(5), N_EPISODES), jnp.arange(N_EPISODES) % 2
     params = as_arrays(SETTINGS["limits that bind, shuffled"])
     found = played_on_gpu(keys[:n_episodes], z=z[:n_episodes], params=params)
