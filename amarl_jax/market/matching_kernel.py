@@ -77,7 +77,8 @@ def _match(
     n_columns, n_owners = running_ref.shape[1], limits_ref.shape[0]
     width = padded(n_columns)
     place = iota(2 * width)
-    side, column = place // width, place % width
+    side = jnp.where(place < width, 0, 1)
+    column = place - width * side
     is_column, owner = column < n_columns, iota(padded(n_owners))
     field = iota(len(OUTCOMES))
 
@@ -115,7 +116,7 @@ def _match(
             cancelled,
             target_filled,
             jnp.minimum(after, filled) - jnp.minimum(before, filled),
-            jnp.where((wanted > 0) & (available > 0), 1, 0),
+            jnp.minimum(jnp.minimum(wanted, available), 1),
         )
         plgpu.store(outcomes_ref.at[i, field], sum(jnp.where(field == k, x, 0) for k, x in enumerate(outcome)))
         moved = (side == row["side"]) & (column > row["entry"])
