@@ -73,6 +73,9 @@ class TableReport:
     fate: Fate  # of every order
 
 
+Kernel = Callable[[Array, Any, Row, Array, Array], tuple[Array, Outcome]]  # see clear
+
+
 def locate(book: Book, staying: Array, order_id: Array) -> Array:
     """Slots ``side * N + slot`` of the orders under ``staying`` (bool [2, N]) with these ids; NOBODY if none. [K]."""
     slots = jnp.arange(book.order_id.size, dtype=jnp.int32)
@@ -116,7 +119,7 @@ def clear(
     admit: Callable[[Any, Message], Array],
     settle: Callable[[Any, Row, Outcome], Any],
     spec: BookSpec,
-    kernel: Callable[[Array, Any, Row, Array, Array], tuple[Array, Outcome]] | None = None,
+    kernel: Kernel | None = None,
 ) -> tuple[Book, TableReport]:
     """Remove the ``leaving`` orders, then process a table of messages whose order ids are all new.
 
@@ -159,12 +162,8 @@ def clear(
         (running, _), outcomes = jax.lax.scan(one, (running, ledger), rows, unroll=unroll)
         return running, outcomes
 
-    def at_once(running: Array, ledger: Any, rows: Packed) -> tuple[Array, Packed]:
-        running, outcome = kernel(running, ledger, unpack(rows), marks, key_drop)
-        return running, pack(outcome, n_lead=1)
-
     without_loop = functools.partial(one_by_one, unroll=True)  # each loop iteration would end a CUDA graph
-    on_cuda = without_loop if kernel is None else at_once
+    on_cuda = without_loop if kernel is None else functools.partial(_at_once, kernel, marks, key_drop)
     running, outcomes = jax.lax.platform_dependent(
         running, ledger, pack(rows, n_lead=1), cuda=on_cuda, rocm=without_loop, default=one_by_one
     )
@@ -251,6 +250,14 @@ def _pass(
     )
     running = jnp.maximum(running - removed, 0) + jnp.where(column[None, :] > row.entry, change, 0)
     return (running, settle(ledger, row, outcome)), outcome
+
+
+def _at_once(
+    kernel: Kernel, marks: Array, key_drop: Array, running: Array, ledger: Any, rows: Packed
+) -> tuple[Array, Packed]:
+    """The running size after all messages, and their outcomes, by a kernel."""
+    running, outcome = kernel(running, ledger, unpack(rows), marks, key_drop)
+    return running, pack(outcome, n_lead=1)
 
 
 def _by_owner(owner: Array, traded: Array, key: Array, n_owners: int) -> tuple[Array, Array]:

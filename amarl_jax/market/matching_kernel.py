@@ -118,7 +118,8 @@ def _match(
             jnp.minimum(after, filled) - jnp.minimum(before, filled),
             jnp.minimum(jnp.minimum(wanted, available), 1),
         )
-        plgpu.store(outcomes_ref.at[i, field], sum(jnp.where(field == k, x, 0) for k, x in enumerate(outcome)))
+        told = functools.reduce(jnp.add, (jnp.where(field == k, x, 0) for k, x in enumerate(outcome)))
+        plgpu.store(outcomes_ref.at[i, field], told)
         moved = (side == row["side"]) & (column > row["entry"])
         running = jnp.maximum(running - removed, 0) + jnp.where(moved, rested - cancelled, 0)
         passive = jnp.where(row["side"] == 0, target_filled, -target_filled)
