@@ -522,4 +522,4 @@ def test_two_devices_train_stop_go_on_are_extended_and_evaluated(finished, tmp_p
     evaluated = evaluate.evaluate(stopped, finished.config.eval_episodes)
     assert evaluated.evaluation.n_episodes == finished.config.eval_episodes
     for name in ("execution/shortfall_ticks", "information/exact_nats", "maker/pnl_tick_lots"):
-        assert np.isfinite(evaluated.measures[name].value)
+        assert np.isfinite(evaluated.measures[f"eval/{name}"].value)
