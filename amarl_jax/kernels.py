@@ -20,7 +20,7 @@ def cuda_capability() -> int | None:
     return int(numbered[1]) if numbered else None
 
 
-def whole(x: jax.Array | jax.ShapeDtypeStruct) -> pl.BlockSpec:
+def whole_block(x: jax.Array | jax.ShapeDtypeStruct) -> pl.BlockSpec:
     """All of an array, in every program of a grid."""
     return pl.BlockSpec(x.shape, lambda *_: (0,) * len(x.shape))
 

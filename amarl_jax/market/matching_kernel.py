@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from amarl_jax.kernels import iota, padded, whole
+from amarl_jax.kernels import iota, padded, whole_block
 from amarl_jax.lob.table import Outcome, Row
 from amarl_jax.types import Array
 
@@ -53,8 +53,8 @@ def match_in_one_kernel(
     after, outcomes = pl.pallas_call(
         _match,
         grid=(1,),
-        in_specs=[whole(x) for x in operands],
-        out_specs=[whole(running), whole(done)],
+        in_specs=[whole_block(x) for x in operands],
+        out_specs=[whole_block(running), whole_block(done)],
         out_shape=[jax.ShapeDtypeStruct(running.shape, jnp.int32), done],
         compiler_params=plgpu.CompilerParams(num_warps=1),
         interpret=interpret,

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from amarl_jax.kernels import iota, padded, whole
+from amarl_jax.kernels import iota, padded, whole_block
 from amarl_jax.nets.order_filter import DECAY, N_FILTER, N_SUMS, FilterInputs
 from amarl_jax.types import Array
 
@@ -40,7 +40,7 @@ def filter_states(layers: Filter, start: Array, inputs: FilterInputs, interpret:
     return pl.pallas_call(
         functools.partial(_filter_kernel, n_middle=len(middle)),
         grid=(n_sides,),
-        in_specs=[*map(whole, weights), _one_row(start, 0), *(_one_row(x, 1) for x in rows)],
+        in_specs=[*map(whole_block, weights), _one_row(start, 0), *(_one_row(x, 1) for x in rows)],
         out_specs=pl.BlockSpec((n_steps, None, N_FILTER), lambda side: (0, side, 0)),
         out_shape=jax.ShapeDtypeStruct((n_steps, *start.shape), jnp.float32),
         compiler_params=plgpu.CompilerParams(num_warps=_warps(n_out, width)),
@@ -98,7 +98,7 @@ def gru_states(parameters: tuple[Array, Array], start: Array, gates_in: Array, i
     return pl.pallas_call(
         _gru_kernel,
         grid=(1,),
-        in_specs=[whole(x) for x in operands],
+        in_specs=[whole_block(x) for x in operands],
         out_specs=pl.BlockSpec((n_steps, width), lambda _: (0, 0)),
         out_shape=jax.ShapeDtypeStruct((n_steps, width), jnp.float32),
         compiler_params=plgpu.CompilerParams(num_warps=_warps(width, 3 * width)),
