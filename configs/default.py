@@ -181,7 +181,8 @@ def training() -> ConfigDict:
     section.weight_decay = 1e-5  # decoupled, per unit of learning rate
     section.n_mine_steps = 16  # MINE steps after each rollout, and predictor steps after those of phase A
     section.n_belief_steps = 16  # belief steps after each rollout of phase B, which share its episodes among them
-    section.belief_microbatch = 8  # episodes per backward pass of the belief, about 40 MB each; divides n_envs
+    section.belief_microbatch = 8  # episodes per backward pass of the belief, about 40 MB each; divides n_envs; on an
+    #                                accelerator four times as many
     section.replay_capacity = 256  # past episodes kept for the belief, packed; more are stale while policies move
     section.replay_batch = 8  # of them per belief step, beside the fresh ones
     section.replay_alpha = 0.6  # exponent of priorities: 0 samples uniformly

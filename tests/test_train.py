@@ -28,7 +28,7 @@ import numpy as np
 import pytest
 
 from amarl_jax import config as configuration
-from amarl_jax import dry_run, train
+from amarl_jax import dry_run, evaluate, train
 from amarl_jax.config.settings import SETTINGS
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation.training_metrics import LEARNING, OF_ACTORS, ROLLOUT, UPDATE
@@ -495,3 +495,31 @@ def test_networks_of_other_shapes_are_named_and_no_folder_is_left(finished, tmp_
     assert command(*arguments, "--init_lane=0") == 2
     assert "holds a single run, which has no lanes" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_two_devices_train_stop_go_on_are_extended_and_evaluated(finished, tmp_path, monkeypatch, capsys):
+    """What they play is what one device plays; stopped or not, and extended or not, they learn the same."""
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert command(*COMMAND, "--n_devices=2", f"--workdir={whole}") == 0
+    assert capsys.readouterr().out.splitlines()[0].split(" | ")[1] == "2 x cpu"
+    rows, alone = numbers(whole), numbers(finished.trained.workdir)
+    for name in ROLLOUT:  # of the first episodes, before they were learned from
+        assert rows[0][f"phase_a/{name}"] == pytest.approx(alone[0][f"phase_a/{name}"], rel=1e-4, abs=1e-5), name
+    assert rows[0]["phase_a/execution/entropy"] != alone[0]["phase_a/execution/entropy"], "their own minibatches"
+    compiled = split_update.advance_split._cache_size()
+    with monkeypatch.context() as patch:
+        terminate_after(1, patch)
+        assert command(*COMMAND, "--n_devices=2", f"--workdir={stopped}") == 75
+    assert command("--resume", f"--workdir={stopped}") == 0
+    assert numbers(stopped) == rows
+    like = finished.trained.state
+    assert_equal_states(saved_state(stopped, like), saved_state(whole, like))
+    total = f"--config.training.total_timesteps={4 * STEPS_PER_UPDATE}"
+    assert command("--resume", f"--workdir={stopped}", *COMMAND, total) == 0
+    assert split_update.advance_split._cache_size() == compiled
+    assert numbers(stopped)[:3] == rows
+    assert [row["update"] for row in numbers(stopped)] == [1, 2, 3, 4]
+    evaluated = evaluate.evaluate(stopped, finished.config.eval_episodes)
+    assert evaluated.evaluation.n_episodes == finished.config.eval_episodes
+    for name in ("execution/shortfall_ticks", "information/exact_nats", "maker/pnl_tick_lots"):
+        assert np.isfinite(evaluated.measures[f"eval/{name}"].value)

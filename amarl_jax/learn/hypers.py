@@ -23,7 +23,7 @@ class LearnSpec:
     alternating: bool = True  # False trains all agents at once
     n_mine_steps: int = 16  # steps of MINE after each rollout, and of the predictor after each of phase A
     n_belief_steps: int = 16  # belief optimiser steps after each rollout of phase B
-    belief_microbatch: int = 8  # episodes per backward pass of the belief
+    belief_microbatch: int = 8  # episodes per backward pass of the belief, four times as many on an accelerator
     replay_capacity: int = 256  # packed episodes
     replay_batch: int = 8  # replayed episodes per belief step, beside the fresh ones
     belief_target: str = "label"  # or "exact": what the belief is fitted to

@@ -19,10 +19,14 @@ from amarl_jax.learn.scoring import (
 from amarl_jax.learn.setup import Setup
 from amarl_jax.learn.state import Episode, TrainState
 from amarl_jax.nets.belief import belief_loss
+from amarl_jax.nets.recurrence import is_parallel
 from amarl_jax.trees import Packed, pack
 from amarl_jax.types import Array, PyTree, Tape
 
 MINE_EPISODES = 16  # least number in a step of the MI critic: a partition over fewer is mostly noise
+MICROBATCHES = (
+    4  # in a backward pass of the belief on an accelerator, where kernels are launched, and no cache is small
+)
 
 Fitted = tuple[Network, PyTree]  # the statistics network, and the state of the estimator that trains it
 
@@ -177,7 +181,8 @@ def _belief_gradient(network: PyTree, episodes: Packed, weights: Array, setup: S
     A backward pass through the belief costs tens of megabytes per episode; the scan bounds how many are alive.
     """
     game, split, n_episodes = setup.game, setup.game.learn.split, weights.shape[0]
-    n_together = min(game.learn.belief_microbatch, n_episodes)
+    microbatches = MICROBATCHES if is_parallel(game.recurrence) else 1
+    n_together = min(microbatches * game.learn.belief_microbatch, n_episodes)
     n_parts = -(-n_episodes // n_together)
     at = jnp.arange(n_parts * n_together, dtype=jnp.int32)
     padded = jnp.where(at < n_episodes, weights[at % n_episodes], 0.0) / split.sum(jnp.sum(weights))

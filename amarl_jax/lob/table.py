@@ -73,6 +73,9 @@ class TableReport:
     fate: Fate  # of every order
 
 
+Kernel = Callable[[Array, Any, Row, Array, Array], tuple[Array, Outcome]]  # see clear
+
+
 def locate(book: Book, staying: Array, order_id: Array) -> Array:
     """Slots ``side * N + slot`` of the orders under ``staying`` (bool [2, N]) with these ids; NOBODY if none. [K]."""
     slots = jnp.arange(book.order_id.size, dtype=jnp.int32)
@@ -92,7 +95,7 @@ def apply_table(book: Book, messages: Message, spec: BookSpec) -> tuple[Book, Ta
     target = jnp.where(resting != NOBODY, resting, jnp.where(repeated, newcomer, NOBODY))
     duplicate = is_order & (target != NOBODY)
     n_duplicates = book.counters.duplicate + jnp.sum(duplicate, dtype=jnp.int32)
-    book, _, report = clear(
+    book, report = clear(
         replace(book, counters=replace(book.counters, duplicate=n_duplicates)),
         jnp.zeros(book.key.shape, bool),
         replace(messages, kind=jnp.where(duplicate, MessageKind.NONE, messages.kind)),
@@ -116,7 +119,8 @@ def clear(
     admit: Callable[[Any, Message], Array],
     settle: Callable[[Any, Row, Outcome], Any],
     spec: BookSpec,
-) -> tuple[Book, Any, TableReport]:
+    kernel: Kernel | None = None,
+) -> tuple[Book, TableReport]:
     """Remove the ``leaving`` orders, then process a table of messages whose order ids are all new.
 
     Args:
@@ -130,9 +134,11 @@ def clear(
         admit: lots of an order that are accepted, given the ledger and the message; never more than it asks for.
         settle: the ledger after a message, given its row and its outcome.
         spec: sizes and rules; the self-trade policy must be ALLOW.
+        kernel: for CUDA, what does in one launch what ``admit`` and ``settle`` do message by message: from running
+            size, ledger, rows, marks and drops of the key to running size and outcomes.
 
     Returns:
-        The book, its live orders from slot 0 on; the ledger; what happened.
+        The book, its live orders from slot 0 on; what happened.
     """
     if spec.self_trade is not SelfTrade.ALLOW:
         raise ValueError(f"a table is processed with self_trade ALLOW only, got {spec.self_trade}")
@@ -152,10 +158,14 @@ def clear(
         carry, outcome = _pass(carry, unpack(row), marks, key_drop, admit, settle)
         return carry, pack(outcome)
 
-    one_by_one = functools.partial(jax.lax.scan, one)
-    without_loop = functools.partial(jax.lax.scan, one, unroll=True)  # each loop iteration would end a CUDA graph
-    (running, ledger), outcomes = jax.lax.platform_dependent(
-        (running, ledger), pack(rows, n_lead=1), cuda=without_loop, rocm=without_loop, default=one_by_one
+    def one_by_one(running: Array, ledger: Any, rows: Packed, *, unroll: bool = False) -> tuple[Array, Packed]:
+        (running, _), outcomes = jax.lax.scan(one, (running, ledger), rows, unroll=unroll)
+        return running, outcomes
+
+    without_loop = functools.partial(one_by_one, unroll=True)  # each loop iteration would end a CUDA graph
+    on_cuda = without_loop if kernel is None else functools.partial(_at_once, kernel, marks, key_drop)
+    running, outcomes = jax.lax.platform_dependent(
+        running, ledger, pack(rows, n_lead=1), cuda=on_cuda, rocm=without_loop, default=one_by_one
     )
     outcome: Outcome = unpack(outcomes)
 
@@ -168,7 +178,7 @@ def clear(
     removed = jnp.sum(alive & leaving, axis=-1, dtype=jnp.int32)
     fate = fates(1 - rows.opposite, rows.is_limit, entries, at_rest, spec.capacity)
     book = _count(compact(book, messages, entries, running[:, 1:], at_rest), messages, outcome, spec)
-    return book, ledger, TableReport(outcome, quantity, notional, removed, fate)
+    return book, TableReport(outcome, quantity, notional, removed, fate)
 
 
 def _rows(
@@ -240,6 +250,14 @@ def _pass(
     )
     running = jnp.maximum(running - removed, 0) + jnp.where(column[None, :] > row.entry, change, 0)
     return (running, settle(ledger, row, outcome)), outcome
+
+
+def _at_once(
+    kernel: Kernel, marks: Array, key_drop: Array, running: Array, ledger: Any, rows: Packed
+) -> tuple[Array, Packed]:
+    """The running size after all messages, and their outcomes, by a kernel."""
+    running, outcome = kernel(running, ledger, unpack(rows), marks, key_drop)
+    return running, pack(outcome, n_lead=1)
 
 
 def _by_owner(owner: Array, traded: Array, key: Array, n_owners: int) -> tuple[Array, Array]:

@@ -1,5 +1,6 @@
 """One step's event table: who sends what, when it arrives, and what the book makes of it."""
 
+import functools
 from dataclasses import replace
 
 import jax
@@ -7,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from amarl_jax.kernels import OLDEST, cuda_capability
 from amarl_jax.lob.book import NEVER, Book, BookSpec, Message, MessageKind, Side, live
 from amarl_jax.lob.entries import Fate
 from amarl_jax.lob.matching import running_sum
 from amarl_jax.lob.table import NOBODY, Outcome, Row, TableReport, clear, locate
+from amarl_jax.market.matching_kernel import match_in_one_kernel
 from amarl_jax.market.noise import NoiseOrders
 from amarl_jax.market.params import STEP_MS, EnvParams, MarketSpec
 from amarl_jax.market.slot import SlotDecision
@@ -268,7 +271,10 @@ def process(
         own = row.message.owner == jnp.arange(N_OWNERS, dtype=jnp.int32)
         return inventory + jnp.where(own, row.message.side * outcome.filled + passive, 0)  # a scatter is 3 launches
 
-    book, _, report = clear(book, leaving, messages, target, working, accounts.inventory, admit, settle, book_spec)
+    is_old = (cuda_capability() or OLDEST) < OLDEST
+    kernel = None if is_old else functools.partial(match_in_one_kernel, limits=limits)
+    ledger = accounts.inventory
+    book, report = clear(book, leaving, messages, target, working, ledger, admit, settle, book_spec, kernel)
     outcome = report.outcome
     is_cancel = messages.kind == MessageKind.CANCEL
     log = EventLog(

@@ -31,6 +31,7 @@ from amarl_jax.nets.order_filter import (
     order_marks,
 )
 from amarl_jax.nets.recurrence import is_parallel, parallel_recurrence
+from amarl_jax.nets.recurrent_kernels import filter_states
 from amarl_jax.types import GAP_UNITS, Array, Tape
 
 MAX_LOTS = 20  # sizes above count as this
@@ -187,7 +188,7 @@ class OrderFlow(nn.Module):
         )
         inputs = jax.vmap(functools.partial(_filter_inputs, (self.layers, self.rate)))(seen, orders)
         layers = self.layers[0][0][N_PUBLIC:], tuple(self.layers[1:-1])
-        after = parallel_recurrence(filter_step, layers, start.attributed, inputs)
+        after = parallel_recurrence(filter_step, layers, start.attributed, inputs, filter_states, self.recurrence)
         attributed = _before(start.attributed, after)
         noise = _before(start.log_noise, jnp.cumsum(_noise(self.rate, orders)))
         return replace(public, attributed=attributed, log_ratio=attributed[..., -1], log_noise=noise)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from amarl_jax.nets.heads import bounded_log_std
 from amarl_jax.nets.recurrence import is_parallel, parallel_recurrence
+from amarl_jax.nets.recurrent_kernels import LARGEST_GRU, gru_states
 from amarl_jax.types import Array, Tape
 
 LOTS = 5.0  # typical order, the unit of volume
@@ -42,7 +43,9 @@ class GRUPredictor(nn.Module):
 
         start = jnp.zeros(self.hidden, jnp.float32)
         if is_parallel(self.recurrence):
-            states = parallel_recurrence(_gru_step, (recurrent, candidate_bias), start, gates_in)
+            kernel = gru_states if self.hidden <= LARGEST_GRU else None
+            parameters = (recurrent, candidate_bias)
+            states = parallel_recurrence(_gru_step, parameters, start, gates_in, kernel, self.recurrence)
         else:
             _, states = jax.lax.scan(lambda h, x: (_gru_step((recurrent, candidate_bias), h, x),) * 2, start, gates_in)
         output = nn.Dense(2 * series.shape[1], kernel_init=nn.initializers.orthogonal(0.01))(states)

@@ -1,9 +1,10 @@
-"""Nonlinear recurrences over time in two forms with the same values: one loop, or few kernels for an accelerator.
+"""Nonlinear recurrences over time in forms with the same values: one loop, or few kernels for an accelerator.
 
 Where a kernel costs a launch, what counts is how often a step's operations run one by one. Differentiating a loop runs
 each of them once more per step, and stores what it needs step by step. Backwards in time, though, a recurrence is
 linear, ``g[t] = c[t] + J[t+1]^T g[t+1]``, so once its states are known its gradient takes a few operations on all steps
-at once (Lim et al. 2024, "Parallelizing non-linear sequential models over the sequence length", section 3.2).
+at once (Lim et al. 2024, "Parallelizing non-linear sequential models over the sequence length", section 3.2). The
+states themselves are one kernel on a GPU, where there is one for the step, and a loop of few iterations elsewhere.
 """
 
 import functools
@@ -14,26 +15,41 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from amarl_jax.kernels import OLDEST, cuda_capability
 from amarl_jax.types import Array, PyTree
 
-FORMS = ("auto", "loop", "parallel")
+FORMS = ("auto", "loop", "parallel", "kernel", "interpreted")
 STEPS_PER_GRAPH = 10  # of the forward loop: each iteration is launched as a CUDA graph
 
 Step = Callable[[Any, Array, Any], Array]  # constants, state [..., S] and input of one step to the state after it
+Kernel = Callable[[Any, Array, Any, bool], Array]  # constants, start, inputs, and if it is interpreted, to all states
 
 
-def is_parallel(form: str) -> bool:
-    """True if a recurrence of this form is not one loop: "auto" is a loop where JAX computes on a CPU."""
+def form_of(form: str) -> str:
+    """How a recurrence is computed: as asked for, and with "auto" by what JAX computes on.
+
+    "loop" on a CPU, "kernel" on an NVIDIA GPU that Triton compiles for, "parallel" elsewhere; "interpreted" is a kernel
+    without a GPU, for tests.
+    """
     if form not in FORMS:
         raise ValueError(f"a recurrence is one of {', '.join(FORMS)}, got {form!r}")
     if form != "auto":
-        return form == "parallel"
+        return form
     device: Any = jax.config.jax_default_device  # type: ignore[attr-defined]
     platform = jax.default_backend() if device is None else getattr(device, "platform", device)
-    return platform != "cpu"
+    if platform == "cpu":
+        return "loop"
+    return "kernel" if (cuda_capability() or 0) >= OLDEST else "parallel"
 
 
-def parallel_recurrence(step: Step, constants: PyTree, start: Array, inputs: PyTree) -> Array:
+def is_parallel(form: str) -> bool:
+    """True if a recurrence of this form is not one loop."""
+    return form_of(form) != "loop"
+
+
+def parallel_recurrence(
+    step: Step, constants: PyTree, start: Array, inputs: PyTree, kernel: Kernel | None = None, form: str = "parallel"
+) -> Array:
     """States ``s[t] = step(constants, s[t-1], inputs[t])`` of all steps, [T, ..., S], with ``s[-1] = start``.
 
     The gradient takes [T, ..., S, S] numbers, and a fixed number of operations.
@@ -43,26 +59,39 @@ def parallel_recurrence(step: Step, constants: PyTree, start: Array, inputs: PyT
       constants: what it reads in every step.
       start: [..., S].
       inputs: leaves [T, ...], floating.
+      kernel: of all steps, where there is one.
+      form: of FORMS; without a kernel all are "parallel".
     """
     chex.assert_type([start, *jax.tree.leaves(inputs)], float)
-    return _states(step, constants, start, inputs)
+    form = form_of(form)
+    if kernel is None or form not in ("kernel", "interpreted"):
+        return _states(step, None, False, constants, start, inputs)
+    return _states(step, kernel, form == "interpreted", constants, start, inputs)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _states(step: Step, constants: PyTree, start: Array, inputs: PyTree) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _states(
+    step: Step, kernel: Kernel | None, interpret: bool, constants: PyTree, start: Array, inputs: PyTree
+) -> Array:
     def one(state: Array, row: PyTree) -> tuple[Array, Array]:
         state = step(constants, state, row)
         return state, state
 
+    if kernel is not None:
+        return kernel(constants, start, inputs, interpret)
     return jax.lax.scan(one, start, inputs, unroll=STEPS_PER_GRAPH)[1]
 
 
-def _states_forward(step: Step, constants: PyTree, start: Array, inputs: PyTree) -> tuple[Array, tuple]:
-    states = _states(step, constants, start, inputs)
+def _states_forward(
+    step: Step, kernel: Kernel | None, interpret: bool, constants: PyTree, start: Array, inputs: PyTree
+) -> tuple[Array, tuple]:
+    states = _states(step, kernel, interpret, constants, start, inputs)
     return states, (constants, start, inputs, states)
 
 
-def _states_backward(step: Step, kept: tuple, cotangent: Array) -> tuple[PyTree, Array, PyTree]:
+def _states_backward(
+    step: Step, kernel: Kernel | None, interpret: bool, kept: tuple, cotangent: Array
+) -> tuple[PyTree, Array, PyTree]:
     constants, start, inputs, states = kept
     before = jnp.concatenate([start[None], states[:-1]])
     steps = jax.vmap(step, in_axes=(None, 0, 0))

@@ -6,7 +6,8 @@ installs a virtual environment for each target (the plugin of jax and its compil
 update and a sweep over four devices, one after the other, and writes after each what there is to
 ``experiments/accelerators/compiled.json``: launches by part of the program, inside and outside of CUDA graphs, bytes
 moved, memory, collectives, seconds of compiling. ``report.py`` makes the table, with the paper model beside it. The
-default update takes a TPU's compiler ten CPU-minutes and 7 GB, and is left out but for ``--slow``.
+default update takes a TPU's compiler ten CPU-minutes and 7 GB, and is left out but for ``--slow``; the belief's
+attention alone, in two ways, is for the GPU only.
 """
 
 import argparse
@@ -23,7 +24,7 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE)]
 
 import targets  # noqa: E402
-from programs import PROGRAMS  # noqa: E402
+from programs import ATTENTION, PROGRAMS  # noqa: E402
 
 from amarl_jax.host.provenance import provenance  # noqa: E402
 
@@ -70,6 +71,8 @@ def main():
     for name in options.targets:
         python = installed(name, options.venvs.expanduser().resolve())
         for title in options.programs:
+            if name == "v5e" and title in ATTENTION:
+                continue
             if (name, title) in SLOW and not options.slow:
                 print(f"{name} {title}: left out, takes ten CPU-minutes; --slow compiles it", flush=True)
                 continue

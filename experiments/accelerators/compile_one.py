@@ -44,7 +44,7 @@ def compiled(name, program):
 
 def phases(program):
     """How often each phase of an update runs, in proportion; nothing for play."""
-    if program.kind == "play":
+    if program.kind not in ("update", "sweep"):
         return [1]
     game = programs.experiment_of(program).game
     return [game.episodes_per_phase(agents) for agents in game.phases()]
@@ -54,7 +54,7 @@ def gpu_account(dump, shares):
     """Launches and bytes by part, of the schedule in the folder."""
 
     def text(ending):
-        (path,) = [path for kind in ("play", "advance") for path in dump.glob(f"*jit_{kind}*{ending}")]
+        (path,) = [path for kind in ("play", "advance", "attend") for path in dump.glob(f"*jit_{kind}*{ending}")]
         return path.read_text()
 
     computations = hlo.read(text("gpu_after_optimizations.txt"))

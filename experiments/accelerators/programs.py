@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import attention
 import jax
 import numpy as np
 
@@ -18,7 +19,7 @@ from amarl_jax.random_play import play
 class Program:
     """One program of one configuration."""
 
-    kind: str  # play, update or sweep
+    kind: str  # play, update or sweep; or attention, of which see attention.py
     config: str  # path, with its variant
     n_envs: int | None = None  # default: the configuration's
     n_devices: int = 1
@@ -30,7 +31,12 @@ PROGRAMS = {
     "update_debug": Program("update", "configs/fast_debug.py"),
     "update_default": Program("update", "configs/default.py"),
     "sweep_debug": Program("sweep", "configs/lambda_sweep.py:fast", n_devices=4),
+    "attention_blocks": Program("attention in blocks", "configs/default.py", n_envs=16),
+    "attention_library": Program("attention of the library", "configs/default.py", n_envs=16),
+    "ring_whole": Program("attention to the whole ring", "configs/default.py"),
+    "ring_written": Program("attention to the written ring", "configs/default.py"),
 }
+ATTENTION = tuple(name for name, program in PROGRAMS.items() if program.kind.startswith("attention"))
 
 
 def experiment_of(program):
@@ -45,7 +51,7 @@ def steps_of(program):
     """Environment steps that one run of the program takes in an environment, and in all."""
     experiment = experiment_of(program)
     horizon, learn = experiment.market_spec.horizon, experiment.learn_spec
-    if program.kind == "play":
+    if program.kind not in ("update", "sweep"):
         return horizon, horizon * learn.n_envs
     game = experiment.game
     n_lanes = len(lanes_of(experiment)) if program.kind == "sweep" else 1
@@ -56,8 +62,13 @@ def trace(program, devices):
     """The program traced for the first ``n_devices`` of the devices."""
     experiment = experiment_of(program)
     place = jax.sharding.SingleDeviceSharding(devices[0])
+    if program.kind.startswith("attention"):
+        make, other = (attention.playing, "written") if "ring" in program.kind else (attention.learning, "library")
+        attend, shape = make(experiment, other in program.kind)
+        return jax.jit(attend).trace(_placed(shape, place))
     setup = experiment.setup
-    setup = setup.replace(game=dataclasses.replace(setup.game, recurrence="parallel"))  # this process sees a CPU
+    form = {"gpu": "kernel", "cuda": "kernel"}.get(devices[0].platform, "parallel")  # this process sees a CPU
+    setup = setup.replace(game=dataclasses.replace(setup.game, recurrence=form))
     if program.kind == "play":
         key = jax.eval_shape(lambda: jax.random.key(0))
         key, params = _placed((key, setup.params), place)

@@ -11,7 +11,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE)]
 
 import model  # noqa: E402
-from programs import PROGRAMS  # noqa: E402
+from programs import ATTENTION, PROGRAMS  # noqa: E402
 
 from amarl_jax.evaluation.markdown import machine, table  # noqa: E402
 from amarl_jax.learn.cost import PARTS  # noqa: E402
@@ -32,14 +32,25 @@ PLAY_GOAL, UPDATE_GOAL = (
     700_000,
 )  # launches of a step of play in one graph, and of an update, default configuration
 LEFT = """\
-What is left: the point process's filter (`amarl_jax/nets/order_filter.py`) is nonlinear, so the states of its 390
-steps are still computed one after the other, some eight kernels each, for every part of a belief step and every
-MINE step; only its gradient is not. One kernel that keeps the state of a whole tape on the chip would make one
-launch of each such pass, and likewise of the predictor. Playing comes next: policies, table and decoding, some
-three hundred launches a step. Trajectories are stored by episode: storing them by step would save the transposition
-at the end of a rollout, and change the axes of everything that reads them. The gradient of the predictor keeps a 64
-by 64 matrix for every step of every episode it is taken of, 6 MB an episode; with what the filter keeps likewise,
-an update needs about twice the scratch it did, so fewer lanes fit a card.
+What is left: playing leads, with policies, messages and orders of a step, and the belief's decoding, about a dozen
+kernels a layer of it; of what reads the tape only gradients are left. Trajectories are stored by episode: storing them
+by step would save the transposition at the end of a rollout, and change the axes of everything that reads them. The
+gradient of the predictor keeps a 64 by 64 matrix for every step of every episode it is taken of, 6 MB an episode; with
+what the filter keeps likewise, and with four microbatches of the belief at a time, an update needs more scratch than it
+did, so fewer lanes fit a card. The kernels written for this (`amarl_jax/nets/recurrent_kernels.py`,
+`amarl_jax/market/matching_kernel.py`) count as one launch each, whatever they take: the model sees their bytes, not
+their steps.
+"""
+ATTENTION_TEXT = """## The belief's attention in other ways
+
+Alone, for an H100. Learning: the gradient of 16 episodes of the default configuration, in blocks of a window as the
+program has it, or by `jax.nn.dot_product_attention` with a local window in float32. Playing: a rollout of 128
+environments that attends to a ring of keys and values, the whole of it as the program has it, or in four scans of which
+each reads what is written by its end. Steps from 200 on read all of it in either.
+
+Neither other way is taken. The library's launches and moves more than the blocks; its cuDNN form takes half precision
+only, while the belief computes in float32, and is not lowered where cuDNN is not installed. Four scans move less of one
+part of an update whose time is launches, and compile the whole step of play four times.
 """
 ESTIMATE = """## On paper: an estimate
 
@@ -62,15 +73,21 @@ def mib(n_bytes):
 
 def compiling(rows):
     """What every target has: seconds, memory, collectives."""
-    header = ["program", "target", "compiles", "CPU s", "scratch, MiB", "output, MiB", "collectives"]
+    header = ["program", "target", "compiles", "CPU s", "scratch, MiB", "output, MiB", "collectives", "commit"]
     cells = []
     for key, row in rows.items():
-        target, name = key.split()
+        (target, name), commit = key.split(), f"`{row['provenance']['commit'][:10]}`"
         if "failed" in row:
-            cells.append([said(name), target, f"no: {row['failed'][:120]}", "", "", "", ""])
+            cells.append([said(name), target, f"no: {row['failed'][:120]}", "", "", "", "", commit])
             continue
         sizes = row["bytes"]
-        numbers = [f"{row['seconds']['cpu']:.0f}", mib(sizes["temp"]), mib(sizes["output"]), str(row["collectives"])]
+        numbers = [
+            f"{row['seconds']['cpu']:.0f}",
+            mib(sizes["temp"]),
+            mib(sizes["output"]),
+            str(row["collectives"]),
+            commit,
+        ]
         cells.append([said(name), target, "yes", *numbers])
     return table(header, cells)
 
@@ -152,6 +169,17 @@ def estimates(rows):
     return table(header, cells)
 
 
+def attention(rows):
+    """What the belief's attention launches and moves, in each way that was compiled."""
+    cells = []
+    for key, row in rows.items():
+        parts = row["parts"]
+        counts = [f"{sum(launches_of(parts, part, kind) for part in parts):,.0f}" for kind in ("launches", "bare")]
+        moved = sum(launches_of(parts, part, "bytes") for part in parts) / 2**30
+        cells.append([PROGRAMS[key.split()[1]].kind, *counts, f"{moved:,.2f}", mib(row["bytes"]["temp"])])
+    return table(["", "launches", "of them bare", "GiB moved, at most", "scratch, MiB"], cells)
+
+
 def operations(rows):
     """What a TPU's compiler says: operations, and its own cycles."""
     header = ["program", "operations a step", "with an estimate", "cycles a step, by the compiler"]
@@ -171,12 +199,14 @@ def read(name):
 
 
 def main():
-    rows, earlier = read("compiled.json"), read("before.json")
+    found, earlier = read("compiled.json"), read("before.json")
+    rows = {key: row for key, row in found.items() if key.split()[1] not in ATTENTION}
+    alone = {key: row for key, row in found.items() if key not in rows}
     scheduled = {key: row for key, row in rows.items() if "parts" in row}
     walked = {key: row for key, row in rows.items() if "operations" in row}
     where = next(iter(rows.values()))["provenance"]
     print(INTRODUCTION)
-    print(f"Commit `{where['commit'][:10]}`, jax {where['libraries']['jax']}, {machine(where)}.\n")
+    print(f"jax {where['libraries']['jax']}, {machine(where)}; a program is that of the commit beside it.\n")
     print(compiling(rows), "\n\n## H100: launches of one run\n", sep="\n")
     print(launches(scheduled), "", sep="\n")
     if earlier:
@@ -195,6 +225,8 @@ def main():
     constants = ", ".join(f"{name} {value:g}" for name, value in model.CONSTANTS["middle"].items())
     numbers = {"bandwidth": model.BYTES_PER_S / 1e12, "flops": model.FLOPS_PER_S["float32"] / 1e12}
     print(ESTIMATE.format(constants=constants, **numbers), estimates(scheduled), sep="\n")
+    if alone:
+        print("", ATTENTION_TEXT, attention(alone), sep="\n")
     if walked:
         print("\n## TPU v5e: operations of one run\n", operations(walked), sep="\n")
 

@@ -78,7 +78,7 @@ def devices(name, n_devices):
 def environment(name, dump):
     """Variables of the process that compiles for a target and leaves XLA's account of it in the folder ``dump``."""
     target = TARGETS[name]
-    kept = f"--xla_dump_to={dump} --xla_dump_hlo_as_text --xla_dump_hlo_module_re=jit_(play|advance).*"
+    kept = f"--xla_dump_to={dump} --xla_dump_hlo_as_text --xla_dump_hlo_module_re=jit_(play|advance|attend).*"
     flags = f"{target.flags} {kept}" if target.platform == "cuda" else target.flags
     plain = {key: value for key, value in os.environ.items() if key not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}
     return plain | target.environment | {"XLA_FLAGS": flags.strip(), "JAX_ENABLE_COMPILATION_CACHE": "false"}

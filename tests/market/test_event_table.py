@@ -1,5 +1,7 @@
 """A step's table cleared at once gives what its messages give one by one."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from amarl_jax.learn.players import Players, PriorBelief
 from amarl_jax.learn.rollout import rollouts
+from amarl_jax.market import events
 from amarl_jax.market.env import Market
 from amarl_jax.market.events import arrival_order
 from amarl_jax.policies.uniform import Uniform
@@ -55,6 +58,29 @@ def test_a_table_cleared_at_once_is_its_messages_one_by_one(played, setting):
     for name in ("unknown_cancel", "invalid", "refused", "evicted"):
         counts = (getattr(run.final.book.counters, name) for run in (fast, slow))
         np.testing.assert_array_equal(*counts, err_msg=name)
+
+
+def test_a_table_in_one_kernel_is_its_messages_one_by_one(played, monkeypatch):
+    """The program of a GPU, its kernel interpreted, to the last bit."""
+    traced, kernel, n_episodes = [], events.match_in_one_kernel, 24
+
+    def interpreted(*operands, **limits):
+        traced.append(True)
+        return kernel(*operands, **limits, interpret=True)
+
+    monkeypatch.setattr(events, "match_in_one_kernel", interpreted)
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *x, default, cuda=None, **_: (cuda or default)(*x))
+    market = Market(SPEC, keeps_records=True)
+    played_on_gpu = jax.jit(functools.partial(rollouts, market=market, players=EVERYONE, belief=PriorBelief()))
+    keys, z = jax.random.split(jax.random.key(5), N_EPISODES), jnp.arange(N_EPISODES) % 2
+    params = as_arrays(SETTINGS["limits that bind, shuffled"])
+    found = played_on_gpu(keys[:n_episodes], z=z[:n_episodes], params=params)
+    assert traced
+    expected = jax.tree.map(lambda x: x[:n_episodes], played[0](jax.random.clone(keys), z, params))
+    ours, theirs = (jax.tree.leaves((run.output, run.final.accounts, run.final.book)) for run in (found, expected))
+    for left, right in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert (np.asarray(found.output.traded_lots) > 0).mean() > 0.5
 
 
 def test_simultaneous_messages_keep_their_rank():

@@ -1,5 +1,7 @@
 """A recurrence in few kernels has the values and the gradient of the loop, for every network that has one."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from amarl_jax.nets.order_flow import OrderFlow
 from amarl_jax.nets.predictor import GRUPredictor
-from amarl_jax.nets.recurrence import is_parallel, linear_recurrence
+from amarl_jax.nets.recurrence import form_of, is_parallel, linear_recurrence
 from tests.nets.test_order_flow import random_tape
 
 T, EPISODES = 23, 3  # not a multiple of the steps per graph
@@ -30,8 +32,9 @@ NETWORKS = {
 }
 
 
+@pytest.mark.parametrize("form", ["parallel", "interpreted"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_values_and_gradients_are_those_of_the_loop(name, random_parameters):
+def test_values_and_gradients_are_those_of_the_loop(name, form, random_parameters):
     network, episodes, method = NETWORKS[name]
     rows = episodes()
     one = jax.tree.map(lambda x: x[0], rows)
@@ -51,7 +54,7 @@ def test_values_and_gradients_are_those_of_the_loop(name, random_parameters):
 
         return run(parameters)
 
-    (loop_gradient, loop_values), (gradient, values) = both("loop"), both("parallel")
+    (loop_gradient, loop_values), (gradient, values) = both("loop"), both(form)
     for expected, actual in zip(loop_values, values, strict=True):
         assert np.abs(expected).max() > 0.1
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
@@ -72,6 +75,16 @@ def test_a_cpu_loops_and_other_forms_are_refused():
     assert [is_parallel(form) for form in ("auto", "loop", "parallel")] == [False, False, True]
     with pytest.raises(ValueError, match="got 'fast'"):
         is_parallel("fast")
+
+
+@pytest.mark.parametrize(
+    ("capability", "form"), [("9.0", "kernel"), ("8.6", "kernel"), ("7.5", "parallel"), ("gfx942", "parallel")]
+)
+def test_a_gpu_that_triton_has_code_for_has_kernels(capability, form, monkeypatch):
+    device = SimpleNamespace(platform="gpu", compute_capability=capability)
+    monkeypatch.setattr(jax, "devices", lambda *_: [device])
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert form_of("auto") == form
 
 
 def test_the_parallel_form_differentiates_without_a_second_loop(random_parameters):
