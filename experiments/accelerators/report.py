@@ -13,7 +13,7 @@ sys.path[:0] = [str(HERE)]
 import model  # noqa: E402
 from programs import PROGRAMS  # noqa: E402
 
-from amarl_jax.evaluation.markdown import machine, table  # noqa: E402
+from amarl_jax.evaluation.markdown import machine, programs, table  # noqa: E402
 from amarl_jax.learn.cost import PARTS  # noqa: E402
 
 INTRODUCTION = """# What the programs are on accelerators that are not there
@@ -176,13 +176,13 @@ def main():
     walked = {key: row for key, row in rows.items() if "operations" in row}
     where = next(iter(rows.values()))["provenance"]
     print(INTRODUCTION)
-    print(f"Commit `{where['commit'][:10]}`, jax {where['libraries']['jax']}, {machine(where)}.\n")
+    print(f"Commit {programs([where['commit']])}, jax {where['libraries']['jax']}, {machine(where)}.\n")
     print(compiling(rows), "\n\n## H100: launches of one run\n", sep="\n")
     print(launches(scheduled), "", sep="\n")
     if earlier:
-        commits = sorted({row["provenance"]["commit"][:10] for row in earlier.values()})
+        commits = programs(row["provenance"]["commit"] for row in earlier.values())
         print(
-            COMPARISON.format(commits=", ".join(commits)),
+            COMPARISON.format(commits=commits),
             compared(rows, earlier),
             "",
             refused(earlier),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from amarl_jax.evaluation.markdown import programs
 from amarl_jax.information.mine import POSTERIOR_MAX
 
 HERE = Path(__file__).parent
@@ -93,7 +94,7 @@ def main():
         "The column clip: how much the bounds on the posterior inside the leakage raise P(loud) at infinite leverage.",
         f"The MI critic's held-out claim minus the exact I of the same policies: mean {np.mean(gaps):.4f}, from "
         f"{min(gaps):.4f} to {max(gaps):.4f} nats over all lanes.",
-        f"Command `{origin['command']}`, commit `{origin['commit'][:10]}`, {document['cpu_seconds']:.0f} CPU-seconds.",
+        f"Command `{origin['command']}`, commit {programs([origin['commit']])}, {document['cpu_seconds']:.0f} CPU-seconds.",
     ]
     print("\n".join(lines))
 

@@ -5,8 +5,8 @@ python experiments/main_sweep/report.py
 
 import argparse
 import dataclasses
-import json
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ from amarl_jax.transition.intervals import FEWEST_SEEDS
 from amarl_jax.transition.verdict import as_json, judge
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # pieces.py lies beside this folder
+import pieces  # noqa: E402
+
 HORIZON = 50  # T of the debug market, steps
 HEAD = """# The main sweep
 
@@ -182,24 +185,6 @@ def answer(table: LaneTable) -> dict[str, Any]:
     return strict_json.finite({"located": located, "verdicts": verdicts})
 
 
-def foot(pieces: Mapping[str, Any]) -> list[str]:
-    """Where the numbers come from."""
-    commits = ", ".join(sorted({f"`{piece['commit'][:10]}`" for piece in pieces.values()}))
-    updates = sorted({piece["config"]["training"]["total_timesteps"] // 12_800 for piece in pieces.values()})
-    hours = sum(piece["seconds"]["cpu"] for piece in pieces.values()) / 3600
-    more = " (of interrupted pieces the last process)" if any(piece["resumed"] for piece in pieces.values()) else ""
-    processors = ", ".join(sorted({piece["hardware"]["processor"] for piece in pieces.values()}))
-    return [
-        f"{len(pieces)} pieces, {', '.join(map(str, updates))} updates a lane, commit {commits}; {processors}; "
-        f"{hours:.1f} CPU-hours{more}.",
-        "",
-        "```bash",
-        "python experiments/main_sweep/run.py",
-        "python experiments/main_sweep/report.py",
-        "```",
-    ]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=HERE, help="holds lanes.csv and pieces.json")
@@ -224,7 +209,7 @@ def main() -> None:
     for source in ("exact", "mine"):
         lines += bistable(table, source)
     (given.folder / "README.md").write_text(
-        "\n".join([*lines, *foot(json.loads((given.folder / "pieces.json").read_text()))]) + "\n"
+        "\n".join([*lines, *pieces.foot(pieces.read_pieces(given.folder), "main_sweep")]) + "\n"
     )
 
 

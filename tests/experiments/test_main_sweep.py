@@ -53,16 +53,16 @@ def folder(tmp_path):
     about |= {"config": {"training": {"total_timesteps": 1_024_000}}}
     for seed, start in ((2, "loud"), (0, "loud"), (1, "loud"), (0, "quiet"), (1, "quiet")):
         write_piece(tmp_path / "piece.csv", seed, 0.03 if start == "quiet" else 0.0)
-        run.keep(tmp_path, run.Piece("exact", start, seed), tmp_path / "piece.csv", about)
+        run.pieces.keep(tmp_path, run.Piece("exact", start, seed), tmp_path / "piece.csv", about)
     return tmp_path
 
 
 def test_a_piece_that_is_run_again_takes_the_place_of_its_own_rows(folder):
     before = (folder / "lanes.csv").read_text()
     write_piece(folder / "piece.csv", 1)
-    run.keep(folder, run.Piece("exact", "loud", 1), folder / "piece.csv", {"commit": "b" * 40})
+    run.pieces.keep(folder, run.Piece("exact", "loud", 1), folder / "piece.csv", {"commit": "b" * 40})
     assert (folder / "lanes.csv").read_text() == before
-    assert run.read_pieces(folder)["exact_loud_1"] == {"commit": "b" * 40}
+    assert run.pieces.read_pieces(folder)["exact_loud_1"] == {"commit": "b" * 40}
     assert len(before.splitlines()) == 1 + 5 * len(PENALTIES)
 
 

@@ -1,0 +1,83 @@
+"""Pieces of a sweep that is run over days: one table of their lanes, one file of what each ran with.
+
+A lane depends on its seed and its settings alone, so pieces together are what one sweep of them all would be.
+"""
+
+import csv
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from amarl_jax import sweep
+from amarl_jax.evaluation.markdown import programs
+from amarl_jax.host.provenance import provenance
+
+STEPS_PER_UPDATE = 12_800  # environment steps of an update of the debug market
+
+
+class Piece(Protocol):
+    """All penalties of one arm and seed; ``str`` of it names its workdir and its entry in ``pieces.json``."""
+
+    seed: int
+
+    @property
+    def arm(self) -> str:
+        """Name in the table's column "arm"."""
+        ...
+
+
+def read_pieces(folder: Path) -> dict[str, Any]:
+    """What the pieces that are done ran with, by name."""
+    path = folder / "pieces.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def keep(folder: Path, piece: Piece, lanes: Path, about: dict[str, Any]) -> None:
+    """Add a piece to the table, in place of its own earlier rows, and to ``pieces.json``."""
+    table, rows = folder / "lanes.csv", []
+    if table.exists():
+        with table.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if (row["arm"], int(row["seed"])) != (piece.arm, piece.seed)]
+    with lanes.open(newline="") as file:
+        rows += [row | {"arm": piece.arm} for row in csv.DictReader(file)]
+    rows.sort(key=lambda row: (row["arm"], float(row["lambda"]), int(row["seed"])))
+    folder.mkdir(parents=True, exist_ok=True)
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row | {"lane": i} for i, row in enumerate(rows))
+    pieces = read_pieces(folder) | {str(piece): about}
+    (folder / "pieces.json").write_text(json.dumps(dict(sorted(pieces.items())), indent=1) + "\n")
+
+
+def run(piece: Piece, config: Any, workdir: Path, folder: Path) -> None:
+    """Train and measure one piece, from where an earlier process left it, and keep it in ``folder``."""
+    wall, cpu = time.time(), time.process_time()
+    resumed = (workdir / "config.json").exists()
+    sweep.sweep(config, workdir, resume=resumed)
+    about = provenance(config.to_dict(), piece.seed) | {
+        "arm": piece.arm,
+        "seconds": {"cpu": round(time.process_time() - cpu, 1), "wall": round(time.time() - wall, 1)},
+        "resumed": resumed,  # then the seconds are those of the last process
+    }
+    keep(folder, piece, workdir / "lanes.csv", about)
+
+
+def foot(pieces: Mapping[str, Any], experiment: str) -> list[str]:
+    """Where the numbers of a report come from: commits, updates, machine, hours and the commands."""
+    commits = programs(piece["commit"] for piece in pieces.values())
+    updates = sorted({piece["config"]["training"]["total_timesteps"] // STEPS_PER_UPDATE for piece in pieces.values()})
+    hours = sum(piece["seconds"]["cpu"] for piece in pieces.values()) / 3600
+    more = " (of interrupted pieces the last process)" if any(piece["resumed"] for piece in pieces.values()) else ""
+    processors = ", ".join(sorted({piece["hardware"]["processor"] for piece in pieces.values()}))
+    return [
+        f"{len(pieces)} pieces, {', '.join(map(str, updates))} updates a lane, commit {commits}; {processors}; "
+        f"{hours:.1f} CPU-hours{more}.",
+        "",
+        "```bash",
+        f"python experiments/{experiment}/run.py",
+        f"python experiments/{experiment}/report.py",
+        "```",
+    ]
