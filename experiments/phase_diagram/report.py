@@ -158,23 +158,19 @@ def hull_of(table: LaneTable, market: str) -> dict[str, Any]:
 def answer(table: LaneTable, ran: Mapping[str, Any]) -> dict[str, Any]:
     """Theory, largest drop, starts and hull of every market that has a measured curve."""
     markets: dict[str, Any] = {}
-    about = {f"{_market_of(each)}, {each['arm'].rsplit(', ', 1)[1]}": each for each in ran.values()}
+    about = {each["arm"]: each for each in ran.values()}
     for arm in table.arms():
         found = fall(table, arm)
         if found is None:
             continue
         market, start = arm.rsplit(", ", 1)
-        penalties = np.array(found["lambda"])
-        default = {"theory": expected(about[arm], penalties), "falls": {}}
-        markets.setdefault(market, default)["falls"][start] = found
+        if market not in markets:
+            markets[market] = {"theory": expected(about[arm], np.array(found["lambda"])), "falls": {}}
+        markets[market]["falls"][start] = found
     for market, told in markets.items():
         told |= {"starts": starts_differ(table, market), "frontier": hull_of(table, market)}
     order = sorted(markets, key=lambda name: ("capped" in name, "coin on" in name, markets[name]["theory"]["lots"]))
     return strict_json.finite({name: markets[name] for name in order})
-
-
-def _market_of(about: Mapping[str, Any]) -> str:
-    return about["arm"].rsplit(", ", 1)[0]
 
 
 def theory_name(market: str, gain: str = "linear") -> str:
