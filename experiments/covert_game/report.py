@@ -37,6 +37,20 @@ def clip_shift(penalty, prior=0.5):
     return loud(POSTERIOR_MAX * quiet_belief) - loud(quiet_belief)
 
 
+def steps_of(config, arm):
+    """Environment steps of each lane of an arm: episodes of an update by their length, times the updates."""
+    one = config.get("training", {}) | config["arms"][arm]
+    return one["horizon"] * one["n_envs"] * one["n_updates"]
+
+
+def played(config):
+    """How many steps the arms play, and whether that is as many for all."""
+    steps = {arm: steps_of(config, arm) for arm in config["arms"]}
+    told = ", ".join(f"{arm} {number:,}" for arm, number in steps.items())
+    alike = "as many in every arm" if len(set(steps.values())) == 1 else "NOT as many in every arm"
+    return f"Environment steps of a lane, {alike}: {told}."
+
+
 def row(exact, results):
     """One line of the table."""
     penalty, pure, mixed = exact["penalty"], exact["deterministic"], exact["randomising"]
@@ -91,6 +105,7 @@ def main():
         "",
         f"Means over {origin['config']['seeds']} seeds [their range]; (off): the mean is more than "
         f"{TOLERANCE:.0%} from the exact value.",
+        played(origin["config"]),
         "The column clip: how much the bounds on the posterior inside the leakage raise P(loud) at infinite leverage.",
         f"The MI critic's held-out claim minus the exact I of the same policies: mean {np.mean(gaps):.4f}, from "
         f"{min(gaps):.4f} to {max(gaps):.4f} nats over all lanes.",
