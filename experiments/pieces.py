@@ -1,12 +1,16 @@
 """Pieces of a sweep that is run over days: one table of their lanes, one file of what each ran with.
 
-A lane depends on its seed and its settings alone, so pieces together are what one sweep of them all would be.
+A lane depends on its seed and its settings alone, so pieces together are what one sweep of them all would be. Processes
+that run at the same time keep theirs in folders of their own, which are joined afterwards:
+
+    python experiments/pieces.py runs/one runs/other --into=experiments/main_sweep
 """
 
+import argparse
 import csv
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,19 +40,34 @@ def read_pieces(folder: Path) -> dict[str, Any]:
 
 def keep(folder: Path, piece: Piece, lanes: Path, about: dict[str, Any]) -> None:
     """Add a piece to the table, in place of its own earlier rows, and to ``pieces.json``."""
-    table, rows = folder / "lanes.csv", []
-    if table.exists():
-        with table.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if (row["arm"], int(row["seed"])) != (piece.arm, piece.seed)]
-    with lanes.open(newline="") as file:
-        rows += [row | {"arm": piece.arm} for row in csv.DictReader(file)]
+    _write(folder, [row | {"arm": piece.arm} for row in _rows(lanes)], {str(piece): about})
+
+
+def join(folders: Sequence[Path], into: Path) -> None:
+    """Add the pieces of several folders to those of another; of the same piece the last counts."""
+    for folder in folders:
+        _write(into, _rows(folder / "lanes.csv"), read_pieces(folder))
+
+
+def _rows(table: Path) -> list[dict[str, Any]]:
+    """Rows of a table of lanes."""
+    with table.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _write(folder: Path, lanes: list[dict[str, Any]], about: Mapping[str, Any]) -> None:
+    """Write whole pieces over what a folder has of them, and beside what else it has."""
+    table = folder / "lanes.csv"
+    new = {(row["arm"], row["seed"]) for row in lanes}
+    old = _rows(table) if table.exists() else []
+    rows = [row for row in old if (row["arm"], row["seed"]) not in new] + lanes
     rows.sort(key=lambda row: (row["arm"], float(row["lambda"]), int(row["seed"])))
     folder.mkdir(parents=True, exist_ok=True)
     with table.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(row | {"lane": i} for i, row in enumerate(rows))
-    pieces = read_pieces(folder) | {str(piece): about}
+    pieces = read_pieces(folder) | dict(about)
     (folder / "pieces.json").write_text(json.dumps(dict(sorted(pieces.items())), indent=1) + "\n")
 
 
@@ -81,3 +100,15 @@ def foot(pieces: Mapping[str, Any], experiment: str) -> list[str]:
         f"python experiments/{experiment}/report.py",
         "```",
     ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, help="each holds lanes.csv and pieces.json")
+    parser.add_argument("--into", type=Path, required=True)
+    given = parser.parse_args()
+    join(given.folders, given.into)
+
+
+if __name__ == "__main__":
+    main()

@@ -115,11 +115,11 @@ def main():
     messages.sort(key=lambda row: (row["capacity"], row["batch"]))
     engines = ("apply", "table", "tidied", "naive")
     machine = bars["provenance"]["hardware"]
-    source, settings = bars["provenance"]["commit"], bars["provenance"]["config"]
+    source, settings = programs([bars["provenance"]["commit"]]), bars["provenance"]["config"]
     bytes_per_book = {row["capacity"]: row["book_bytes"] for row in messages + growth}
     text = f"""# The order book beside two reference books
 
-Written by `python experiments/benchmarks/book_report.py {device}` from `book_{device}.json` (commit {programs([source])})
+Written by `python experiments/benchmarks/book_report.py {device}` from `book_{device}.json` (commit {source})
 and the files named below. Machine: {machine["processor"]}, {machine["cores"]} cores, load {machine["load"]}.
 Rates are per CPU-second, with half the spread of the runs; ratios are medians of the ratios within a turn, above 1
 where ours is faster.

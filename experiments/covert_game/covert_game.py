@@ -7,11 +7,11 @@ Every lane is a whole run from a loud or from a quiet start. What is reported of
 the last quarter of its updates, and everything about that mixture but the claim of the MI critic is computed by
 quadrature, what exploration adds to D taken for Normal.
 
-Both arms play the same number of steps: as many updates of as many episodes of two steps, in which a decision is a large
-part of the episode and its gradient clear. They differ in more than the private number. What the deterministic trader
-explores is noise of D, which would be a mixed strategy, so it explores less. The randomising trader's first policy is a
-steep threshold of the private number: a shallow one makes many episodes neither loud nor quiet, which costs more than
-either, and its own optimum has fewer loud ones.
+Both arms play the same number of steps: as many updates of as many episodes of two steps, in which a decision is a
+large part of the episode and its gradient clear. They differ in more than the private number. What the deterministic
+trader explores is noise of D, which would be a mixed strategy, so it explores less. The randomising trader's first
+policy is a steep threshold of the private number: a shallow one makes many episodes neither loud nor quiet, which costs
+more than either, and its own optimum has fewer loud ones.
 """
 
 import argparse

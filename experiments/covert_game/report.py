@@ -109,7 +109,8 @@ def main():
         "The column clip: how much the bounds on the posterior inside the leakage raise P(loud) at infinite leverage.",
         f"The MI critic's held-out claim minus the exact I of the same policies: mean {np.mean(gaps):.4f}, from "
         f"{min(gaps):.4f} to {max(gaps):.4f} nats over all lanes.",
-        f"Command `{origin['command']}`, commit {programs([origin['commit']])}, {document['cpu_seconds']:.0f} CPU-seconds.",
+        f"Command `{origin['command']}`, commit {programs([origin['commit']])}, "
+        f"{document['cpu_seconds']:.0f} CPU-seconds.",
     ]
     print("\n".join(lines))
 

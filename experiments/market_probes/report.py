@@ -20,8 +20,8 @@ def origin(probe: dict[str, Any]) -> str:
     where = probe["provenance"]
     return (
         f"{where['config']['n_updates']} updates, {len({row['seed'] for row in probe['seeds']})} seeds, "
-        f"{probe['n_episodes']} episodes each, {probe['cpu_seconds']} CPU-seconds, commit {programs([where['commit']])}, "
-        f"{machine(where)}."
+        f"{probe['n_episodes']} episodes each, {probe['cpu_seconds']} CPU-seconds, "
+        f"commit {programs([where['commit']])}, {machine(where)}."
     )
 
 

@@ -4,7 +4,6 @@ python experiments/phase_diagram/report.py
 """
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Mapping
@@ -49,14 +48,14 @@ HEAD = """# The measured phase diagram
 
 Exact information that a trader paid for what leaks gives away, in the debug market with parent orders of 10 to 80 lots,
 with and without a private coin, from loud and quiet first policies, and with child orders capped at a size that noise
-sends. [theory, sections 3 and 4](../../docs/theory.md#3-the-deterministic-trader-a-first-order-jump) has what is compared:
-the leverage is `Q / (sigma sqrt(N))`, N the noise orders of the steps that the whole order takes at the largest child size.
-Without a coin the theory's trader jumps above a leverage of 1.64 where haste earns linearly, above 4.64 where its gain is
-quadratic; with a coin nowhere. The theory's penalty is in units of what full haste saves, which a unit of reward is made
-to be; how far C really goes stands beside it. The theory's order gives itself away by its volume alone.
+sends. [Theory, sections 3 and 4](../../docs/theory.md#3-the-deterministic-trader-a-first-order-jump), is compared: the
+leverage is `Q / (sigma sqrt(N))`, N the noise orders of the steps that the whole order takes at the largest child size.
+Without a coin the theory's trader jumps above a leverage of 1.64 where haste earns linearly, above 4.64 where its gain
+is quadratic; with a coin nowhere. The theory's penalty is in units of what full haste saves, which a unit of reward is
+made to be; how far C really goes stands beside it. The theory's order gives itself away by its volume alone.
 
-± is half of a 95% interval: over seeds (Student's t), or, where there is one seed, over the episodes of its measurement.
-The largest of several drops is chosen by size, which favours it by their noise."""
+± is half of a 95% interval: over seeds (Student's t), or, of one seed, over the episodes of its measurement. The
+largest of several drops is chosen by size, which favours it by their noise."""
 
 
 def expected(about: Mapping[str, Any], penalties: np.ndarray) -> dict[str, Any]:
@@ -118,7 +117,7 @@ def fall(table: LaneTable, arm: str) -> dict[str, Any] | None:
 
 
 def starts_differ(table: LaneTable, market: str) -> dict[str, Any] | None:
-    """Largest difference between the starts over the penalties, loud less quiet, seeds paired; None if one is missing."""
+    """Largest difference between the starts over the penalties, loud less quiet, seeds paired; None without both."""
     arms = [f"{market}, {start}" for start in STARTS]
     if not set(arms) <= set(table.arms()):
         return None
@@ -213,16 +212,18 @@ def falls_table(markets: Mapping[str, Any]) -> str:
 def sentences(markets: Mapping[str, Any]) -> list[str]:
     """What the coin does to the largest drop, how far the starts lie apart, and what the hulls say."""
     lines = ["## The coin", ""]
-    for market, told in markets.items():
+    for market, without in markets.items():
         other = markets.get(market.replace("coin off", "coin on"))
         if "coin off" not in market or other is None:
             continue
-        for start in told["falls"].keys() & other["falls"].keys():
-            off, on = (each["falls"][start] for each in (told, other))
+        for start in sorted(without["falls"].keys() & other["falls"].keys()):
+            off, on = (each["falls"][start] for each in (without, other))
             gap, half = off["drop"] - on["drop"], math.hypot(off["drop_half"], on["drop_half"])
             word = "smaller" if gap > half else "larger" if gap < -half else "not told apart"
             name = market.replace(", coin off", "")
-            lines.append(f"- {name}, {start}: largest drop without it less with it {gap:+.3f} ± {half:.3f} nats: {word}.")
+            lines.append(
+                f"- {name}, {start}: largest drop without it less with it {gap:+.3f} ± {half:.3f} nats: {word}."
+            )
     lines += ["", "## The start, loud less quiet, where it is largest", ""]
     for market, told in markets.items():
         if (gap := told["starts"]) is not None:

@@ -45,4 +45,3 @@ def test_arms_of_unlike_length_are_called_so():
     document = json.loads(json.dumps(driver.CONFIG))
     document["arms"]["deterministic"]["n_updates"] = 400
     assert "NOT as many in every arm: deterministic 1,638,400," in report.played(document)
-
