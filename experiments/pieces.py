@@ -75,8 +75,9 @@ def run(piece: Piece, config: Any, workdir: Path, folder: Path) -> None:
     """Train and measure one piece, from where an earlier process left it, and keep it in ``folder``."""
     wall, cpu = time.time(), time.process_time()
     resumed = (workdir / "config.json").exists()
+    origin = provenance(config.to_dict(), piece.seed)  # before the hours in which the checkout may move
     sweep.sweep(config, workdir, resume=resumed)
-    about = provenance(config.to_dict(), piece.seed) | {
+    about = origin | {
         "arm": piece.arm,
         "seconds": {"cpu": round(time.process_time() - cpu, 1), "wall": round(time.time() - wall, 1)},
         "resumed": resumed,  # then the seconds are those of the last process

@@ -43,6 +43,7 @@ import pieces  # noqa: E402
 I = "exact_nats"  # noqa: E741
 STARTS = ("loud", "quiet")
 GAINS = {"linear": linear_haste, "concave": quadratic_haste}  # g(d) of the theory
+ROUNDING = 1e-6  # nats: a smaller drop of the theory is none
 TICKS = (0.0, 0.1, 0.25, 1.0, 4.0)
 HEAD = """# The measured phase diagram
 
@@ -200,18 +201,36 @@ def falls_table(markets: Mapping[str, Any]) -> str:
             penalties, place = found["lambda"], found["drop_place"]
             predicted = -np.diff(told["theory"][theory_name(market)]["nats"])
             most = int(np.argmax(predicted))
+            falls = predicted[most] > ROUNDING
             between = [f"{penalties[i]:.3g} to {penalties[i + 1]:.3g}" for i in (place, most)]
             ends = [f"{found[name][0]:.3f} to {found[name][-1]:.3f}" for name in ("nats", "units")]
             drop = f"{found['drop']:.3f} ± {found['drop_half']:.3f}"
             rows.append(
-                [market, start, f"{found['n_seeds']}", *ends, drop, between[0], f"{predicted[most]:.3f}", between[1]]
+                [market, start, f"{found['n_seeds']}", *ends, drop, between[0]]
+                + ([f"{predicted[most]:.3f}", between[1]] if falls else ["none", ""])
             )
     return markdown_table(header, rows)
 
 
 def sentences(markets: Mapping[str, Any]) -> list[str]:
     """What the coin does to the largest drop, how far the starts lie apart, and what the hulls say."""
-    lines = ["## The coin", ""]
+    gaps = {market: told["starts"] for market, told in markets.items() if told["starts"] is not None}
+    sections = {
+        "The coin": coin_lines(markets),
+        "The start, loud less quiet, where it is largest": [
+            f"- {market}: {gap['nats']:+.3f} ± {gap['half']:.3f} nats at lambda {gap['lambda']:.3g}."
+            for market, gap in gaps.items()
+        ],
+        "Straight pieces of the hull over both starts": [
+            f"- {market}: {told['frontier']['statement']}." for market, told in markets.items()
+        ],
+    }
+    return [line for title, lines in sections.items() if lines for line in (f"## {title}", "", *lines, "")]
+
+
+def coin_lines(markets: Mapping[str, Any]) -> list[str]:
+    """The largest drop without a coin less the one with it, where both were run."""
+    lines = []
     for market, without in markets.items():
         other = markets.get(market.replace("coin off", "coin on"))
         if "coin off" not in market or other is None:
@@ -219,17 +238,11 @@ def sentences(markets: Mapping[str, Any]) -> list[str]:
         for start in sorted(without["falls"].keys() & other["falls"].keys()):
             off, on = (each["falls"][start] for each in (without, other))
             gap, half = off["drop"] - on["drop"], math.hypot(off["drop_half"], on["drop_half"])
-            word = "smaller" if gap > half else "larger" if gap < -half else "not told apart"
+            word = "smaller with it" if gap > half else "larger with it" if gap < -half else "not told apart"
             name = market.replace(", coin off", "")
-            lines.append(
-                f"- {name}, {start}: largest drop without it less with it {gap:+.3f} ± {half:.3f} nats: {word}."
-            )
-    lines += ["", "## The start, loud less quiet, where it is largest", ""]
-    for market, told in markets.items():
-        if (gap := told["starts"]) is not None:
-            lines.append(f"- {market}: {gap['nats']:+.3f} ± {gap['half']:.3f} nats at lambda {gap['lambda']:.3g}.")
-    lines += ["", "## Straight pieces of the hull over both starts", ""]
-    return [*lines, *(f"- {market}: {told['frontier']['statement']}." for market, told in markets.items()), ""]
+            told = f"largest drop without it less with it {gap:+.3f} ± {half:.3f} nats"
+            lines.append(f"- {name}, {start}: {told}: {word}.")
+    return lines
 
 
 def draw(markets: Mapping[str, Any], path: Path) -> list[str]:

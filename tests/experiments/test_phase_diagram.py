@@ -117,10 +117,11 @@ def test_the_table_has_the_largest_drop_with_its_interval_and_the_theorys(text):
     with_coin = row(text, "| 80 lots, coin on | loud |")
     assert float(with_coin[7]) < 0.3, "the randomising trader does not jump"
     assert row(text, "| 10 | 20 |")[4:] == ["none", "none"]
+    assert row(text, "| 10 lots, coin off | loud |")[7:] == ["none", ""], "so little is worth its whole leak up to 4"
 
 
 def test_what_the_coin_and_the_start_do_is_said_with_intervals(text):
-    assert "80 lots, loud: largest drop without it less with it +0.470 ± 0.039 nats: smaller." in text
+    assert "80 lots, loud: largest drop without it less with it +0.470 ± 0.039 nats: smaller with it." in text
     assert "80 lots, coin off: +0.550 ± 0.028 nats at lambda 1." in text
     assert "10 lots, coin off: +" not in text, "one start alone"
     assert "5 pieces, 40 updates a lane" in text
