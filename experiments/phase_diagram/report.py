@@ -262,8 +262,8 @@ def draw(markets: Mapping[str, Any], path: Path) -> list[str]:
 
 def _draw_panel(axis: Axes, market: str, told: Mapping[str, Any]) -> None:
     """Draw the measured curves of one market over the theory's."""
-    for i, (start, found) in enumerate(told["falls"].items()):
-        colour, line = STYLES[i]
+    for start, found in told["falls"].items():
+        colour, line = STYLES[STARTS.index(start)]
         axis.errorbar(found["lambda"], found["nats"], yerr=found["half"], color=colour, ls=line, label=start, lw=1.5)
     penalties = next(iter(told["falls"].values()))["lambda"]
     for j, gain in enumerate(["randomising"] if "coin on" in market else GAINS):
@@ -272,6 +272,7 @@ def _draw_panel(axis: Axes, market: str, told: Mapping[str, Any]) -> None:
     axis.set_xscale("asinh", linear_width=SCALE)
     axis.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     axis.minorticks_off()
+    axis.tick_params(labelbottom=True, labelleft=True)  # also where the panel below or beside is missing
     axis.set_title(f"{market}, leverage {told['theory']['leverage']:.2f}", fontsize="small")
     axis.set(xlabel="lambda, units per nat", ylabel="I, exact, nats", ylim=(0.0, 0.75))
     axis.grid(alpha=0.3)
