@@ -241,7 +241,7 @@ def main() -> None:
     many = {row["row"]: row["exact"] for row in limits}
     rows = [row | ({"many": many[row["row"]]} if row["row"] in many else {}) for row in rows]
     about = rows[0]["provenance"]
-    commits = programs(row["provenance"]["commit"] for row in rows)
+    commits = programs(row["provenance"]["commit"] for row in [*rows, *limits, *growth])
     k, private, n = rows[0]["n_particles"], rows[0]["n_private"], rows[0]["exact_episodes"]
     machine = about["hardware"]
     where = f"Commit {commits}; {machine['processor']}, {machine['cores']} cores."
