@@ -4,10 +4,8 @@ python experiments/main_sweep/report.py
 """
 
 import argparse
-import dataclasses
 import math
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,9 @@ from amarl_jax.transition.intervals import FEWEST_SEEDS, student_half_width
 from amarl_jax.transition.verdict import as_json, judge
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))  # pieces.py lies beside this folder
+sys.path[:0] = [str(HERE.parent), str(HERE)]  # pieces.py lies beside this folder
 import pieces  # noqa: E402
+from readings import Mean, envelope_lines, located_lines, longest_piece  # noqa: E402
 
 I = "exact_nats"  # noqa: E741
 PAIRS = [(f"{source}, loud", f"{source}, quiet") for source in ("exact", "mine")]
@@ -41,28 +40,6 @@ the trader pays for what leaks, in an arm `mine` for what MINE claims; it begins
 mimic (`quiet`). Means over seeds; ± is half of a 95% interval over seeds (Student's t), or, of the cost and information
 of one seed, over the episodes of its measurement. Hulls of all starts are those of the mean policies, with the same
 intervals below eight seeds and by resampling whole seeds from eight on."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Mean:
-    """A mean over seeds and half of its 95% interval; NaN where there is none."""
-
-    value: float
-    half: float
-    digits: int = 3
-
-    @classmethod
-    def of(cls, values: np.ndarray, errors: np.ndarray | None = None, digits: int = 3) -> "Mean":
-        """Of values [S]; of one seed with the interval of its ``errors`` [S], standard errors over episodes."""
-        if len(values) > 1:
-            half = float(student_half_width(values))
-        else:
-            half = math.nan if errors is None else NORMAL_95 * float(errors[0])
-        return cls(float(values.mean()), half, digits)
-
-    def __str__(self) -> str:
-        half = "" if math.isnan(self.half) else f" ± {self.half:.{self.digits}f}"
-        return f"{self.value:.{self.digits}f}{half}"
 
 
 def at(table: LaneTable, arm: str, penalty: float, measure: str) -> np.ndarray:
@@ -110,61 +87,6 @@ def arm_table(table: LaneTable, arm: str) -> list[str]:
         )
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return [*lines, ""]
-
-
-def envelope_lines(found: Mapping[str, Any]) -> list[str]:
-    """What the envelope condition says between neighbouring penalties."""
-    slopes = found["envelope"]
-    told = [slope for slope in slopes if slope["agrees"] is not None]
-    good = sum(slope["agrees"] for slope in told)
-    lines = [
-        f"-dC/dI lies between the two penalties, or within 25% of their middle, in {good} of the {len(told)} pairs of "
-        f"neighbours that can be told, of {len(slopes)}:",
-        "",
-        "| lambda | -dC/dI over the middle | 95% | agrees |",
-        "|---" * 4 + "|",
-    ]
-    for slope in slopes:
-        low, high = slope["lambda_below"], slope["lambda_above"]
-        ratio = "none" if slope["ratio"] is None else f"{slope['ratio']:.2f}"
-        limits = [slope["slope"][side] for side in ("lower", "upper")]
-        between = "" if None in limits else " to ".join(f"{x / (0.5 * (low + high)):.2f}" for x in limits)
-        word = {True: "yes", False: "no", None: "cannot tell"}[slope["agrees"]]
-        lines.append(f"| {low:.3g} to {high:.3g} | {ratio} | {between} | {word} |")
-    return lines
-
-
-def located_lines(found: Mapping[str, Any]) -> list[str]:
-    """lambda* by its definitions, the longest straight piece of the hull, and the curve that the hull predicts."""
-    names = {"lambda_eq": "below 0.01 nats from", "lambda_half": "half by a logistic"}
-    names |= {"lambda_isotonic": "half without a model", "lambda_chi": "steepest fall of the accuracy"}
-    lines = ["- lambda*: " + "; ".join(f"{word} {place(found[name])}" for name, word in names.items()) + "."]
-    predicted, learned = found["trade_off"]["frontier"]["predicted"], found["trade_off"]["learned"]
-    best = [predicted["nats"][predicted["lambda"].index(penalty)] for penalty in learned["lambda"]]
-    gaps = np.array(learned["nats"]) - best
-    most = int(np.argmax(np.abs(gaps)))
-    text = f"{gaps[most]:+.3f} nats at lambda {learned['lambda'][most]:.3g}" if gaps[most] else "nothing"
-    return [*lines, f"- Learned I less what the hull predicts (Legendre), where most: {text}."]
-
-
-def longest_piece(hull: Mapping[str, Any]) -> str:
-    """The longest straight piece of a hull: at its penalty I jumps, or nothing was measured in between."""
-    if not hull["pieces"]:
-        return "no straight piece"
-    piece = max(hull["pieces"], key=lambda each: each["size_nats"]["value"])
-    return (
-        f"longest straight piece {place(piece['size_nats'])} nats at lambda {place(piece['penalty'])}, "
-        f"from {piece['quiet']} to {piece['loud']}: {piece['kind']}"
-    )
-
-
-def place(located: Mapping[str, Any]) -> str:
-    """A located number with its interval, or the words where there is none."""
-    word = lambda x: x if isinstance(x, str) else f"{x:.2f}"  # noqa: E731
-    value = located["note"] if located["value"] is None else word(located["value"])
-    if located["lower"] is None or located["upper"] is None:
-        return value if located["note"] in ("", value) else f"{value} ({located['note']})"
-    return f"{value} [{word(located['lower'])}, {word(located['upper'])}]"
 
 
 def paired(table: LaneTable, one: str, other: str) -> dict[str, np.ndarray] | None:

@@ -22,7 +22,7 @@ def module(name):
     return found
 
 
-report, run = module("report"), module("run")
+report, run, readings = module("report"), module("run"), module("readings")
 PENALTIES = np.array([0.0, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0])
 MEASURES = ("completion", "exact_accuracy", "accuracy", "information_nats", "fresh_efficiency")
 MEASURES += ("mine_efficiency", "belief_efficiency")
@@ -133,6 +133,8 @@ def test_the_report_says_what_the_envelope_and_the_hull_say(folder):
     assert rows[2][3].startswith("yes")
     low, high = map(float, rows[2][2].split(" to "))
     assert low < float(rows[2][1]) < high
+    assert "of 2 of every third penalty:" in arm
+    assert rows[7][0] == "| 0 to 1", "then the first and the fourth"
     assert "lambda*: below 0.01 nats from" in arm
     assert "Learned I less what the hull predicts (Legendre), where most:" in arm
     alone = next(line for line in text.splitlines() if line.startswith("- Hull of `exact, loud`"))
@@ -149,6 +151,6 @@ def test_the_report_says_what_the_envelope_and_the_hull_say(folder):
 
 def test_a_number_with_and_without_its_interval_is_told():
     told = {"value": 0.5, "lower": 0.25, "upper": "not reached", "note": ""}
-    assert report.place(told) == "0.50 [0.25, not reached]"
-    assert report.place(told | {"lower": None, "note": "not determined"}) == "0.50 (not determined)"
-    assert report.place({"value": None, "lower": None, "upper": None, "note": "not determined"}) == "not determined"
+    assert readings.place(told) == "0.50 [0.25, not reached]"
+    assert readings.place(told | {"lower": None, "note": "not determined"}) == "0.50 (not determined)"
+    assert readings.place({"value": None, "lower": None, "upper": None, "note": "not determined"}) == "not determined"
