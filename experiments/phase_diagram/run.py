@@ -11,7 +11,7 @@ The coin is the private number in the trader's observation, without which it can
 is one sweep over the penalties; those that stand in ``pieces.json`` are passed over, an interrupted one is continued by
 the same command, and the most telling come first.
 
-First policies send a quarter of the largest size on average (`amarl_jax/nets/actors.py`), so that ``quiet`` is the mimic
+First policies send a quarter of the largest size on average (`amarl_jax/nets/actors.py`), so ``quiet`` is the mimic
 at a largest child of 20 lots alone: with 40 and 80 its orders are larger than those of noise, capped they are smaller.
 """
 
