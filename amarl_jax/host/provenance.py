@@ -1,6 +1,7 @@
 """Provenance of a result, which every committed result file has beside its numbers."""
 
 import dataclasses
+import json
 import os
 import platform
 import subprocess
@@ -70,6 +71,26 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+def is_older(commit: str) -> bool | None:
+    """True if a result's commit (a "+" may follow) lies before the last change of the program's numbers.
+
+    ``since`` of ``tests/fixtures/golden_metrics.json`` is the commit of that change: the last one in
+    ``amarl_jax/{market,lob,nets,policies,posterior,information,learn}`` that moved a metric of training. None where it
+    cannot be told: outside a checkout, or in one without that history.
+    """
+    root = Path(__file__).resolve().parents[2]
+    golden = root / "tests" / "fixtures" / "golden_metrics.json"
+    if not golden.exists():
+        return None
+    since = json.loads(golden.read_text())["since"]
+    command = ["git", "merge-base", "--is-ancestor", since, commit.removesuffix("+")]
+    try:
+        found = subprocess.run(command, cwd=root, capture_output=True, check=False).returncode
+    except OSError:
+        return None
+    return {0: False, 1: True}.get(found)
 
 
 def hardware() -> dict[str, Any]:

@@ -13,7 +13,7 @@ sys.path[:0] = [str(HERE)]
 import model  # noqa: E402
 from programs import ATTENTION, PROGRAMS  # noqa: E402
 
-from amarl_jax.evaluation.markdown import machine, table  # noqa: E402
+from amarl_jax.evaluation.markdown import machine, programs, table  # noqa: E402
 from amarl_jax.learn.cost import PARTS  # noqa: E402
 
 INTRODUCTION = """# What the programs are on accelerators that are not there
@@ -76,7 +76,7 @@ def compiling(rows):
     header = ["program", "target", "compiles", "CPU s", "scratch, MiB", "output, MiB", "collectives", "commit"]
     cells = []
     for key, row in rows.items():
-        (target, name), commit = key.split(), f"`{row['provenance']['commit'][:10]}`"
+        (target, name), commit = key.split(), programs([row["provenance"]["commit"]])
         if "failed" in row:
             cells.append([said(name), target, f"no: {row['failed'][:120]}", "", "", "", "", commit])
             continue
@@ -210,9 +210,9 @@ def main():
     print(compiling(rows), "\n\n## H100: launches of one run\n", sep="\n")
     print(launches(scheduled), "", sep="\n")
     if earlier:
-        commits = sorted({row["provenance"]["commit"][:10] for row in earlier.values()})
+        commits = programs(row["provenance"]["commit"] for row in earlier.values())
         print(
-            COMPARISON.format(commits=", ".join(commits)),
+            COMPARISON.format(commits=commits),
             compared(rows, earlier),
             "",
             refused(earlier),

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from amarl_jax.evaluation.markdown import cell, table
+from amarl_jax.evaluation.markdown import cell, programs, table
 from amarl_jax.lanes.plane_figure import draw_plane
 
 COLUMNS = {
@@ -45,7 +45,7 @@ def main() -> None:
     document = json.loads((folder / "baselines.json").read_text())
     where = document["provenance"]
     lines = [
-        f"Command `{where['command']}`, seed {where['seed']}, commit `{where['commit'][:10]}`,",
+        f"Command `{where['command']}`, seed {where['seed']}, commit {programs([where['commit']])},",
         f"{document['cpu_seconds']:.0f} CPU seconds on {where['hardware']['processor']}.",
         "± is one standard error; KL of the trajectory, by the fresh detector, with its 95% interval.",
     ]

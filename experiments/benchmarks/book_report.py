@@ -13,6 +13,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from amarl_jax.evaluation.markdown import programs
+
 HERE = Path(__file__).resolve().parent
 ENGINES = {"apply": "one by one", "table": "as a table"}  # how messages are matched
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
@@ -113,7 +115,7 @@ def main():
     messages.sort(key=lambda row: (row["capacity"], row["batch"]))
     engines = ("apply", "table", "tidied", "naive")
     machine = bars["provenance"]["hardware"]
-    source, settings = bars["provenance"]["commit"][:12], bars["provenance"]["config"]
+    source, settings = programs([bars["provenance"]["commit"]]), bars["provenance"]["config"]
     bytes_per_book = {row["capacity"]: row["book_bytes"] for row in messages + growth}
     text = f"""# The order book beside two reference books
 

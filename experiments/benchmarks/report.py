@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from amarl_jax.evaluation.markdown import machine
+from amarl_jax.evaluation.markdown import machine, programs
 
 UPDATES = (
     "| environments | lanes | steps per wall s | steps per CPU s | compile, CPU s | from cache | state, MiB "
@@ -66,7 +66,7 @@ def heading(where: dict[str, Any], of: str = "") -> list[str]:
     return [
         f"### {of}{Path(where['config']['config']).stem} on {devices}",
         "",
-        f"`{where['command']}`, commit `{where['commit'][:10]}`,",
+        f"`{where['command']}`, commit {programs([where['commit']])},",
         f"{machine(where)}, load {where['hardware']['load'][0]}.",
     ]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from amarl_jax.evaluation.markdown import machine, table
+from amarl_jax.evaluation.markdown import machine, programs, table
 
 HERE = Path(__file__).resolve().parent
 
@@ -21,7 +21,7 @@ def load(name: str) -> dict[str, Any]:
 def heading(title: str, where: dict[str, Any]) -> Iterator[str]:
     """A title and where the numbers under it come from."""
     yield f"\n## {title}\n"
-    yield f"Command `{where['command']}`, seed {where['seed']}, commit `{where['commit'][:10]}`,"
+    yield f"Command `{where['command']}`, seed {where['seed']}, commit {programs([where['commit']])},"
     yield f"{machine(where)}.\n"
 
 

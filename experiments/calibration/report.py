@@ -6,6 +6,8 @@ python experiments/calibration/report.py > experiments/calibration/README.md
 import json
 from pathlib import Path
 
+from amarl_jax.evaluation.markdown import programs
+
 HERE = Path(__file__).resolve().parent
 FILES = ("estimators.json", "seeds.json", "other_estimators.json", "belief.json", "belief_longer.json")
 INTRODUCTION = """# Calibration of the estimators against laws of known information
@@ -57,7 +59,7 @@ def main():
     for name, document in documents.items():
         where = document["provenance"]
         seconds = sum(row["seconds"] for row in document["rows"])
-        print(f"## {name}\n\n`{where['command']}`, commit `{where['commit'][:10]}`, {seconds:.0f} s in all.\n")
+        print(f"## {name}\n\n`{where['command']}`, commit {programs([where['commit']])}, {seconds:.0f} s in all.\n")
         print("\n".join([table, *map(line, document["rows"])]) + "\n")
 
 

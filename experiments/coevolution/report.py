@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from amarl_jax.evaluation.markdown import machine, table
+from amarl_jax.evaluation.markdown import machine, programs, table
 
 HERE = Path(__file__).parent
 COMPARED = ("alternating", "simultaneous", "no_arbitrageur")
@@ -104,7 +104,7 @@ def ends(documents: dict[str, dict[str, Any]], names: Sequence[str]) -> str:
     """Where each arm ends: means over the later half of the points."""
     rows = [
         [
-            name.replace("_", " "),
+            "I, exact or a fresh detector's" if name == "information" else name.replace("_", " "),
             *(over_seeds(d, lambda run, n=name: second_half(run, n).mean()) for d in documents.values()),
         ]
         for name in names
@@ -167,7 +167,7 @@ def main() -> None:
     for arm, document in [*documents.items(), *((f"belief_lag/{arm}", document) for arm, document in bonus.items())]:
         where = document["provenance"]
         print(f"- {arm}: `{where['command']}`, {len(document['runs'])} seeds,")
-        print(f"  {document['cpu_seconds']} CPU-seconds, commit `{where['commit'][:10]}`, {machine(where)}.")
+        print(f"  {document['cpu_seconds']} CPU-seconds, commit {programs([where['commit']])}, {machine(where)}.")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from amarl_jax.evaluation.markdown import programs
+
 HERE = Path(__file__).parent
 HEAD = """# How long a lane has to train
 
@@ -28,7 +30,7 @@ def main() -> None:
     lines = [line_of(cells, *cell) for cell in sorted(cells)]
     files = sorted(HERE.glob("sweep_*.json"), key=lambda path: int(path.stem.removeprefix("sweep_")))
     runs = [json.loads(path.read_text()) for path in files]
-    commits = ", ".join(sorted({f"`{run['commit'][:10]}`" for run in runs}))
+    commits = programs(run["commit"] for run in runs)
     about = runs[0]["hardware"]
     names = [path.stem.removeprefix("sweep_") for path in files]
     spent = ", ".join(f"{name} updates {run['cpu_seconds'] / 60:.0f}" for name, run in zip(names, runs, strict=True))

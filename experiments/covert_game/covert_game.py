@@ -1,16 +1,17 @@
 """The learner on the covert game, drawn over both exact curves: deterministic and randomising trader.
 
-    python experiments/covert_game/covert_game.py            # about 30 minutes on one core
+    python experiments/covert_game/covert_game.py            # about an hour on one core
     python experiments/covert_game/covert_game.py --redraw   # the figure from the JSON that is there
 
 Every lane is a whole run from a loud or from a quiet start. What is reported of it is the mixture of the policies of
 the last quarter of its updates, and everything about that mixture but the claim of the MI critic is computed by
 quadrature, what exploration adds to D taken for Normal.
 
-The arms differ in more than the private number. The deterministic trader plays eight steps, over which what it explores
-averages out; the randomising one may mix, so it plays two, in which a decision is a larger part of the episode and its
-gradient clearer. Its first policy is a steep threshold of the private number: a shallow one makes many episodes neither
-loud nor quiet, which costs more than either, and its own optimum has fewer loud ones.
+Both arms play the same number of steps: as many updates of as many episodes of two steps, in which a decision is a
+large part of the episode and its gradient clear. They differ in more than the private number. What the deterministic
+trader explores is noise of D, which would be a mixed strategy, so it explores less. The randomising trader's first
+policy is a steep threshold of the private number: a shallow one makes many episodes neither loud nor quiet, which costs
+more than either, and its own optimum has fewer loud ones.
 """
 
 import argparse
@@ -52,26 +53,21 @@ CONFIG = {
     "penalties": [0.6, 1.0, 1.4, 1.8, 2.2, 2.6, 3.0],
     "seeds": 4,
     "averaged_share": 0.25,  # of the updates, the last ones
+    "training": {"horizon": 2, "n_envs": 2048, "n_updates": 1500},  # of every arm
     "arms": {
         "deterministic": {
             "private_randomiser": 0.0,
-            "horizon": 8,
             "slope": 0.5,  # of the first policy in the private number
             "starts": {"quiet": -1.5, "loud": 1.5},  # latent of an untrained policy
-            "log_std": -1.2,
+            "log_std": -1.9,
             "gae_decay": 0.95,
-            "n_envs": 256,
-            "n_updates": 400,
         },
         "randomising": {
             "private_randomiser": 1.0,
-            "horizon": 2,
             "slope": 2.0,
             "starts": {"quiet": -6.0, "loud": 6.0},  # of N(0, 1) private numbers, above 1 or above -1 loud
             "log_std": -0.2,
             "gae_decay": 0.0,
-            "n_envs": 2048,
-            "n_updates": 1500,
         },
     },
     "learn": {"n_epochs": 4, "n_minibatches": 2, "n_mine_steps": 16},
@@ -143,13 +139,13 @@ def theory(penalty):
 
 def training_of(arm):
     """The static bundle of one arm."""
-    learn = LearnSpec(n_envs=arm["n_envs"], **CONFIG["learn"])
-    return covert.CovertTraining(CovertGame(arm["horizon"]), learn, trader_slope=arm["slope"])
+    learn = LearnSpec(n_envs=CONFIG["training"]["n_envs"], **CONFIG["learn"])
+    return covert.CovertTraining(CovertGame(CONFIG["training"]["horizon"]), learn, trader_slope=arm["slope"])
 
 
 def lane_arguments(arm, penalty, start, seed):
     """What one lane is trained with, as arrays."""
-    rates = {"n_updates": float(arm["n_updates"]), "gae_decay": arm["gae_decay"]}
+    rates = {"n_updates": float(CONFIG["training"]["n_updates"]), "gae_decay": arm["gae_decay"]}
     hypers = Hypers(**rates, **CONFIG["hypers"])
     params = CovertParams(
         max_leverage=CONFIG["max_leverage"],
@@ -163,10 +159,11 @@ def lane_arguments(arm, penalty, start, seed):
 def train_lanes(arm, lanes):
     """Metrics of every lane, one compiled program called on chunks of lanes."""
     training, size = training_of(arm), CONFIG["lanes_per_chunk"]
+    n_updates = CONFIG["training"]["n_updates"]
 
     @jax.jit
     def run(arguments):
-        one = lambda seed, *rest: covert.train(jax.random.key(seed), *rest, training, arm["n_updates"])[1]  # noqa: E731
+        one = lambda seed, *rest: covert.train(jax.random.key(seed), *rest, training, n_updates)[1]  # noqa: E731
         return jax.vmap(one)(*arguments)
 
     rows = []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from amarl_jax.evaluation.markdown import programs
 from amarl_jax.information.mine import POSTERIOR_MAX
 
 HERE = Path(__file__).parent
@@ -34,6 +35,20 @@ def clip_shift(penalty, prior=0.5):
     loud = lambda b: max(0.0, (prior - b) / (prior * (1.0 - b)))  # noqa: E731
     quiet_belief = np.exp(-1.0 / (penalty * prior))
     return loud(POSTERIOR_MAX * quiet_belief) - loud(quiet_belief)
+
+
+def steps_of(config, arm):
+    """Environment steps of each lane of an arm: episodes of an update by their length, times the updates."""
+    one = config.get("training", {}) | config["arms"][arm]
+    return one["horizon"] * one["n_envs"] * one["n_updates"]
+
+
+def played(config):
+    """How many steps the arms play, and whether that is as many for all."""
+    steps = {arm: steps_of(config, arm) for arm in config["arms"]}
+    told = ", ".join(f"{arm} {number:,}" for arm, number in steps.items())
+    alike = "as many in every arm" if len(set(steps.values())) == 1 else "NOT as many in every arm"
+    return f"Environment steps of a lane, {alike}: {told}."
 
 
 def row(exact, results):
@@ -90,10 +105,12 @@ def main():
         "",
         f"Means over {origin['config']['seeds']} seeds [their range]; (off): the mean is more than "
         f"{TOLERANCE:.0%} from the exact value.",
+        played(origin["config"]),
         "The column clip: how much the bounds on the posterior inside the leakage raise P(loud) at infinite leverage.",
         f"The MI critic's held-out claim minus the exact I of the same policies: mean {np.mean(gaps):.4f}, from "
         f"{min(gaps):.4f} to {max(gaps):.4f} nats over all lanes.",
-        f"Command `{origin['command']}`, commit `{origin['commit'][:10]}`, {document['cpu_seconds']:.0f} CPU-seconds.",
+        f"Command `{origin['command']}`, commit {programs([origin['commit']])}, "
+        f"{document['cpu_seconds']:.0f} CPU-seconds.",
     ]
     print("\n".join(lines))
 

@@ -6,6 +6,8 @@ python experiments/credit/report.py > experiments/credit/README.md
 import json
 from pathlib import Path
 
+from amarl_jax.evaluation.markdown import programs
+
 INTRODUCTION = """# Credit with learned critics
 
 A Gaussian sender with a drift for each half of the episode, whose information and its gradient are known in closed
@@ -40,7 +42,7 @@ def main():
         "\n".join(["\n## On the way\n", header, *(line(run, name, row) for run, name, of_it in rows for row in of_it)])
     )
     where = document["provenance"]
-    print(f"\n`{where['command']}`, commit `{where['commit'][:10]}`.")
+    print(f"\n`{where['command']}`, commit {programs([where['commit']])}.")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from amarl_jax.evaluation.markdown import programs
+
 HERE = Path(__file__).parent
 COST = ("shortfall_units", "completion")
 PAID = {"exact": "what leaks", "mine": "what MINE claims"}  # by source, for a reader
@@ -239,10 +241,10 @@ def main() -> None:
     many = {row["row"]: row["exact"] for row in limits}
     rows = [row | ({"many": many[row["row"]]} if row["row"] in many else {}) for row in rows]
     about = rows[0]["provenance"]
-    commits = sorted({row["provenance"]["commit"] for row in rows})
+    commits = programs(row["provenance"]["commit"] for row in [*rows, *limits, *growth])
     k, private, n = rows[0]["n_particles"], rows[0]["n_private"], rows[0]["exact_episodes"]
     machine = about["hardware"]
-    where = f"Commit {', '.join(f'`{c[:10]}`' for c in commits)}; {machine['processor']}, {machine['cores']} cores."
+    where = f"Commit {commits}; {machine['processor']}, {machine['cores']} cores."
     how = f"Read exactly: {n} episodes a row, K = {k} particles a filter, {private} private numbers. {where}"
     commands = (HERE / "measure.py").read_text().split('"""')[1].splitlines()
     shown = "\n".join(line.strip() for line in commands if line.strip().startswith("python"))

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from amarl_jax.evaluation.markdown import cell, machine, table
+from amarl_jax.evaluation.markdown import cell, machine, programs, table
 
 FOLDER = Path(__file__).parent
 GOAL, RATES = 0.05, 0.02  # Wasserstein distance of the range; relative error of rates
@@ -176,15 +176,21 @@ def traders(found: dict[str, dict[str, Any]]) -> list[str]:
     return [*lines, table(header, rows)]
 
 
+def origin(found: dict[str, dict[str, Any]]) -> list[str]:
+    """Commits that the numbers of a section come from."""
+    return ["", f"Commit {programs(one['provenance']['commit'] for one in found.values())}."]
+
+
 def main() -> None:
     """Write the page."""
     days, parts = documents("day_*.json"), [HEAD.rstrip()]
     if days:
         for part in (steps, rates, laws, replays):
             parts += ["\n".join(part(days))]
+        parts += ["\n".join(origin(days)).lstrip()]
     for pattern, part in (("speed_*.json", speeds), ("trained_*.json", traders)):
         found = documents(pattern)
-        parts += ["\n".join(part(found))] if found else []
+        parts += ["\n".join([*part(found), *origin(found)])] if found else []
     (FOLDER / "README.md").write_text("\n\n".join(parts) + "\n")
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from amarl_jax.evaluation.markdown import cell, machine, table
+from amarl_jax.evaluation.markdown import cell, machine, programs, table
 
 COLUMNS = {
     "shortfall, ticks per lot": "shortfall_ticks",
@@ -34,7 +34,7 @@ def load_of_the_book(policies: dict[str, dict[str, Any]]) -> str:
 def main() -> None:
     document = json.loads(Path(__file__).with_name("market.json").read_text())
     where = document["provenance"]
-    print(f"Command `{where['command']}`, seed {where['seed']}, commit `{where['commit'][:10]}`,")
+    print(f"Command `{where['command']}`, seed {where['seed']}, commit {programs([where['commit']])},")
     print(f"{machine(where)}. ± is one standard error.")
     for name, result in document["results"].items():
         policies = result["policies"]

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from amarl_jax.evaluation.figures import STYLES, save
+from amarl_jax.evaluation.markdown import programs
 from amarl_jax.evaluation.metrics import NORMAL_95
 from amarl_jax.lanes.trade_off import COST, scripted_policies
 from amarl_jax.transition.curve_fits import SCALE
@@ -128,13 +129,13 @@ def main() -> None:
     if given.gaps.exists():
         rows = [json.loads(line) for line in given.gaps.read_text().splitlines()]
         lines += ["## Learned policies beside it", "", BESIDE, "", *gap_table(rows), ""]
-        commits = ", ".join(sorted({f"`{row['provenance']['commit'][:10]}`" for row in rows}))
+        commits = programs(row["provenance"]["commit"] for row in rows)
         lines += [f"Command `{rows[-1]['provenance']['command']}`, commits {commits}; "]
         lines[-1] += f"{rows[0]['n_searched']} plans tried for each lane."
         lines += [""]
     spent = f"{document['cpu_seconds']:.0f} CPU-s"
     lines += [
-        f"Command `{where['command']}`, commit `{where['commit'][:10]}`, {spent}.",
+        f"Command `{where['command']}`, commit {programs([where['commit']])}, {spent}.",
         "",
         "![frontier](frontier.png)",
     ]

@@ -14,6 +14,7 @@ import numpy as np
 from ladder import KNOTS
 from scipy import stats
 
+from amarl_jax.evaluation.markdown import programs
 from amarl_jax.theory.kyle import sequential_kyle
 from amarl_jax.theory.limit_ladder import LOTS, lot_prices, marginal_value
 
@@ -131,7 +132,7 @@ def table(document):
     lines += ["Means over 8 seeds ± half the 95% interval (Student). sigma_u is the noise of one auction.", ""]
     for name, arm in document.items():
         origin = arm["provenance"]
-        run = f"commit `{origin['commit'][:10]}`, {arm['cpu_seconds']:.0f} CPU-seconds"
+        run = f"commit {programs([origin['commit']])}, {arm['cpu_seconds']:.0f} CPU-seconds"
         lines.append(f"- `{name}`: `{origin['command']}`, {run}.")
     return "\n".join(lines) + "\n"
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from amarl_jax.evaluation.markdown import programs
 from amarl_jax.lanes.table import OK, LaneTable, read_lanes
 from amarl_jax.theory.deterministic import leverage, signed_order_deviation
 from amarl_jax.transition.bistability import POWER, bimodality, hysteresis
@@ -93,9 +94,8 @@ class Measured:
 
     @property
     def commit(self) -> str:
-        """What it was run with, ten digits; a "+" follows where files differed from it."""
-        commit = self.document["provenance"]["commit"]
-        return commit[:10] + commit[40:]
+        """What it was run with, ten digits, and whether that is an older program."""
+        return programs([self.document["provenance"]["commit"]])
 
     @property
     def steps(self) -> int:

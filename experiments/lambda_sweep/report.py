@@ -48,7 +48,7 @@ def header(main: Measured) -> list[str]:
     return [
         f"# The penalty swept, size `{document['size']}`",
         "",
-        f"Command `{where['command']}` and the like for each arm, commit `{main.commit}`, {where['date']}, "
+        f"Command `{where['command']}` and the like for each arm, commit {main.commit}, {where['date']}, "
         f"{where['hardware']['processor']}, devices {', '.join(where['hardware']['devices'])}.",
         f"T = {environment['max_steps_per_episode']} steps, Q = {execution['inventory_lots']} lots, "
         f"{environment['noise_trader_arrival_rate']:g} noise orders per step, "

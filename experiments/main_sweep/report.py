@@ -4,10 +4,8 @@ python experiments/main_sweep/report.py
 """
 
 import argparse
-import dataclasses
-import json
 import math
-from collections.abc import Mapping
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +13,33 @@ import numpy as np
 from scipy import special
 
 from amarl_jax import strict_json
+from amarl_jax.evaluation.metrics import NORMAL_95
 from amarl_jax.host.workdir import write_json
 from amarl_jax.lanes.frontier_figure import draw_frontier
 from amarl_jax.lanes.table import LaneTable, read_lanes
 from amarl_jax.lanes.trade_off import COST, can_trade_off, trade_off
 from amarl_jax.transition.bistability import POWER, bimodality, hysteresis
-from amarl_jax.transition.intervals import FEWEST_SEEDS
+from amarl_jax.transition.curve_fits import SCALE, penalty_axis
+from amarl_jax.transition.frontier import Policies, frontier
+from amarl_jax.transition.intervals import FEWEST_SEEDS, student_half_width
 from amarl_jax.transition.verdict import as_json, judge
 
 HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]  # pieces.py lies beside this folder
+import pieces  # noqa: E402
+from readings import Mean, envelope_lines, located_lines, longest_piece  # noqa: E402
+
+I = "exact_nats"  # noqa: E741
+PAIRS = [(f"{source}, loud", f"{source}, quiet") for source in ("exact", "mine")]
+PAIRS += [(f"mine, {start}", f"exact, {start}") for start in ("loud", "quiet")]
 HORIZON = 50  # T of the debug market, steps
 HEAD = """# The main sweep
 
 Cost and exact information of what the three agents learn, penalty by penalty, in the debug market. In an arm `exact`
 the trader pays for what leaks, in an arm `mine` for what MINE claims; it begins near "all at once" (`loud`) or as the
-mimic (`quiet`). Means over seeds; ± is half of a 95% interval over seeds (Student's t), missing where there is one
-seed."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Mean:
-    """A mean over seeds and half of its 95% interval; NaN with one seed."""
-
-    value: float
-    half: float
-    digits: int = 3
-
-    @classmethod
-    def of(cls, values: np.ndarray, digits: int = 3) -> "Mean":
-        """Of values [S]."""
-        n = len(values)
-        half = special.stdtrit(n - 1, 0.975) * values.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
-        return cls(float(values.mean()), float(half), digits)
-
-    def __str__(self) -> str:
-        half = "" if math.isnan(self.half) else f" ± {self.half:.{self.digits}f}"
-        return f"{self.value:.{self.digits}f}{half}"
+mimic (`quiet`). Means over seeds; ± is half of a 95% interval over seeds (Student's t), or, of the cost and information
+of one seed, over the episodes of its measurement. Hulls of all starts are those of the mean policies, with the same
+intervals below eight seeds and by resampling whole seeds from eight on."""
 
 
 def at(table: LaneTable, arm: str, penalty: float, measure: str) -> np.ndarray:
@@ -76,11 +65,11 @@ def arm_table(table: LaneTable, arm: str) -> list[str]:
     )
     lines = [f"## {arm}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for penalty in np.unique(table.columns["lambda"][table.columns["arm"] == arm]):
-        cost, nats = (at(table, arm, penalty, name) for name in (COST, "exact_nats"))
+        cost, nats = (at(table, arm, penalty, name) for name in (COST, I))
         if not len(cost):
             lines.append(f"| {penalty:g} | 0 |" + " |" * (len(head) - 2))
             continue
-        low, high = (at(table, arm, penalty, f"exact_nats_{side}").mean() for side in ("lower", "upper"))
+        low, high = (at(table, arm, penalty, f"{I}_{side}").mean() for side in ("lower", "upper"))
         shares = (
             f"{(at(table, arm, penalty, f'{who}_efficiency') * nats).mean() / nats.mean():.0%}"
             for who in ("fresh", "mine", "belief")
@@ -89,9 +78,9 @@ def arm_table(table: LaneTable, arm: str) -> list[str]:
         cells = (
             f"{penalty:.3g}",
             len(cost),
-            Mean.of(cost),
+            Mean.of(cost, at(table, arm, penalty, f"{COST}_stderr")),
             f"{at(table, arm, penalty, 'completion').mean():.3f}",
-            Mean.of(nats),
+            Mean.of(nats, at(table, arm, penalty, f"{I}_stderr")),
             f"{low:.3f} to {high:.3f}",
             *shares,
             total,
@@ -100,50 +89,54 @@ def arm_table(table: LaneTable, arm: str) -> list[str]:
     return [*lines, ""]
 
 
-def envelope_lines(found: Mapping[str, Any]) -> list[str]:
-    """What the envelope condition says between neighbouring penalties."""
-    slopes = found["envelope"]
-    told = [slope for slope in slopes if slope["agrees"] is not None]
-    good = sum(slope["agrees"] for slope in told)
-    lines = [
-        f"-dC/dI is within 25% of the penalty in {good} of the {len(told)} pairs of neighbours that can be told, "
-        f"of {len(slopes)}."
-    ]
-    wrong = [slope for slope in told if not slope["agrees"]]
-    if wrong:
-        texts = [
-            f"{slope['lambda_below']:.3g} to {slope['lambda_above']:.3g}: {slope['ratio']:.2f} times" for slope in wrong
+def paired(table: LaneTable, one: str, other: str) -> dict[str, np.ndarray] | None:
+    """Differences [S, L] of two arms by measure, over the seeds and "lambda" [L] that both have; None without any."""
+    if not {one, other} <= set(table.arms()):
+        return None
+    arms = [table.by_seed(I, arm) for arm in (one, other)]
+    seeds, penalties = (np.intersect1d(arms[0][i], arms[1][i]) for i in (0, 1))
+    if not len(seeds) or not len(penalties):
+        return None
+
+    def of(measure: str) -> list[np.ndarray]:
+        grids = [table.grid(measure, arm)[1] for arm in (one, other)]
+        return [
+            grid[np.isin(arm[0], seeds)][:, np.isin(arm[1], penalties)] for grid, arm in zip(grids, arms, strict=True)
         ]
-        lines.append("Not: " + "; ".join(texts) + ".")
-    return lines
+
+    found = {"lambda": penalties}
+    for measure in (I, COST):
+        found[measure] = np.subtract(*of(measure))
+        found[f"{measure}_stderr"] = np.hypot(*of(f"{measure}_stderr"))
+    return found
 
 
-def pairs(table: LaneTable, one: str, other: str, what: str) -> list[str]:
+def pairs(table: LaneTable, one: str, other: str) -> list[str]:
     """Paired differences of two arms over the penalties that both have, seeds paired."""
-    if not all(can_trade_off(table, arm) for arm in (one, other)):
+    gaps = paired(table, one, other)
+    if gaps is None:
         return []
-    lines = [f"## {what}", "", "| lambda | seeds | I, nats | C, units | C + lambda I |", "|---" * 5 + "|"]
-    grids = {name: [table.by_seed(name, arm) for arm in (one, other)] for name in (COST, "exact_nats")}
-    (first, penalties, _), (second, _, _) = grids[COST]
-    seeds = np.intersect1d(first, second)
-    if not len(seeds):
-        return []
-    whole = np.isin(first, seeds), np.isin(second, seeds)
-    gaps = {name: a[2][whole[0]] - b[2][whole[1]] for name, (a, b) in grids.items()}
-    for i, where in enumerate(penalties):
-        nats, cost = gaps["exact_nats"][:, i], gaps[COST][:, i]
-        lines.append(
-            f"| {where:.3g} | {len(seeds)} | {Mean.of(nats)} | {Mean.of(cost)} | {Mean.of(cost + where * nats)} |"
-        )
-    return [*lines, ""]
+    lines = [f"## {one} less {other}", "", "| lambda | seeds | I, nats | C, units | C + lambda I |", "|---" * 5 + "|"]
+    for i, where in enumerate(gaps["lambda"]):
+        nats, cost = gaps[I][:, i], gaps[COST][:, i]
+        cells = [Mean.of(gaps[name][:, i], gaps[f"{name}_stderr"][:, i]) for name in (I, COST)]
+        lines.append(f"| {where:.3g} | {len(nats)} | {cells[0]} | {cells[1]} | {Mean.of(cost + where * nats)} |")
+    areas = np.trapezoid(gaps[I], penalty_axis(gaps["lambda"]), axis=1)
+    n = len(areas)
+    told = f"I differs by {Mean.of(areas)} nats, integrated over asinh(lambda / {SCALE:g})"
+    if n > 1:
+        error = areas.std(ddof=1) / math.sqrt(n)
+        least = (special.stdtrit(n - 1, 0.975) + special.stdtrit(n - 1, POWER)) * error
+        told += f"; {n} seeds find {least:.3f} with power {POWER:g}"
+    return [*lines, "", told + ".", ""]
 
 
 def bistable(table: LaneTable, source: str) -> list[str]:
     """Two groups of seeds, and what the starts differ by, with the power of what is not seen."""
     lines = []
-    for start in ("loud", "quiet"):
-        arm = f"{source}, {start}"
-        splits = bimodality(*table.grid("exact_nats", arm)) if arm in table.arms() else None
+    arms = [f"{source}, {start}" for start in ("loud", "quiet") if f"{source}, {start}" in table.arms()]
+    for arm in arms:
+        splits = bimodality(*table.grid(I, arm))
         if splits is None:
             lines.append(f"- {arm}: two groups of seeds not determined, {FEWEST_SEEDS} seeds are needed.")
             continue
@@ -153,14 +146,12 @@ def bistable(table: LaneTable, source: str) -> list[str]:
         lines.append(
             f"- {arm}: {seen}; groups {min(far):.2f} to {max(far):.2f} nats apart are found with power {POWER:g}."
         )
-    arms = [f"{source}, {start}" for start in ("loud", "quiet")]
-    if set(arms) <= set(table.arms()):
-        (a, penalty, loud), (b, _, quiet) = (table.by_seed("exact_nats", arm) for arm in arms)
-        both = np.intersect1d(a, b)
-        if len(both) > 1:
-            found = hysteresis(penalty, loud[np.isin(a, both)], quiet[np.isin(b, both)])
-            lines.append(f"- {source}, loud less quiet start, {len(both)} seeds: {found}.")
-    return [*lines, ""]
+    gaps = paired(table, *arms) if len(arms) == 2 else None
+    if gaps is not None:
+        found = hysteresis(gaps["lambda"], gaps[I], np.zeros_like(gaps[I]))
+        widest = f"widest {found.widest_nats:+.3f} nats at lambda {found.widest_at:.3g}"
+        lines.append(f"- {source}, loud less quiet start, {len(gaps[I])} seeds: {found}; {widest}.")
+    return lines
 
 
 def answer(table: LaneTable) -> dict[str, Any]:
@@ -179,25 +170,30 @@ def answer(table: LaneTable) -> dict[str, Any]:
         }
         curves.setdefault(source, []).append(curve)
     verdicts = {source: str(judge(found)) for source, found in curves.items()}
-    return strict_json.finite({"located": located, "verdicts": verdicts})
+    hulls = {source: hull_of(table, [arm for arm in located if arm.startswith(f"{source}, ")]) for source in curves}
+    return strict_json.finite({"located": located, "verdicts": verdicts, "hulls": hulls})
 
 
-def foot(pieces: Mapping[str, Any]) -> list[str]:
-    """Where the numbers come from."""
-    commits = ", ".join(sorted({f"`{piece['commit'][:10]}`" for piece in pieces.values()}))
-    updates = sorted({piece["config"]["training"]["total_timesteps"] // 12_800 for piece in pieces.values()})
-    hours = sum(piece["seconds"]["cpu"] for piece in pieces.values()) / 3600
-    more = " (of interrupted pieces the last process)" if any(piece["resumed"] for piece in pieces.values()) else ""
-    processors = ", ".join(sorted({piece["hardware"]["processor"] for piece in pieces.values()}))
-    return [
-        f"{len(pieces)} pieces, {', '.join(map(str, updates))} updates a lane, commit {commits}; {processors}; "
-        f"{hours:.1f} CPU-hours{more}.",
-        "",
-        "```bash",
-        "python experiments/main_sweep/run.py",
-        "python experiments/main_sweep/report.py",
-        "```",
-    ]
+def hull_of(table: LaneTable, arms: list[str]) -> dict[str, Any]:
+    """The frontier of the policies of several arms together."""
+    learned = [policies_of(table, arm) for arm in arms]
+    return frontier(sum(learned[1:], learned[0])).as_json(np.unique(table.columns["lambda"]))
+
+
+def policies_of(table: LaneTable, arm: str) -> Policies:
+    """Policies of an arm, whole seeds resampled; of too few seeds for that, means with Gaussian errors.
+
+    Those are as wide as Student's intervals over the seeds, or, of one seed, as those over its episodes.
+    """
+    penalties, nats = table.grid(I, arm)
+    both = np.stack([nats, table.grid(COST, arm)[1]], axis=-1)
+    n = len(both)
+    if n >= FEWEST_SEEDS:
+        return Policies.learned(penalties, both[..., 0], both[..., 1], name=arm)
+    errors = np.stack([table.grid(f"{name}_stderr", arm)[1][0] for name in (I, COST)], axis=-1)
+    if n > 1:
+        errors = student_half_width(both) / NORMAL_95
+    return Policies.scripted([f"{arm}, lambda {x:.3g}" for x in penalties], both.mean(axis=0), errors)
 
 
 def main() -> None:
@@ -211,20 +207,25 @@ def main() -> None:
     lines = [HEAD, "", "![frontier, curve and price](frontier.png)", ""]
     for source, verdict in found["verdicts"].items():
         lines += [f"- Verdict, `{source}`: {verdict}."]
+    for source, hull in found["hulls"].items():
+        lines += [f"- Hull of all starts, `{source}`: {hull['statement']}; {longest_piece(hull)}."]
     for arm, told in found["located"].items():
-        lines += [f"- Frontier of `{arm}`: {told['trade_off']['frontier']['statement']}."]
+        hull = told["trade_off"]["frontier"]
+        lines += [f"- Hull of `{arm}`: {hull['statement']}; {longest_piece(hull)}."]
     lines += [""]
     for arm in table.arms():
         lines += arm_table(table, arm)
         if arm in found["located"]:
-            lines += [*envelope_lines(found["located"][arm]["trade_off"]), ""]
-    lines += pairs(table, "exact, loud", "exact, quiet", "Loud less quiet start, paid for what leaks")
-    lines += pairs(table, "mine, loud", "exact, loud", "Paid by MINE less paid for what leaks, loud start")
+            told = found["located"][arm]
+            lines += [*envelope_lines(told["trade_off"]), "", *located_lines(told), ""]
+    for one, other in PAIRS:
+        lines += pairs(table, one, other)
     lines += ["## Two groups of seeds, and the start", ""]
     for source in ("exact", "mine"):
         lines += bistable(table, source)
+    lines += [""]
     (given.folder / "README.md").write_text(
-        "\n".join([*lines, *foot(json.loads((given.folder / "pieces.json").read_text()))]) + "\n"
+        "\n".join([*lines, *pieces.foot(pieces.read_pieces(given.folder), "main_sweep")]) + "\n"
     )
 
 

@@ -11,21 +11,20 @@ over, and an interrupted one is continued by the same command.
 """
 
 import argparse
-import csv
 import dataclasses
 import json
-import time
+import sys
 from pathlib import Path
 from typing import Any
 
 from amarl_jax import config as configuration
-from amarl_jax import sweep
-from amarl_jax.host.provenance import provenance
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # pieces.py lies beside this folder
+import pieces  # noqa: E402
+
 BASE = "configs/lambda_sweep.py:fast"
 PENALTIES = {"sweep.lambda_max": 32.0, "sweep.n_lambdas": 18, "sweep.points_per_octave": 1.5}  # 0, 0.02, ..., 32
-STEPS_PER_UPDATE = 12_800
 SOURCES = {  # what the trader pays for, and what the maker's belief is fitted to
     "exact": {"agents.execution.leakage_source": "exact", "networks.belief_transformer.target": "exact"},
     "mine": {"agents.execution.leakage_source": "mine", "networks.belief_transformer.target": "label"},
@@ -61,7 +60,7 @@ def config_of(piece: Piece, n_updates: int, changes: dict[str, Any]) -> Any:
         **STARTS[piece.start],
         "seed": piece.seed,
         "sweep.n_seeds": 1,
-        "training.total_timesteps": n_updates * STEPS_PER_UPDATE,
+        "training.total_timesteps": n_updates * pieces.STEPS_PER_UPDATE,
         "eval_episodes": 1024,
         "exact.n_episodes": 1024,
         "exact.n_particles": 64,
@@ -70,44 +69,6 @@ def config_of(piece: Piece, n_updates: int, changes: dict[str, Any]) -> Any:
         "exp_name": f"main_sweep_{piece}",
     }
     return configuration.load(BASE, own | changes)
-
-
-def read_pieces(folder: Path) -> dict[str, Any]:
-    """What the pieces that are done ran with, by name."""
-    path = folder / "pieces.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def keep(folder: Path, piece: Piece, lanes: Path, about: dict[str, Any]) -> None:
-    """Add a piece to the table, in place of its own earlier rows, and to ``pieces.json``."""
-    table, rows = folder / "lanes.csv", []
-    if table.exists():
-        with table.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if (row["arm"], int(row["seed"])) != (piece.arm, piece.seed)]
-    with lanes.open(newline="") as file:
-        rows += [row | {"arm": piece.arm} for row in csv.DictReader(file)]
-    rows.sort(key=lambda row: (row["arm"], float(row["lambda"]), int(row["seed"])))
-    folder.mkdir(parents=True, exist_ok=True)
-    with table.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row | {"lane": i} for i, row in enumerate(rows))
-    pieces = read_pieces(folder) | {str(piece): about}
-    (folder / "pieces.json").write_text(json.dumps(dict(sorted(pieces.items())), indent=1) + "\n")
-
-
-def run(piece: Piece, given: argparse.Namespace) -> None:
-    """Train and measure one piece."""
-    wall, cpu = time.time(), time.process_time()
-    workdir = given.workdir / str(piece)
-    config = config_of(piece, given.n_updates, json.loads(given.changes))
-    resumed = (workdir / "config.json").exists()
-    sweep.sweep(config, workdir, resume=resumed)
-    about = provenance(config.to_dict(), piece.seed) | {
-        "seconds": {"cpu": round(time.process_time() - cpu, 1), "wall": round(time.time() - wall, 1)},
-        "resumed": resumed,  # then the seconds are those of the last process
-    }
-    keep(given.output, piece, workdir / "lanes.csv", about)
 
 
 def main() -> None:
@@ -124,9 +85,10 @@ def main() -> None:
         for source in given.sources:
             for start in given.starts:
                 piece = Piece(source, start, seed)
-                if str(piece) not in read_pieces(given.output):
+                if str(piece) not in pieces.read_pieces(given.output):
                     print(f"== {piece}", flush=True)
-                    run(piece, given)
+                    config = config_of(piece, given.n_updates, json.loads(given.changes))
+                    pieces.run(piece, config, given.workdir / str(piece), given.output)
 
 
 if __name__ == "__main__":

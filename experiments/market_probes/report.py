@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from amarl_jax.evaluation.markdown import cell, machine, table
+from amarl_jax.evaluation.markdown import cell, machine, programs, table
 
 
 def interval(difference: dict[str, float], digits: int = 2) -> str:
@@ -20,8 +20,8 @@ def origin(probe: dict[str, Any]) -> str:
     where = probe["provenance"]
     return (
         f"{where['config']['n_updates']} updates, {len({row['seed'] for row in probe['seeds']})} seeds, "
-        f"{probe['n_episodes']} episodes each, {probe['cpu_seconds']} CPU-seconds, commit `{where['commit'][:10]}`, "
-        f"{machine(where)}."
+        f"{probe['n_episodes']} episodes each, {probe['cpu_seconds']} CPU-seconds, "
+        f"commit {programs([where['commit']])}, {machine(where)}."
     )
 
 

@@ -6,7 +6,7 @@ python experiments/replay/report.py > experiments/replay/ablation.md
 import json
 from pathlib import Path
 
-from amarl_jax.evaluation.markdown import cell, machine, table
+from amarl_jax.evaluation.markdown import cell, machine, programs, table
 
 COLUMNS = {
     "before the move": "new_policy_before_the_move",
@@ -38,7 +38,7 @@ def paragraph(summary: dict[str, dict[str, dict[str, float]]], config: dict) -> 
 def main() -> None:
     document = json.loads(Path(__file__).with_name("ablation.json").read_text())
     where, summary = document["provenance"], document["summary"]
-    print(f"Command `{where['command']}`, {where['config']['n_seeds']} seeds, commit `{where['commit'][:10]}`, on")
+    print(f"Command `{where['command']}`, {where['config']['n_seeds']} seeds, commit {programs([where['commit']])}, on")
     print(f"{machine(where)}. ± is one standard error over seeds; arms share their episodes.\n")
     print(paragraph(summary, where["config"]))
     print("\nLoss in nats per prefix, four columns on the new policy, four on the old one.\n")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from amarl_jax.evaluation.markdown import machine, table
+from amarl_jax.evaluation.markdown import machine, programs, table
 
 KEPT = ("shortfall", "completion")
 MEASURES = {
@@ -47,7 +47,7 @@ def main() -> None:
     where = document["provenance"]
     print("# When the execution agent is charged for what is left\n")
     print(f"Command `{where['command']}`, {document['cpu_seconds']} CPU-seconds,")
-    print(f"commit `{where['commit'][:10]}`, {machine(where)}.\n")
+    print(f"commit {programs([where['commit']])}, {machine(where)}.\n")
     print("## The default market, debug networks, one seed\n")
     print("Shortfall in reward units, one is what haste saves; a negative completion has sold what it was to buy.\n")
     print(long_day(document["long_day"]))

@@ -1,4 +1,4 @@
-"""Results that README and docs/results.md quote are of the present program; run by ``.ci/run`` in the checkout itself.
+"""Results that README and docs quote are of the present program; run by ``.ci/run`` in the checkout itself.
 
 Its golden metrics say since which commit its numbers are what they are: a quoted file is of that commit or a later one.
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NO_MARKET = ("benchmarks/", "calibration/")  # the book's speed, estimators of arrays: nothing that trains in the market
 EARLIER = "## Measured by earlier programs"  # the section of docs/results.md that names folders and no number
+BESIDE = ("/config.json", "/metrics.jsonl")  # of a run, beside the evaluation that says which commit it was
 
 
 def git(*arguments):
@@ -30,15 +30,22 @@ def commits_of(path):
     return found
 
 
+def quoted(text):
+    """Result files that a text whose paths begin at the root names, but in what it says an earlier program measured.
+
+    What is said holds for a paragraph, or for a row of a table.
+    """
+    blocks = re.split(r"\n\n|\n(?=\|)", text)
+    present = "\n".join(block for block in blocks if "earlier program" not in " ".join(block.split()))
+    links = set(re.findall(r"[(`](experiments/[^)#`\s]+\.(?:jsonl?|md))[)#`]", present))
+    return {link for link in links if not link.endswith(BESIDE)}
+
+
 def older(text, since):
-    """Links to result files of older programs in a text whose paths begin at the root."""
-    links = set(re.findall(r"\]\((experiments/[^)#]+\.(?:json|md))[)#]", text))
-    links = {link for link in links if not link.removeprefix("experiments/").startswith(NO_MARKET)}
-    links = {link for link in links if not link.endswith("/config.json")}  # of a result that stands beside it
-    assert links
+    """Quoted result files of older programs."""
     return {
         link
-        for link in links
+        for link in quoted(text)
         for commit in commits_of(ROOT / link)
         if not git("merge-base", "--is-ancestor", since, commit)
     }
@@ -52,11 +59,44 @@ def since():
     return found
 
 
+def page(path):
+    """Text of a page with its links as paths from the root, without the section that quotes nothing."""
+    text = path.read_text()
+    if path.name == "results.md":
+        before, _, section = text.partition(EARLIER)
+        text = before + section[section.index("\n## ") :]
+    return text if path.parent == ROOT else text.replace("](../", "](")
+
+
 def test_quoted_results_are_of_the_present_program(since):
-    results = (ROOT / "docs/results.md").read_text()
-    quoted = (ROOT / "README.md").read_text() + results[: results.index(EARLIER)].replace("](../", "](")
-    assert not older(quoted, since)
+    found = {path.name: older(page(path), since) for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))}
+    assert not {name: links for name, links in found.items() if links}
+
+
+def unmarked(text, since):
+    """Commits in a report that lie before ``since`` and are not called older there, or are and do not."""
+    found = re.findall(r"`([0-9a-f]{10})\+?`( \(older program\))?", text)
+    known = [(commit, mark) for commit, mark in found if git("cat-file", "-e", commit)]
+    return {commit for commit, mark in known if git("merge-base", "--is-ancestor", since, commit) == bool(mark)}
+
+
+def test_every_report_says_which_of_its_numbers_are_of_an_older_program(since):
+    reports = {path: path.read_text() for path in (ROOT / "experiments").rglob("*.md")}
+    commits = [commit for text in reports.values() for commit in re.findall(r"`[0-9a-f]{10}\+?`", text)]
+    assert len(commits) > 20, "reports name their commits as ten digits in backquotes"
+    wrong = {str(path.relative_to(ROOT)): unmarked(text, since) for path, text in reports.items()}
+    assert not {path: commits for path, commits in wrong.items() if commits}
+
+
+def test_a_missing_mark_and_a_wrong_one_are_seen(since):
+    assert unmarked("commit `5071d7d264`, 3 seeds", since) == {"5071d7d264"}
+    assert not unmarked("commit `5071d7d264` (older program), 3 seeds", since)
+    assert unmarked(f"commit `{since[:10]}` (older program)", since) == {since[:10]}
 
 
 def test_a_result_of_an_older_program_is_seen(since):
-    assert older("[co-evolution](experiments/coevolution/default.json)", since)
+    link, code = "[co-evolution](experiments/coevolution/default.json)", "`experiments/replay/ablation.md` has it"
+    assert len(older(f"{link}, {code}", since)) == 2
+    assert not older(f"Measured by an earlier\nprogram: {link}, {code}", since)
+    assert older(f"By an earlier program.\n\n{link}", since), "said of another paragraph"
+    assert older(f"| by an earlier program |\n| {link} |", since), "said of another row"

@@ -1,0 +1,97 @@
+"""Numbers of the main sweep as text: means with intervals, slopes of the envelope, places and pieces of a hull."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from amarl_jax.evaluation.metrics import NORMAL_95
+from amarl_jax.transition.envelope import slopes
+from amarl_jax.transition.intervals import student_half_width
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean:
+    """A mean over seeds and half of its 95% interval; NaN where there is none."""
+
+    value: float
+    half: float
+    digits: int = 3
+
+    @classmethod
+    def of(cls, values: np.ndarray, errors: np.ndarray | None = None, digits: int = 3) -> "Mean":
+        """Of values [S]; of one seed with the interval of its ``errors`` [S], standard errors over episodes."""
+        if len(values) > 1:
+            half = float(student_half_width(values))
+        else:
+            half = math.nan if errors is None else NORMAL_95 * float(errors[0])
+        return cls(float(values.mean()), half, digits)
+
+    def __str__(self) -> str:
+        half = "" if math.isnan(self.half) else f" ± {self.half:.{self.digits}f}"
+        return f"{self.value:.{self.digits}f}{half}"
+
+
+def envelope_lines(found: Mapping[str, Any]) -> list[str]:
+    """What the envelope condition says between neighbouring penalties, and between every third of them."""
+    learned, seeds = found["learned"], found["seeds"]
+    third = slice(None, None, 3)
+    grids = (np.array(seeds[name])[:, third] for name in ("nats", "units"))
+    wider = [slope.as_json() for slope in slopes(np.array(learned["lambda"])[third], *grids)]
+    return [*_slope_lines(found["envelope"], "neighbours"), "", *_slope_lines(wider, "every third penalty")]
+
+
+def _slope_lines(between: list[dict[str, Any]], of: str) -> list[str]:
+    """A sentence and a table of slopes."""
+    told = [slope for slope in between if slope["agrees"] is not None]
+    good = sum(slope["agrees"] for slope in told)
+    lines = [
+        f"-dC/dI lies between the two penalties, or within 25% of their middle, in {good} of the {len(told)} pairs "
+        f"that can be told, of {len(between)} of {of}:",
+        "",
+        "| lambda | -dC/dI over the middle | 95% | agrees |",
+        "|---" * 4 + "|",
+    ]
+    for slope in between:
+        low, high = slope["lambda_below"], slope["lambda_above"]
+        ratio = "none" if slope["ratio"] is None else f"{slope['ratio']:.2f}"
+        limits = [slope["slope"][side] for side in ("lower", "upper")]
+        between = "" if None in limits else " to ".join(f"{x / (0.5 * (low + high)):.2f}" for x in limits)
+        word = {True: "yes", False: "no", None: "cannot tell"}[slope["agrees"]]
+        lines.append(f"| {low:.3g} to {high:.3g} | {ratio} | {between} | {word} |")
+    return lines
+
+
+def located_lines(found: Mapping[str, Any]) -> list[str]:
+    """lambda* by its definitions, the longest straight piece of the hull, and the curve that the hull predicts."""
+    names = {"lambda_eq": "below 0.01 nats from", "lambda_half": "half by a logistic"}
+    names |= {"lambda_isotonic": "half without a model", "lambda_chi": "steepest fall of the accuracy"}
+    lines = ["- lambda*: " + "; ".join(f"{word} {place(found[name])}" for name, word in names.items()) + "."]
+    predicted, learned = found["trade_off"]["frontier"]["predicted"], found["trade_off"]["learned"]
+    best = [predicted["nats"][predicted["lambda"].index(penalty)] for penalty in learned["lambda"]]
+    gaps = np.array(learned["nats"]) - best
+    most = int(np.argmax(np.abs(gaps)))
+    text = f"{gaps[most]:+.3f} nats at lambda {learned['lambda'][most]:.3g}" if gaps[most] else "nothing"
+    return [*lines, f"- Learned I less what the hull predicts (Legendre), where most: {text}."]
+
+
+def longest_piece(hull: Mapping[str, Any]) -> str:
+    """The longest straight piece of a hull: at its penalty I jumps, or nothing was measured in between."""
+    if not hull["pieces"]:
+        return "no straight piece"
+    piece = max(hull["pieces"], key=lambda each: each["size_nats"]["value"])
+    return (
+        f"longest straight piece {place(piece['size_nats'])} nats at lambda {place(piece['penalty'])}, "
+        f"from {piece['quiet']} to {piece['loud']}: {piece['kind']}"
+    )
+
+
+def place(located: Mapping[str, Any]) -> str:
+    """A located number with its interval, or the words where there is none."""
+    word = lambda x: x if isinstance(x, str) else f"{x:.2f}"  # noqa: E731
+    value = located["note"] if located["value"] is None else word(located["value"])
+    if located["lower"] is None or located["upper"] is None:
+        return value if located["note"] in ("", value) else f"{value} ({located['note']})"
+    return f"{value} [{word(located['lower'])}, {word(located['upper'])}]"

@@ -1,0 +1,108 @@
+"""Tables that the documents quote are those of the reports that an experiment's command wrote."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RESULTS, FLOW = ((ROOT / "docs" / name).read_text() for name in ("results.md", "flow.md"))
+
+
+class Table(NamedTuple):
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def only(self, *columns):
+        """Rows with the named columns alone; a repeated name stands for its next occurrence."""
+        places, taken = [], {}
+        for name in columns:
+            places.append(self.header.index(name, taken.get(name, -1) + 1))
+            taken[name] = places[-1]
+        return [tuple(row[i] for i in places) for row in self.rows]
+
+
+def tables(text):
+    """Tables of a page, in order."""
+    found, lines = [], []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("|"):
+            lines.append(tuple(cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|")))
+        elif lines:
+            found.append(Table(lines[0], tuple(lines[2:])))
+            lines = []
+    return found
+
+
+def section(text, heading):
+    """What stands under a heading, to the next of its rank."""
+    return text[text.index(f"\n## {heading}\n") :].split("\n## ")[1]
+
+
+def report(name):
+    return (ROOT / "experiments" / name).read_text()
+
+
+def test_a_table_is_read_as_it_stands():
+    (one,) = tables("text\n\n| a | moved | b | moved |\n|---|---|---|---|\n| 1 | 2 |  | 4 |\n\nmore")
+    assert one == Table(("a", "moved", "b", "moved"), (("1", "2", "", "4"),))
+    assert one.only("a", "moved", "moved") == [("1", "2", "4")]
+
+
+def test_how_long_a_lane_has_to_train():
+    (quoted,) = tables(section(RESULTS, "How long a lane has to train"))
+    (measured,) = tables(report("convergence/README.md"))
+    most = max(int(row[1]) for row in measured.rows)
+    rows = [row for row in measured.rows if int(row[1]) == most]
+    columns = ("lambda", "shortfall, units", "moved", "exact, nats", "moved")
+    assert list(quoted.rows) == Table(measured.header, tuple(rows)).only(*columns)
+    assert quoted.header[1] == f"shortfall at {most}, units"
+
+
+def test_whether_there_is_a_better_policy():
+    (quoted,) = tables(section(RESULTS, "Is there a better policy?"))
+    measured = tables(report("frontier/README.md"))[-1]
+    assert measured.header[:2] == ("lambda", "seed")
+    assert quoted.header == (*measured.header[:1], *measured.header[2:])
+    assert list(quoted.rows) == [(row[0], *row[2:]) for row in measured.rows]
+
+
+def test_kyle_on_the_book():
+    quoted, measured = tables(section(RESULTS, "Kyle on the book")), tables(report("kyle/kyle.md"))
+    assert len(quoted) == 4
+    assert quoted == measured
+
+
+def test_the_first_run():
+    names = {
+        "implementation shortfall, ticks per parent lot": "execution/shortfall_ticks",
+        "completion": "execution/completion",
+        "information, exact, nats": "information/exact_nats",
+        "accuracy of whoever knows the policy": "information/exact_accuracy",
+        "found by a fresh detector, nats": "information/fresh_nats",
+        "its accuracy": "information/fresh_accuracy",
+        "claimed by the maker's belief, nats": "information/belief_nats",
+        "claimed by MINE, nats": "information/mine_nats",
+    }
+    document = json.loads(report("first_run/evaluation.json"))
+    (quoted,) = tables(section(RESULTS, "The first run"))
+    expected = {name: document["metrics"][metric] for name, metric in names.items()}
+    assert dict(quoted.rows) == {name: f"{row['value']:.3f} ± {row['stderr']:.3f}" for name, row in expected.items()}
+    assert f"commit `{document['provenance']['commit'][:10]}`" in section(RESULTS, "The first run")
+
+
+@pytest.mark.parametrize(("law", "noise"), [("table", "table"), ("recorded", "the day itself")])
+def test_what_a_trader_leaks_in_a_recorded_day(law, noise):
+    """Digits are the page's own, so its numbers are compared with the file that the report reads."""
+    policies = json.loads(report(f"flow/trained_{law}_GOOG.json"))["policies"]
+    (quoted,) = tables(section(FLOW, "What has been measured"))
+    said = {row[1].lower(): row[2:] for row in quoted.rows if row[0] == noise}
+    assert set(said) == {"learned", "twap"}
+    for policy, cells in said.items():
+        row = policies[policy]
+        exact, found, cost = (
+            f"{row[name]['value']:.3f} ± {row[name]['stderr']:.3f}"
+            for name in ("exact_nats", "information_nats", "shortfall_ticks")
+        )
+        assert cells == (f"not known: {exact} by the fitted law" if law == "recorded" else exact, found, cost)
