@@ -86,10 +86,13 @@ def test_the_first_run():
         "claimed by MINE, nats": "information/mine_nats",
     }
     document = json.loads(report("first_run/evaluation.json"))
-    (quoted,) = tables(section(RESULTS, "The first run"))
+    quoted, waits = tables(section(RESULTS, "The first run"))
     expected = {name: document["metrics"][metric] for name, metric in names.items()}
     assert dict(quoted.rows) == {name: f"{row['value']:.3f} ± {row['stderr']:.3f}" for name, row in expected.items()}
     assert f"commit `{document['provenance']['commit'][:10]}`" in section(RESULTS, "The first run")
+    seconds = json.loads(report("first_run/seconds.json"))["seconds"].values()
+    marks = ("first line", "first update", "closing table", "end, with the figures")
+    assert [row[1:3] for row in waits.rows] == [tuple(f"{run[mark]:.0f}" for run in seconds) for mark in marks]
 
 
 @pytest.mark.parametrize(("law", "noise"), [("table", "table"), ("recorded", "the day itself")])
