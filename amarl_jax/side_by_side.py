@@ -10,14 +10,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.stages import Compiled, Lowered
 
 from amarl_jax.types import PyTree
 
 AT_MOST = 4  # parts: each holds its arrays in memory
-# XLA's older emitters of kernels, on a processor: programs that run once or twice compile in two thirds of the time and
-# run as fast. An update of training would run by a fifth slower.
-COMPILED_QUICKLY = {"xla_cpu_use_fusion_emitters": False}
 
 
 def n_parts(n_pieces: int) -> int:
@@ -44,16 +40,6 @@ def together(leaves: Sequence[np.ndarray], n_pieces: int) -> np.ndarray:
     turns = np.stack([leaf.reshape(n, -1, *leaf.shape[1:]) for leaf in leaves], axis=1)
     pieces = turns.reshape(-1, *turns.shape[2:])[:n_pieces]
     return pieces.reshape(-1, *pieces.shape[2:])
-
-
-def compiled(quick: Callable[[], Lowered], plain: Callable[[], Lowered]) -> Compiled:
-    """The program of ``quick``, or of ``plain`` under a version of XLA that does not know the options of the former."""
-    try:
-        return quick().compile()
-    except Exception as error:
-        if next(iter(COMPILED_QUICKLY)) not in str(error):
-            raise
-        return plain().compile()
 
 
 def side_by_side(program: Callable[[Any], PyTree], parts: Sequence[Any]) -> list[PyTree]:

@@ -25,9 +25,7 @@ def cores(monkeypatch):
     monkeypatch.setattr(side_by_side.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
 
 
-@pytest.mark.parametrize(
-    ("n_pieces", "n_cores", "expected"), [(32, 2, 2), (32, 64, 4), (3, 2, 1), (1, 8, 1), (7, 3, 3)]
-)
+@pytest.mark.parametrize(("n_pieces", "n_cores", "n_parts"), [(32, 2, 2), (32, 64, 4), (3, 2, 1), (1, 8, 1), (7, 3, 3)])
 def test_every_part_has_two_pieces_or_more(monkeypatch, n_pieces, n_cores, n_parts):
     monkeypatch.setattr(side_by_side.os, "sched_getaffinity", lambda _: set(range(n_cores)), raising=False)
     parts = side_by_side.dealt(n_pieces)

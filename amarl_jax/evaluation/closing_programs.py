@@ -28,7 +28,7 @@ def closing_programs(
         n_episodes: of the closing table.
         exact: how many of them are read exactly, None for none.
     """
-    shapes = like((jax.random.key(0), state, setup))  # taken before an update donates the learner
+    shapes: tuple[Any, Any, Any] = like((jax.random.key(0), state, setup))  # taken before an update donates the learner
 
     def play() -> None:
         frozen_program(*shapes, n_episodes, exact=exact)
@@ -38,6 +38,7 @@ def closing_programs(
         n, horizon, n_rows = played.tape.side.shape
         z = np.arange(n, dtype=np.int32) % 2  # any labels: the shapes of a plan do not depend on them
         design = plan_tapes(jax.random.key(0), z, horizon, n_rows, DETECTOR)
+        labels: Any
         labels, ratios = (jax.ShapeDtypeStruct((n,), dtype) for dtype in (jnp.int32, jnp.float32))
         fold_program(design, played.tape, labels, like(jnp.float32(0.5)), DETECTOR)
         summarise.lower(ratios, labels, 0.5).compile()

@@ -20,7 +20,7 @@ from amarl_jax.market.params import EnvParams
 from amarl_jax.market.recorded_noise import on_held_out
 from amarl_jax.policies.baselines import Choice, make_baselines
 from amarl_jax.posterior.exact import ExactRow, ExactSpec
-from amarl_jax.side_by_side import COMPILED_QUICKLY, compiled, dealt, side_by_side, together
+from amarl_jax.side_by_side import dealt, side_by_side, together
 from amarl_jax.types import GAP_UNITS, HALF_TICK, Array, Owner
 
 
@@ -119,7 +119,8 @@ def read_episodes(trajectories: Trajectory, params: EnvParams) -> FrozenEpisodes
     )
 
 
-def _play_frozen(
+@functools.partial(jax.jit, static_argnames=("n_episodes", "deterministic", "exact"))
+def play_frozen(
     key: Array,
     state: TrainState,
     setup: Setup,
@@ -166,11 +167,6 @@ def _play_frozen(
     return rows if batches is not None else replace(rows, exact=reading.only_read(rows.exact))
 
 
-_STATIC = ("n_episodes", "deterministic", "exact")
-play_frozen = jax.jit(_play_frozen, static_argnames=_STATIC)
-_play_quickly = jax.jit(_play_frozen, static_argnames=_STATIC, compiler_options=COMPILED_QUICKLY)
-
-
 def frozen_program(
     key: Array,
     state: TrainState,
@@ -185,9 +181,9 @@ def frozen_program(
     The arguments are those of :func:`play_frozen`; to compile ahead, shapes will do.
     """
     own = dealt(_n_batches(setup, n_episodes)).shape[1]
-    names = {"n_episodes": n_episodes, "deterministic": deterministic, "exact": exact, "baseline": baseline}
-    given = (key, state, setup), names | {"batches": jax.ShapeDtypeStruct((own,), jnp.int32)}
-    program = compiled(*(functools.partial(f.lower, *given[0], **given[1]) for f in (_play_quickly, play_frozen)))
+    static = {"n_episodes": n_episodes, "deterministic": deterministic, "exact": exact}
+    shape = jax.ShapeDtypeStruct((own,), jnp.int32)
+    program = play_frozen.lower(key, state, setup, baseline=baseline, batches=shape, **static).compile()
     return lambda batches: program(key, state, setup, baseline=baseline, batches=batches)
 
 

@@ -20,7 +20,7 @@ from amarl_jax.information import mine
 from amarl_jax.information.detector import Detection, check_below_entropy, summarise
 from amarl_jax.information.early_stopping import Candidate, keep_best
 from amarl_jax.nets.order_flow import OrderFlow
-from amarl_jax.side_by_side import COMPILED_QUICKLY, compiled, dealt, side_by_side
+from amarl_jax.side_by_side import dealt, side_by_side
 from amarl_jax.types import Array, PyTree, Tape, empty_tape
 
 # Thousands of small steps: optimised even where XLA_FLAGS ask for quick compilation, as in the tests.
@@ -152,9 +152,6 @@ def held_out_log_ratios(design: TapePlan, tapes: Tape, labels: Array, prior: Arr
 
 
 cross_fit_tapes = jax.jit(held_out_log_ratios, static_argnames="spec", compiler_options=COMPILED_WELL)
-_cross_fit_quickly = jax.jit(
-    held_out_log_ratios, static_argnames="spec", compiler_options=COMPILED_WELL | COMPILED_QUICKLY
-)
 
 
 def fold_program(
@@ -169,8 +166,7 @@ def fold_program(
         return jax.tree.map(lambda x: x[own], design)
 
     some = folds(dealt(spec.n_folds)[0])
-    given = (some, tapes, labels, prior, spec)
-    program = compiled(*(functools.partial(f.lower, *given) for f in (_cross_fit_quickly, cross_fit_tapes)))
+    program = cross_fit_tapes.lower(some, tapes, labels, prior, spec).compile()
     return lambda own: program(folds(own), tapes, labels, prior)
 
 

@@ -13,6 +13,7 @@ from amarl_jax.evaluation.figures import STYLES, save
 from amarl_jax.transition.curve_fits import SCALE
 from amarl_jax.transition.envelope import TOLERANCE
 from amarl_jax.transition.frontier import JUMP
+from amarl_jax.transition.intervals import counted_seeds
 
 TICKS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 LEARNED, HULL, JUMPED = STYLES[0][0], "0.4", STYLES[3][0]
@@ -55,7 +56,11 @@ def _draw_plane(axis: Axes, found: Mapping[str, Any]) -> None:
     seeds = (np.ravel(found["seeds"][name]) for name in ("nats", "units"))
     axis.plot(*seeds, ".", color=LEARNED, alpha=0.3, markersize=3)
     axis.plot(
-        *points[:n_learned].T, "o", color=LEARNED, markersize=4, label=f"learned, mean of {found['n_seeds']} seeds"
+        *points[:n_learned].T,
+        "o",
+        color=LEARNED,
+        markersize=4,
+        label=f"learned, mean of {counted_seeds(found['n_seeds'])}",
     )
     hull = points[frontier["corners"]]
     axis.plot(*hull.T, color=HULL, linewidth=1.0, label="lower hull")

@@ -13,6 +13,7 @@ from amarl_jax.evaluation.figures import STYLES, save
 from amarl_jax.evaluation.metrics import NORMAL_95
 from amarl_jax.lanes.table import LaneTable, read_lanes
 from amarl_jax.transition.frontier import lower_hull
+from amarl_jax.transition.intervals import counted_seeds
 
 LINEAR_NATS = 0.02  # the information axis is linear up to here, logarithmic beyond
 COLUMN = {True: "exact_nats", False: "information_nats"}  # of the information: exact, or by a fresh detector
@@ -115,5 +116,5 @@ def _draw_frontier(axis: Axes, table: LaneTable, arm: str | None, exact: bool) -
     penalty, information = table.grid(COLUMN[exact], arm)
     _, shortfall = table.grid("shortfall_ticks", arm)
     if len(information):
-        label = f"learned, lambda {penalty[0]:g} (right) to {penalty[-1]:g}, mean of {len(information)} seeds"
+        label = f"learned, lambda {penalty[0]:g} (right) to {penalty[-1]:g}, mean of {counted_seeds(len(information))}"
         axis.plot(information.mean(axis=0), shortfall.mean(axis=0), "*-", color="black", linewidth=1.2, label=label)

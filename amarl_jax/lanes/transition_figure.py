@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from amarl_jax.evaluation.figures import STYLES, save, style
 from amarl_jax.lanes.table import LaneTable, read_lanes
 from amarl_jax.transition.curve_fits import SCALE
-from amarl_jax.transition.intervals import student_half_width
+from amarl_jax.transition.intervals import counted_seeds, student_half_width
 
 PANELS = (  # column of lanes.csv, label, limits of the axis, however wide an interval is
     ("information_nats", "I of a fresh detector, nats", (-0.1, 0.72)),
@@ -94,7 +94,7 @@ def _draw_arms(axis: Axes, table: LaneTable, column: str) -> None:
         mean, half = mean_interval(values)
         name = "measured" if len(table.arms()) == 1 else arm
         few = len(values) < BAND_SEEDS
-        seeds = f"{len(values)} seeds, too few for an interval" if few else f"{len(values)} seeds"
+        seeds = counted_seeds(len(values)) + ", too few for an interval" * few
         axis.plot(penalty, mean, line, color=colour, label=f"{name}, mean of {seeds}")
         if not few:
             axis.fill_between(penalty, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)

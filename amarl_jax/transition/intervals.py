@@ -60,3 +60,8 @@ def resampled_seeds(n_seeds: int, seed: int) -> np.ndarray:
     n = N_RESAMPLES if n_seeds >= FEWEST_SEEDS else 0
     drawn = np.random.default_rng(seed).integers(0, n_seeds, (n, n_seeds))
     return np.concatenate([np.arange(n_seeds)[None], drawn])
+
+
+def counted_seeds(n_seeds: int) -> str:
+    """Number of seeds for a sentence: "1 seed", "2 seeds"."""
+    return f"{n_seeds} seed{'s' * (n_seeds != 1)}"

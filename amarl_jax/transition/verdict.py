@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from amarl_jax.transition.intervals import FEWEST_SEEDS, NOT_DETERMINED
+from amarl_jax.transition.intervals import FEWEST_SEEDS, NOT_DETERMINED, counted_seeds
 from amarl_jax.transition.locate import FLAT, SMOOTH, STEP, Curves, Transition, locate
 
 STARTS = ("loud", "quiet")
@@ -49,7 +49,7 @@ def judge(arms: Sequence[Curves], seed: int = 0) -> Verdict:
         return Verdict(NOT_DETERMINED, ("no arm with the private randomiser on",), located)
     few = [arm for arm, _ in deciding if arm.n_seeds < FEWEST_SEEDS]
     if few:
-        return Verdict(NOT_DETERMINED, (f"{few[0].n_seeds} seeds, {FEWEST_SEEDS} are needed",), located)
+        return Verdict(NOT_DETERMINED, (f"{counted_seeds(few[0].n_seeds)}, {FEWEST_SEEDS} are needed",), located)
     by_start = {start: _by_horizon(start, deciding) for start in STARTS}
     longest = [pair for found in by_start.values() for pair in found if pair[0].horizon == found[-1][0].horizon]
     told = tuple(_told(*last) for last in longest)

@@ -21,7 +21,7 @@ from amarl_jax.lanes.trade_off import COST, can_trade_off, trade_off
 from amarl_jax.transition.bistability import POWER, bimodality, hysteresis
 from amarl_jax.transition.curve_fits import SCALE, penalty_axis
 from amarl_jax.transition.frontier import Policies, frontier
-from amarl_jax.transition.intervals import FEWEST_SEEDS, student_half_width
+from amarl_jax.transition.intervals import FEWEST_SEEDS, counted_seeds, student_half_width
 from amarl_jax.transition.verdict import as_json, judge
 
 HERE = Path(__file__).parent
@@ -71,7 +71,7 @@ def arm_table(table: LaneTable, arm: str) -> list[str]:
             continue
         low, high = (at(table, arm, penalty, f"{I}_{side}").mean() for side in ("lower", "upper"))
         shares = (
-            f"{(at(table, arm, penalty, f'{who}_efficiency') * nats).mean() / nats.mean():.0%}"
+            f"{(at(table, arm, penalty, f'{who}_efficiency') * nats).mean() / nats.mean():.0%}".replace("nan%", "-")
             for who in ("fresh", "mine", "belief")
         )
         total = Mean.of(cost + penalty * nats)
@@ -150,7 +150,7 @@ def bistable(table: LaneTable, source: str) -> list[str]:
     if gaps is not None:
         found = hysteresis(gaps["lambda"], gaps[I], np.zeros_like(gaps[I]))
         widest = f"widest {found.widest_nats:+.3f} nats at lambda {found.widest_at:.3g}"
-        lines.append(f"- {source}, loud less quiet start, {len(gaps[I])} seeds: {found}; {widest}.")
+        lines.append(f"- {source}, loud less quiet start, {counted_seeds(len(gaps[I]))}: {found}; {widest}.")
     return lines
 
 

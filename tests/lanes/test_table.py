@@ -83,7 +83,7 @@ def test_an_arm_whose_policies_begin_by_acting_in_most_steps_is_a_loud_start(tab
     verdicts = [locate_arm(lanes, "main", gate, experiment)["verdict"] for gate in (0.3, 0.9)]
     assert ["no loud start was run" in verdict for verdict in verdicts] == [True, False]
     assert ["no quiet start was run" in verdict for verdict in verdicts] == [False, True]
-    assert locate_arm(lanes, "no randomiser", 0.3, experiment)["verdict"] == "not determined: 1 seeds, 8 are needed"
+    assert locate_arm(lanes, "no randomiser", 0.3, experiment)["verdict"] == "not determined: 1 seed, 8 are needed"
 
 
 def test_fills_are_drawn_a_line_per_lane_and_not_where_none_were_kept(tmp_path):
