@@ -24,9 +24,7 @@ from amarl_jax.trees import Packed, pack
 from amarl_jax.types import Array, PyTree, Tape
 
 MINE_EPISODES = 16  # least number in a step of the MI critic: a partition over fewer is mostly noise
-MICROBATCHES = (
-    4  # in a backward pass of the belief on an accelerator, where kernels are launched, and no cache is small
-)
+MICROBATCHES = 4  # in a backward pass of the belief on an accelerator, where every kernel costs a launch
 
 Fitted = tuple[Network, PyTree]  # the statistics network, and the state of the estimator that trains it
 
