@@ -30,6 +30,7 @@ from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput
 from amarl_jax.host import cli, machine
 from amarl_jax.host.runlog import closing_table
+from amarl_jax.host.stages import stage
 from amarl_jax.host.workdir import write_atomically, write_json
 from amarl_jax.lob.lobster import CENT, Following, Recording, follow, read_recording
 
@@ -62,9 +63,10 @@ def main(values: flags.FlagValues) -> None:
     defaults = configuration.resolve(configuration.load("configs/default.py")).run
     try:
         with machine.prepared(defaults) as device:
-            recording = read_recording(*paths)
-            n_levels = _choose_levels(values.levels, recording)
             print(f"{device} | output {folder}")
+            with stage("reading the recording"):
+                recording = read_recording(*paths)
+            n_levels = _choose_levels(values.levels, recording)
             options = {"n_levels": n_levels, "tick": values.tick, "capacity": values.capacity}
             followings = _follow_windows(recording, values.seeds, **options)
             told = _follow_windows(recording, values.seeds, take_in=True, **options) if values.take_in else []
@@ -144,7 +146,13 @@ def _follow_windows(recording: Recording, n_seeds: int, **options: Any) -> list[
     if n_rows < 1:
         raise BadInput(f"--seeds={n_seeds}: the files have {len(recording)} rows, too few for so many windows")
     starts = [window * len(recording) // n_seeds for window in range(n_seeds)]
-    return [follow(recording, start, n_rows, **options) for start in starts]
+    told = ", told of what comes into view" if options.get("take_in") else ""
+    followings = []
+    with stage(f"replaying {n_rows * n_seeds:,} rows{told}", n_seeds, "windows") as under_way:
+        for start in starts:
+            followings.append(follow(recording, start, n_rows, **options))
+            under_way.advance()
+    return followings
 
 
 def _summary(following: Following) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from amarl_jax.market.noise import orders
 from amarl_jax.market.params import EnvParams, MarketSpec
 from amarl_jax.market.rewards import RewardWeights
 from amarl_jax.market.table_noise import TableNoise
+from amarl_jax.nets.actors import start_size
 from amarl_jax.nets.precision import of_networks
 from amarl_jax.nets.spec import BeliefSpec, NetworkSpec
 
@@ -122,7 +123,12 @@ def resolve(config: ConfigDict) -> Experiment:
         learn_spec=learn_spec,
         env_params=EnvParams(size_beta_a=a, size_beta_b=b, flow=table, windows=windows, **bags["env_params"]),  # type: ignore[arg-type]
         weights=RewardWeights(**bags["weights"]),
-        hypers=Hypers(n_updates=float(-(-total // needed)), lr_final_fraction=final_fraction, **bags["hypers"]),
+        hypers=Hypers(
+            n_updates=float(-(-total // needed)),
+            lr_final_fraction=final_fraction,
+            start_size=start_size(a, b),
+            **bags["hypers"],
+        ),
         run=RunSettings(precision=values["precision"], **bags["run"]),
         sweep=sweep,
         total_timesteps=total,

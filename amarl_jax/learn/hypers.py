@@ -5,6 +5,7 @@ import dataclasses
 from flax import struct
 
 from amarl_jax.learn.split import EnvSplit
+from amarl_jax.nets.actors import start_size
 from amarl_jax.types import Array
 
 EXACT = "exact"  # the leakage source, and the belief's target, that know the policy
@@ -52,6 +53,7 @@ class Hypers:
     # the initial policy, and the maker's belief
     start_gate: Array | float = 0.3  # P(act in a step) of the fresh execution policy
     start_along: Array | float = 0.75  # P(along its side | act) of it
+    start_size: Array | tuple[float, ...] = start_size(4.44, 13.31)  # biases of a and b of its sizes, [2]: as noise's
     belief_frozen: Array | float = 0.0  # 1: everyone sees b = p_z whatever the tape says
     # PPO
     discount: Array | tuple[float, ...] = (1.0, 0.99, 0.99)  # gamma, [agent]

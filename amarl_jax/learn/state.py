@@ -55,9 +55,9 @@ def init_state(key: Array, setup: Setup) -> TrainState:
 
     Args:
         key: typed key of the run.
-        setup: what it will be trained with. The initial execution policy reads ``hypers.start_gate`` and
-            ``hypers.start_along``; of the market's constants only ``slot_rate`` matters, to a head that
-            tilts.
+        setup: what it will be trained with. The initial execution policy reads ``hypers.start_gate``,
+            ``hypers.start_along`` and ``hypers.start_size``; of the market's constants only ``slot_rate``
+            matters, to a head that tilts.
     """
     game, hypers, params = setup.game, setup.hypers, setup.params
     *keys_agents, key_critic, key_belief, key_statistics, key_predictor, key_run = jax.random.split(key, 8)
@@ -97,7 +97,7 @@ def _started(parameters: PyTree, setup: Setup) -> PyTree:
     hypers = setup.hypers
     if tilts(Agent.EXECUTION, setup.game.network):
         return start_tilt_at(parameters, hypers.start_gate, hypers.start_along, setup.params.slot_rate)
-    return start_execution_at(parameters, hypers.start_gate, hypers.start_along)
+    return start_execution_at(parameters, hypers.start_gate, hypers.start_along, hypers.start_size)
 
 
 def _zero_actions() -> tuple[Array, Array, Array]:

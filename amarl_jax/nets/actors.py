@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from amarl_jax.nets.heads import (
+    BETA_MAX,
+    BETA_MIN,
     ExecutionHead,
     NormalHead,
     TanhNormalHead,
@@ -23,8 +25,8 @@ from amarl_jax.types import Array, PyTree
 
 OUTPUT_SCALE = 0.01  # initial weights of every actor's last layer
 
-# The initial execution policy, nearly: it acts in 0.3 of the steps, 0.75 of them along its side, with the noise
-# traders' size, offset and order type.
+# The initial execution policy of the default market, nearly: it acts in 0.3 of the steps, 0.75 of them along its side,
+# with the noise traders' size, offset and order type.
 _EXECUTION_BIAS = (
     float(np.log(0.3 / 0.7)),  # gate
     float(np.log(0.75 / 0.25)),  # side
@@ -34,6 +36,14 @@ _EXECUTION_BIAS = (
     raw_beta_parameter(13.31),  # b of the size
     raw_beta_parameter(1.0),  # b of the offset
 )
+
+
+_OF_SIZE = (3, 5)  # where among them a and b of the size stand
+
+
+def start_size(a: float, b: float) -> tuple[float, ...]:
+    """Biases of a first policy whose sizes are Beta(a, b), to two decimals, where a policy's law comes so far."""
+    return tuple(raw_beta_parameter(min(max(round(p, 2), 2 * BETA_MIN), 0.99 * BETA_MAX)) for p in (a, b))
 
 
 class ExecutionActor(nn.Module):
@@ -55,12 +65,18 @@ class ExecutionActor(nn.Module):
             return execution_head(MLP(self.hidden, n_outputs, nn.tanh, OUTPUT_SCALE, _EXECUTION_BIAS)(observation))
 
 
-def start_execution_at(parameters: PyTree, gate: Array | float, along: Array | float) -> PyTree:
-    """Fresh parameters of an :class:`ExecutionActor` that at first acts with P(gate), along its side with P(along)."""
+def start_execution_at(
+    parameters: PyTree, gate: Array | float, along: Array | float, size: Array | tuple[float, ...]
+) -> PyTree:
+    """Fresh parameters of an :class:`ExecutionActor` that at first acts with P(gate), along its side with P(along).
+
+    ``size`` [2] has the biases of its size law, from :func:`start_size`.
+    """
     layers = parameters["params"]["MLP_0"]
     last = f"Dense_{len(layers) - 1}"
     start = jnp.stack([jax.scipy.special.logit(jnp.float32(p)) for p in (gate, along)])
-    biased = layers[last] | {"bias": jnp.asarray(layers[last]["bias"]).at[:2].set(start)}
+    biases = jnp.asarray(layers[last]["bias"]).at[:2].set(start).at[np.array(_OF_SIZE)].set(jnp.asarray(size))
+    biased = layers[last] | {"bias": biases}
     return parameters | {"params": parameters["params"] | {"MLP_0": layers | {last: biased}}}
 
 

@@ -32,14 +32,45 @@ from readings import Mean, envelope_lines, located_lines, longest_piece  # noqa:
 I = "exact_nats"  # noqa: E741
 PAIRS = [(f"{source}, loud", f"{source}, quiet") for source in ("exact", "mine")]
 PAIRS += [(f"mine, {start}", f"exact, {start}") for start in ("loud", "quiet")]
+JOINED = "longer where longer is needed"  # ends the name of an arm with the longer lanes in place of its own
 HORIZON = 50  # T of the debug market, steps
 HEAD = """# The main sweep
 
 Cost and exact information of what the three agents learn, penalty by penalty, in the debug market. In an arm `exact`
 the trader pays for what leaks, in an arm `mine` for what MINE claims; it begins near "all at once" (`loud`) or as the
-mimic (`quiet`). Means over seeds; ± is half of a 95% interval over seeds (Student's t), or, of the cost and information
-of one seed, over the episodes of its measurement. Hulls of all starts are those of the mean policies, with the same
-intervals below eight seeds and by resampling whole seeds from eight on."""
+mimic (`quiet`). Where the lowest penalties were run for more updates too, those are an arm of their own, and stand in
+place of the shorter ones in the arm that says "longer". Means over seeds; ± is half of a 95% interval over seeds
+(Student's t), or, of the cost and information of one seed, over the episodes of its measurement. Hulls of all starts
+are those of the mean policies, with the same intervals below eight seeds, by resampling whole seeds from eight on."""
+
+
+def read(path: Path) -> LaneTable:
+    """The table, with an arm more for each that has longer lanes, penalties to 12 digits: then both have the same."""
+    columns = read_lanes(path).columns
+    columns["lambda"] = np.array([float(f"{penalty:.12g}") for penalty in columns["lambda"]])
+    parts = [columns]
+    for arm, longer in longest_of(LaneTable(columns)).items():
+        short, new = (columns["arm"] == name for name in (arm, longer))
+        both = np.intersect1d(columns["seed"][short], columns["seed"][new])
+        rows = (new | short & ~np.isin(columns["lambda"], columns["lambda"][new])) & np.isin(columns["seed"], both)
+        parts.append({name: column[rows] for name, column in columns.items()})
+        parts[-1]["arm"] = np.full(rows.sum(), f"{arm}, {JOINED}", dtype=object)
+    return LaneTable({name: np.concatenate([part[name] for part in parts]) for name in columns})
+
+
+def longest_of(table: LaneTable) -> dict[str, str]:
+    """The arm with the most updates, for each that has one with more than its own."""
+    found: dict[str, str] = {}
+    for arm in sorted(table.arms(), key=updates_of):
+        if updates_of(arm):
+            found[arm.rpartition(", ")[0]] = arm
+    return found
+
+
+def updates_of(arm: str) -> int:
+    """Updates of an arm of longer lanes, 0 of any other."""
+    last = arm.rpartition(", ")[2]
+    return int(last.removesuffix(" updates")) if last.endswith(" updates") else 0
 
 
 def at(table: LaneTable, arm: str, penalty: float, measure: str) -> np.ndarray:
@@ -157,20 +188,22 @@ def bistable(table: LaneTable, source: str) -> list[str]:
 def answer(table: LaneTable) -> dict[str, Any]:
     """lambda*, shape, frontier and verdict of every arm, and the verdict over the starts of a source."""
     located: dict[str, Any] = {}
-    curves: dict[str, list[Any]] = {}
+    curves: dict[str, dict[str, tuple[str, Any]]] = {}
     for arm in table.arms():
-        if not can_trade_off(table, arm):
+        if updates_of(arm) or not can_trade_off(table, arm):
             continue
-        source, start = arm.split(", ")
+        source, start = arm.split(", ")[:2]
         curve = table.curves(arm, horizon=HORIZON, private_randomiser=True, start=start)
         verdict = judge([curve])
         located[arm] = as_json(verdict.arms[0][1]) | {
             "verdict": str(verdict),
             "trade_off": trade_off(table, arm),
         }
-        curves.setdefault(source, []).append(curve)
-    verdicts = {source: str(judge(found)) for source, found in curves.items()}
-    hulls = {source: hull_of(table, [arm for arm in located if arm.startswith(f"{source}, ")]) for source in curves}
+        of = curves.setdefault(source, {})
+        if start not in of or curve.n_seeds >= of[start][1].n_seeds:  # longer lanes decide once all seeds have them
+            of[start] = arm, curve
+    verdicts = {source: str(judge([curve for _, curve in of.values()])) for source, of in curves.items()}
+    hulls = {source: hull_of(table, [arm for arm, _ in of.values()]) for source, of in curves.items()}
     return strict_json.finite({"located": located, "verdicts": verdicts, "hulls": hulls})
 
 
@@ -200,13 +233,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=HERE, help="holds lanes.csv and pieces.json")
     given = parser.parse_args()
-    table = read_lanes(given.folder / "lanes.csv")
+    table = read(given.folder / "lanes.csv")
     found = answer(table)
     write_json(given.folder / "answer.json", found)
     draw_frontier(given.folder / "answer.json", given.folder / "frontier")
     lines = [HEAD, "", "![frontier, curve and price](frontier.png)", ""]
     for source, verdict in found["verdicts"].items():
         lines += [f"- Verdict, `{source}`: {verdict}."]
+    for arm, told in found["located"].items():
+        lines += [f"- Verdict, `{arm}` alone: {told['verdict']}."]
     for source, hull in found["hulls"].items():
         lines += [f"- Hull of all starts, `{source}`: {hull['statement']}; {longest_piece(hull)}."]
     for arm, told in found["located"].items():
@@ -214,11 +249,11 @@ def main() -> None:
         lines += [f"- Hull of `{arm}`: {hull['statement']}; {longest_piece(hull)}."]
     lines += [""]
     for arm in table.arms():
-        lines += arm_table(table, arm)
+        lines += [f"## {arm}", ""] if arm.endswith(JOINED) else arm_table(table, arm)
         if arm in found["located"]:
             told = found["located"][arm]
             lines += [*envelope_lines(told["trade_off"]), "", *located_lines(told), ""]
-    for one, other in PAIRS:
+    for one, other in [*PAIRS, *((longer, arm) for arm, longer in longest_of(table).items())]:
         lines += pairs(table, one, other)
     lines += ["## Two groups of seeds, and the start", ""]
     for source in ("exact", "mine"):

@@ -11,8 +11,8 @@ The coin is the private number in the trader's observation, without which it can
 is one sweep over the penalties; those that stand in ``pieces.json`` are passed over, an interrupted one is continued by
 the same command, and the most telling come first.
 
-First policies send a quarter of the largest size on average (`amarl_jax/nets/actors.py`), so ``quiet`` is the mimic
-at a largest child of 20 lots alone: with 40 and 80 its orders are larger than those of noise, capped they are smaller.
+First policies draw their sizes as noise does, in every market, so ``quiet`` is nearly the mimic in each; ``loud`` is a
+trader that hurries with orders of 5 lots.
 """
 
 import argparse

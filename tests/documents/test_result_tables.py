@@ -68,6 +68,17 @@ def test_whether_there_is_a_better_policy():
     assert list(quoted.rows) == [(row[0], *row[2:]) for row in measured.rows]
 
 
+def test_how_detectability_falls():
+    """Cost and information of each start, at the penalties that the page picks."""
+    (quoted,) = tables(section(RESULTS, "How detectability falls, as far as it is measured"))
+    page = report("main_sweep/README.md")
+    measured = [tables(section(page, f"exact, {start}"))[0] for start in ("loud", "quiet")]
+    assert quoted.header == ("lambda", "loud: C", "I", "quiet: C", "I")
+    rows = [{row[0]: row[1:] for row in table.only("lambda", "shortfall, units", "exact, nats")} for table in measured]
+    assert len(quoted.rows) >= 9
+    assert list(quoted.rows) == [(row[0], *rows[0][row[0]], *rows[1][row[0]]) for row in quoted.rows]
+
+
 def test_kyle_on_the_book():
     quoted, measured = tables(section(RESULTS, "Kyle on the book")), tables(report("kyle/kyle.md"))
     assert len(quoted) == 4

@@ -34,11 +34,11 @@ def leaks(penalty):
     return np.clip((np.sqrt(3.0 / np.maximum(penalty, 0.1)) - 1.0) / 3.0, 0.02, 0.69)
 
 
-def write_piece(path, seed, extra=0.0):
+def write_piece(path, seed, extra=0.0, penalties=PENALTIES):
     """The lanes of one seed, as a sweep writes them."""
     rng = np.random.default_rng(seed)
     lines = []
-    for i, penalty in enumerate(PENALTIES):
+    for i, penalty in enumerate(penalties):
         nats = leaks(penalty) + extra + 0.002 * rng.normal()
         line = {"lane": i, "arm": "main", "lambda": penalty, "seed": seed, "status": "ok"}
         line |= dict.fromkeys(MEASURES, 0.8) | {"shortfall_units": 1.0 / (1.0 + 3.0 * nats), "exact_nats": nats}
@@ -145,8 +145,12 @@ def test_the_report_says_what_the_envelope_and_the_hull_say(folder):
     together = next(line for line in text.splitlines() if line.startswith("- Hull of all starts, `exact`"))
     size = re.search(r"longest straight piece (\d.\d\d) \[(\d.\d\d), (\d.\d\d)\] nats", together).groups()
     assert float(size[1]) <= float(size[0]) <= float(size[2])
-    hull = json.loads((folder / "answer.json").read_text())["hulls"]["exact"]
-    assert {policy["name"].split(", lambda")[0] for policy in hull["policies"]} == {"exact, loud", "exact, quiet"}
+    assert arms_of_hull(json.loads((folder / "answer.json").read_text())) == {"exact, loud", "exact, quiet"}
+
+
+def arms_of_hull(answer):
+    """Arms whose policies the hull of all starts is of."""
+    return {policy["name"].split(", lambda")[0] for policy in answer["hulls"]["exact"]["policies"]}
 
 
 def test_a_number_with_and_without_its_interval_is_told():
@@ -154,3 +158,40 @@ def test_a_number_with_and_without_its_interval_is_told():
     assert readings.place(told) == "0.50 [0.25, not reached]"
     assert readings.place(told | {"lower": None, "note": "not determined"}) == "0.50 (not determined)"
     assert readings.place({"value": None, "lower": None, "upper": None, "note": "not determined"}) == "not determined"
+
+
+def test_longer_lanes_take_the_place_of_the_shorter_ones_at_their_penalties(folder, tmp_path, monkeypatch):
+    """They leak 0.05 nats more, and decide once every seed has them."""
+    into = Path(shutil.copytree(folder, tmp_path / "into"))
+    low = PENALTIES[:3] * (1 + 1e-15)  # as another grid has them
+    for seed in (0, 2, 1):
+        if seed == 1:
+            two = report.read(into / "lanes.csv")
+            assert two.by_seed(report.I, f"exact, loud, {report.JOINED}")[0].tolist() == [0, 2]
+            assert arms_of_hull(report.answer(two)) == {"exact, loud", "exact, quiet"}
+        piece = run.Piece("exact", "loud", seed, 80)
+        write_piece(tmp_path / "piece.csv", seed, 0.05, low)
+        about = run.pieces.read_pieces(folder)["exact_loud_0"]
+        run.pieces.keep(into, piece, tmp_path / "piece.csv", about)
+    assert (str(piece), piece.arm) == ("exact_loud_1_80_updates", "exact, loud, 80 updates")
+    monkeypatch.setattr(sys, "argv", ["report.py", f"--folder={into}"])
+    report.main()
+    text = (into / "README.md").read_text()
+    moved = text[text.index("## exact, loud, 80 updates less exact, loud") :].splitlines()[4:7]
+    assert [line.split(" | ")[2][:5] for line in moved] == ["0.050"] * 3
+    table = report.read(into / "lanes.csv")
+    short, joined = (table.by_seed(report.I, arm) for arm in ("exact, loud", f"exact, loud, {report.JOINED}"))
+    assert np.array_equal(joined[1], short[1])
+    expected = short[2] + [0.05 if penalty in PENALTIES[:3] else 0.0 for penalty in short[1]]
+    np.testing.assert_allclose(joined[2], expected, atol=1e-12)
+    found = json.loads((into / "answer.json").read_text())
+    assert set(found["located"]) == {"exact, loud", "exact, quiet", "mine, loud", f"exact, loud, {report.JOINED}"}
+    assert arms_of_hull(found) == {f"exact, loud, {report.JOINED}", "exact, quiet"}
+
+
+def test_the_lowest_penalties_are_those_of_the_whole_grid():
+    whole, lowest = (
+        run.configuration.resolve(run.config_of(run.Piece("exact", "loud", 0, longer), 40, {})) for longer in (None, 80)
+    )
+    assert lowest.total_timesteps == 2 * whole.total_timesteps
+    assert lowest.sweep.lambdas() == pytest.approx(whole.sweep.lambdas()[:8], rel=1e-12)

@@ -1,11 +1,14 @@
 """What the arms of the main experiment change: where lambda comes from, where policies start, who is told what."""
 
+import distrax
 import jax
 import numpy as np
 import pytest
 
+from amarl_jax.config import load, resolve
 from amarl_jax.learn.setup import annealed
 from amarl_jax.learn.state import init_state
+from amarl_jax.nets.heads import execution_head
 from amarl_jax.types import Owner
 from tests.learn.conftest import compiled_play, with_key
 
@@ -56,3 +59,15 @@ def test_the_first_policy_acts_as_often_as_it_is_told(setup):
         direction = np.asarray(played.direction)[np.asarray(played.z) == 1][:, None]
         assert slot.acts.mean() == pytest.approx(gate, abs=0.07)
         assert (slot.side * direction == 1)[slot.acts].mean() == pytest.approx(along, abs=0.07)
+
+
+@pytest.mark.parametrize(("parent", "largest"), [(20, 20), (80, 80), (20, 10)])
+def test_the_first_policy_draws_its_sizes_as_noise(parent, largest):
+    """5 lots with a deviation of 2, whatever the largest child; an earlier one sent a quarter of the largest."""
+    own = {"agents.execution.inventory_lots": parent, "agents.execution.max_order_size": largest}
+    setup = resolve(load("configs/fast_debug.py", own)).setup
+    layers = init_state(jax.random.key(5), setup).agents.execution.params["params"]["MLP_0"]
+    head = execution_head(layers[max(layers)]["bias"])
+    law = distrax.Beta(head.beta_a[0], head.beta_b[0])
+    assert float(law.mean()) * largest == pytest.approx(5.0, rel=2e-3)
+    assert float(np.sqrt(law.variance())) * largest == pytest.approx(2.0, rel=2e-3)

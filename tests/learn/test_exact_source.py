@@ -110,5 +110,5 @@ def test_lanes_are_the_single_run(start, setup):
 
 def test_no_parameter_is_read_by_nothing_and_nothing_calls_back(start, setup):
     jaxpr = jax.make_jaxpr(update)(with_key(start, 7), setup.replace(game=EXACT))
-    assert unread_leaves(jaxpr, start, setup) == {".hypers.start_gate", ".hypers.start_along"}
+    assert unread_leaves(jaxpr, start, setup) == {f".hypers.start_{name}" for name in ("gate", "along", "size")}
     assert "callback" not in str(jaxpr)

@@ -123,7 +123,7 @@ def test_no_parameter_is_read_by_nothing(jaxpr, start, setup):
     """Every traced leaf survives dead-code elimination: of the update, or, where learning starts, of the beginning."""
     beginning = jax.make_jaxpr(init_state)(jax.random.key(0), setup)
     unread = unread_leaves(jaxpr, start, setup)
-    assert unread == {".hypers.start_gate", ".hypers.start_along"}
+    assert unread == {f".hypers.start_{name}" for name in ("gate", "along", "size")}
     assert not unread & unread_leaves(beginning, jax.random.key(0), setup)
 
 

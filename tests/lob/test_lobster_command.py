@@ -58,6 +58,7 @@ def test_what_did_not_go_the_plain_way_is_printed(tmp_path, monkeypatch, capsys)
     files = ["--messages=~/$DAYS/day.zip", "--orderbook=${HOME}/data/day.zip"]
     assert invoke(*files, "--output=~/report", "--capacity=16") == 0
     printed = capsys.readouterr().out
+    assert re.match(r".*\nreading the recording\nreplaying \d+ rows\n", printed), "what a minute is spent on"
     assert re.search(r"^crossed rows +2 +rows that were to seed a book", printed, re.MULTILINE)
     assert re.search(r"^unknown cancel +2 +cancellations of orders that were not in", printed, re.MULTILINE)
     assert not re.search(r"^(invalid|duplicate|refused|evicted|submissions)", printed, re.MULTILINE)
