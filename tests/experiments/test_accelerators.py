@@ -1,14 +1,17 @@
 """The counts of the accelerator experiment, on a schedule small enough to count by hand."""
 
+import re
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments" / "accelerators"))
 import fit
 import hlo
 import model
+import programs
 import schedule
 
 SCHEDULE = """\
@@ -117,6 +120,11 @@ def test_a_program_without_a_schedule_is_walked(counted):
     bounded = PROGRAM.replace("body=%halving", "condition=%test, body=%halving") + TEST
     walk = hlo.Walk().run(hlo.read(bounded)[hlo.entry(bounded)], hlo.read(bounded))
     assert (walk.operations, walk.unknown_loops) == (1 + 12 * (1 + (5 + 1) / 2), 0)
+    told = 'metadata={op_name="jit(advance)/belief/mul"}'
+    for cycles, known in ((7, 6.0), (2**63 - 1, 0.0)):
+        with_cycles = PROGRAM.replace(told, f'{told}, backend_config={{"estimated_cycles":"{cycles}"}}')
+        walk = hlo.Walk().run(hlo.read(with_cycles)[hlo.entry(with_cycles)], hlo.read(with_cycles))
+        assert (walk.cycles, walk.without_cycles) == (7 * known, walk.operations - known), "12 passes of half a branch"
     assert hlo.collectives(computations) == 0
     assert hlo.collectives(hlo.read(PROGRAM.replace("multiply(%x", "all-reduce-start(%x"))) == 1
 
@@ -127,6 +135,15 @@ def test_the_paper_model_adds_what_it_is_given():
     spent = model.seconds(row)
     assert spent == pytest.approx({"launches": 2 * (2.0 + 0.006 + 0.0035), "memory": 2.0, "products": 1.0})
     assert model.steps_per_second(row) == pytest.approx(6.0 / sum(spent.values()))
+    assert model.seconds_of_lanes(row, 3) == pytest.approx(spent["launches"] + 9.0)
+
+
+def test_what_is_counted_multiplies_in_the_precision_of_a_run():
+    """A compiler counts other kernels for products in bfloat16 or TensorFloat-32."""
+    program = programs.Program("attention in blocks", "configs/fast_debug.py", n_envs=8)
+    said = re.findall(r"precision=(.*)", str(programs.trace(program, jax.devices()).jaxpr))
+    assert said
+    assert set(said) == {"(Precision.HIGHEST, Precision.HIGHEST)"}
 
 
 def test_the_constants_of_the_model_come_back_from_what_it_says(tmp_path):
