@@ -1,11 +1,17 @@
 """The counts of the accelerator experiment, on a schedule small enough to count by hand."""
 
+import os
 import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import jax
 import pytest
+from absl import flags
+
+from amarl_jax import random_play, sweep, train
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments" / "accelerators"))
 import fit
@@ -14,6 +20,7 @@ import model
 import programs
 import schedule
 
+FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "accelerators"
 SCHEDULE = """\
 000: kCommandBuffer [source | next=003 (1)]
     001: kCustomKernel [source | next=002 (1)] first grid: [1, 1, 1]
@@ -162,3 +169,51 @@ def test_the_constants_of_the_model_come_back_from_what_it_says(tmp_path):
     assert found["bytes_per_second"] == pytest.approx(bandwidth, rel=1e-4)
     with pytest.raises(ValueError, match="at least two are needed"):
         fit.fitted([], row)
+
+
+STUB = """#!/bin/sh
+echo "$@" >> "$CALLS"
+case "$*" in *random_play*) echo "  speed   1,000,000.0  environment steps per second, compiled";; esac
+"""
+
+
+def run_script(folder, seconds):
+    """What run.sh has its interpreter do, a list of arguments each, and its account of the parts."""
+    (folder / "python").write_text(STUB)
+    (folder / "python").chmod(0o755)
+    calls = folder / "calls.txt"
+    own = {"PYTHON": str(folder / "python"), "SECONDS_LEFT": str(seconds), "CALLS": str(calls)}
+    script = FOLDER / "run.sh"
+    done = subprocess.run(
+        ["bash", script, folder / "out"], env=os.environ | own, capture_output=True, text=True, check=True
+    )
+    assert (folder / "out" / "results.tar.gz").exists(), done.stderr
+    return [shlex.split(line) for line in calls.read_text().splitlines()], (folder / "out" / "parts.txt").read_text()
+
+
+def test_the_script_for_a_device_calls_what_there_is(tmp_path):
+    """Every flag and setting is read by the command's own parser; what it measures is what is fitted."""
+    calls, parts = run_script(tmp_path, 720)
+    assert re.findall(r"^(\w+): exit code 0", parts, re.MULTILINE)[1:5] == [
+        f"play_{n}" for n in (16384, 4096, 1024, 128)
+    ]
+    assert len(list(fit.measured(tmp_path / "out"))) == 4
+    commands = {"train": train, "sweep": sweep, "random_play": random_play}
+    for module, *arguments in (call[1:] for call in calls if call[0] == "-m"):
+        values = flags.FlagValues()
+        commands[module.partition(".")[2]].define_flags(values, ["command", *arguments])
+        assert values(["command", *arguments]) == ["command"], "nothing is left that is no flag"
+    called = {call[0] for call in calls}
+    assert called >= {f"experiments/benchmarks/{name}.py" for name in ("book", "train")}
+    for call in calls:
+        if call[0].startswith("experiments/benchmarks/"):
+            text = (FOLDER.parents[1] / call[0]).read_text()
+            assert all(f'"{flag}"' in text for flag in call if flag.startswith("--") and "=" not in flag)
+
+
+def test_the_script_for_a_device_leaves_out_what_it_has_no_time_for(tmp_path):
+    """Each part leaves the later ones their share of forty seconds, and needs fifteen."""
+    calls, parts = run_script(tmp_path, 40)
+    assert "play_128: left out, no time" in parts
+    assert not [call for call in calls if "amarl_jax.random_play" in call]
+    assert "sweep: exit code 0" in parts
