@@ -63,6 +63,10 @@ at most what is moved, for the caches are left out.
 """
 
 
+LOOPS = """\
+Loops count as often as they run. One in each program, of the incomplete beta function behind the law of order sizes,
+runs as long as its argument wants and counts as one pass.
+"""
 GOALS_TEXT = """\
 What that makes of the goals for a device. Lanes side by side share their launches and nothing else, and as many are
 taken at once as 72 GB hold; the inner steps of the project's own kernels are in no number here.
@@ -235,7 +239,7 @@ def main():
     where = next(iter(rows.values()))["provenance"]
     print(INTRODUCTION)
     print(f"jax {where['libraries']['jax']}, {machine(where)}; a program is that of the commit beside it.\n")
-    print(compiling(rows), "\n\n## H100: launches of one run\n", sep="\n")
+    print(compiling(rows), "\n\n## H100: launches of one run\n", LOOPS, sep="\n")
     print(launches(scheduled), "", sep="\n")
     if earlier:
         commits = programs(row["provenance"]["commit"] for row in earlier.values())
