@@ -25,8 +25,8 @@ SMALL = {
 N_ENVS = 64  # that of fast_debug
 
 
-def command(**more):
-    overrides = [f"--config.{name}={value}" for name, value in (SMALL | more).items()]
+def command(more=None):
+    overrides = [f"--config.{name}={value}" for name, value in (SMALL | (more or {})).items()]
     argv = ["random_play", "--config=configs/fast_debug.py", *overrides]
     return cli.run(random_play.main, "Usage.", random_play.define_flags, argv)
 
@@ -51,6 +51,11 @@ def test_the_command_plays_prints_and_reports_that_the_books_balance(tmp_path, m
     assert "cash and lots sum to 0 over all owners after every step; no position limit was broken" in printed.out
     assert not printed.err
     assert not list(tmp_path.iterdir()), "it writes nothing"
+
+
+def test_a_thousand_markets_side_by_side(capsys):
+    assert command({"training.n_envs": 1024, "environment.max_steps_per_episode": 2}) == 0
+    assert "1024 random episodes of 2 steps" in capsys.readouterr().out
 
 
 def test_a_broken_rule_ends_the_command_with_its_name(monkeypatch):
