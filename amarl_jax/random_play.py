@@ -93,6 +93,7 @@ def rows(trajectory: Trajectory, seconds: float) -> list[tuple[str, float | str 
     out, final = trajectory.output, trajectory.final
     n_steps = out.value.size
     side = np.asarray(trajectory.direction)
+    resting = float(np.percentile(np.asarray(out.resting_orders), 99.9))
     return [
         ("speed", n_steps / seconds, "environment steps per second, compiled"),
         ("messages", float(jnp.mean(out.n_messages)), "per step"),
@@ -101,7 +102,7 @@ def rows(trajectory: Trajectory, seconds: float) -> list[tuple[str, float | str 
         ("price found", float(np.mean(side * np.asarray(final.mid2) / 2)), "ticks mid moved towards value"),
         ("value", float(np.mean(side * np.asarray(final.value))), "ticks value moved"),
         ("sniped", float(jnp.mean(jnp.sum(out.snipe_lots, axis=1))), "lots per episode from stale maker quotes"),
-        ("resting orders", float(np.percentile(np.asarray(out.resting_orders), 99.9)), "per side, 99.9th percentile"),
+        ("resting orders", resting, "per side, the most in 99.9% of steps"),
         ("noise cut off", float(jnp.mean(final.noise_cut.astype(jnp.float32))), "orders per episode above the bound"),
     ]
 

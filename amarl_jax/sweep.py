@@ -57,6 +57,7 @@ from amarl_jax.lanes.layout import Layout, begin_lanes
 from amarl_jax.lanes.measure import measure_lanes, write_answer
 from amarl_jax.lanes.measured import Measured
 from amarl_jax.lanes.program import Program, compile_lanes, devices_of, one_learner, shapes
+from amarl_jax.lanes.table import doubts
 from amarl_jax.learn.finite import not_finite
 from amarl_jax.learn.game import Game
 from amarl_jax.learn.state import TrainState
@@ -136,7 +137,7 @@ def _run_sweep(run: Run, stop: StopRequest) -> Swept:
         cost_of = {"from_update": first_update, "seconds": watch.seconds}
         answer = write_answer(run, lanes, rows, failures, cost_of)
         measured.discard()
-        _print_closing(run, answer)
+        _print_closing(run, answer, doubts(rows))
     return Swept(lanes, rows, failures, answer, run.path)
 
 
@@ -270,8 +271,8 @@ def _failures_on_record(run: Run, done: int, game: Game, n_lanes: int) -> dict[i
     return failures
 
 
-def _print_closing(run: Run, answer: dict[str, Any]) -> None:
-    """Print one line per arm: lambda* where it was located, and the verdict."""
+def _print_closing(run: Run, answer: dict[str, Any], doubtful: str) -> None:
+    """Print one line per arm: lambda* where it was located, and the verdict; below them which lanes are in doubt."""
     rows: list[tuple[str, float | str | None, str]] = []
     for arm, found in answer["located"].items():
         for name in ("lambda_eq", "lambda_half", "lambda_isotonic", "lambda_chi"):
@@ -280,6 +281,8 @@ def _print_closing(run: Run, answer: dict[str, Any]) -> None:
         rows.append((f"{arm}: verdict", "", found["verdict"]))
     done = answer["n_lanes"] - answer["n_failed"]
     closing_table(f"\n{done} of {answer['n_lanes']} lanes trained and measured", rows)
+    if doubtful:
+        print(doubtful)
     spent = ", ".join(f"{part} {taken['cpu']:.0f}" for part, taken in answer["seconds"].items())
     print(f"{run.path / 'lanes.csv'}, sweep.json, transition.png, frontier.png, fills.png | CPU-seconds: {spent}")
 

@@ -42,7 +42,7 @@ def environment(horizon: FieldReference) -> ConfigDict:
     section.initial_mid_price = 100.0  # currency, the price of tick 0; reports only
     section.max_steps_per_episode = horizon  # T, steps of one minute: a trading day
     section.n_price_levels = 20  # L, price levels per side in the depth snapshot
-    section.book_capacity = 96  # N, resting orders per side; the 99.9th percentile seen is 36 to 59
+    section.book_capacity = 96  # N, orders at rest per side; in 99.9% of episodes of experiments/foundation at most 74
     section.initial_levels = 5  # price levels per side of the opening book
     section.initial_sizes = (5, 3)  # lots of the orders that open each level
     section.informed_probability = 0.5  # p_z = P(z = 1), share of episodes with an informed parent order
@@ -65,7 +65,7 @@ def environment(horizon: FieldReference) -> ConfigDict:
     section.offset_max_ticks = 5  # most passive one [reference: -5 to 5; more aggressive noise only feeds the maker]
     section.tilt_per_tick = 0.05  # psi, change of P(noise buys) per tick of W - mid: trading discovers the price
     section.tilt_max = 0.3  # psi_max, largest such change
-    section.slot_rate = 0.1  # P(the institutional slot sends an order in a step) when it is uninformed, z = 0
+    section.slot_rate = 0.1  # P(order in a step) of the slot, the account that may be informed, where it is not (z = 0)
     section.latency_ms = ConfigDict()
     section.latency_ms.execution_agent = 100.0  # milliseconds from decision to book
     section.latency_ms.market_maker = 10.0  # milliseconds

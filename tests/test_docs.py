@@ -1,6 +1,7 @@
 """What the documents say of the code is what the code says, and their links lead somewhere."""
 
 import importlib.util
+import json
 import re
 import shlex
 import tomllib
@@ -115,6 +116,16 @@ def test_the_spaces_in_the_game_page_are_those_of_the_market():
     market = experiment.market_spec
     row = f"`[-1, 1] x [{market.offset_min_ticks}, {market.offset_max_ticks}] x R`"
     assert row in (DOCS / "game.md").read_text()
+
+
+def test_orders_at_rest_in_the_configurations_are_those_of_their_file():
+    """By configuration, the largest of all policies."""
+    found = json.loads((ROOT / "experiments/foundation/market.json").read_text())["results"]
+    for config, market in (("default", "default"), ("lambda_sweep", "lean")):
+        policies = found[market]["policies"].values()
+        most = max(row["resting_orders_per_side"]["p99.9_of_peaks"] for row in policies)
+        said = f"in 99.9% of episodes of experiments/foundation at most {most:.0f}\n"
+        assert said in (ROOT / "configs" / f"{config}.py").read_text()
 
 
 def test_no_page_names_a_file_of_the_repository_that_is_gone():

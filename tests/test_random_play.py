@@ -13,7 +13,9 @@ from amarl_jax.types import Owner
 pytestmark = pytest.mark.integration
 
 SPEC = MarketSpec(horizon=8, book_capacity=24, max_noise_orders=4, n_levels=2, n_tape_events=4, initial_levels=3)
+N_ENVS = 1024
 SMALL = {
+    "training.n_envs": N_ENVS,
     "environment.max_steps_per_episode": SPEC.horizon,
     "environment.book_capacity": SPEC.book_capacity,
     "environment.max_noise_orders": SPEC.max_noise_orders,
@@ -22,7 +24,6 @@ SMALL = {
     "environment.initial_levels": SPEC.initial_levels,
     "agents.market_maker.n_tape_events": SPEC.n_tape_events,
 }
-N_ENVS = 64  # that of fast_debug
 
 
 def command(**more):
@@ -45,7 +46,7 @@ def test_the_command_plays_prints_and_reports_that_the_books_balance(tmp_path, m
     monkeypatch.chdir(tmp_path)
     assert command() == 0
     printed = capsys.readouterr()
-    assert "64 random episodes of 8 steps" in printed.out
+    assert "1024 random episodes of 8 steps" in printed.out
     for row in ("speed", "spread", "sniped", "resting orders", "noise cut off"):
         assert any(line.startswith(row) for line in printed.out.splitlines()), row
     assert "cash and lots sum to 0 over all owners after every step; no position limit was broken" in printed.out

@@ -93,7 +93,7 @@ def draw_flow(episodes: str | Path, path: str | Path) -> list[str]:
     image = axes[2].imshow(ratio, origin="lower", aspect="auto", cmap="PuOr", vmin=-reach, vmax=reach)
     figure.colorbar(image, ax=axes[2], label="log2 of the ratio of shares")
     variation = 0.5 * np.abs(shares[0] - shares[1]).sum()
-    axes[2].set_title(f"ratio\ntotal variation {variation:.2f}, null bias in", fontsize="medium")
+    axes[2].set_title(f"ratio\ntotal variation {variation:.2f}, above 0 even for equal laws", fontsize="medium")
     _label_orders(axes, low, high, largest)
     return save(figure, path)
 

@@ -136,7 +136,10 @@ UNITS: dict[str, tuple[str, str]] = {  # name of every measure, without eval/: u
     "execution/shortfall_units": ("reward units", "the same over is_unit_ticks"),
     "execution/shortfall_bps": ("basis points of the opening mid", "the same"),
     "execution/completion": ("share of the parent order", "done at the horizon"),
-    "execution/child_orders": ("decisions per episode", "to send an order; the position limit leaves nothing of some"),
+    "execution/child_orders": (
+        "orders per episode",
+        "that the policy decided to send, those included that the position limit then cut to nothing",
+    ),
     "execution/sent_orders": ("orders per episode", "that reached the book"),
     "execution/order_kl_nats": ("nats", "KL of the marks of one child order from those of noise, whenever it is sent"),
     "execution/order_kl_null_bias_nats": ("nats", "what order_kl_nats reads on average where the laws are equal"),

@@ -16,6 +16,9 @@ from amarl_jax.lanes.behaviour import CONDUCT
 from amarl_jax.transition.locate import Curves
 
 OK, FAILED = "ok", "failed"  # status of a lane
+LEAST_EPISODES = 256  # of which a lane's information is worth a look
+_ROUNDING_NATS = 1e-4  # of the exact information of a mimic, whose error is as small
+_NAMED = 6  # lanes in the line about those in doubt
 KEYS = ("lane", "arm", "lambda", "seed", "status")  # before the measures; "arm" names what else differs, "main" if none
 
 
@@ -76,6 +79,43 @@ def lane_row(lane: int, penalty: float, seed: int, row: Mapping[str, Any] | None
     for name in (*COLUMNS, *CONDUCT):
         line[f"{name}_stderr"] = (row or {}).get(name, missing)["stderr"]
     return line
+
+
+def doubts(rows: Sequence[Mapping[str, Any] | None]) -> str:
+    """One line that names lanes of which the information means nothing, though they did not diverge; empty if none.
+
+    It is below 0 by more than two standard errors, which no information is, or rests on fewer than 256 episodes.
+
+    Args:
+        rows: of :mod:`amarl_jax.evaluation.baselines`, by lane; None is a failed lane.
+    """
+    negative, few = [], []
+    for lane, row in enumerate(rows):
+        if row is None:
+            continue
+        exact = row.get("exact_nats", {}).get("value")
+        found = row["information_nats" if exact is None else "exact_nats"]
+        if found["value"] is not None and found["value"] < -2.0 * (found["stderr"] or 0.0) - _ROUNDING_NATS:
+            negative.append(lane)
+        if row["n_episodes"] < LEAST_EPISODES:
+            few.append(lane)
+    said = [
+        f"{_named(lanes, len(rows))} {why}"
+        for lanes, why in (
+            (negative, "below 0 by more than two standard errors"),
+            (few, f"measured on fewer than {LEAST_EPISODES} episodes"),
+        )
+        if lanes
+    ]
+    return f"warning: information not to be relied on: {'; '.join(said)}" if said else ""
+
+
+def _named(lanes: Sequence[int], n_lanes: int) -> str:
+    """Text that names lanes, the first few of many."""
+    if len(lanes) == n_lanes > 1:
+        return f"all {n_lanes} lanes"
+    more = f" and {len(lanes) - _NAMED} more" if len(lanes) > _NAMED else ""
+    return f"lane{'s' if len(lanes) > 1 else ''} {', '.join(map(str, lanes[:_NAMED]))}{more}"
 
 
 def write_lanes(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:

@@ -27,8 +27,8 @@ the detector's where they were read (with K = 64 and 8 private numbers), since t
 tenth at best. MINE and the maker's belief are those of the run as it ended; a fresh detector is trained from scratch on
 the number of episodes said."""
 
-LIMITS = """What labels find less than exact targets is for want of data; what a wider network finds more, for want of
-capacity. "Not told who leaves" is what the exact reader loses, on the same episodes, where it does not know which
+LIMITS = """What exact targets find beyond labels, more episodes would give; what a wider network finds beyond that, a
+larger network. "Not told who leaves" is what the exact reader loses, on the same episodes, where it does not know which
 orders left the book by themselves: the record has that, the tape has not. The rest no network of this form reads."""
 
 

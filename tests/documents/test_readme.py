@@ -2,17 +2,24 @@
 
 import importlib
 import importlib.util
+import io
 import json
+import math
 import re
 import shlex
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from rich.console import Console
 
 from amarl_jax import config as configuration
 from amarl_jax import evaluate, sweep
+from amarl_jax.evaluation.closing_report import closing_rows
+from amarl_jax.evaluation.metrics import Evaluation, MetricValue
 from amarl_jax.host import cli
+from amarl_jax.host.runlog import closing_table
+from amarl_jax.learn.hypers import LearnSpec
 
 pytestmark = pytest.mark.integration
 
@@ -125,6 +132,23 @@ def read(path):
 def rows_of(path):
     """Rows of a result file, one a line."""
     return [json.loads(line) for line in (ROOT / "experiments" / path).read_text().splitlines()]
+
+
+def test_the_table_below_the_first_command_is_that_of_the_committed_run():
+    """Lines of the closing table as it was printed, some left out, in their order."""
+    document = read("first_run/evaluation.json")
+    metrics = {name: MetricValue(x["value"], x["stderr"] or math.nan) for name, x in document["metrics"].items()}
+    run = document["provenance"]["config"]
+    learn = LearnSpec(
+        mi_estimator=run["networks"]["mine"]["estimator"], leakage_source=run["agents"]["execution"]["leakage_source"]
+    )
+    title, rows = closing_rows(Evaluation(metrics, document["n_episodes"], document["n_informed"], None), learn)
+    console = Console(width=160, file=io.StringIO())
+    closing_table(title, rows, console)
+    printed = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    said = next(block for block in BLOCKS if block.mark == "run").output.splitlines()
+    assert len(said) >= 8
+    assert [line for line in printed if line in said] == said
 
 
 def test_tables_of_the_exact_reader_are_those_of_its_report():

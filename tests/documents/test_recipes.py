@@ -26,7 +26,11 @@ PAGE = (ROOT / "docs" / "recipes.md").read_text()
 PYTHON = re.findall(r"```python\n(?!# \w+\.py\n)(.*?)```", PAGE, re.DOTALL)
 FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL))  # a block that begins with its name
 SMALL = {"configs/fast_debug.py": "configs/fast_debug.py:tiny"}
-LONGEST = 11  # lines, an empty one behind the imports included
+LONGEST = 10  # lines that are not empty
+
+
+def length(text):
+    return len([line for line in text.splitlines() if line])
 
 
 @pytest.fixture
@@ -34,14 +38,18 @@ def folder(tmp_path, monkeypatch, workdirs):
     """Two runs, the second with checkpoints, two sweeps and a file of orders."""
     shutil.copytree(ROOT / "experiments" / "first_run", tmp_path / "runs" / "first")
     shutil.copytree(workdirs["run"], tmp_path / "runs" / "second")
-    for name in ("sweep", "latency"):
+    sweeps = ROOT / "experiments/lambda_sweep/cpu"
+    for name, arm in (("sweep", "main"), ("latency", "loud")):
         (tmp_path / "runs" / name).mkdir()
-        shutil.copy(ROOT / "experiments/lambda_sweep/cpu/main/lanes.csv", tmp_path / "runs" / name)
+        shutil.copy(sweeps / arm / "lanes.csv", tmp_path / "runs" / name)
+    _, *quiet = (sweeps / "quiet" / "lanes.csv").read_text().splitlines(keepends=True)
+    with (tmp_path / "runs/latency/lanes.csv").open("a") as table:  # a second arm
+        table.writelines(line.replace(",main,", ",quiet,") for line in quiet)
     lots = np.random.default_rng(0).normal(size=(50, 3))
     rows = [f"{day},{day % 2},{x},{abs(x)}" for day in range(50) for x in lots[day]]
     (tmp_path / "orders.csv").write_text("\n".join(["day,z,lots,gap", *rows]) + "\n")
     for name, text in FILES.items():
-        assert len([line for line in text.splitlines() if line]) < LONGEST
+        assert length(text) <= LONGEST
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(estimators, "REGISTRY", dict(estimators.REGISTRY))
@@ -61,8 +69,13 @@ def folder(tmp_path, monkeypatch, workdirs):
 @pytest.mark.parametrize("place", range(len(PYTHON)))
 def test_a_recipe_runs_and_is_short(place, folder, capsys):
     text = PYTHON[place]
-    assert len(text.splitlines()) <= LONGEST
+    assert length(text) <= LONGEST
     if "pandas" in text:
         pytest.importorskip("pandas")
-    exec(compile(text, "recipes.md", "exec"), {"__name__": "__main__"})
+    found = {"__name__": "__main__"}
+    exec(compile(text, "recipes.md", "exec"), found)
     assert capsys.readouterr().out or (folder / "latency.png").read_bytes().startswith(b"\x89PNG")
+    if "image" in found:
+        assert found["image"].get_array().shape == (2, 5), "arms by penalties"
+        assert [label.get_text() for label in found["axis"].get_yticklabels()] == ["main", "quiet"]
+        assert found["axis"].get_ylabel()

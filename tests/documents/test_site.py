@@ -51,9 +51,13 @@ def build(caller, page, folder):
 
 @pytest.mark.integration
 @pytest.mark.parametrize("caller", CALLERS)
-@pytest.mark.parametrize("link", ["absent.md", "sections", "#no-such-heading"], ids=["file", "folder", "heading"])
-def test_a_dead_link_fails_the_build(caller, link, tmp_path):
-    done = build(caller, f"# Page\n\nA [dead link]({link}).\n", tmp_path)
+@pytest.mark.parametrize(
+    ("mark", "link"),
+    [("", "absent.md"), ("", "sections"), ("", "#no-such-heading"), ("!", "absent.png")],
+    ids=["file", "folder", "heading", "image"],
+)
+def test_a_dead_link_fails_the_build(caller, mark, link, tmp_path):
+    done = build(caller, f"# Page\n\nA {mark}[dead link]({link}).\n", tmp_path)
     assert done.returncode == 1, done.stderr
     (warning,) = (line for line in done.stderr.splitlines() if line.startswith("WARNING"))
     assert f"'{link}'" in warning

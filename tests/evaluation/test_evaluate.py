@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -13,7 +14,15 @@ from amarl_jax import evaluate
 from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import frozen_run as runs
 from amarl_jax.evaluation.baselines import COLUMNS
-from amarl_jax.evaluation.report import ALIASES, UNITS, order_columns, order_divergence, spread_toxicity
+from amarl_jax.evaluation.report import (
+    ALIASES,
+    NO_INTERVAL,
+    UNITS,
+    Measure,
+    order_columns,
+    order_divergence,
+    spread_toxicity,
+)
 from amarl_jax.flow.facts import UNITS as FACTS
 from amarl_jax.host import cli
 from amarl_jax.lanes.table import lane_row, read_lanes, write_lanes
@@ -112,6 +121,21 @@ def test_every_measure_has_one_name_and_the_json_has_the_references_too(written)
     assert 0 < numbers["eval/information/belief_calibration_error"] < 1
     where = json.loads((written / "provenance.json").read_text())["provenance"]
     assert where["config"]["training"]["n_envs"] == 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "sent", "noted"), [(["--deterministic"], 0.0, True), (["--deterministic"], 0.5, False), ([], 0.0, False)]
+)
+def test_a_mode_that_trades_nothing_is_noted(flags, sent, noted, workdirs, tmp_path, monkeypatch, capsys):
+    """What is measured is given; nothing is played."""
+    orders = Measure(sent, *NO_INTERVAL, *UNITS["execution/sent_orders"])
+    evaluation = SimpleNamespace(n_episodes=N_EPISODES, unread="")
+    found = SimpleNamespace(measures={"eval/execution/sent_orders": orders}, evaluation=evaluation)
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: found)
+    monkeypatch.setattr(evaluate, "write", lambda *_: None)
+    assert command(f"--workdir={workdirs['run']}", f"--output={tmp_path}", *flags) == 0
+    note = "note: the mode of this execution policy sends no order: it trades by chance alone\n"
+    assert (note in capsys.readouterr().out) == noted
 
 
 def test_the_markets_facts_are_those_of_all_agents_and_of_noise_alone(written):

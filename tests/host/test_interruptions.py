@@ -273,6 +273,7 @@ def test_lanes_measured_so_far_are_kept_and_not_measured_again(whole, tmp_path, 
     said = "stopped by SIGUSR1: trained and saved, lanes measured so far are kept; continue with"
     assert capfd.readouterr().err == f"{said} --resume --workdir={path}\n"
     assert run("sweep", "--resume", f"--workdir={path}") == 0
+    assert "all 2 lanes measured on fewer than 256 episodes\n" in capfd.readouterr().out
     assert kept == [0, 1]
     same_numbers(path, whole / "sweep")
     assert not (path / "measured.json").exists()

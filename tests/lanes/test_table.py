@@ -12,7 +12,7 @@ from amarl_jax import config as configuration
 from amarl_jax.evaluation.baselines import COLUMNS
 from amarl_jax.lanes.fills_figure import draw_lane_fills
 from amarl_jax.lanes.measure import locate_arm
-from amarl_jax.lanes.table import lane_row, read_lanes, write_lanes
+from amarl_jax.lanes.table import doubts, lane_row, read_lanes, write_lanes
 from amarl_jax.lanes.transition_figure import draw_transition, mean_interval
 from amarl_jax.theory.curves import theory_curves
 from amarl_jax.transition.locate import locate
@@ -43,6 +43,38 @@ def table(tmp_path_factory):
     path = tmp_path_factory.mktemp("lanes") / "lanes.csv"
     write_lanes(path, lines)
     return path, information
+
+
+def in_nats(exact, fresh, stderr=0.1, n_episodes=512):
+    row = measured(0.0) | {"n_episodes": n_episodes}
+    row["exact_nats"] = {"value": exact, "stderr": None if exact is None else stderr}
+    return row | {"information_nats": {"value": fresh, "stderr": stderr}}
+
+
+SOUND = in_nats(0.3, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([SOUND, None, in_nats(-0.19, -0.66)], ""),
+        ([in_nats(-3e-5, 0.0, 1e-6)], ""),
+        ([SOUND, in_nats(-0.66, 0.2)], "lane 1 below 0 by more than two standard errors"),
+        ([SOUND, None, in_nats(None, -0.66)], "lane 2 below 0 by more than two standard errors"),
+        ([SOUND, in_nats(0.3, 0.2, n_episodes=255)], "lane 1 measured on fewer than 256 episodes"),
+        (
+            [in_nats(0.3, -0.66, n_episodes=96), in_nats(-0.66, 0.2, n_episodes=96)],
+            "lane 1 below 0 by more than two standard errors; all 2 lanes measured on fewer than 256 episodes",
+        ),
+        (
+            [SOUND, *[in_nats(-0.66, 0.2)] * 8],
+            "lanes 1, 2, 3, 4, 5, 6 and 2 more below 0 by more than two standard errors",
+        ),
+    ],
+)
+def test_lanes_of_which_the_information_means_nothing_are_named(rows, says):
+    assert doubts(rows) == (f"warning: information not to be relied on: {says}" if says else "")
+    assert {lane_row(i, 1.0, 0, row)["status"] for i, row in enumerate(rows) if row} == {"ok"}
 
 
 def test_curves_survive_the_file_and_a_failed_lane_takes_its_seed_out(table):
