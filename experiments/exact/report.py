@@ -27,6 +27,10 @@ the detector's where they were read (with K = 64 and 8 private numbers), since t
 tenth at best. MINE and the maker's belief are those of the run as it ended; a fresh detector is trained from scratch on
 the number of episodes said."""
 
+CHARGE = """\
+While a trader learns it pays for the lower bound of a filter of {} particles and {} private numbers. Readers of other
+sizes, of the same 1,024 episodes of learned policies, put the information between these bounds. "Charged" is the
+former's lower bound, over what the largest finds."""
 LIMITS = """What exact targets find beyond labels, more episodes would give; what a wider network finds beyond that, a
 larger network. "Not told who leaves" is what the exact reader loses, on the same episodes, where it does not know which
 orders left the book by themselves: the record has that, the tape has not. The rest no network of this form reads."""
@@ -92,6 +96,30 @@ def cost_table(found: dict[str, Any]) -> str:
         lines.append(
             f"| {row['run']} | {row['source']} | {row['steps_per_cpu_second']:,.0f} | {row['times_mine']:.2f} |"
         )
+    return "\n".join(lines)
+
+
+def charge_table(rows: list[dict[str, Any]]) -> str:
+    """What readers of every size put between their bounds, and what those of training's size charge."""
+    readers = list(dict.fromkeys((row["n_particles"], row["n_private"]) for row in rows))
+    finest = max(readers)
+    training = tuple(rows[0]["of_training"])
+    lines = [
+        "| lambda | seed | exact | " + " | ".join(f"{k} particles, {m} private" for k, m in readers) + " | charged |",
+        "|---" * (4 + len(readers)) + "|",
+    ]
+    for penalty, seed in sorted({(row["lambda"], row["seed"]) for row in rows}):
+        of = {
+            (row["n_particles"], row["n_private"]): row
+            for row in rows
+            if (row["lambda"], row["seed"]) == (penalty, seed)
+        }
+        if of.keys() != set(readers):
+            continue
+        exact = of[finest]
+        cells = [f"{penalty:.3g}", str(seed), f"{exact['nats']:.3f} ± {exact['stderr']:.3f}"]
+        cells += [f"{of[reader]['lower']:.3f} to {of[reader]['upper']:.3f}" for reader in readers]
+        lines.append("| " + " | ".join([*cells, f"{of[training]['lower'] / exact['nats']:.0%}"]) + " |")
     return "\n".join(lines)
 
 
@@ -267,6 +295,10 @@ def main() -> None:
         parts += ["## How detectors grow with their episodes", growth_table(growth, many)]
     if limits:
         parts += ["## What limits a detector", limits_table(limits), "`python experiments/exact/limits.py`"]
+    if charge := read("charge.jsonl"):
+        parts += ["## What the trader is charged", CHARGE.format(*charge[0]["of_training"]), charge_table(charge)]
+        of_charge = programs(row["provenance"]["commit"] for row in charge)
+        parts += [f"Lanes of the main sweep, commit {of_charge}; `python experiments/exact/charge.py`"]
     if (HERE / "cost.json").exists():
         cost = json.loads((HERE / "cost.json").read_text())
         parts += ["## What the exact source costs", cost_table(cost), "`python experiments/exact/cost.py`"]
