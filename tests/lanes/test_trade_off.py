@@ -1,5 +1,6 @@
 """What a sweep's table says of the price of hiding, and its figure, from files alone."""
 
+import itertools
 import json
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_titles_stay_in_their_panels_and_what_is_not_shown_is_said(table):
     figure.draw_without_rendering()
     rows = np.reshape(figure.axes, (2, 3))
     for row in rows:
-        for axis, beside in zip(row[:-1], row[1:], strict=True):
+        for axis, beside in itertools.pairwise(row):
             assert axis.get_tightbbox().x1 < beside.get_tightbbox().x0
     prices = rows[:, 2]
     assert "no interval: 1 seed" in [text.get_text() for text in prices[1].texts]
