@@ -2,7 +2,7 @@
 
     python experiments/lambda_sweep/report.py --size=cpu
 
-writes ``<size>/results.md``, and as .png and .pdf ``arms``, ``claims``, ``main/transition`` (but not of an older program,
+writes ``<size>/results.md``, and as .png and .pdf ``arms``, ``claims``, ``main/transition`` (not of an older program,
 whose verdict was by another rule), ``main/fills`` and, where the volume of noise was moved, ``collapse``.
 """
 
