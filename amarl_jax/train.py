@@ -107,7 +107,7 @@ def run_training(run: Run, init_from: Source | None = None) -> TrainResult:
     """Train and evaluate in an opened workdir, which is locked meanwhile."""
     settings = run.experiment.run
     check_split(run.experiment, run.n_devices)
-    with StopRequest() as stop, at_work(run), machine.prepared(settings, run.n_devices) as device:
+    with StopRequest() as stop, at_work(run), machine.prepared(settings, run.n_devices or 1) as device:
         print(f"{device} | workdir {run.path}")
         stop.note = f"no update was lost; continue with --resume --workdir={run.path}"
         return _run_training(run, init_from, stop)
@@ -277,7 +277,7 @@ def main(values: flags.FlagValues) -> None:
     check = functools.partial(check_split, n_devices=values.n_devices)
     run = cli.open_from_flags(values, n_devices=values.n_devices, from_weights=source is not None, check=check)
     if values.dry_run:
-        with machine.prepared(run.experiment.run, run.n_devices) as device:
+        with machine.prepared(run.experiment.run, run.n_devices or 1) as device:
             print(device)
             describe(run, devices_sharing(run), together=True)
         return

@@ -200,7 +200,7 @@ def test_the_progress_line_shows_a_joint_run_too(finished):
 
 def test_the_first_line_says_what_the_run_computes_on_and_where_it_writes(finished):
     device, precision, cache, workdir = finished.printed.splitlines()[0].split(" | ")[1:]
-    assert (device, precision) == ("8 x cpu", "matmul float32")
+    assert (device, precision) == ("1 of 8 x cpu", "matmul float32"), "a run takes one device unless it is told"
     assert cache.startswith("compilation cache ")
     assert workdir == f"workdir {finished.trained.workdir}"
 

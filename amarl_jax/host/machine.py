@@ -31,7 +31,9 @@ def prepared(settings: RunSettings, n_devices: int | None = None) -> Iterator[st
     elsewhere = devices[0].platform != jax.devices()[0].platform
     there = jax.default_device(devices[0]) if elsewhere else contextlib.nullcontext()
     with _cache(settings.compilation_cache_dir) as cache, there, jax.default_matmul_precision(settings.products):
-        count = f"{len(devices)} x {devices[0].device_kind}{unused(devices[0].platform, jax.local_device_count())}"
+        n_present = len(find_devices(settings.device))
+        count = f"{len(devices)}{f' of {n_present}' if len(devices) < n_present else ''} x {devices[0].device_kind}"
+        count += unused(devices[0].platform, jax.local_device_count())
         keys = "" if prng_impl() == _USUAL_KEYS else f" | random keys {prng_impl()}"
         version = f"amarl_jax {amarl_jax.__version__}"
         yield f"{version} | {count} | matmul {settings.precision}{keys} | compilation cache {cache}"

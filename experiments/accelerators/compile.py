@@ -6,8 +6,7 @@ installs a virtual environment for each target (the plugin of jax and its compil
 update and a sweep over four devices, one after the other, and writes after each what there is to
 ``experiments/accelerators/compiled.json``: launches by part of the program, inside and outside of CUDA graphs, bytes
 moved, memory, collectives, seconds of compiling. ``report.py`` makes the table, with the paper model beside it. The
-default update takes a TPU's compiler ten CPU-minutes and 7 GB, and is left out but for ``--slow``; the belief's
-attention alone, in two ways, is for the GPU only.
+default update takes a TPU's compiler five CPU-minutes; the belief's attention alone, in two ways, is for the GPU only.
 """
 
 import argparse
@@ -28,7 +27,6 @@ from programs import ATTENTION, PROGRAMS  # noqa: E402
 
 from amarl_jax.host.provenance import provenance  # noqa: E402
 
-SLOW = (("v5e", "update_default"),)
 CONSTRAINTS = ROOT / f"constraints-{sys.version_info.major}.{sys.version_info.minor}.txt"
 
 
@@ -63,7 +61,6 @@ def main():
     parser.add_argument("--targets", nargs="+", default=list(targets.TARGETS), choices=targets.TARGETS)
     parser.add_argument("--programs", nargs="+", default=list(PROGRAMS), choices=PROGRAMS)
     parser.add_argument("--venvs", type=Path, required=True, help="folder of the virtual environments, some GB")
-    parser.add_argument("--slow", action="store_true", help="compile the default update for a TPU too")
     parser.add_argument("--output", type=Path, default=HERE / "compiled.json")
     options = parser.parse_args()
     config = {name: value for name, value in vars(options).items() if name not in ("output", "venvs")}
@@ -72,9 +69,6 @@ def main():
         python = installed(name, options.venvs.expanduser().resolve())
         for title in options.programs:
             if name == "v5e" and title in ATTENTION:
-                continue
-            if (name, title) in SLOW and not options.slow:
-                print(f"{name} {title}: left out, takes ten CPU-minutes; --slow compiles it", flush=True)
                 continue
             row = compile_one(python, name, title)
             made = provenance(config, None)

@@ -123,6 +123,9 @@ def collectives(computations):
     )
 
 
+_NO_ESTIMATE = 2**62  # cycles: the compiler of a TPU writes 2^63 - 1 where it has none
+
+
 @dataclasses.dataclass
 class Walk:
     """What one run of a program executes, counted over its loops: for compilers that leave no schedule."""
@@ -147,10 +150,11 @@ class Walk:
                 for branch in inner:
                     self.run(branch, computations, times / len(inner))
             else:
-                cycles = re.search(r'"estimated_cycles":"(\d+)"', instruction.text)
+                told = re.search(r'"estimated_cycles":"(\d+)"', instruction.text)
+                cycles = int(told[1]) if told and int(told[1]) < _NO_ESTIMATE else None
                 self.operations += times
-                self.cycles += times * int(cycles[1]) if cycles else 0
-                self.without_cycles += 0 if cycles else times
+                self.cycles += times * (cycles or 0)
+                self.without_cycles += times if cycles is None else 0
         return self
 
 

@@ -23,6 +23,12 @@ def seconds(row, case="middle", precision="float32"):
     }
 
 
+def seconds_of_lanes(row, n_lanes, case="middle"):
+    """Estimated seconds of one run of ``n_lanes`` of a program side by side on a device: launches are shared."""
+    spent = seconds(row, case)
+    return spent["launches"] + n_lanes * (spent["memory"] + spent["products"])
+
+
 def steps_per_second(row, case="middle", precision="float32"):
     """Estimated environment steps per second of all devices."""
     return row["env_steps"] / sum(seconds(row, case, precision).values())

@@ -59,8 +59,13 @@ def steps_of(program):
 
 
 def trace(program, devices):
-    """The program traced for the first ``n_devices`` of the devices."""
+    """The program traced for the first ``n_devices`` of the devices, in the precision that a run has."""
     experiment = experiment_of(program)
+    with jax.default_matmul_precision(experiment.run.products):
+        return _traced(program, experiment, devices)
+
+
+def _traced(program, experiment, devices):
     place = jax.sharding.SingleDeviceSharding(devices[0])
     if program.kind.startswith("attention"):
         make, other = (attention.playing, "written") if "ring" in program.kind else (attention.learning, "library")

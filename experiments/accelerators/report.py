@@ -31,6 +31,9 @@ PLAY_GOAL, UPDATE_GOAL = (
     200,
     700_000,
 )  # launches of a step of play in one graph, and of an update, default configuration
+CASES = ("slow", "middle", "fast")  # constants of the model
+TRAINED = 10_000_000  # steps, of the goals for a device
+MEMORY = 0.9 * 80e9  # bytes of an H100 for lanes
 LEFT = """\
 What is left: playing leads, with policies, messages and orders of a step, and the belief's decoding, about a dozen
 kernels a layer of it; of what reads the tape only gradients are left. Trajectories are stored by episode: storing them
@@ -57,6 +60,12 @@ ESTIMATE = """## On paper: an estimate
 Launches times what a launch takes, plus bytes over the bandwidth, plus products over the rate of float32, simply added;
 nobody has measured the constants here (`model.py`: {constants}; {bandwidth:.1f} TB/s, {flops:.0f} TFLOP/s). Bytes are
 at most what is moved, for the caches are left out.
+"""
+
+
+GOALS_TEXT = """\
+What that makes of the goals for a device. Lanes side by side share their launches and nothing else, and as many are
+taken at once as 72 GB hold; the inner steps of the project's own kernels are in no number here.
 """
 
 
@@ -146,6 +155,25 @@ def goals(rows):
     return table(["goal", "wanted", "counted", "met"], cells)
 
 
+def goals_on_paper(rows):
+    """What the model says of the goals for a device, from slow to fast constants."""
+    cells = []
+    if "parts" in (play := rows.get("h100 play_default", {})):
+        rates = [model.steps_per_second(play, case) / 1e6 for case in CASES]
+        cells.append(["random play, 4,096 environments, a second", "5 million steps", *(f"{x:.1f} M" for x in rates)])
+    if "parts" in (update := rows.get("h100 update_default", {})):
+        n_updates = TRAINED / update["env_steps"]
+        seconds = [n_updates * sum(model.seconds(update, case).values()) for case in CASES]
+        cells.append(["10 million default steps, compiled", "180 s", *(f"{x:.0f} s" for x in seconds)])
+        lanes = 12 * 8
+        rounds = -(-lanes // int(MEMORY // (update["bytes"]["temp"] + update["bytes"]["output"])))
+        each = -(-lanes // rounds)
+        minutes = [rounds * n_updates * model.seconds_of_lanes(update, each, case) / 60 for case in CASES]
+        what = f"{lanes} lanes of them, {each} at once"
+        cells.append([what, "60 min", *(f"{x:.0f} min" for x in minutes)])
+    return table(["goal, H100", "wanted", *CASES], cells)
+
+
 def refused(earlier):
     """What did not compile before, a line each."""
     failed = [(said(key.split()[1]), row["failed"]) for key, row in earlier.items() if "failed" in row]
@@ -162,7 +190,7 @@ def estimates(rows):
     header = ["program", "slow", "middle", "fast", "launches", "memory", "products"]
     cells = []
     for key, row in rows.items():
-        rates = [f"{model.steps_per_second(row, case) / 1e3:,.0f} k/s" for case in ("slow", "middle", "fast")]
+        rates = [f"{model.steps_per_second(row, case) / 1e3:,.0f} k/s" for case in CASES]
         spent = model.seconds(row)
         shares = [f"{part / sum(spent.values()):.0%}" for part in spent.values()]
         cells.append([said(key.split()[1]), *rates, *shares])
@@ -225,6 +253,7 @@ def main():
     constants = ", ".join(f"{name} {value:g}" for name, value in model.CONSTANTS["middle"].items())
     numbers = {"bandwidth": model.BYTES_PER_S / 1e12, "flops": model.FLOPS_PER_S["float32"] / 1e12}
     print(ESTIMATE.format(constants=constants, **numbers), estimates(scheduled), sep="\n")
+    print("", GOALS_TEXT, goals_on_paper(rows), sep="\n")
     if alone:
         print("", ATTENTION_TEXT, attention(alone), sep="\n")
     if walked:

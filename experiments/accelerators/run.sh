@@ -4,14 +4,16 @@
 #
 #   experiments/accelerators/run.sh FOLDER        # PYTHON names the interpreter, SECONDS_LEFT the time, default 720
 #
-# Writes versions.txt, book.json, play_N.txt, train.json, default/, sweep/, fit.json and parts.txt (seconds and exit
-# code of each part).
+# Writes versions.txt, book.json, play_N.txt, train.json, default/, sweep/, fit.json, parts.txt (seconds and exit code of
+# each part) and all of it as results.tar.gz. Where a command has ten minutes, SECONDS_LEFT=540 leaves time for that.
 set -u
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python=${PYTHON:-python}
 limit=${SECONDS_LEFT:-720}
-export PYTHONPATH=. JAX_COMPILATION_CACHE_DIR=$folder/cache
+cache=$(mktemp -d)
+trap 'rm -rf "$cache"' EXIT
+export PYTHONPATH=. JAX_COMPILATION_CACHE_DIR=$cache
 SECONDS=0
 
 # part NAME AT_MOST KEPT COMMAND...: run it for at most so many seconds, and leave KEPT of 720 to the later parts
@@ -31,9 +33,10 @@ export -f versions
 export python
 
 part versions 60 600 bash -c versions
-for n in 128 1024 4096 16384; do
+for n in 16384 4096 1024 128; do
   part "play_$n" 60 510 "$python" -m amarl_jax.random_play --config=configs/default.py --config.training.n_envs=$n
 done
+"$python" experiments/accelerators/fit.py "$folder" > "$folder/fit.json"
 part book 90 450 "$python" experiments/benchmarks/book.py --capacity 64 --batch 1024 16384 --step-batch --runs 3 \
   --engines apply table native --output="$folder/book.json"
 part train 240 300 "$python" experiments/benchmarks/train.py --n_envs 128 1024 4096 --lanes --split_envs 0 --repeats 1 \
@@ -41,5 +44,6 @@ part train 240 300 "$python" experiments/benchmarks/train.py --n_envs 128 1024 4
 part default 240 120 "$python" -m amarl_jax.train --config=configs/default.py --workdir="$folder/default" \
   --config.training.total_timesteps=10000000 --config.eval_episodes=256
 part sweep 600 20 "$python" -m amarl_jax.sweep --config=configs/lambda_sweep.py --workdir="$folder/sweep" \
-  --n_lambdas=12 --seeds=2 --config.training.total_timesteps=600000 --config.eval_episodes=256
-"$python" experiments/accelerators/fit.py "$folder" > "$folder/fit.json" && cat "$folder/fit.json"
+  --n_lambdas=6 --seeds=2 --config.training.total_timesteps=600000 --config.eval_episodes=256
+cat "$folder/fit.json"
+tar --exclude=results.tar.gz -czf "$folder/results.tar.gz" -C "$folder" .

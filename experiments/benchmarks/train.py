@@ -246,7 +246,7 @@ def measure_split(experiment: configuration.Experiment, n_envs: int, repeats: in
 def matrix_product(size: int = 2048, repeats: int = 5) -> dict[str, float]:
     """The machine's arithmetic: the fastest of a few large float32 products, GFLOP per wall and per CPU-second."""
     a = jax.random.normal(jax.random.key(0), (size, size))
-    product = jax.jit(lambda x: x @ x)
+    product = jax.jit(lambda x: jnp.matmul(x, x, precision="float32"))
     jax.block_until_ready(product(a))
     runs = []
     for _ in range(repeats):
@@ -278,7 +278,8 @@ def main() -> None:
     limit = machine.USABLE * machine.free_bytes()
     settings = {name: value for name, value in vars(args).items() if name != "output"}
     document = {"provenance": provenance(settings, 0), "matrix_product": matrix_product(), "updates": [], "split": None}
-    with tempfile.TemporaryDirectory() as cache:
+    precise = jax.default_matmul_precision(experiment.run.products)
+    with precise, tempfile.TemporaryDirectory() as cache:
         jax.config.update("jax_compilation_cache_dir", cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         for n_envs, n_lanes in points(args.n_envs, args.lanes, args.lane_envs):

@@ -1,16 +1,26 @@
 """The counts of the accelerator experiment, on a schedule small enough to count by hand."""
 
+import os
+import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
+from absl import flags
+
+from amarl_jax import random_play, sweep, train
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments" / "accelerators"))
 import fit
 import hlo
 import model
+import programs
 import schedule
 
+FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "accelerators"
 SCHEDULE = """\
 000: kCommandBuffer [source | next=003 (1)]
     001: kCustomKernel [source | next=002 (1)] first grid: [1, 1, 1]
@@ -117,6 +127,11 @@ def test_a_program_without_a_schedule_is_walked(counted):
     bounded = PROGRAM.replace("body=%halving", "condition=%test, body=%halving") + TEST
     walk = hlo.Walk().run(hlo.read(bounded)[hlo.entry(bounded)], hlo.read(bounded))
     assert (walk.operations, walk.unknown_loops) == (1 + 12 * (1 + (5 + 1) / 2), 0)
+    told = 'metadata={op_name="jit(advance)/belief/mul"}'
+    for cycles, known in ((7, 6.0), (2**63 - 1, 0.0)):
+        with_cycles = PROGRAM.replace(told, f'{told}, backend_config={{"estimated_cycles":"{cycles}"}}')
+        walk = hlo.Walk().run(hlo.read(with_cycles)[hlo.entry(with_cycles)], hlo.read(with_cycles))
+        assert (walk.cycles, walk.without_cycles) == (7 * known, walk.operations - known), "12 passes of half a branch"
     assert hlo.collectives(computations) == 0
     assert hlo.collectives(hlo.read(PROGRAM.replace("multiply(%x", "all-reduce-start(%x"))) == 1
 
@@ -127,6 +142,15 @@ def test_the_paper_model_adds_what_it_is_given():
     spent = model.seconds(row)
     assert spent == pytest.approx({"launches": 2 * (2.0 + 0.006 + 0.0035), "memory": 2.0, "products": 1.0})
     assert model.steps_per_second(row) == pytest.approx(6.0 / sum(spent.values()))
+    assert model.seconds_of_lanes(row, 3) == pytest.approx(spent["launches"] + 9.0)
+
+
+def test_what_is_counted_multiplies_in_the_precision_of_a_run():
+    """A compiler counts other kernels for products in bfloat16 or TensorFloat-32."""
+    program = programs.Program("attention in blocks", "configs/fast_debug.py", n_envs=8)
+    said = re.findall(r"precision=(.*)", str(programs.trace(program, jax.devices()).jaxpr))
+    assert said
+    assert set(said) == {"(Precision.HIGHEST, Precision.HIGHEST)"}
 
 
 def test_the_constants_of_the_model_come_back_from_what_it_says(tmp_path):
@@ -145,3 +169,51 @@ def test_the_constants_of_the_model_come_back_from_what_it_says(tmp_path):
     assert found["bytes_per_second"] == pytest.approx(bandwidth, rel=1e-4)
     with pytest.raises(ValueError, match="at least two are needed"):
         fit.fitted([], row)
+
+
+STUB = """#!/bin/sh
+echo "$@" >> "$CALLS"
+case "$*" in *random_play*) echo "  speed   1,000,000.0  environment steps per second, compiled";; esac
+"""
+
+
+def run_script(folder, seconds):
+    """What run.sh has its interpreter do, a list of arguments each, and its account of the parts."""
+    (folder / "python").write_text(STUB)
+    (folder / "python").chmod(0o755)
+    calls = folder / "calls.txt"
+    own = {"PYTHON": str(folder / "python"), "SECONDS_LEFT": str(seconds), "CALLS": str(calls)}
+    script = FOLDER / "run.sh"
+    done = subprocess.run(
+        ["bash", script, folder / "out"], env=os.environ | own, capture_output=True, text=True, check=True
+    )
+    assert (folder / "out" / "results.tar.gz").exists(), done.stderr
+    return [shlex.split(line) for line in calls.read_text().splitlines()], (folder / "out" / "parts.txt").read_text()
+
+
+def test_the_script_for_a_device_calls_what_there_is(tmp_path):
+    """Every flag and setting is read by the command's own parser; what it measures is what is fitted."""
+    calls, parts = run_script(tmp_path, 720)
+    assert re.findall(r"^(\w+): exit code 0", parts, re.MULTILINE)[1:5] == [
+        f"play_{n}" for n in (16384, 4096, 1024, 128)
+    ]
+    assert len(list(fit.measured(tmp_path / "out"))) == 4
+    commands = {"train": train, "sweep": sweep, "random_play": random_play}
+    for module, *arguments in (call[1:] for call in calls if call[0] == "-m"):
+        values = flags.FlagValues()
+        commands[module.partition(".")[2]].define_flags(values, ["command", *arguments])
+        assert values(["command", *arguments]) == ["command"], "nothing is left that is no flag"
+    called = {call[0] for call in calls}
+    assert called >= {f"experiments/benchmarks/{name}.py" for name in ("book", "train")}
+    for call in calls:
+        if call[0].startswith("experiments/benchmarks/"):
+            text = (FOLDER.parents[1] / call[0]).read_text()
+            assert all(f'"{flag}"' in text for flag in call if flag.startswith("--") and "=" not in flag)
+
+
+def test_the_script_for_a_device_leaves_out_what_it_has_no_time_for(tmp_path):
+    """Each part leaves the later ones their share of forty seconds, and needs fifteen."""
+    calls, parts = run_script(tmp_path, 40)
+    assert "play_128: left out, no time" in parts
+    assert not [call for call in calls if "amarl_jax.random_play" in call]
+    assert "sweep: exit code 0" in parts

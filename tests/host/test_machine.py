@@ -128,10 +128,15 @@ def test_a_device_that_is_absent_is_bad_input(settings):
 def test_devices_are_counted(settings, monkeypatch):
     assert machine.find_devices("auto") == tuple(jax.devices())
     assert machine.find_devices("cpu", 3) == tuple(jax.devices()[:3])
-    assert "3 x cpu" in line_of(settings, 3)
+    assert "| 3 of 8 x cpu |" in line_of(settings, 3)
     for n in (0, -1, 9):
         with pytest.raises(BadInput, match=f"--n_devices={n}: must be from 1 to 8"):
             machine.find_devices("auto", n)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(BadInput, match="several hosts"):
         machine.find_devices("auto", 3)
+
+
+def test_the_line_says_what_is_left_idle(settings, monkeypatch):
+    monkeypatch.setattr(machine, "unused", lambda platform, n_seen: f" ({platform}: {n_seen} of 9)")
+    assert f"| {jax.device_count()} x cpu (cpu: {jax.local_device_count()} of 9) |" in line_of(settings)
