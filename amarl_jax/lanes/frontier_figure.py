@@ -106,7 +106,7 @@ def _draw_curve(axis: Axes, found: Mapping[str, Any]) -> None:
         of_seeds[0].set_label("a seed")
     axis.step(penalty, predicted["nats"], where="mid", color=HULL, linewidth=1.2, label="best of all measured policies")
     if np.isfinite(lower).all():
-        band = {"color": HULL, "alpha": 0.2, "linewidth": 0}
+        band: dict[str, Any] = {"color": HULL, "alpha": 0.2, "linewidth": 0}
         axis.fill_between(penalty, lower, upper, step="mid", label="its 95% interval", **band)
     axis.axhline(certain, color="0.6", linewidth=0.8)
     axis.text(0.99, certain, "certainty, ln 2", **_small_note(axis), va="bottom")
@@ -148,7 +148,7 @@ def _draw_price(axis: Axes, slope: Mapping[str, Any]) -> None:
 
 def _price_key() -> list[Artist]:
     """Handles of a legend of all that the panels of prices may show."""
-    none = {"linestyle": "none", "markersize": 6}
+    none: dict[str, Any] = {"linestyle": "none", "markersize": 6}
     marks = [
         Line2D([], [], marker=mark, color=JUMPED if agrees is False else LEARNED, label=meaning, **none)
         for agrees, (mark, meaning) in MARKS.items()
