@@ -30,7 +30,11 @@ COMMANDS = {  # name: what it does, an example
         "--messages=CSV --orderbook=CSV --output=DIR",
     ),
 }
-SCRIPTS = ("train", "sweep", "evaluate")  # installed as amarl-train, ... as well
+
+
+def script(name: str) -> str:
+    """What a command is installed as."""
+    return f"amarl-{name.replace('_', '-')}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(f"amarl_jax {__version__}. Commands; --help behind one documents it:\n")
     for name, (meaning, example) in COMMANDS.items():
-        also = f"  (or amarl-{name})" if name in SCRIPTS else ""
-        print(f"python -m amarl_jax.{name}{also}\n    {meaning}\n    {example}\n")
+        print(f"python -m amarl_jax.{name}  (or {script(name)})\n    {meaning}\n    {example}\n")
     return 0
 
 

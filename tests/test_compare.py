@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 
 from amarl_jax import compare
@@ -56,8 +57,7 @@ def test_phases_are_averaged_and_what_nobody_measured_is_nan():
     assert np.isnan(curve.over_phases("y")).all()
 
 
-def test_curves_are_a_data_frame_where_pandas_is_there():
-    pandas = pytest.importorskip("pandas")
+def test_curves_are_a_data_frame():
     (curve,) = read_curves(FIRST).values()
     frame = curve.frame()
     assert isinstance(frame, pandas.DataFrame)

@@ -89,8 +89,8 @@ def test_links_lead_to_files_and_headings_that_exist(page):
 def commands_of(text):
     """Command lines of this package in a page: fenced or between backquotes, continued lines joined."""
     joined = text.replace("\\\n", " ")
-    found = re.findall(r"(?:\S*python[\d.]* -m amarl_jax\.|amarl-)(\w+)([^`\n]*)", joined)
-    return [(name, rest.split(" && ")[0].split("#")[0].strip()) for name, rest in found]
+    found = re.findall(r"(?:\S*python[\d.]* -m amarl_jax\.|amarl-(?=\w))([\w-]+)([^`\n]*)", joined)
+    return [(name.replace("-", "_"), rest.split(" && ")[0].split("#")[0].strip()) for name, rest in found]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

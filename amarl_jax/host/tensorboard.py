@@ -27,6 +27,8 @@ def grouped(name: str) -> str:
     if name in _OF_THE_CLOCK:
         return f"speed/{name}"
     phase, _, rest = name.partition("/")
+    if phase == "finite":
+        return f"losses/{name}"
     if not phase.startswith("phase_") and phase != "joint":
         return _MOVED.get(name, name)
     group, _, quantity = rest.partition("/")

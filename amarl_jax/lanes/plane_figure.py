@@ -50,7 +50,7 @@ def draw_plane(
     exact = (frontier is None or frontier.is_exact) and all(_is_exact(table) for table in markets.values())
     for axis, (name, table) in zip(axes, markets.items(), strict=True):
         _draw_market(axis, table, exact)
-        axis.set_title(name.replace("_", " "))
+        axis.set_title(", ".join(filter(None, (name.replace("_", " "), _episodes(table)))))
     if frontier is not None:
         _draw_frontier(axes[0], frontier, arm, exact)
     for axis in axes:
@@ -96,6 +96,12 @@ def _draw_market(axis: Axes, table: Mapping[str, Any], exact: bool) -> None:
 def _is_exact(table: Mapping[str, Any]) -> bool:
     """True if all rows of a market have the exact information; older files have only that of a fresh detector."""
     return all(row.get(COLUMN[True], {}).get("value") is not None for row in table.values())
+
+
+def _episodes(table: Mapping[str, Any]) -> str:
+    """Number of episodes behind every row, in words; empty where a file has none."""
+    counts = sorted({row["n_episodes"] for row in table.values() if "n_episodes" in row})
+    return f"{' to '.join(f'{count:,}' for count in (counts[:1] + counts[1:][-1:]))} episodes a policy" * bool(counts)
 
 
 def _number_points(axis: Axes, points: np.ndarray) -> None:

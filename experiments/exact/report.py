@@ -12,8 +12,10 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from amarl_jax.evaluation.markdown import programs
+from amarl_jax.transition.intervals import counted_seeds
 
 HERE = Path(__file__).parent
 COST = ("shortfall_units", "completion")
@@ -177,7 +179,7 @@ def efficiency(found: list[tuple[float, dict[str, Any]]]) -> str:
 
 def draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
     """Information by reader against lambda, paid for what leaks; the price of hiding, by source."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.8), width_ratios=(4, 5))
     below = {"textcoords": "offset points", "ha": "right", "va": "top"}
     lanes = [row for row in rows if row.get("source") == "exact"]
     grid = sorted({row["lambda"] for row in lanes})
@@ -192,43 +194,54 @@ def draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
             np.mean([x for row in lanes if row["lambda"] == at and (x := read_of(row)) is not None]) for at in grid
         ]
         left.plot(np.arcsinh(np.array(grid) / 0.5), means, style, markersize=4, label=name)
-    left.plot(np.arcsinh([row["lambda"] / 0.5 for row in lanes]), [exact_of(row) for row in lanes], "k.", markersize=3)
+    of_seeds = np.arcsinh([row["lambda"] / 0.5 for row in lanes]), [exact_of(row) for row in lanes]
+    left.plot(*of_seeds, "k.", markersize=3, label="exact, of each seed")
     left.set_xticks(np.arcsinh(np.array(grid) / 0.5), [f"{at:g}" for at in grid])
     left.set(xlabel="lambda, reward units per nat", ylabel="information about z, nats", ylim=(0, 0.73))
     left.axhline(np.log(2), color="0.6", linewidth=0.8)
-    left.annotate("certainty", (np.arcsinh(32.0), np.log(2)), xytext=(0, -3), **below, color="0.4", fontsize=8)
-    left.legend(fontsize=8, frameon=False)
+    left.annotate("certainty, ln 2", (np.arcsinh(32.0), np.log(2)), xytext=(0, -3), **below, color="0.4", fontsize=8)
+    counted = {counted_seeds(sum(row["lambda"] == at for row in lanes)) for at in grid}
+    left.legend(
+        fontsize=8,
+        frameon=False,
+        loc="center right",
+        title=f"means of {' or '.join(sorted(counted))}",
+        title_fontsize=8,
+    )
+    draw_costs(rows, grid, right)
+    figure.tight_layout()
+    figure.savefig(path, dpi=140)
+
+
+def draw_costs(rows: list[dict[str, Any]], grid: list[float], axis: Axes) -> None:
+    """Draw what hiding costs by source, with lambda beside every point, and the scripted policies."""
     for source, style in (("exact", "k-o"), ("mine", "C1-.^")):
         of = [row for row in rows if row.get("source") == source]
         points = [[np.mean([f(row) for row in of if row["lambda"] == at]) for f in (exact_of, cost_of)] for at in grid]
-        right.plot(
-            *np.array(points).T,
-            style,
-            markersize=4,
-            label=f"learned, paid for {PAID[source]}",
-        )
+        axis.plot(*np.array(points).T, style, markersize=4)
         for at, (x, y) in zip(grid, points, strict=True):
-            shift = (5, 3) if source == "exact" else (-9, -10) if at < grid[-1] else (8, -10)
+            shift = (5, 3) if source == "mine" or at == grid[-1] else (-9, -10)
             where = {"textcoords": "offset points", "xytext": shift, "fontsize": 8, "color": style[:2].strip("-")}
-            right.annotate(f"{at:g}{unfilled([row for row in of if row['lambda'] == at])}", (x, y), **where)
+            words = f"{at:g}{unfilled([row for row in of if row['lambda'] == at])}"
+            if source == "exact" and at == grid[-1]:
+                words = f"paid for {PAID[source]}:\nlambda {words}"
+            axis.annotate(words, (x, y), **where)
+            if source == "mine" and at == grid[-2]:
+                axis.annotate(f"paid for {PAID[source]}", (x, y), **where | {"xytext": (18, 3)})
     for row in rows:
-        if "source" not in row:
-            right.plot(exact_of(row), cost_of(row), "x", color="0.5", markersize=5)
-            ends = {"xytext": (-6, 0), "ha": "right"} if exact_of(row) > 0.5 else {"xytext": (6, 0)}
-            ends |= {"xytext": (16, 13)} if row["row"] == "mimic_one_sided" else {}  # the learned ones are beside it
-            right.annotate(
-                row["row"].replace("_", " ") + unfilled([row]),
-                (exact_of(row), cost_of(row)),
-                textcoords="offset points",
-                va="center",
-                fontsize=7,
-                color="0.4",
-                **ends,
-            )
-    right.set(xlabel="exact information, nats", ylabel="shortfall, reward units", ylim=(0, None))
-    right.legend(fontsize=8, frameon=False, title="numbers: lambda", title_fontsize=8, alignment="right")
-    figure.tight_layout()
-    figure.savefig(path, dpi=140)
+        if "source" in row:
+            continue
+        axis.plot(exact_of(row), cost_of(row), "x", color="0.5", markersize=5)
+        words = row["row"].replace("_", " ") + unfilled([row])
+        side = {"xytext": (-6, 0), "ha": "right"} if exact_of(row) > 0.5 else {"xytext": (6, 0)}
+        if row["row"] == "mimic_one_sided":  # the learned ones are on its right
+            words, side = words.replace("mimic ", "mimic\n").replace(", ", ",\n"), {"xytext": (-5, -5), "ha": "right"}
+        style = {"textcoords": "offset points", "va": "center", "fontsize": 7, "color": "0.4"}
+        axis.annotate(words, (exact_of(row), cost_of(row)), **style, **side)
+    axis.set(xlabel="exact information, nats", ylabel="shortfall, reward units", xlim=(-0.11, 0.73), ylim=(0, None))
+    axis.set_xticks(np.linspace(0.0, 0.7, 8))
+    note = "numbers: lambda; crosses: scripted policies"
+    axis.text(0.98, 0.97, note, transform=axis.transAxes, ha="right", va="top", fontsize=8, color="0.4")
 
 
 def unfilled(rows: list[dict[str, Any]]) -> str:

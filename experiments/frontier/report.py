@@ -87,26 +87,31 @@ def total(row: dict[str, Any], who: str) -> float:
 
 def draw(document: dict[str, Any], found: Frontier) -> None:
     """Searched plans and the hull in the plane; the I(lambda) that follows."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure = Figure(figsize=(11, 5.0), layout="constrained")
     plane, curve = figure.subplots(1, 2)
     searched = np.array([(row["exact_nats"]["value"], row[COST]["value"]) for row in document["searched"]])
     plane.plot(*searched.T, ".", color="0.75", label=f"{len(searched)} plans searched")
     for name, row in document["rows"].items():
         x, y = row["exact_nats"], row[COST]
-        label = "best plans, measured again" if name == next(iter(document["rows"])) else None
+        label = "the best, measured again, 95%" if name == next(iter(document["rows"])) else None
         error = {"xerr": NORMAL_95 * x["stderr"], "yerr": NORMAL_95 * y["stderr"]}
         plane.errorbar(x["value"], y["value"], **error, fmt="D", color=STYLES[2][0], markersize=4, label=label)
     plane.plot(*found.policies.points[list(found.corners)].T, color="0.4", linewidth=1.0, label="lower hull")
     penalty = np.union1d([0.0], np.geomspace(0.005, 32.0, 200))
     value, limits = found.predicted(penalty)
     curve.step(penalty, value, where="mid", color="0.4", label="best of the family")
+    band = {"color": "0.4", "alpha": 0.2, "linewidth": 0, "label": "its 95% interval"}
+    curve.fill_between(penalty, *limits, step="mid", **band)
     curve.axhline(math.log(2.0), color="0.6", linewidth=0.8)
-    curve.fill_between(penalty, *limits, step="mid", color="0.4", alpha=0.2, linewidth=0)
+    where = {"transform": curve.get_yaxis_transform(), "ha": "right", "va": "bottom"}
+    curve.text(0.99, math.log(2.0), "certainty, ln 2", **where, color="0.4", fontsize="small")
     plane.set(xlabel="I, exact, nats", ylabel="C, shortfall, reward units", ylim=(0.0, None))
     _label(curve)
     for axis in (plane, curve):
         axis.grid(alpha=0.3)
-        axis.legend(fontsize="small")
+        axis.legend(
+            fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, columnspacing=1.2
+        )
     save(figure, HERE / "frontier")
 
 

@@ -2,8 +2,8 @@
 
     python experiments/lambda_sweep/report.py --size=cpu
 
-writes ``<size>/results.md``, and as .png and .pdf ``arms``, ``claims``, ``main/transition``, ``main/fills`` and, where
-the volume of noise was moved, ``collapse``.
+writes ``<size>/results.md``, and as .png and .pdf ``arms``, ``claims``, ``main/transition`` (not of an older program,
+whose verdict was by another rule), ``main/fills`` and, where the volume of noise was moved, ``collapse``.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from figures import draw_arms, draw_claims, draw_collapse, noise_arms
 from measured import Measured, branches, common_penalties, control, difference, read, starts_verdict
 from square_root import HIDDEN_NATS, collapse_exponent, hidden_exponent, hidden_lots, runs_out
 
+from amarl_jax.host.provenance import is_older
 from amarl_jax.lanes.fills_figure import draw_lane_fills
 from amarl_jax.lanes.frontier_figure import draw_frontier
 from amarl_jax.lanes.transition_figure import draw_transition
@@ -158,7 +159,7 @@ def questions(arms: dict[str, Measured]) -> list[str]:
     verdict = starts_verdict(arms)
     highest = main.at(main.penalties[-1], "kl_nats")
     lines = ["", "## Transition or crossover", ""]
-    lines.append(f"- Main sweep alone: {main.located['verdict']}")
+    lines.append(f"- Main sweep alone, commit {main.commit}: {main.located['verdict']}")
     lines.append(
         f"- Over starts and horizons: {verdict if verdict is not None else 'not measured (loud and quiet starts)'}"
     )
@@ -250,11 +251,13 @@ def claims(arms: dict[str, Measured]) -> list[str]:
 
 def draw_main(folder: Path) -> None:
     """The figures of the main sweep from its files."""
-    located = json.loads((folder / "sweep.json").read_text())["located"]["main"]
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "located.json"
-        path.write_text(json.dumps(located))
-        draw_transition(folder / "lanes.csv", folder / "transition", path if "lambda_half" in located else None)
+    document = json.loads((folder / "sweep.json").read_text())
+    located = document["located"]["main"]
+    if not is_older(document["provenance"]["commit"]):
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "located.json"
+            path.write_text(json.dumps(located))
+            draw_transition(folder / "lanes.csv", folder / "transition", path if "lambda_half" in located else None)
     draw_frontier(folder / "sweep.json", folder / "frontier")
     draw_lane_fills(folder / "sweep.json", folder / "fills")
 

@@ -133,7 +133,9 @@ def draw_phase(axis, name, result):
     axis.plot(x, y, color=BLACK, lw=3.0, solid_capstyle="round", label="deterministic: first-order line", zorder=3)
     axis.plot(x[0], y[0], "o", color=BLACK, ms=10, mfc="white", mew=2.5, label="its end, the inflection of I", zorder=4)
     onset = [(row["max_leverage"], row["mixing_onset"]) for row in phase if row["mixing_onset"] is not None]
-    axis.plot(*zip(*onset, strict=True), color=GREEN, lw=2.0, label="randomising: mixing starts")
+    axis.plot(
+        *zip(*onset, strict=True), color=GREEN, lw=2.0, ls=(0, (5, 1, 1, 1, 1, 1)), label="randomising: mixing starts"
+    )
     for k, level in enumerate(CONFIG["loud_levels"]):
         curve = [(row["max_leverage"], row["loud_levels"][k]) for row in phase if row["loud_levels"][k] is not None]
         axis.plot(
@@ -154,8 +156,8 @@ def draw_phase(axis, name, result):
     axis.set(xlabel=r"leverage $d_{\max} = Q\,/\,(\sigma\sqrt{N})$", ylabel=PENALTY, title=name)
 
 
-def draw_slice(axis, name, result):
-    """Information along a line of constant leverage, and P(loud)."""
+def draw_information(axis, name, result):
+    """Information of both optima along a line of constant leverage."""
     rows = result["slice"]
     penalty = np.array([row["penalty"] for row in rows])
     pure = np.array([row["pure_information"] for row in rows])
@@ -165,37 +167,42 @@ def draw_slice(axis, name, result):
     for part, end in ((slice(None, cut), 0), (slice(cut, None), 1)):
         x, y = list(penalty[part]), list(pure[part])
         x, y = ([*x, jump["penalty"]], [*y, ends[0]]) if end == 0 else ([jump["penalty"], *x], [ends[1], *y])
-        axis.plot(x, y, color=BLACK, lw=3.0, label="deterministic: I*" if end == 0 else None)
-    axis.plot([jump["penalty"]] * 2, ends, color=BLACK, lw=1.0, ls=":")
-    axis.plot(penalty, [row["mixed_information"] for row in rows], color=BLUE, lw=2.0, ls="--", label="randomising: I*")
-    axis.plot(
-        penalty, [row["loud_probability"] for row in rows], color=ORANGE, lw=1.6, ls="-.", label="randomising: P(loud)"
-    )
+        axis.plot(x, y, color=BLACK, lw=3.0, label="deterministic" if end == 0 else None)
+    axis.plot([jump["penalty"]] * 2, ends, color=BLACK, lw=1.0, ls=":", label="its jump")
+    axis.plot(penalty, [row["mixed_information"] for row in rows], color=BLUE, lw=2.0, ls="--", label="randomising")
     axis.axhline(np.log(2.0), color="0.5", lw=0.8)
-    axis.text(9.6, np.log(2.0) + 0.015, "H(z) = ln 2", fontsize=9, color="0.3", ha="right")
-    axis.set(
-        xscale="log",
-        xlim=(0.1, 10.0),
-        ylim=(0.0, 1.03),
-        xlabel=PENALTY,
-        ylabel="nats, or probability",
-    )
+    axis.text(9.6, np.log(2.0) + 0.005, "H(z) = ln 2", fontsize=9, color="0.3", ha="right")
+    axis.set(ylim=(0.0, 0.75), ylabel="information at the optimum, nats")
+    label_slice(axis, name)
+
+
+def draw_loud(axis, name, result, infinite):
+    """Probability of the loud episodes along the same line, beside the closed form of infinite leverage [L]."""
+    penalty = [row["penalty"] for row in result["slice"]]
+    loud = [row["loud_probability"] for row in result["slice"]]
+    axis.plot(penalty, loud, color=ORANGE, lw=2.0, ls="-.", label=f"leverage {CONFIG['slice_leverage']:g}")
+    axis.plot(penalty, infinite, color=BLACK, lw=1.0, label="infinite leverage, closed form")
+    axis.set(ylim=(0.0, 1.03), ylabel="P(loud) of the randomising trader")
+    label_slice(axis, name)
+
+
+def label_slice(axis, name):
+    """Set the axis of penalties and the title of a panel of the cut."""
+    axis.set(xscale="log", xlim=(0.1, 10.0), xlabel=PENALTY)
     axis.set_xticks([0.1, 0.3, 1, 3, 10], ["0.1", "0.3", "1", "3", "10"])
     axis.set_title(rf"{name}, at leverage $d_{{\max}} = {CONFIG['slice_leverage']:g}$")
 
 
 def draw(document):
-    """Two rows, side known and side random: the diagram, and a cut through it."""
+    """Two rows, side known and side random: the diagram, and a cut through it in nats and in probability."""
     infinite = document["results"]["infinite leverage"]["loud_probability"]
-    figure, axes = plt.subplots(2, 2, figsize=(11.0, 9.0), constrained_layout=True)
-    for row, name in enumerate(CHANNELS):
-        draw_phase(axes[row, 0], name, document["results"][name])
-        draw_slice(axes[row, 1], name, document["results"][name])
-        axes[row, 1].plot(
-            CONFIG["slice_penalties"], infinite, color=ORANGE, lw=1.0, label="P(loud), infinite leverage, closed form"
-        )
-    axes[0, 0].legend(loc="lower left", fontsize=8, framealpha=1.0)
-    axes[0, 1].legend(loc="lower left", fontsize=8, framealpha=1.0)
+    figure, axes = plt.subplots(2, 3, figsize=(15.0, 9.4), constrained_layout=True)
+    for row, name in zip(axes, CHANNELS, strict=True):
+        draw_phase(row[0], name, document["results"][name])
+        draw_information(row[1], name, document["results"][name])
+        draw_loud(row[2], name, document["results"][name], infinite)
+    for axis, columns in zip(axes[1], (2, 3, 2), strict=True):
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=columns, fontsize=9, frameon=False)
     for suffix in ("png", "pdf"):
         figure.savefig(
             HERE / f"phase_diagram.{suffix}", dpi=150, metadata={"CreationDate": None} if suffix == "pdf" else None

@@ -4,6 +4,7 @@ Its golden metrics say since which commit its numbers are what they are: a quote
 """
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -55,7 +56,8 @@ def older(text, since):
 def since():
     found = json.loads((ROOT / "tests/fixtures/golden_metrics.json").read_text())["since"]
     if not git("cat-file", "-e", found):
-        pytest.skip("a checkout without its history")
+        without = pytest.fail if os.environ.get("CI") else pytest.skip  # where nobody reads what was skipped
+        without("a checkout without its history")
     return found
 
 

@@ -105,6 +105,18 @@ def test_any_arms_make_a_report(code, arms, tmp_path, monkeypatch):
     assert drawn == {f"{name}{suffix}" for name in expected for suffix in (".png", ".pdf")}
 
 
+@pytest.mark.parametrize("older", [True, False, None])
+def test_the_verdict_of_an_older_program_is_not_drawn(code, tmp_path, monkeypatch, older):
+    write_arm(code, tmp_path / "main", "main", 1)
+    drawn = []
+    for name in ("draw_transition", "draw_frontier", "draw_lane_fills"):
+        monkeypatch.setattr(code["report"], name, lambda *_, name=name: drawn.append(name))
+    monkeypatch.setattr(code["report"], "is_older", lambda commit: older)
+    code["report"].draw_main(tmp_path / "main")
+    assert ("draw_transition" in drawn) == (not older)
+    assert {"draw_frontier", "draw_lane_fills"} <= set(drawn)
+
+
 def test_the_reference_s_expectations_stand_beside_the_means_and_the_last_update(code, tmp_path):
     write_arm(code, tmp_path / "main", "main", 3)
     main = code["measured"].read(tmp_path / "main")

@@ -147,7 +147,7 @@ def test_tensorboard_events_are_written(tmp_path):
         ("phase_b/belief/mean", "information/belief/mean/phase_b"),
         ("wall_seconds", "speed/wall_seconds"),
         ("objective", "execution/objective"),
-        ("finite/critic", "finite/critic"),
+        ("finite/critic", "losses/finite/critic"),
         ("held_out/execution/completion", "held_out/execution/completion"),
     ],
 )

@@ -1,12 +1,13 @@
 """What a sweep's table says of the price of hiding, and its figure, from files alone."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 
 from amarl_jax.evaluation.baselines import COLUMNS
-from amarl_jax.lanes.frontier_figure import draw_frontier
+from amarl_jax.lanes.frontier_figure import draw_frontier, frontier_figure
 from amarl_jax.lanes.table import lane_row, read_lanes, write_lanes
 from amarl_jax.lanes.trade_off import can_trade_off, trade_off
 
@@ -61,3 +62,25 @@ def test_the_figure_is_drawn_from_a_sweeps_file(table, tmp_path):
     assert draw_frontier(tmp_path / "sweep.json", tmp_path / "frontier") == ["frontier.png", "frontier.pdf"]
     (tmp_path / "sweep.json").write_text(json.dumps({"located": {"alone": located["alone"]}}))
     assert draw_frontier(tmp_path / "sweep.json", tmp_path / "none") == []
+
+
+def test_titles_stay_in_their_panels_and_what_is_not_shown_is_said(table):
+    found = trade_off(table)
+    far = [dict(slope) for slope in found["envelope"]]
+    far[2]["slope"] = far[2]["slope"] | {"upper": 100.0}  # beyond the axis
+    untold = [slope | {"slope": {"value": 1.0, "lower": None, "upper": None}, "agrees": None} for slope in far]
+    arms = {"main": found | {"envelope": far}, "alone": found | {"n_seeds": 1, "envelope": untold}}
+    figure = frontier_figure(arms)
+    figure.draw_without_rendering()
+    rows = np.reshape(figure.axes, (2, 3))
+    for row in rows:
+        for axis, beside in itertools.pairwise(row):
+            assert axis.get_tightbbox().x1 < beside.get_tightbbox().x0
+    prices = rows[:, 2]
+    assert "no interval: 1 seed" in [text.get_text() for text in prices[1].texts]
+    assert not prices[1].collections
+    arrows = [[line for line in axis.lines if line.get_marker() == "^"] for axis in prices]
+    assert [len(found) for found in arrows] == [1, 0]
+    assert "certainty, ln 2" in [text.get_text() for text in rows[0, 1].texts]
+    names = [[text.get_text() for text in axis.get_legend().get_texts()] for axis in rows[:, 0]]
+    assert ["a seed at a lambda" in of for of in names] == [True, False]
