@@ -68,6 +68,12 @@ def test_whether_there_is_a_better_policy():
     assert list(quoted.rows) == [(row[0], *row[2:]) for row in measured.rows]
 
 
+def test_what_the_trader_is_charged():
+    (quoted,) = tables(section(RESULTS, "What the trader is charged"))
+    (measured,) = tables(section(report("exact/README.md"), "What the trader is charged"))
+    assert list(quoted.rows) == measured.only(*quoted.header)
+
+
 def test_how_detectability_falls():
     """Cost and information of each start, at the penalties that the page picks."""
     (quoted,) = tables(section(RESULTS, "How detectability falls, as far as it is measured"))
