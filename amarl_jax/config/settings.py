@@ -164,7 +164,7 @@ _MAX_UPDATES = 1_000_000  # between two log lines or checkpoints
 _MAX_EPISODES = 1 << 20  # side by side, or kept
 _MAX_STEPS = 10_000  # of an optimiser, per rollout
 _MAX_TICKS = 1e6  # charged or paid per lot
-_SIZE_LAW = (f"{ENV}.size_beta_a", f"{ENV}.size_beta_b")
+_SIZE_LAW = (f"{ENV}.size_beta_a", f"{ENV}.size_beta_b", f"{HYPER}.start_size")
 
 SETTINGS: dict[str, Setting] = {
     "exp_name": Setting("str", f"{RUN}.exp_name"),

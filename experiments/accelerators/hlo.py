@@ -123,7 +123,7 @@ def collectives(computations):
     )
 
 
-_NO_ESTIMATE = 2**62  # cycles: the compiler of a TPU writes 2^63 - 1 where it has none
+NO_ESTIMATE = 2**50  # cycles, days of a TPU: where its compiler has none it writes numbers beyond
 
 
 @dataclasses.dataclass
@@ -151,7 +151,7 @@ class Walk:
                     self.run(branch, computations, times / len(inner))
             else:
                 told = re.search(r'"estimated_cycles":"(\d+)"', instruction.text)
-                cycles = int(told[1]) if told and int(told[1]) < _NO_ESTIMATE else None
+                cycles = int(told[1]) if told and int(told[1]) < NO_ESTIMATE else None
                 self.operations += times
                 self.cycles += times * (cycles or 0)
                 self.without_cycles += times if cycles is None else 0

@@ -10,6 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE)]
 
+import hlo  # noqa: E402
 import model  # noqa: E402
 from programs import ATTENTION, PROGRAMS  # noqa: E402
 
@@ -219,7 +220,8 @@ def operations(rows):
     for key, row in rows.items():
         walk, steps = row["operations"], row["steps_in_an_environment"]
         known = walk["operations"] - walk["without_cycles"]
-        numbers = [f"{n / steps:,.0f}" for n in (walk["operations"], known, walk["cycles"])]
+        numbers = [f"{n / steps:,.0f}" for n in (walk["operations"], known)]
+        numbers += [f"{walk['cycles'] / steps:,.0f}" if walk["cycles"] < hlo.NO_ESTIMATE else "not known"]
         cells.append([said(key.split()[1]), *numbers])
     return table(header, cells)
 

@@ -46,4 +46,4 @@ part default 240 120 "$python" -m amarl_jax.train --config=configs/default.py --
 part sweep 600 20 "$python" -m amarl_jax.sweep --config=configs/lambda_sweep.py --workdir="$folder/sweep" \
   --n_lambdas=6 --seeds=2 --config.training.total_timesteps=600000 --config.eval_episodes=256
 cat "$folder/fit.json"
-tar --exclude=results.tar.gz -czf "$folder/results.tar.gz" -C "$folder" .
+tar -czf "$cache/results.tar.gz" -C "$folder" . && mv "$cache/results.tar.gz" "$folder"
