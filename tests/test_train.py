@@ -501,7 +501,7 @@ def test_two_devices_train_stop_go_on_are_extended_and_evaluated(finished, tmp_p
     """What they play is what one device plays; stopped or not, and extended or not, they learn the same."""
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert command(*COMMAND, "--n_devices=2", f"--workdir={whole}") == 0
-    assert capsys.readouterr().out.splitlines()[0].split(" | ")[1] == "2 x cpu"
+    assert capsys.readouterr().out.splitlines()[0].split(" | ")[1] == "2 of 8 x cpu"
     rows, alone = numbers(whole), numbers(finished.trained.workdir)
     for name in ROLLOUT:  # of the first episodes, before they were learned from
         assert rows[0][f"phase_a/{name}"] == pytest.approx(alone[0][f"phase_a/{name}"], rel=1e-4, abs=1e-5), name
