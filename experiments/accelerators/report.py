@@ -26,7 +26,8 @@ nothing was run on either. Written by `python experiments/accelerators/report.py
 """
 COMPARISON = """## Before and after
 
-Before is commit {commits}, in `before.json`, which the same command wrote; estimates are those of the model below.
+Before is commit {commits}, in `before.json`, which the same command wrote; estimates are those of the model below. It
+counted products in TensorFloat-32, where a run has float32; of what is counted after, that changes no launch.
 """
 PLAY_GOAL, UPDATE_GOAL = (
     200,
