@@ -6,7 +6,8 @@ installs a virtual environment for each target (the plugin of jax and its compil
 update and a sweep over four devices, one after the other, and writes after each what there is to
 ``experiments/accelerators/compiled.json``: launches by part of the program, inside and outside of CUDA graphs, bytes
 moved, memory, collectives, seconds of compiling. ``report.py`` makes the table, with the paper model beside it. The
-default update takes a TPU's compiler a quarter of an hour and 6 GB; the belief's attention alone, in two ways, is for the GPU only.
+default update takes a TPU's compiler a quarter of an hour and 6 GB; the belief's attention alone, in two ways, is for
+the GPU only.
 """
 
 import argparse
