@@ -32,7 +32,7 @@ COMMANDS = {  # name: what it does, an example
 }
 
 
-def script(name: str) -> str:
+def console_name(name: str) -> str:
     """What a command is installed as."""
     return f"amarl-{name.replace('_', '-')}"
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(f"amarl_jax {__version__}. Commands; --help behind one documents it:\n")
     for name, (meaning, example) in COMMANDS.items():
-        print(f"python -m amarl_jax.{name}  (or {script(name)})\n    {meaning}\n    {example}\n")
+        print(f"python -m amarl_jax.{name}  (or {console_name(name)})\n    {meaning}\n    {example}\n")
     return 0
 
 

@@ -322,7 +322,7 @@ def test_the_package_lists_its_commands(capsys):
 
 def test_console_scripts_are_the_commands():
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts == {main_module.script(name): f"amarl_jax.{name}:command" for name in main_module.COMMANDS}
+    assert scripts == {main_module.console_name(name): f"amarl_jax.{name}:command" for name in main_module.COMMANDS}
     assert scripts["amarl-random-play"] == "amarl_jax.random_play:command"
 
 
