@@ -32,7 +32,7 @@ LOWEST = {
     "sweep.lambda_max": 32.0 * 2.0 ** (-10 / 1.5),
     "sweep.n_lambdas": 8,
     "sweep.points_per_octave": 1.5,
-}  # to 0.31
+}
 SOURCES = {  # what the trader pays for, and what the maker's belief is fitted to
     "exact": {"agents.execution.leakage_source": "exact", "networks.belief_transformer.target": "exact"},
     "mine": {"agents.execution.leakage_source": "mine", "networks.belief_transformer.target": "label"},
