@@ -57,12 +57,14 @@ def gpu_account(dump, shares):
         (path,) = [path for kind in ("play", "advance", "attend") for path in dump.glob(f"*jit_{kind}*{ending}")]
         return path.read_text()
 
-    computations = hlo.read(text("gpu_after_optimizations.txt"))
-    counter = schedule.Counter(schedule.names(text("thunk_metadata.txt")), computations, shares)
+    optimised = text("gpu_after_optimizations.txt")
+    computations, files = hlo.read(optimised), hlo.files(optimised)
+    counter = schedule.Counter(schedule.names(text("thunk_metadata.txt")), computations, shares, files)
     counter.count(schedule.parse(text("thunk_sequence_after_thunk_passes.txt")))
     parts = {part: vars(counts) | {"launches": counts.launches} for part, counts in counter.parts.items()}
     return {
         "parts": parts,
+        "files": dict(sorted(counter.by_file.items(), key=lambda pair: -pair[1])),
         "loops_of_unknown_length": counter.unknown_loops,
         "collectives": hlo.collectives(computations),
     }

@@ -32,6 +32,12 @@ class Instruction:
         return next((scope for scope in reversed(scopes) if scope in PARTS), None)
 
     @property
+    def frame(self) -> int | None:
+        """The line of Python that it is from, a key of :func:`files`; of a fusion, where its result is from."""
+        numbered = re.search(r"stack_frame_id=(\d+)", self.text)
+        return int(numbered[1]) if numbered else None
+
+    @property
     def trips(self) -> int | None:
         """How often a loop runs; None where that depends on data."""
         known = re.search(r'"known_trip_count":\{"n":"(\d+)"', self.text)
@@ -56,6 +62,30 @@ def read(text):
             operands = tuple(re.findall(r"%([\w.\-]+)", inside))
             current[name] = Instruction(name, shape, operation, operands, rest, bool(root))
     return computations
+
+
+def files(text, package="amarl_jax"):
+    """{frame: the file, within the package, of the innermost line of its stack that is in the package} of a module."""
+    names, places, frames = (_numbered(text, title) for title in ("FileNames", "FileLocations", "StackFrames"))
+    found = {}
+    for frame in frames:
+        at, seen = frame, set()
+        while at in frames and at not in seen:
+            seen.add(at)
+            place, above = map(int, re.findall(r"=(\d+)", frames[at]))
+            name = names[int(re.search(r"file_name_id=(\d+)", places[place])[1])].strip('"')
+            if f"/{package}/" in name:
+                found[frame] = name.rsplit(f"/{package}/", 1)[1]
+                break
+            at = above - 1  # XLA counts from 1 here, and 1 stands for no frame above
+    return found
+
+
+def _numbered(text, title):
+    """{number: the rest of its line} of one table at the head of a module."""
+    section = re.search(rf"^{title}\n(.*?)\n\n", text, re.MULTILINE | re.DOTALL)
+    lines = section[1].splitlines() if section else []
+    return {int(number): rest for number, rest in (line.split(" ", 1) for line in lines)}
 
 
 def entry(text):

@@ -38,14 +38,32 @@ TRAINED = 10_000_000  # steps, of the goals for a device
 MEMORY = 0.9 * 80e9  # bytes of an H100 for lanes
 LEFT = """\
 What is left: playing leads, with policies, messages and orders of a step, and the belief's decoding, about a dozen
-kernels a layer of it; of what reads the tape only gradients are left. Trajectories are stored by episode: storing them
-by step would save the transposition at the end of a rollout, and change the axes of everything that reads them. The
+kernels a layer of it; of what reads the tape only gradients are left. The
 gradient of the predictor keeps a 64 by 64 matrix for every step of every episode it is taken of, 6 MB an episode; with
 what the filter keeps likewise, and with four microbatches of the belief at a time, an update needs more scratch than it
 did, so fewer lanes fit a card. The kernels written for this (`amarl_jax/nets/recurrent_kernels.py`,
 `amarl_jax/market/matching_kernel.py`) count as one launch each, whatever they take: the model sees their bytes, not
 their steps.
 """
+FILES_TEXT = """## H100: launches by the file that asks for them
+
+Of the default configuration; of a fusion, the file of its result, of a copy that XLA adds, none.
+
+{table}
+
+Matching a step's messages is one kernel. Merging the step's orders into the book and closing its gaps are not: all that
+concerns the book is {book:.0%} of an update's launches, so one kernel for all of it would save less than that.
+Episodes are stored one after the other; while they are played they are stored step by step, and are transposed at the
+end, in one launch for each kind of number, which reads and writes at most {transposed:.1f} of the {moved:.0f} GiB that
+play moves. Storing them by step would save that and change the axes of everything that reads them.
+"""
+GROUPS = {  # of files, by the beginning of their paths; the first that fits
+    "the book and the messages to it": ("lob/", "market/events.py", "market/matching_kernel.py"),
+    "the rest of the market": ("market/",),
+    "networks and policies": ("nets/", "policies/"),
+    "rollouts and learning": ("learn/",),
+    "other files": ("",),
+}
 ATTENTION_TEXT = """## The belief's attention in other ways
 
 Alone, for an H100. Learning: the gradient of 16 episodes of the default configuration, in blocks of a window as the
@@ -203,6 +221,26 @@ def estimates(rows):
     return table(header, cells)
 
 
+def by_file(rows):
+    """Launches of a step of play and of an update by what the file is about, with what the text says of them."""
+    columns = [rows["h100 play_default"], rows["h100 update_default"]]
+    scales = [columns[0]["steps_in_an_environment"], 1]
+    counts = {name: [0.0, 0.0] for name in (*GROUPS, "XLA does not say")}
+    for i, (row, scale) in enumerate(zip(columns, scales, strict=True)):
+        for path, launches in row["files"].items():
+            fits = (name for name, starts in GROUPS.items() if path.startswith(starts))
+            counts[next(fits) if path else "XLA does not say"][i] += launches / scale
+    cells = [[name, *(f"{n:,.0f}" for n in pair)] for name, pair in counts.items()]
+    book, of_update = counts["the book and the messages to it"][1], sum(pair[1] for pair in counts.values())
+    moved = sum(launches_of(columns[0]["parts"], part, "bytes") for part in columns[0]["parts"]) / 2**30
+    return FILES_TEXT.format(
+        table=table(["about", "a step of play", "an update"], cells),
+        book=book / of_update,
+        transposed=2 * columns[0]["bytes"]["output"] / 2**30,
+        moved=moved,
+    )
+
+
 def attention(rows):
     """What the belief's attention launches and moves, in each way that was compiled."""
     cells = []
@@ -257,6 +295,8 @@ def main():
             LEFT,
             sep="\n",
         )
+    if all("files" in rows.get(f"h100 {name}", {}) for name in ("play_default", "update_default")):
+        print(by_file(rows))
     constants = ", ".join(f"{name} {value:g}" for name, value in model.CONSTANTS["middle"].items())
     numbers = {"bandwidth": model.BYTES_PER_S / 1e12, "flops": model.FLOPS_PER_S["float32"] / 1e12}
     print(ESTIMATE.format(constants=constants, **numbers), estimates(scheduled), sep="\n")

@@ -76,15 +76,16 @@ def names(text):
 class Counter:
     """Counts by part of the schedule of one program."""
 
-    def __init__(self, named, computations, shares=()):
+    def __init__(self, named, computations, shares=(), files=None):
         """``shares``: how often each branch of a switch with that many is taken, in proportion; others count alike."""
-        self.named, self.computations, self.shares = named, computations, list(shares)
+        self.named, self.computations, self.shares, self.files = named, computations, list(shares), files or {}
         self.where = {
             name: (instruction, computation)
             for computation in computations.values()
             for name, instruction in computation.items()
         }
         self.parts = defaultdict(Counts)
+        self.by_file = defaultdict(float)  # launches by the file that they are from, as far as XLA says
         self.unknown_loops = 0
 
     def count(self, thunk, part="other", times=1.0, in_graph=False):
@@ -97,6 +98,7 @@ class Counter:
         elif thunk.kind not in CONTAINERS:
             nodes = times if in_graph else 0.0
             size = hlo.moved(instruction, computation, self.computations) if instruction else 0
+            self.by_file[self.files.get(instruction.frame if instruction else None, "")] += times
             self.parts[part].add(Counts(nodes=nodes, bare=times - nodes, bytes=times * size))
         weights = self._weights(thunk, instruction)
         for weight, (_, inner) in zip(weights, thunk.inside, strict=True):

@@ -92,6 +92,27 @@ TEST = """
   ROOT %go = pred[]{:T(512)} fusion(%state), kind=kLoop, calls=%below
 }
 """
+TABLES = """HloModule jit_advance
+
+FileNames
+1 "/somewhere/run.py"
+2 "/somewhere/amarl_jax/learn/update.py"
+3 "/venv/lib/flax/linen/linear.py"
+
+FunctionNames
+1 "advance"
+
+FileLocations
+1 {file_name_id=1 function_name_id=1 line=3 end_line=3 column=1 end_column=9}
+2 {file_name_id=2 function_name_id=1 line=8 end_line=8 column=1 end_column=9}
+3 {file_name_id=3 function_name_id=1 line=9 end_line=9 column=1 end_column=9}
+
+StackFrames
+1 {file_location_id=1 parent_frame_id=1}
+2 {file_location_id=2 parent_frame_id=2}
+3 {file_location_id=3 parent_frame_id=3}
+
+"""
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +133,19 @@ def test_launches_are_counted_by_part_over_loops_and_branches(counted):
         "mine": (12 * 3 / 4, 12 * 3 / 4, 0),
     }
     assert counted.unknown_loops == 1
+
+
+def test_launches_are_counted_by_the_file_of_the_package_that_asks_for_them():
+    """A line of a library counts for the one that called it; a copy, and what is called from outside, for none."""
+    assert hlo.files(PROGRAM) == {}
+    assert hlo.files(TABLES + PROGRAM) == {2: "learn/update.py", 3: "learn/update.py"}
+    frames = {"play/add": 1, "ppo/add": 2, "mine/dot": 3}
+    program = TABLES + PROGRAM
+    for name, frame in frames.items():
+        program = program.replace(f'{name}"', f'{name}" stack_frame_id={frame}')
+    counter = schedule.Counter(schedule.names(METADATA), hlo.read(program), [1, 3], hlo.files(program))
+    counter.count(schedule.parse(SCHEDULE))
+    assert counter.by_file == {"": 1 + 2 + 2 * 12 / 4, "learn/update.py": 12 + 12 * 3 / 4}
 
 
 def test_bytes_of_a_slice_are_those_of_the_slice(counted):
