@@ -44,7 +44,7 @@ from amarl_jax.flow.facts import Facts, facts_of
 from amarl_jax.host import cli, machine, untrusted
 from amarl_jax.host.provenance import provenance
 from amarl_jax.host.runlog import closing_table
-from amarl_jax.host.stages import stage
+from amarl_jax.host.stages import of_sizes, stage
 from amarl_jax.host.workdir import refuse_obstacles, write_atomically, write_json
 from amarl_jax.lanes.table import read_lanes
 from amarl_jax.learn.players import players
@@ -101,9 +101,10 @@ def evaluate(
     run = run if isinstance(run, FrozenRun) else runs.load(run, lane, best)
     key_play, key_detector, key_bootstrap, _ = _keys(run, seed)
     with jax.default_matmul_precision(run.experiment.run.products):
-        with stage(f"playing {n_episodes:,} fresh episodes", verbose=verbose):
+        sizes = of_sizes(run.experiment)
+        with stage(f"compiling and playing {n_episodes:,} fresh episodes", verbose=verbose, remember=sizes):
             episodes = _play(run, key_play, -1, n_episodes, deterministic)
-        with stage("training a fresh detector on them", verbose=verbose):
+        with stage("training a fresh detector on them", verbose=verbose, remember=f"{n_episodes} {sizes}"):
             evaluation = evaluate_summaries(key_detector, episodes.summary, _scale(run), episodes.exact)
     game = run.setup.game
     evaluation = evaluation._replace(unread=why_unread(players(run.state, game).execution, game.noise_law))

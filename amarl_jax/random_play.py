@@ -22,7 +22,7 @@ from amarl_jax import config as configuration
 from amarl_jax.errors import BadInput
 from amarl_jax.host import cli, machine
 from amarl_jax.host.runlog import closing_table
-from amarl_jax.host.stages import stage
+from amarl_jax.host.stages import of_sizes, stage
 from amarl_jax.learn.players import Players, PriorBelief
 from amarl_jax.learn.rollout import Trajectory, rollouts, stratified_labels
 from amarl_jax.market.env import Market
@@ -76,7 +76,8 @@ def _play_and_check(experiment: configuration.Experiment) -> None:
     params, spec, n_envs = as_arrays(experiment.env_params), experiment.market_spec, experiment.learn_spec.n_envs
     key_warm, key_play = jax.random.split(jax.random.key(experiment.run.seed))
     random_play = functools.partial(play, params=params, spec=spec, n_envs=n_envs, law=experiment.noise_law)
-    with stage(f"compiling and playing {n_envs:,} random episodes twice, the second time by the clock"):
+    what = f"compiling and playing {n_envs:,} random episodes twice, the second time by the clock"
+    with stage(what, remember=of_sizes(experiment)):
         jax.block_until_ready(random_play(key_warm))
         started = time.perf_counter()
         trajectory = jax.block_until_ready(random_play(key_play))

@@ -1,6 +1,7 @@
 """Progress of every long stage of a command: a bar in a terminal, plain lines elsewhere."""
 
 import contextlib
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -76,6 +77,12 @@ def say_recorded(experiment: Experiment) -> None:
         )
 
 
+def of_sizes(experiment: Experiment) -> str:
+    """Name, for ``remember``, of programs that play an experiment's policies: of its sizes, whatever its numbers are."""
+    specs = (experiment.market_spec, experiment.network_spec, experiment.learn_spec, experiment.run.exact)
+    return hashlib.sha256(repr(specs).encode()).hexdigest()[:16]
+
+
 @contextlib.contextmanager
 def stage(
     what: str,
@@ -92,13 +99,14 @@ def stage(
         what: as "compiling the update".
         total: number of parts, None where they are not counted.
         unit: of the parts, as "lanes".
-        verbose: False says nothing.
+        verbose: False says nothing, and remembers nothing.
         remember: name, beside ``what``, under which its duration is kept for the next time; empty: not kept.
         console: to print to; default standard output.
     """
     shown = verbose and hosts.is_chief()
     console = console or standard_console()
-    last = _seconds_of(f"{what} {remember}") if remember else None
+    remembered = f"{what} {remember}" if shown and remember else ""
+    last = _seconds_of(remembered) if remembered else None
     title = what if last is None else f"{what}, {duration(last)} the last time"
     bar = _bar(console, total) if shown and console.is_terminal else None
     with bar or contextlib.nullcontext():
@@ -108,8 +116,8 @@ def stage(
         yield under_way
     if shown and under_way.seconds >= LONG:
         console.print(f"{what}: {duration(under_way.seconds)}")
-    if remember and hosts.is_chief():
-        _keep_seconds(f"{what} {remember}", under_way.seconds)
+    if remembered:
+        _keep_seconds(remembered, under_way.seconds)
 
 
 def _bar(console: Console, total: int | None) -> Progress:

@@ -17,7 +17,7 @@ from amarl_jax.evaluation.frozen import FrozenEpisodes, play_frozen
 from amarl_jax.evaluation.metrics import Scale, evaluate_detected
 from amarl_jax.host import processes as hosts
 from amarl_jax.host.provenance import provenance
-from amarl_jax.host.stages import stage
+from amarl_jax.host.stages import of_sizes, stage
 from amarl_jax.host.workdir import Run, write_json
 from amarl_jax.lanes.behaviour import conduct, shuffled
 from amarl_jax.lanes.detections import detect_each
@@ -95,7 +95,8 @@ def _measure_rest(
     setups = setups_of(lanes, run)
     placed = (layout.place(jax.numpy.stack([play for play, _ in pairs])), state, layout.place(setups))
     how = {"layout": layout, "n_episodes": run.run.eval_episodes, "exact": run.run.exact}
-    with stage(f"playing {run.run.eval_episodes:,} fresh episodes of each lane", verbose=run.run.verbose):
+    what = f"compiling and playing {run.run.eval_episodes:,} fresh episodes of each lane"
+    with stage(what, verbose=run.run.verbose, remember=f"{len(lanes)} {of_sizes(run)}"):
         episodes = layout.take_back(play_lanes(*placed, **how))
     mine = {i: jax.tree.map(lambda x, i=i: x[i], episodes) for i in whole}
     params, spec = jax.tree.map(np.asarray, setups.params), setups.game.market_spec

@@ -95,3 +95,19 @@ def test_a_run_too_short_to_learn_says_so(variant, said, capsys):
 def test_seconds_are_kept_beside_compiled_programs_and_nowhere_else():
     folder = jax.config.jax_compilation_cache_dir
     assert stages._file() is None if not folder else str(stages._file()).startswith(folder)
+
+
+def test_a_quiet_stage_remembers_nothing(clock, tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "_file", lambda: tmp_path / "seconds.json")
+    with stage("compiling", remember="a run", verbose=False):
+        clock[0] += 41.0
+    assert not (tmp_path / "seconds.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [({"seed": 3, "agents.execution.lambda_leakage": 2.0}, True), ({"training.n_envs": 32}, False)],
+)
+def test_programs_of_the_same_sizes_are_remembered_together(changes, same):
+    first, other = (configuration.resolve(configuration.load("configs/fast_debug.py", more)) for more in ({}, changes))
+    assert (stages.of_sizes(first) == stages.of_sizes(other)) == same
