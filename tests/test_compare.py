@@ -61,7 +61,7 @@ def test_curves_are_a_data_frame():
     (curve,) = read_curves(FIRST).values()
     frame = curve.frame()
     assert isinstance(frame, pandas.DataFrame)
-    assert frame["update"].tolist() == list(range(1, 31))
+    assert frame["update"].tolist() == list(range(1, len(curve.columns["update"]) + 1))
 
 
 def test_the_command_draws_every_run_and_prints_what_was_held_out(tmp_path, capsys, monkeypatch):
@@ -87,6 +87,16 @@ def test_the_figure_has_a_line_for_every_run_in_every_panel(tmp_path):
     names = curves_figure.draw_curves(curves, tmp_path / "six")
     assert names == ["six.png", "six.pdf"]
     assert (tmp_path / "six.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_two_lines_of_a_panel_are_named_where_they_are():
+    figure = curves_figure.curves_figure(read_curves(FIRST))
+    panel = next(axis for axis in figure.axes if axis.get_title() == "earnings, marked to V")
+    heights = {text.get_text(): text.xy[1] for text in panel.texts}
+    (maker, arbitrageur) = (line.get_ydata() for line in panel.lines)
+    assert heights["arbitrageur"] >= arbitrageur[-1] > maker[-1] >= heights["maker"]
+    colours = {text.get_text(): text.get_color() for text in panel.texts}
+    assert colours == dict(zip(("maker", "arbitrageur"), (line.get_color() for line in panel.lines), strict=True))
 
 
 def test_no_two_curves_look_alike():

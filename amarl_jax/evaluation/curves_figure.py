@@ -58,8 +58,10 @@ def curves_figure(curves: Mapping[str, Curve]) -> Figure:
             axis.axhline(level, color="0.6", linewidth=0.8)
             of_axes = axis.get_yaxis_transform()
             axis.text(0.99, level, meaning, transform=of_axes, ha="right", va=edge, color="0.4", fontsize="small")
-        if len(metrics) > 1:
-            _name_metrics(axis, metrics, len(curves) == 1)
+        if len(metrics) > 1 and len(curves) == 1:
+            _name_lines(axis, metrics)
+        elif len(metrics) > 1:
+            _name_styles(axis, metrics)
     for axis in axes[1]:
         axis.set_xlabel("million environment steps")
     if len(curves) > 1:
@@ -86,9 +88,33 @@ def _draw(axis: Axes, curve: Curve, metrics: Mapping[str, str], colour: Any) -> 
         axis.plot(steps, curve.over_phases(metric), line, color=own if colour is None else colour, linewidth=1.4)
 
 
-def _name_metrics(axis: Axes, metrics: Mapping[str, str], coloured: bool) -> None:
-    """Draw a legend of line styles, grey where colours tell runs apart."""
+def _name_lines(axis: Axes, metrics: Mapping[str, str]) -> None:
+    """Write the names of two lines beside their ends: above the upper one, below the lower one, clear of both."""
+    last = {}
+    for line, words in zip(axis.lines, metrics.values(), strict=False):
+        x, y = (np.asarray(values, np.float64) for values in line.get_data())
+        there = np.isfinite(y) & (x >= x[-1] - 0.6 * (x[-1] - x[0]))
+        if there.any():
+            last[words] = (y[there], line.get_color())
+    upwards = sorted(last, key=lambda words: float(np.mean(last[words][0])))
+    axis.margins(y=0.15)
+    for words, reach, offset in zip(upwards, (np.min, np.max), (-3, 3), strict=False):
+        y, colour = last[words]
+        axis.annotate(
+            words,
+            (1.0, float(reach(y))),
+            xycoords=axis.get_yaxis_transform(),
+            xytext=(-4, offset),
+            textcoords="offset points",
+            ha="right",
+            va="top" if offset < 0 else "bottom",
+            color=colour,
+            fontsize="small",
+        )
+
+
+def _name_styles(axis: Axes, metrics: Mapping[str, str]) -> None:
+    """Draw a legend of line styles in grey, where colours tell runs apart."""
     for j, words in enumerate(metrics.values()):
-        colour, line = style(j)
-        axis.plot([], [], line, color=colour if coloured else "0.3", label=words)
+        axis.plot([], [], style(j)[1], color="0.3", label=words)
     axis.legend(fontsize="small", framealpha=0.8)
