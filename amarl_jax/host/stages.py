@@ -78,7 +78,7 @@ def say_recorded(experiment: Experiment) -> None:
 
 
 def of_sizes(experiment: Experiment) -> str:
-    """Name, for ``remember``, of programs that play an experiment's policies: of its sizes, whatever its numbers are."""
+    """Name, for ``remember``, of programs that play an experiment's policies: of its sizes, not of its numbers."""
     specs = (experiment.market_spec, experiment.network_spec, experiment.learn_spec, experiment.run.exact)
     return hashlib.sha256(repr(specs).encode()).hexdigest()[:16]
 
