@@ -1,4 +1,8 @@
-"""The programs that measure a trained run, to be compiled while it trains."""
+"""The programs that measure a trained run, to be compiled while it trains.
+
+They play with a rollout of their own. That of training is inside of the update's program, no part of which can be
+called, and keeps what learning needs; a second one, compiled beside training, costs no waiting on a second core.
+"""
 
 from collections.abc import Callable
 from typing import Any
