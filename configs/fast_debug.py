@@ -1,4 +1,4 @@
-"""The whole loop, small: 50-step episodes and tiny networks, a minute and a half on two cores.
+"""The whole loop, small: 50-step episodes and tiny networks, about two minutes on two cores.
 
 ``configs/fast_debug.py:tiny`` is as small as it goes: it shows that everything runs, and learns nothing.
 """
@@ -55,7 +55,7 @@ def shrink_networks(networks: ConfigDict) -> None:
 def shrink_training(config: ConfigDict) -> None:
     """64 environments, phases of two episodes."""
     training = config.training
-    training.total_timesteps = 256_000  # environment steps: 20 updates
+    training.total_timesteps = 384_000  # environment steps: 30 updates
     training.n_envs = 64  # E
     training.n_minibatches = 2  # of 32 environments
     training.n_epochs = 4  # PPO passes

@@ -83,15 +83,21 @@ def read_episode(key: Array, record: StepRecord, truth: Truth, reader: Reader, p
     Where noise is recorded the reader knows only its fitted law: the episode is read without the truth, and there is no
     upper bound.
     """
-    key_below, key_above = jax.random.split(key)
-    below = reader.likelihoods(key_below, record, params)
+    keys = jax.random.split(key)
     if is_misspecified(reader.noise_law) or not reader.sees_removals:
+        below = reader.likelihoods(keys[0], record, params)
         return ExactRow(log_ratio(below), jnp.float32(jnp.nan), jnp.int32(-1))
-    above = reader.likelihoods(key_above, record, params, truth)
-    lawless = above.kept_weight <= 0
+
+    def read(inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+        key, keeps = inputs
+        found = reader.likelihoods(jax.random.wrap_key_data(key), record, params, truth, keeps)
+        return log_ratio(found), found.kept_weight <= 0
+
+    ratios, lawless = jax.lax.map(read, (jax.random.key_data(keys), jnp.array([False, True])))  # one filter to compile
+    lawless = lawless[1]
     return ExactRow(
-        log_ratio=log_ratio(below),
-        log_ratio_above=log_ratio(above)[-1],
+        log_ratio=ratios[0],
+        log_ratio_above=ratios[1, -1],
         lawless_step=jnp.where(jnp.any(lawless), jnp.argmax(lawless), -1).astype(jnp.int32),
     )
 

@@ -75,20 +75,23 @@ def side_posterior(value: Array, params: EnvParams) -> Array:
     return jnp.stack([jax.nn.log_sigmoid(for_buying), jax.nn.log_sigmoid(-for_buying)], axis=-1)
 
 
-def private_numbers(uniform: Array, n_nodes: int, truth: Truth | None) -> tuple[Array, Array]:
+def private_numbers(
+    uniform: Array, n_nodes: int, truth: Truth | None, keeps: Array | bool = True
+) -> tuple[Array, Array]:
     """One number from each of n equal shares of N(0, 1) for either trader, [2, n_nodes]; the true one's node, [] int32.
 
     Args:
         uniform: [2] in [0, 1), places either trader's numbers within their shares.
         n_nodes: n.
         truth: its private number replaces one of the true trader's; None for no truth.
+        keeps: False for no truth either.
     """
     index = jnp.arange(n_nodes, dtype=jnp.int32)[None]
     shift, own, kept = uniform, jnp.zeros((2, n_nodes), bool), jnp.int32(0)
     if truth is not None:
         at = jnp.clip(n_nodes * jax.scipy.special.ndtr(truth.private), 0.0, n_nodes * (1.0 - 1e-7))
         kept = jnp.floor(at).astype(jnp.int32)
-        is_true = jnp.arange(NOISE) == truth.hypothesis
+        is_true = (jnp.arange(NOISE) == truth.hypothesis) & keeps
         shift, own = jnp.where(is_true, at - kept, uniform), is_true[:, None] & (index == kept)
     quantile = (index.astype(jnp.float32) + shift[:, None]) / n_nodes
     numbers = jax.scipy.special.ndtri(jnp.clip(quantile, 1e-7, 1.0 - 1e-7))
@@ -136,22 +139,38 @@ class Reader:
     n_nodes: int = 1
     sees_removals: bool = True
 
-    def likelihoods(self, key: Array, record: StepRecord, params: EnvParams, truth: Truth | None = None) -> Likelihoods:
+    def likelihoods(
+        self,
+        key: Array,
+        record: StepRecord,
+        params: EnvParams,
+        truth: Truth | None = None,
+        keeps: Array | bool = True,
+    ) -> Likelihoods:
         """Run the filters over an episode's record [T].
 
         Without ``truth`` they share their random numbers, so that hypotheses with the same law agree to rounding. With
-        it they are independent, and the true one keeps what really happened.
+        it they are independent, and the true one keeps what really happened. A program that does both asks by ``keeps``,
+        [] bool, False for no truth, and has one filter to compile.
         """
         evidence = read_evidence(record, self.noise_law, params, self.spec)
         horizon = record.value.shape[0]
-        n_streams = 1 if truth is None else N_HYPOTHESES
-        key_nodes, key_steps = jax.random.split(key)
-        uniform = jax.random.uniform(key_steps, (horizon, n_streams, 2), jnp.float32)
-        uniform = jnp.broadcast_to(uniform, (horizon, N_HYPOTHESES, 2))
-        places = jnp.broadcast_to(jax.random.uniform(key_nodes, (n_streams, 1), jnp.float32)[:NOISE, 0], (NOISE,))
-        private, kept_node = private_numbers(places, self.n_nodes, truth)
+        keys = jax.random.split(key)
+
+        def draws(keys: Array, n_streams: int) -> tuple[Array, Array]:
+            key_nodes, key_steps = keys
+            uniform = jax.random.uniform(key_steps, (horizon, n_streams, 2), jnp.float32)
+            places = jax.random.uniform(key_nodes, (n_streams, 1), jnp.float32)[:NOISE, 0]
+            return jnp.broadcast_to(uniform, (horizon, N_HYPOTHESES, 2)), jnp.broadcast_to(places, (NOISE,))
+
+        uniform, places = draws(keys, 1)
+        own = None
+        if truth is not None:
+            each = draws(jax.random.clone(keys), N_HYPOTHESES)  # of the two only one is used
+            uniform, places = jax.tree.map(lambda x, y: jnp.where(keeps, x, y), each, (uniform, places))
+            own = (jnp.arange(N_HYPOTHESES) == truth.hypothesis) & keeps
+        private, kept_node = private_numbers(places, self.n_nodes, truth, keeps)
         laws_of = functools.partial(self._laws, private, self.policy.init(params), params)
-        own = None if truth is None else jnp.arange(N_HYPOTHESES) == truth.hypothesis
 
         def step(particles: Particles, inputs: tuple[StepEvidence, Array, Array | None]) -> tuple[Particles, tuple]:
             now, uniform, option = inputs
@@ -163,7 +182,8 @@ class Reader:
                 kept_option, kept_weight = None, jnp.float32(1.0)
             else:
                 kept_option = jnp.where(own, option, -1)
-                kept_weight = weights[truth.hypothesis, option, particles.kept[truth.hypothesis]]
+                own_weight = weights[truth.hypothesis, option, particles.kept[truth.hypothesis]]
+                kept_weight = jnp.where(keeps, own_weight, 1.0)
             particles, chosen = jax.vmap(advance, in_axes=(0, 0, 0, None if kept_option is None else 0))(
                 uniform, particles, weights, kept_option
             )

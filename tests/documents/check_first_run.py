@@ -34,7 +34,7 @@ def test_it_left(name):
 
 
 def test_every_loss_gradient_step_and_parameter_is_finite(rows):
-    assert len(rows) == 20
+    assert len(rows) == 30
     assert not {name for row in rows for name, x in row.items() if x is None or (name.startswith("finite/") and x != 1)}
 
 

@@ -70,19 +70,27 @@ def test_the_first_batches_are_read_and_no_episode_changes(params):
         np.testing.assert_array_equal(getattr(alone, name), getattr(summaries, name), err_msg=name)
 
 
+def inside(equation):
+    """The programs within an equation."""
+    for value in equation.params.values():
+        for item in value if isinstance(value, (tuple, list)) else (value,):
+            inner = getattr(item, "jaxpr", item)
+            if hasattr(inner, "eqns"):
+                yield inner
+
+
+def length(program):
+    """Number of a program's equations, those within them included."""
+    return sum(1 + sum(length(inner) for inner in inside(equation)) for equation in program.eqns)
+
+
 def branches(program):
-    """Predicate's shape and programs of every conditional of a traced program."""
+    """Predicate's shape and lengths of the programs of every conditional of a traced program."""
     for equation in program.eqns:
-        inner = [
-            getattr(item, "jaxpr", item)
-            for value in equation.params.values()
-            for item in (value if isinstance(value, (tuple, list)) else (value,))
-        ]
         if equation.primitive.name == "cond":
-            yield equation.invars[0].aval.shape, [len(branch.jaxpr.eqns) for branch in equation.params["branches"]]
-        for one in inner:
-            if hasattr(one, "eqns"):
-                yield from branches(one)
+            yield equation.invars[0].aval.shape, [length(branch.jaxpr) for branch in equation.params["branches"]]
+        for inner in inside(equation):
+            yield from branches(inner)
 
 
 def test_lanes_skip_what_is_not_read(params):
