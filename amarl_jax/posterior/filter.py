@@ -150,8 +150,8 @@ class Reader:
         """Run the filters over an episode's record [T].
 
         Without ``truth`` they share their random numbers, so that hypotheses with the same law agree to rounding. With
-        it they are independent, and the true one keeps what really happened. A program that does both asks by ``keeps``,
-        [] bool, False for no truth, and has one filter to compile.
+        it they are independent, and the true one keeps what really happened. A program that does both says by
+        ``keeps``, [] bool, whether there is a truth, and has one filter to compile.
         """
         evidence = read_evidence(record, self.noise_law, params, self.spec)
         horizon = record.value.shape[0]

@@ -38,10 +38,9 @@ TRAINED = 10_000_000  # steps, of the goals for a device
 MEMORY = 0.9 * 80e9  # bytes of an H100 for lanes
 LEFT = """\
 What is left: playing leads, with policies, messages and orders of a step, and the belief's decoding, about a dozen
-kernels a layer of it; of what reads the tape only gradients are left. The
-gradient of the predictor keeps a 64 by 64 matrix for every step of every episode it is taken of, 6 MB an episode; with
-what the filter keeps likewise, and with four microbatches of the belief at a time, an update needs more scratch than it
-did, so fewer lanes fit a card. The kernels written for this (`amarl_jax/nets/recurrent_kernels.py`,
+kernels a layer of it; of what reads the tape only gradients are left. The gradient of the predictor keeps a 64 by 64
+matrix for every step of every episode it is taken of, 6 MB an episode; with what the filter keeps likewise, and with
+four microbatches of the belief at a time, an update needs more scratch than it did, so fewer lanes fit a card. The kernels written for this (`amarl_jax/nets/recurrent_kernels.py`,
 `amarl_jax/market/matching_kernel.py`) count as one launch each, whatever they take: the model sees their bytes, not
 their steps.
 """
@@ -51,11 +50,18 @@ Of the default configuration; of a fusion, the file of its result, of a copy tha
 
 {table}
 
-Matching a step's messages is one kernel. Merging the step's orders into the book and closing its gaps are not: all that
-concerns the book is {book:.0%} of an update's launches, so one kernel for all of it would save less than that.
-Episodes are stored one after the other; while they are played they are stored step by step, and are transposed at the
-end, in one launch for each kind of number, which reads and writes at most {transposed:.1f} of the {moved:.0f} GiB that
-play moves. Storing them by step would save that and change the axes of everything that reads them.
+Matching a step's messages is one kernel. Merging the step's orders into the book and closing its gaps are not: all
+that concerns the book is {book:.0%} of an update's launches, so one kernel for all of it would save less than that.
+While episodes are played they are stored step by step, and at the end transposed to one episode after the other, in one
+launch for each kind of number. That reads and writes at most {transposed:.1f} of the {moved:.0f} GiB that play moves:
+storing them by step to the end would save no more, and change the axes of everything that reads them.
+"""
+CPU_TEXT = """## What it costs on a CPU
+
+CPU-seconds of the debug update, before ({before}) and after ({after}), the middle of {repeats} processes each, which took
+turns; other programs were running (`python experiments/accelerators/cpu.py`). The goal is no more than 5% of either.
+
+{table}
 """
 GROUPS = {  # of files, by the beginning of their paths; the first that fits
     "the book and the messages to it": ("lob/", "market/events.py", "market/matching_kernel.py"),
@@ -241,6 +247,17 @@ def by_file(rows):
     )
 
 
+def on_cpu(found):
+    """CPU-seconds before and after, of cpu.json."""
+    about, middle = found["provenance"]["config"], found["CPU-seconds, middle"]
+    cells = [
+        [kind, f"{before:.2f}", f"{middle['after'][kind]:.2f}", f"{middle['after'][kind] / before - 1:+.0%}"]
+        for kind, before in middle["before"].items()
+    ]
+    commits = {name: programs([about[name]]) for name in ("before", "after")}
+    return CPU_TEXT.format(**commits, repeats=about["repeats"], table=table(["", "before", "after", "more"], cells))
+
+
 def attention(rows):
     """What the belief's attention launches and moves, in each way that was compiled."""
     cells = []
@@ -303,6 +320,8 @@ def main():
     print("", GOALS_TEXT, goals_on_paper(rows), sep="\n")
     if alone:
         print("", ATTENTION_TEXT, attention(alone), sep="\n")
+    if (HERE / "cpu.json").exists():
+        print("", on_cpu(json.loads((HERE / "cpu.json").read_text())), sep="\n")
     if walked:
         print("\n## TPU v5e: operations of one run\n", operations(walked), sep="\n")
 
