@@ -40,9 +40,9 @@ LEFT = """\
 What is left: playing leads, with policies, messages and orders of a step, and the belief's decoding, about a dozen
 kernels a layer of it; of what reads the tape only gradients are left. The gradient of the predictor keeps a 64 by 64
 matrix for every step of every episode it is taken of, 6 MB an episode; with what the filter keeps likewise, and with
-four microbatches of the belief at a time, an update needs more scratch than it did, so fewer lanes fit a card. The kernels written for this (`amarl_jax/nets/recurrent_kernels.py`,
-`amarl_jax/market/matching_kernel.py`) count as one launch each, whatever they take: the model sees their bytes, not
-their steps.
+four microbatches of the belief at a time, an update needs more scratch than it did, so fewer lanes fit a card. The
+kernels written for this (`amarl_jax/nets/recurrent_kernels.py`, `amarl_jax/market/matching_kernel.py`) count as one
+launch each, whatever they take: the model sees their bytes, not their steps.
 """
 FILES_TEXT = """## H100: launches by the file that asks for them
 
@@ -58,8 +58,8 @@ storing them by step to the end would save no more, and change the axes of every
 """
 CPU_TEXT = """## What it costs on a CPU
 
-CPU-seconds of the debug update, before ({before}) and after ({after}), the middle of {repeats} processes each, which took
-turns; other programs were running (`python experiments/accelerators/cpu.py`). The goal is no more than 5% of either.
+CPU-seconds of the debug update, before ({before}) and after ({after}), the middle of {repeats} processes each, which
+took turns; other programs were running (`python experiments/accelerators/cpu.py`). The goal is no more than 5% of each.
 
 {table}
 """
