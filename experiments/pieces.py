@@ -85,10 +85,10 @@ def run(piece: Piece, config: Any, workdir: Path, folder: Path) -> None:
     keep(folder, piece, workdir / "lanes.csv", about)
 
 
-def foot(pieces: Mapping[str, Any], experiment: str) -> list[str]:
+def foot(pieces: Mapping[str, Any], experiment: str, steps_per_update: int = STEPS_PER_UPDATE) -> list[str]:
     """Where the numbers of a report come from: commits, updates, machine, hours and the commands."""
     commits = programs(piece["commit"] for piece in pieces.values())
-    updates = sorted({piece["config"]["training"]["total_timesteps"] // STEPS_PER_UPDATE for piece in pieces.values()})
+    updates = sorted({piece["config"]["training"]["total_timesteps"] // steps_per_update for piece in pieces.values()})
     hours = sum(piece["seconds"]["cpu"] for piece in pieces.values()) / 3600
     more = " (of interrupted pieces the last process)" if any(piece["resumed"] for piece in pieces.values()) else ""
     processors = ", ".join(sorted({piece["hardware"]["processor"] for piece in pieces.values()}))

@@ -1,37 +1,11 @@
-"""Numbers of the main sweep as text: means with intervals, slopes of the envelope, places and pieces of a hull."""
+"""Numbers of the main sweep as text: slopes of the envelope, places and pieces of a hull."""
 
-import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from amarl_jax.evaluation.metrics import NORMAL_95
 from amarl_jax.transition.envelope import slopes
-from amarl_jax.transition.intervals import student_half_width
-
-
-@dataclasses.dataclass(frozen=True)
-class Mean:
-    """A mean over seeds and half of its 95% interval; NaN where there is none."""
-
-    value: float
-    half: float
-    digits: int = 3
-
-    @classmethod
-    def of(cls, values: np.ndarray, errors: np.ndarray | None = None, digits: int = 3) -> "Mean":
-        """Of values [S]; of one seed with the interval of its ``errors`` [S], standard errors over episodes."""
-        if len(values) > 1:
-            half = float(student_half_width(values))
-        else:
-            half = math.nan if errors is None else NORMAL_95 * float(errors[0])
-        return cls(float(values.mean()), half, digits)
-
-    def __str__(self) -> str:
-        half = "" if math.isnan(self.half) else f" ± {self.half:.{self.digits}f}"
-        return f"{self.value:.{self.digits}f}{half}"
 
 
 def envelope_lines(found: Mapping[str, Any]) -> list[str]:

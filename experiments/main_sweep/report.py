@@ -27,9 +27,9 @@ from amarl_jax.transition.verdict import as_json, judge
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]  # pieces.py lies beside this folder
 import pieces  # noqa: E402
-from readings import Mean, envelope_lines, located_lines, longest_piece  # noqa: E402
+from arm_tables import I, Mean, arm_table  # noqa: E402
+from readings import envelope_lines, located_lines, longest_piece  # noqa: E402
 
-I = "exact_nats"  # noqa: E741
 PAIRS = [(f"{source}, loud", f"{source}, quiet") for source in ("exact", "mine")]
 PAIRS += [(f"mine, {start}", f"exact, {start}") for start in ("loud", "quiet")]
 JOINED = "longer where longer is needed"  # ends the name of an arm with the longer lanes in place of its own
@@ -71,53 +71,6 @@ def updates_of(arm: str) -> int:
     """Updates of an arm of longer lanes, 0 of any other."""
     last = arm.rpartition(", ")[2]
     return int(last.removesuffix(" updates")) if last.endswith(" updates") else 0
-
-
-def at(table: LaneTable, arm: str, penalty: float, measure: str) -> np.ndarray:
-    """Values of the whole lanes of an arm at one penalty, [S]."""
-    columns = table.columns
-    here = (columns["arm"] == arm) & (columns["lambda"] == penalty) & (columns["status"] == "ok")
-    return columns[measure][here]
-
-
-def arm_table(table: LaneTable, arm: str) -> list[str]:
-    """Every penalty of one arm."""
-    head = (
-        "lambda",
-        "seeds",
-        "shortfall, units",
-        "completion",
-        "exact, nats",
-        "bracket",
-        "fresh",
-        "MINE",
-        "belief",
-        "C + lambda I",
-    )
-    lines = [f"## {arm}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for penalty in np.unique(table.columns["lambda"][table.columns["arm"] == arm]):
-        cost, nats = (at(table, arm, penalty, name) for name in (COST, I))
-        if not len(cost):
-            lines.append(f"| {penalty:g} | 0 |" + " |" * (len(head) - 2))
-            continue
-        low, high = (at(table, arm, penalty, f"{I}_{side}").mean() for side in ("lower", "upper"))
-        shares = (
-            f"{(at(table, arm, penalty, f'{who}_efficiency') * nats).mean() / nats.mean():.0%}".replace("nan%", "-")
-            for who in ("fresh", "mine", "belief")
-        )
-        total = Mean.of(cost + penalty * nats)
-        cells = (
-            f"{penalty:.3g}",
-            len(cost),
-            Mean.of(cost, at(table, arm, penalty, f"{COST}_stderr")),
-            f"{at(table, arm, penalty, 'completion').mean():.3f}",
-            Mean.of(nats, at(table, arm, penalty, f"{I}_stderr")),
-            f"{low:.3f} to {high:.3f}",
-            *shares,
-            total,
-        )
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return [*lines, ""]
 
 
 def paired(table: LaneTable, one: str, other: str) -> dict[str, np.ndarray] | None:
