@@ -68,11 +68,12 @@ def describe(run: Run, devices: Sequence[jax.Device], together: bool = False) ->
     print(f"\ncompiled in {duration(time.perf_counter() - started)}{kept}")
     closing_table("\nmatrix products of an update", flops_rows(cost))
     available = machine.free_bytes(devices)
-    closing_table("\nmemory, by XLA's own account", memory_rows(cost, available))
+    n_memories = 1 if together or devices[0].platform == "cpu" else len(devices)  # processors share one
+    closing_table("\nmemory, by XLA's own account", memory_rows(cost, available, n_memories))
     with stage("compiling it for other sizes", remember=run.fingerprint):
         cost = measure_more(cost, setup)
     title = f"\na lane of other sizes, by those of {cost.n_envs:,} and of {cost.more_envs:,} environments"
-    n_memories = 1 if together or devices[0].platform == "cpu" else len(devices)  # processors share one
+    title += "" if cost.n_envs <= min(BATCHES) else "; a smaller one may take more than is said"
     closing_table(f"{title}; {len(devices)} x {devices[0].device_kind}", batch_rows(cost, available, n_memories))
 
 
@@ -83,15 +84,16 @@ def flops_rows(cost: Cost) -> list[tuple[str, str, str]]:
     return [*rows, ("all", f"{sum(cost.flops.values()) / 1e6:.3f}", unit)]
 
 
-def memory_rows(cost: Cost, available: int) -> list[tuple[str, str, str]]:
-    """Memory per lane and environment, and the number of lanes that fit."""
+def memory_rows(cost: Cost, available: int, n_memories: int = 1) -> list[tuple[str, str, str]]:
+    """Memory per lane and environment, and the number of lanes that fit in ``n_memories``."""
     usable = machine.USABLE * available
     where = f"in {machine.USABLE:.0%} of the {available / 2**30:.1f} GiB that are free"
+    where += f" on each of {n_memories} devices" if n_memories > 1 else ""
     return [
         ("learner", _mib(cost.state_bytes), "per lane"),
         ("scratch", _mib(cost.scratch_bytes / cost.n_envs), "per environment"),
         ("", _mib(cost.scratch_bytes), f"per lane of {cost.n_envs} environments"),
-        ("lanes that fit", f"{cost.lanes_that_fit(usable):,}", f"{where}, of {cost.n_envs} environments"),
+        ("lanes that fit", f"{n_memories * cost.lanes_that_fit(usable):,}", f"{where}, of {cost.n_envs} environments"),
     ]
 
 

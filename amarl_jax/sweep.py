@@ -110,6 +110,8 @@ def run_sweep(run: Run) -> Swept:
     settings = run.experiment.run
     with StopRequest() as stop, at_work(run), machine.prepared(settings, run.n_devices) as device:
         hosts.say(f"{device} | workdir {run.path}")
+        if not hosts.is_chief() and machine.IDLE in device:  # of another node than the first process tells of
+            print(f"process {jax.process_index()}: {device}", flush=True)
         stop.note = f"no update was lost; continue with --resume --workdir={run.path}"
         return _run_sweep(run, stop)
 

@@ -110,8 +110,6 @@ def resolve(config: ConfigDict) -> Experiment:
     network_spec = NetworkSpec(belief=BeliefSpec(**belief), products=of_networks(values["precision"]), **network)
     learn_spec = LearnSpec(**bags["learn_spec"])
     total, needed = values["training.total_timesteps"], Game(market_spec, network_spec, learn_spec).steps_per_update()
-    if total < needed:
-        raise ConfigError("training.total_timesteps", total, f"at least {needed}, the steps of one update")
     final_fraction = 1.0 if values["training.lr_schedule"] == "constant" else 0.0
     sweep = SweepSettings(**bags["sweep"])
     _check_ladder(sweep)

@@ -14,6 +14,7 @@ from amarl_jax.config import RunSettings
 from amarl_jax.errors import BadInput, ConfigError
 from amarl_jax.host import node
 
+IDLE = "GPUs of this node"  # in the start line where some are left over
 USABLE = 0.9  # share of the free memory that a run may plan with
 _PLATFORM_VARIABLES = ("JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "CUDA_VISIBLE_DEVICES", "XLA_FLAGS")
 _MIN_COMPILE_SECONDS = 0.5  # programs that compile faster are not worth a file
@@ -42,7 +43,7 @@ def prepared(settings: RunSettings, n_devices: int | None = None) -> Iterator[st
 def unused(platform: str, n_seen: int) -> str:
     """Note on the GPUs used by this node's processes, which see ``n_seen`` each; empty unless some are left idle."""
     used, present = n_seen * node.n_processes_here(), node.n_gpus()
-    return f" ({used} of the {present} GPUs of this node)" if platform == "gpu" and used < present else ""
+    return f" ({used} of the {present} {IDLE})" if platform == "gpu" and used < present else ""
 
 
 def check_keys(settings: RunSettings) -> None:

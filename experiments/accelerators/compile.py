@@ -71,8 +71,8 @@ def main():
         for title in options.programs:
             if name == "v5e" and title in ATTENTION:
                 continue
+            made = provenance(config, None)  # before the minutes in which the checkout may move
             row = compile_one(python, name, title)
-            made = provenance(config, None)
             made["command"] = re.sub(
                 r"--(venvs|output)[= ]\S+", r"--\1=PLACE", made["command"]
             )  # of this machine alone

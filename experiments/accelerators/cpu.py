@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "cpu.json")
     given = parser.parse_args()
     sides, about = {"before": given.before, "after": given.after}, {"updates": given.updates, "repeats": given.repeats}
+    origin = provenance(about, None)  # before the minutes in which the checkout may move
     with tempfile.TemporaryDirectory() as folder:
         trees = {name: Path(folder) / name for name in sides}
         for name, commit in sides.items():
@@ -81,7 +82,7 @@ def main() -> None:
         }
         for name in runs
     }
-    document = {"provenance": provenance(about, None), "CPU-seconds, middle": middle, "runs": runs}
+    document = {"provenance": origin | {"config": about}, "CPU-seconds, middle": middle, "runs": runs}
     given.output.write_text(json.dumps(document, indent=1) + "\n")
     print(json.dumps(middle, indent=1))
 

@@ -19,7 +19,7 @@ def seconds(row, case="middle", precision="float32"):
     return {
         "launches": 1e-6 * sum(us[cost] * part[kind] for part in parts for cost, kind in launches),
         "memory": sum(part["bytes"] for part in parts) / BYTES_PER_S,
-        "products": row["flops"] / row["devices"] / FLOPS_PER_S[precision],
+        "products": row["flops"] / FLOPS_PER_S[precision],  # of one device, as launches and bytes are
     }
 
 

@@ -283,7 +283,6 @@ def test_noise_bound_is_the_poisson_quantile(rate):
         ("environment.informed_probability", 0.01, "each class has 8 of eval_episodes = 512"),
         ("training.gamma", (1.0, 0.99), "3 finite"),
         ("training.gamma", (1.0, 0.99, math.nan), "finite"),
-        ("training.total_timesteps", 299_519, "at least 299520"),
         ("training.lr_schedule", "cosine", "linear, constant"),
         ("networks.belief_transformer.n_heads", 3, "d_model = 128"),
         ("networks.mine.estimator", "infonce", "barber_agakov"),
@@ -437,3 +436,11 @@ def test_the_sweeps_grid_by_hand():
     assert even.lambdas() == (1.0, 2.0, 3.0, 4.0)
     with pytest.raises(configuration.ConfigError, match=r"sweep.lambda_min = 5.0: must be below lambda_max = 4"):
         configuration.load("configs/lambda_sweep.py", {"sweep.lambda_min": 5.0})
+
+
+@pytest.mark.parametrize(("total", "n_envs", "n_updates"), [(1, 128, 1), (299_521, 128, 2), (10_000_000, 16_384, 1)])
+def test_steps_are_rounded_up_to_whole_updates(total, n_envs, n_updates):
+    """However many environments: an update of 16,384 takes 38 million steps."""
+    given = {"training.total_timesteps": total, "training.n_envs": n_envs}
+    experiment = configuration.resolve(configuration.load("configs/default.py", given))
+    assert (experiment.n_updates, experiment.hypers.n_updates) == (n_updates, n_updates)

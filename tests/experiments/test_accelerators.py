@@ -11,6 +11,7 @@ import jax
 import pytest
 from absl import flags
 
+from amarl_jax import config as configuration
 from amarl_jax import random_play, sweep, train
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments" / "accelerators"))
@@ -172,7 +173,7 @@ def test_a_program_without_a_schedule_is_walked(counted):
 
 def test_the_paper_model_adds_what_it_is_given():
     part = {"nodes": 1e6, "graphs": 1e3, "bare": 1e3, "bytes": 2.7e12}
-    row = {"parts": {"play": part, "belief": part}, "flops": 90e12, "devices": 2, "env_steps": 6.0}
+    row = {"parts": {"play": part, "belief": part}, "flops": 45e12, "devices": 2, "env_steps": 6.0}
     spent = model.seconds(row)
     assert spent == pytest.approx({"launches": 2 * (2.0 + 0.006 + 0.0035), "memory": 2.0, "products": 1.0})
     assert model.steps_per_second(row) == pytest.approx(6.0 / sum(spent.values()))
@@ -237,6 +238,7 @@ def test_the_script_for_a_device_calls_what_there_is(tmp_path):
         values = flags.FlagValues()
         commands[module.partition(".")[2]].define_flags(values, ["command", *arguments])
         assert values(["command", *arguments]) == ["command"], "nothing is left that is no flag"
+        assert configuration.resolve(values.config), "and the sizes go together"
     called = {call[0] for call in calls}
     assert called >= {f"experiments/benchmarks/{name}.py" for name in ("book", "train")}
     for call in calls:

@@ -80,6 +80,7 @@ def test_what_fits_follows_from_bytes():
     assert cost.envs_that_fit(50) == 0
     assert flops_rows(cost)[-1][1] == "5.000"
     assert memory_rows(cost, 2**30)[-1][1] == f"{int(0.9 * 2**30 / 500):,}"
+    assert memory_rows(cost, 2**30, n_memories=4)[-1][1] == f"{4 * int(0.9 * 2**30 / 500):,}"
 
 
 def test_scratch_that_does_not_grow_with_the_environments_is_told_from_what_does():

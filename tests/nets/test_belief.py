@@ -65,7 +65,7 @@ def test_cached_and_full_belief_agree_beyond_two_windows(parameters):
 
 
 def test_a_cache_in_bfloat16_is_half_as_large_and_moves_the_log_odds_within_its_bound(parameters):
-    """Keys and values are rounded by 2^-9 of themselves at most; log-odds of order 1 move by less than 2^-5."""
+    """Keys and values are rounded by 2^-8 of themselves at most; log-odds of order 1 move by less than 2^-5."""
     small = dataclasses.replace(SPEC, cache="bfloat16")
     rings = [
         sum(x.nbytes for x in (*memory.key, *memory.value)) for memory in (init_memory(s, T) for s in (SPEC, small))
