@@ -9,7 +9,7 @@ import numpy as np
 
 from amarl_jax.host import machine
 from amarl_jax.host.runlog import closing_table, duration
-from amarl_jax.host.stages import say_if_short, say_recorded, stage
+from amarl_jax.host.stages import of_sizes, say_if_short, say_recorded, stage
 from amarl_jax.host.workdir import Run
 from amarl_jax.learn.cost import BATCHES, PARTS, Cost, abstract_state, measure, measure_more
 from amarl_jax.learn.finite import networks
@@ -61,7 +61,7 @@ def describe(run: Run, devices: Sequence[jax.Device], together: bool = False) ->
     closing_table("\nnetworks: parameters, and matrices with how many there are of each", network_rows(state))
     print(f"{total:,} parameters; with the optimiser's moments and the replay {_mib(tree_bytes(state))} per lane")
     started = time.perf_counter()
-    with stage("compiling the update", remember=run.fingerprint):
+    with stage("compiling the update", remember=of_sizes(experiment)):
         cost = measure(setup, chunk)
     finds = experiment.run.compilation_cache_dir != "off" and not in_parts
     kept = "; the run will find it in the compilation cache" if finds else ""
@@ -70,7 +70,7 @@ def describe(run: Run, devices: Sequence[jax.Device], together: bool = False) ->
     available = machine.free_bytes(devices)
     n_memories = 1 if together or devices[0].platform == "cpu" else len(devices)  # processors share one
     closing_table("\nmemory, by XLA's own account", memory_rows(cost, available, n_memories))
-    with stage("compiling it for other sizes", remember=run.fingerprint):
+    with stage("compiling it for other sizes", remember=of_sizes(experiment)):
         cost = measure_more(cost, setup)
     title = f"\na lane of other sizes, by those of {cost.n_envs:,} and of {cost.more_envs:,} environments"
     title += "" if cost.n_envs <= min(BATCHES) else "; a smaller one may take more than is said"

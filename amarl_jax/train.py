@@ -41,7 +41,7 @@ from amarl_jax.host.continuation import OBJECTIVE, require_checkpoint_of, requir
 from amarl_jax.host.preemption import StopRequest
 from amarl_jax.host.runlog import Progress, RunLog, closing_table
 from amarl_jax.host.sharing import check_split, devices_sharing
-from amarl_jax.host.stages import say_if_short, say_recorded, stage
+from amarl_jax.host.stages import of_sizes, say_if_short, say_recorded, stage
 from amarl_jax.host.workdir import Run, at_work, open_run, write_extended, write_json
 from amarl_jax.lanes.warm_start import Source, begin_with
 from amarl_jax.learn.finite import not_finite
@@ -170,7 +170,7 @@ def _first_state(
 def _wait(ahead: CompileAhead, what: str, run: Run) -> None:
     """Wait for compilation, showing ``what`` as a stage unless it is done."""
     if ahead.busy:
-        with stage(what, verbose=run.experiment.run.verbose, remember=run.fingerprint):
+        with stage(what, verbose=run.experiment.run.verbose, remember=of_sizes(run.experiment)):
             ahead.wait()
 
 

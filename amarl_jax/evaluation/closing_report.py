@@ -39,6 +39,7 @@ def closing_document(run: Run, evaluation: Evaluation) -> dict[str, Any]:
         "provenance": provenance(run.config.to_dict(), run.experiment.run.seed),
         "n_episodes": evaluation.n_episodes,
         "n_informed": evaluation.n_informed,
+        "n_read_exactly": evaluation.n_read,
         "metrics": {name: estimate._asdict() for name, estimate in evaluation.metrics.items()},
     }
 
@@ -86,7 +87,7 @@ def _exact_rows(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         return [("information", "", evaluation.unread or "not read")]
     lower, upper = (metrics[f"information/exact_nats_{end}"].value for end in ("lower", "upper"))
     of = f"nats of {metrics['information/bound_nats'].value:.3f}"
-    how = f"exact: mean of estimates {lower:.3f} from below, {upper:.3f} from above"
+    how = f"exact, {evaluation.n_read} episodes: {lower:.3f} from below, {upper:.3f} from above"
     if math.isnan(upper):
         how = "a lower bound by a misspecified model, the law fitted to the recorded noise"
     return [

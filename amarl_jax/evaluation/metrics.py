@@ -46,6 +46,7 @@ class Evaluation(NamedTuple):
     n_informed: int
     detection: Detection  # by the fresh detector, [n] in the order of the episodes
     unread: str = ""  # why there is no exact information; empty where there is, or where none was asked for
+    n_read: int = 0  # how many of the episodes, the first, were read exactly
     trace: Trace | None = None  # [n, T] some of them step by step, where the caller keeps them
 
 
@@ -204,4 +205,5 @@ def evaluate_detected(
             for name, found in named.items()
             if found is not None
         }
-    return Evaluation(metrics=metrics, n_episodes=int(rows.z.size), n_informed=int(informed.sum()), detection=detection)
+    n_read = 0 if exact is None else len(exact.lawless_step)
+    return Evaluation(metrics, int(rows.z.size), int(informed.sum()), detection, n_read=n_read)

@@ -214,12 +214,21 @@ def help_text(usage: str, values: flags.FlagValues) -> str:
     return "\n".join([*lines, "", _EXIT_CODES])
 
 
+_VALUES = {  # shown behind flags whose text is no path
+    "estimator": "=MODULE:NAME",
+    "label": "=COLUMN",
+    "episode": "=COLUMN",
+    "columns": "=A,B",
+    "runs": "=DIR,DIR",
+}
+
+
 def _value_of(flag: flags.Flag) -> str:
     """The value shown behind a flag's name."""
     if isinstance(flag, flags.EnumFlag):
         return "=" + "|".join(flag.parser.enum_values)
-    if flag.name == "estimator":
-        return "=MODULE:NAME"
+    if flag.name in _VALUES:
+        return _VALUES[flag.name]
     kind = flag.flag_type() if flag.name != "config" else "string"
     return {"bool": "", "int": "=N", "float": "=X", "string": "=PATH"}[kind]
 

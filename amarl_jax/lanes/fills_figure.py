@@ -25,7 +25,8 @@ def draw_lane_fills(sweep: str | Path, path: str | Path) -> list[str]:
         path: of the figure, without suffix.
     """
     lanes: list[dict[str, Any]] = json.loads(Path(sweep).read_text())["lanes"]
-    lanes = [lane for lane in lanes if lane["arm"] == lanes[0]["arm"] and FILLS in (lane["measures"] or {})]
+    arms = list(dict.fromkeys(lane["arm"] for lane in lanes))
+    lanes = [lane for lane in lanes if lane["arm"] == arms[0] and FILLS in (lane["measures"] or {})]
     if not lanes:
         return []
     lanes.sort(key=lambda lane: (lane["lambda"], lane["seed"]))
@@ -44,7 +45,11 @@ def draw_lane_fills(sweep: str | Path, path: str | Path) -> list[str]:
     )
     figure.colorbar(image, ax=axis, label="share of the informed episodes")
     _label_lanes(axis, np.array([lane["lambda"] for lane in lanes]))
-    axis.set(xlabel="share of the parent order done in an episode", title="fills, one line per lane")
+    title = "fills, one line per lane"
+    if len(arms) > 1:
+        title = f"fills of {arms[0]}, one line per lane; not drawn: {', '.join(arms[1:])}"
+    axis.set(xlabel="share of the parent order done in an episode")
+    axis.set_title(title, wrap=True)
     return save(figure, path)
 
 

@@ -11,7 +11,7 @@ import jax
 from amarl_jax.config.grid import Lane, setups_of
 from amarl_jax.host import machine
 from amarl_jax.host import processes as hosts
-from amarl_jax.host.stages import stage
+from amarl_jax.host.stages import of_sizes, stage
 from amarl_jax.host.workdir import Run
 from amarl_jax.lanes.layout import Layout, advance_lanes, lay_out
 from amarl_jax.learn import cost
@@ -47,18 +47,25 @@ def compile_lanes(run: Run, lanes: list[Lane]) -> Program:
     setups = setups_of(lanes, experiment)
     at_most = experiment.sweep.lanes_at_once or (IN_CACHE if devices[0].platform == "cpu" else 0)
     layout = lay_out(len(lanes), devices, at_most)
-    with stage("compiling the update of all lanes", verbose=experiment.run.verbose, remember=run.fingerprint):
+    sizes, verbose = f"{len(lanes)} {of_sizes(experiment)}", experiment.run.verbose
+    with stage("compiling the update of all lanes", verbose=verbose, remember=sizes):
         compiled = _compile(setups.game, layout, experiment.run.products)
     fit = hosts.smallest(lanes_that_fit(compiled.memory_analysis(), layout))
     if fit < layout.at_once:
         layout = lay_out(len(lanes), devices, fit)
-        with stage("compiling it again, for as many lanes at once as fit", verbose=experiment.run.verbose):
+        with stage("compiling it again, for as many lanes at once as fit", verbose=verbose, remember=sizes):
             compiled = _compile(setups.game, layout, experiment.run.products)
+    n_devices, n_more = len(layout.devices), layout.n_padded - len(lanes)
     hosts.say(
-        f"{len(lanes)} lanes of {experiment.n_updates} updates: {layout.at_once} at once on each of "
-        f"{len(layout.devices)} devices, {layout.rounds} rounds, {layout.n_padded - len(lanes)} lanes of padding"
+        f"{_many(len(lanes), 'lane')} of {_many(experiment.n_updates, 'update')}: {layout.at_once} at once on "
+        f"{'each of ' * (n_devices > 1)}{_many(n_devices, 'device')}, {_many(layout.rounds, 'round')}"
+        + (f", {_many(n_more, 'lane')} of padding" if n_more else "")
     )
     return Program(lanes, layout, layout.place(setups), compiled)
+
+
+def _many(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 @functools.lru_cache(maxsize=2)

@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ EXACT = {  # the exact measure and its label, drawn where a table has it, the de
     "information_nats": ("exact_nats", "I, exact, nats"),
     "accuracy": ("exact_accuracy", "accuracy, knowing the policy"),
 }
-ENDS_OF_THE_SCALE = {"information_nats": float(np.log(2.0)), "accuracy": 0.5}  # H(z), and a guess
+ENDS_OF_THE_SCALE = {"information_nats": (float(np.log(2.0)), "certainty"), "accuracy": (0.5, "guessing")}
 DEFINITIONS = {  # of lambda*: name in the file, label, line style
     "lambda_half": ("logistic midpoint", "--"),
     "lambda_isotonic": ("half of the fall", (0, (5, 1, 1, 1, 1, 1))),
@@ -61,11 +61,15 @@ def draw_transition(lanes: str | Path, path: str | Path, located: str | Path | N
             label = exact_label
         _draw_arms(axis, table, exact or column)
         if found is not None:
-            _draw_located(axis, found)
+            _draw_located(axis, found, table.arms())
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
         if column in ENDS_OF_THE_SCALE:
-            axis.axhline(ENDS_OF_THE_SCALE[column], color="0.6", linewidth=0.8)
+            level, meaning = ENDS_OF_THE_SCALE[column]
+            axis.axhline(level, color="0.6", linewidth=0.8)
+            edge = "top" if meaning == "certainty" else "bottom"
+            of_axes = axis.get_yaxis_transform()
+            axis.text(0.01, level, meaning, transform=of_axes, va=edge, color="0.4", fontsize="small")
         _end_axis(axis, *ends)
     _compress_kl(axes[0, 1])
     _label_penalty(axes, table)
@@ -125,13 +129,14 @@ def _compress_kl(axis: Axes) -> None:
     axis.minorticks_off()
 
 
-def _draw_located(axis: Axes, found: Mapping[str, Any]) -> None:
-    """Draw lambda* by each definition, with its interval as a band."""
+def _draw_located(axis: Axes, found: Mapping[str, Any], arms: Sequence[str]) -> None:
+    """Draw lambda* of the first arm by each definition, with its interval as a band."""
+    of = "" if len(arms) == 1 else f" of {arms[0]}"
     for name, (label, line) in DEFINITIONS.items():
         location = found.get(name, ABSENT)
         if isinstance(location["value"], float) and location["lower"] is not None:  # else it is not determined
             axis.axvline(
-                location["value"], linestyle=line, color=STYLES[3][0], linewidth=1.2, label=f"lambda*: {label}"
+                location["value"], linestyle=line, color=STYLES[3][0], linewidth=1.2, label=f"lambda*{of}: {label}"
             )
         if isinstance(location["lower"], float) and isinstance(location["upper"], float):
             axis.axvspan(location["lower"], location["upper"], color=PINK, alpha=0.1, linewidth=0)

@@ -142,7 +142,9 @@ def test_the_table_below_the_first_command_is_that_of_the_committed_run():
     learn = LearnSpec(
         mi_estimator=run["networks"]["mine"]["estimator"], leakage_source=run["agents"]["execution"]["leakage_source"]
     )
-    title, rows = closing_rows(Evaluation(metrics, document["n_episodes"], document["n_informed"], None), learn)
+    counts = [document[name] for name in ("n_episodes", "n_informed")]
+    evaluation = Evaluation(metrics, *counts, None, n_read=document["n_read_exactly"])
+    title, rows = closing_rows(evaluation, learn)
     console = Console(width=160, file=io.StringIO())
     closing_table(title, rows, console)
     printed = [line.rstrip() for line in console.file.getvalue().splitlines()]

@@ -221,7 +221,7 @@ def test_two_processes_of_four_devices_equal_one_device_and_never_talk(finished,
     chex.assert_trees_all_equal(together.replay.storage.tape, after_one_update.replay.storage.tape)
     chex.assert_trees_all_close(together.agents, after_one_update.agents, atol=1e-5, rtol=0)
     assert not COLLECTIVES.search((workdir / "program.txt").read_text())
-    assert "10 lanes of 1 updates: 2 at once on each of 8 devices" in said[0]
+    assert "10 lanes of 1 update: 2 at once on each of 8 devices" in said[0]
     assert [row["lane"] for row in read_metrics(workdir / "metrics.jsonl")] == list(range(N_LANES)), "one chief"
     for index in (0, 1):
         shared = json.loads((workdir / f"shared_{index}.json").read_text())
