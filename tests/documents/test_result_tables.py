@@ -95,7 +95,7 @@ def test_the_first_run():
     names = {
         "implementation shortfall, ticks per parent lot": "execution/shortfall_ticks",
         "completion": "execution/completion",
-        "information, exact, nats": "information/exact_nats",
+        "information, exact, nats; of the first 512": "information/exact_nats",
         "accuracy of whoever knows the policy": "information/exact_accuracy",
         "found by a fresh detector, nats": "information/fresh_nats",
         "its accuracy": "information/fresh_accuracy",
@@ -103,6 +103,7 @@ def test_the_first_run():
         "claimed by MINE, nats": "information/mine_nats",
     }
     document = json.loads(report("first_run/evaluation.json"))
+    assert document["n_read_exactly"] == 512
     quoted, waits = tables(section(RESULTS, "The first run"))
     expected = {name: document["metrics"][metric] for name, metric in names.items()}
     assert dict(quoted.rows) == {name: f"{row['value']:.3f} ± {row['stderr']:.3f}" for name, row in expected.items()}
