@@ -83,6 +83,15 @@ def test_how_detectability_falls():
     rows = [{row[0]: row[1:] for row in table.only("lambda", "shortfall, units", "exact, nats")} for table in measured]
     assert len(quoted.rows) >= 9
     assert list(quoted.rows) == [(row[0], *rows[0][row[0]], *rows[1][row[0]]) for row in quoted.rows]
+    (paired,) = tables(section(page, "exact, loud less exact, quiet"))
+    apart = {row[0]: row[1:] for row in paired.only("lambda", "I, nats", "C + lambda I")}
+    told = " ".join(section(RESULTS, "How detectability falls, as far as it is measured").split())
+    nats = [apart[penalty][0] for penalty in ("0.5", "0.794", "1.26", "0.198")]
+    assert f"{nats[0].replace(' ', ' nats ', 1)} at 0.5, {nats[1]} at 0.79 and {nats[2]} at 1.26" in told
+    assert f"At 0.2 the difference is {nats[3]}." in told
+    at_2, at_20 = (apart[penalty][1].split(" ± ") for penalty in ("2", "20.2"))
+    lower = [" ± ".join(f"{float(x):.2f}" for x in cell) for cell in (at_2, at_20)]
+    assert f"lower by {lower[0]} at 2 and by {lower[1]} at 20" in told
 
 
 def test_kyle_on_the_book():
