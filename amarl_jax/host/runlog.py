@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +25,7 @@ from amarl_jax.host.checkpoint_record import Training
 from amarl_jax.host.tensorboard import Events, grouped
 from amarl_jax.host.workdir import METRICS_FILE, Run, write_atomically
 
+_BAR_WIDTH = 16  # columns, of the bar of the updates done
 _FILE_WIDTH = 140  # columns
 _MAX_LINE = 1 << 20  # bytes; an update's metrics are some three thousand
 
@@ -124,7 +126,7 @@ def read_metrics(path: str | Path) -> list[dict[str, float | None]]:
 
 
 class Progress:
-    """A live line with speed and time left in a terminal, plain lines elsewhere.
+    """A bar and a live line with speed and time left in a terminal, plain lines elsewhere.
 
     The first chunk may compile: its seconds are shown, but not counted in speed and time left.
     """
@@ -152,7 +154,10 @@ class Progress:
             self._warm = (now, update)
         line = self._line(now, update, metrics)
         if self._live is not None:
-            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+            shown = Table.grid(padding=(0, 1))
+            bar = ProgressBar(total=self._total, completed=update, width=_BAR_WIDTH)
+            shown.add_row(bar, Text(line, no_wrap=True, overflow="ellipsis"))
+            self._live.update(shown, refresh=True)
         elif self._verbose:
             self._console.print(line)
 

@@ -259,6 +259,7 @@ def test_a_terminal_gets_one_live_line():
         progress.advance(1, {"I": 0.5})
         progress.advance(2, {"I": 0.25})
     assert "update 2/2" in console.file.getvalue()
+    assert "━" * 16 in console.file.getvalue(), "a bar of the updates done"
     assert "\x1b[2K" in console.file.getvalue()  # the line is erased and redrawn
 
 
