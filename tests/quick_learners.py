@@ -95,7 +95,7 @@ class Zeros(dict):
 
 def install(patch):
     """Put the learner of this file into the commands, and nothing where they measure and draw."""
-    evaluation = SimpleNamespace(n_episodes=8, n_informed=4, metrics=Zeros(), unread="")
+    evaluation = SimpleNamespace(n_episodes=8, n_informed=4, n_read=0, metrics=Zeros(), unread="")
     evaluated = SimpleNamespace(measures={}, evaluation=evaluation)
     for module, name, value in (
         (train, "begin", begin),

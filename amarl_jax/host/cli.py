@@ -218,8 +218,9 @@ _VALUES = {  # shown behind flags whose text is no path
     "estimator": "=MODULE:NAME",
     "label": "=COLUMN",
     "episode": "=COLUMN",
-    "columns": "=A,B",
-    "runs": "=DIR,DIR",
+    "columns": "=NAMES",
+    "instrument": "=NAME",
+    "runs": "=FOLDERS",
 }
 
 
