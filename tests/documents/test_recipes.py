@@ -1,9 +1,11 @@
-"""The recipes: their Python runs, in a folder that has what they name, and is short. Commands: tests/test_docs.py.
+"""The recipes: their Python and their commands run, in a folder that has what they name, and are short.
 
 What trains in them is a learner of one number; tests/test_own_estimator.py looks at what the estimator is asked.
 """
 
+import importlib
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -13,11 +15,12 @@ import numpy as np
 import pytest
 
 from amarl_jax import config as configuration
+from amarl_jax import leakage, train
 from amarl_jax.evaluation import frozen_run, scripted
 from amarl_jax.information import estimators
 from amarl_jax.learn.update import begin
 from tests import quick_learners
-from tests.tiny_runs import jax_settings
+from tests.tiny_runs import STEPS_PER_UPDATE, TINY, jax_settings, numbers
 
 __all__ = ["jax_settings"]
 
@@ -26,6 +29,7 @@ PAGE = (ROOT / "docs" / "recipes.md").read_text()
 PYTHON = re.findall(r"```python\n(?!# \w+\.py\n)(.*?)```", PAGE, re.DOTALL)
 FILES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL))  # a block that begins with its name
 SMALL = {"configs/fast_debug.py": "configs/fast_debug.py:tiny"}
+COMMANDS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 LONGEST = 10  # lines that are not empty
 
 
@@ -77,3 +81,50 @@ def test_a_recipe_runs_and_is_short(place, folder, capsys):
         assert found["image"].get_array().shape == (2, 5), "arms by penalties"
         assert [label.get_text() for label in found["axis"].get_yticklabels()] == ["main", "quiet"]
         assert found["axis"].get_ylabel()
+
+
+def trained(folder, *more):
+    """The run that a recipe starts from, of five updates of the learner of one number."""
+    assert train.command(["train", *quick_learners.FLAGS, f"--workdir={folder}", *more]) == 0
+
+
+@pytest.mark.parametrize("block", COMMANDS)
+def test_a_command_runs_and_is_short(block, folder, capsys, monkeypatch):
+    """As typed, in the tiny market; what a longer run is told is twice as long as the first was."""
+    assert length(block) <= LONGEST
+    for name in ("first", "second"):
+        shutil.rmtree(folder / "runs" / name)
+        trained(f"runs/{name}")
+    if "runs/own" in block:
+        trained("runs/own", "--estimator=my_estimators:ChiSquared")
+    if "runs/latency" in block:
+        shutil.rmtree(folder / "runs/latency")
+    monkeypatch.setattr(frozen_run, "begin", quick_learners.begin)
+    monkeypatch.setattr(train, "begin_with", lambda state, *_: state)  # one number has no networks to take over
+    monkeypatch.setattr(leakage, "measure", lambda flow, *_, **__: told(flow))
+    longer = 2 * quick_learners.N_UPDATES * STEPS_PER_UPDATE
+    here = block.replace("768000", str(longer)).replace("configs/fast_debug.py", TINY)
+    for line in here.replace("\\\n", " ").splitlines():
+        python, _, module, *arguments = shlex.split(line)
+        assert python == "python"
+        assert importlib.import_module(module).command([module, *arguments]) == 0, line
+    assert capsys.readouterr().out
+    left = {
+        "compare": "runs/both.png",
+        "latency": "runs/latency/sweep.json",
+        "frozen": "runs/all/checkpoints",
+        "--best": "runs/first/best/eval_metrics.json",
+    }
+    for word, path in left.items():
+        if word in block:
+            assert (folder / path).exists()
+    if "768000" in block:
+        assert numbers(folder / "runs/first")[-1]["env_steps"] == longer
+
+
+def told(flow):
+    """What is measured of a flow of two columns, without the measuring: tests/test_leakage.py."""
+    assert any("gap" in name for name in flow.names)
+    numbers = {"value": 0.1, "stderr": 0.1, "ceiling": 0.6, "lower": 0.0, "upper": 0.2}
+    names = ("information_nats", "kl_nats", "total_variation")
+    return dict.fromkeys(names, numbers) | {"n_episodes": 50, "n_labelled_1": 25, "verdict": "none"}
