@@ -54,7 +54,7 @@ from amarl_jax.posterior.exact import ExactSpec
 from amarl_jax.types import Array
 
 SHOWN = {
-    "shortfall": (0, "execution/shortfall"),
+    "shortfall (units)": (0, "execution/shortfall"),
     "completion": (0, "execution/completion"),
     "belief right": (-1, "belief/final_accuracy"),
 }  # what the progress line shows: of the first or last phase of an update, a metric

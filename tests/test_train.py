@@ -188,7 +188,7 @@ def test_the_progress_line_shows_a_joint_run_too(finished):
     row = read_metrics(finished.trained.workdir / "metrics.jsonl")[0]
     shown = train.shown_metrics(row, game)
     assert shown == {
-        "shortfall": row["phase_a/execution/shortfall"],
+        "shortfall (units)": row["phase_a/execution/shortfall"],
         "completion": row["phase_a/execution/completion"],
         "belief right": row["phase_b/belief/final_accuracy"],
     }
