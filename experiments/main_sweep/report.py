@@ -43,10 +43,8 @@ mimic (`quiet`). Where the lowest penalties were run for more updates too, those
 place of the shorter ones in the arm that says "longer". Means over seeds; ± is half of a 95% interval over seeds
 (Student's t), or, of the cost and information of one seed, over the episodes of its measurement. Hulls of all starts
 are those of the mean policies, with the same intervals below eight seeds, by resampling whole seeds from eight on."""
-TESTED = """One number per seed for each, tested against its bound from both sides by Student's t and corrected for the
-number of hypotheses (Holm). Those with a number under "seeds from 4 on" were put when four seeds of both starts were
-known; what the other seeds say alone stands there. The last but one column is the distance from the bound that these
-seeds find."""
+TESTED = """One number per seed, tested against its bound from both sides by Student's t; p-values are corrected for the
+number of hypotheses in their table (Holm), and so is the distance from the bound that is found with power 0.8."""
 
 
 def read(path: Path) -> LaneTable:
