@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,18 @@ def frontier_figure(arms: Mapping[str, Mapping[str, Any]]) -> Figure:
     lambda, where 1 is paying the nominal price.
     """
     figure = Figure(figsize=(13.5, 0.5 + 4.4 * len(arms)), layout="constrained")
+    readings: set[bool | None] = set()
     for line, (arm, found) in zip(figure.subplots(len(arms), 3, squeeze=False), arms.items(), strict=True):
         _draw_plane(line[0], found)
         _draw_curve(line[1], found)
-        n_told = _draw_envelope(line[2], found["envelope"], counted_seeds(found["n_seeds"]))
-        prices = f"prices between neighbours, {n_told} of {len(found['envelope'])} with an interval"
+        told = _draw_envelope(line[2], found["envelope"], counted_seeds(found["n_seeds"]))
+        readings |= {slope["agrees"] for slope in told}
+        prices = f"prices between neighbours, {len(told)} of {len(found['envelope'])} with an interval"
         for axis, title in zip(line, (arm, found["frontier"]["statement"], prices), strict=True):
             axis.set_title(textwrap.fill(title, TITLE_WIDTH), loc="left", fontsize="medium")
-    figure.legend(handles=_price_key(), loc="outside lower right", ncols=3, fontsize="small", title="prices, right")
+    if readings:
+        handles = _price_key(readings)
+        figure.legend(handles=handles, loc="outside lower right", ncols=3, fontsize="small", title="prices, right")
     return figure
 
 
@@ -115,8 +119,8 @@ def _draw_curve(axis: Axes, found: Mapping[str, Any]) -> None:
     _label_penalty(axis, penalty)
 
 
-def _draw_envelope(axis: Axes, envelope: list[dict[str, Any]], seeds: str) -> int:
-    """Draw prices that have an interval over their middle penalty, the nominal ones in grey; returns their number."""
+def _draw_envelope(axis: Axes, envelope: list[dict[str, Any]], seeds: str) -> list[dict[str, Any]]:
+    """Draw prices that have an interval over their middle penalty, which it returns; the nominal ones in grey."""
     told = [slope for slope in envelope if slope["ratio"] is not None and slope["slope"]["lower"] is not None]
     for slope in envelope if told else ():
         low, high = slope["lambda_below"], slope["lambda_above"]
@@ -130,7 +134,7 @@ def _draw_envelope(axis: Axes, envelope: list[dict[str, Any]], seeds: str) -> in
     axis.axhline(1.0, color="0.6", linewidth=0.8)
     axis.set(ylabel="price paid for a nat, over lambda", ylim=PRICES)
     _label_penalty(axis, np.array([slope[name] for slope in envelope for name in ("lambda_below", "lambda_above")]))
-    return len(told)
+    return told
 
 
 def _draw_price(axis: Axes, slope: Mapping[str, Any]) -> None:
@@ -146,12 +150,13 @@ def _draw_price(axis: Axes, slope: Mapping[str, Any]) -> None:
             axis.plot(middle, end, arrow, color=colour, markersize=7, clip_on=False, zorder=3)
 
 
-def _price_key() -> list[Artist]:
-    """Handles of a legend of all that the panels of prices may show."""
+def _price_key(readings: Container[bool | None]) -> list[Artist]:
+    """Handles of a legend of what the panels of prices show, among them marks of these readings."""
     none: dict[str, Any] = {"linestyle": "none", "markersize": 6}
     marks = [
         Line2D([], [], marker=mark, color=JUMPED if agrees is False else LEARNED, label=meaning, **none)
         for agrees, (mark, meaning) in MARKS.items()
+        if agrees in readings
     ]
     return [
         *marks,

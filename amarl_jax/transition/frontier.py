@@ -22,6 +22,7 @@ from amarl_jax.transition.intervals import (
     percentile_interval,
     resampled_seeds,
 )
+from amarl_jax.transition.straight import Stretch, longest_straight
 
 JUMP, GAP = "jump", "gap"  # kinds of a straight piece, beside "not determined"
 LEVEL = 0.05  # of the test that a frontier is convex, over all its pieces together
@@ -107,6 +108,7 @@ class Frontier:
     policies: Policies
     corners: tuple[int, ...]  # places in ``policies``, from the least information to the least cost
     pieces: tuple[Piece, ...]  # in the same order, one fewer
+    straight: Stretch | None  # the longest that may be straight and has no jump in it; None: a jump everywhere
 
     @property
     def jumps(self) -> tuple[Piece, ...]:
@@ -116,14 +118,14 @@ class Frontier:
 
     @property
     def resolution_nats(self) -> float:
-        """Length of the longest piece that is no jump: smaller jumps may hide in it. 0 with a single corner."""
-        return max((piece.size_nats.value or 0.0 for piece in self.pieces if piece.kind != JUMP), default=0.0)
+        """Length of the longest stretch that may be straight: a smaller jump may hide in it. 0 with a single corner."""
+        return 0.0 if self.straight is None else self.straight.size_nats
 
     def __str__(self) -> str:
         """One sentence: the jumps with sizes and penalties, or what could hide where none was seen."""
-        hides = f"jumps of up to {self.resolution_nats:.2f} nats between measured policies cannot be excluded"
         if not len(self.policies.resampled):
-            return f"jump {NOT_DETERMINED}: no intervals; {hides}"
+            return f"jump {NOT_DETERMINED}: no intervals"
+        hides = f"a jump of up to {self.resolution_nats:.2f} nats cannot be excluded"
         told = [f"a jump of {piece.size_nats} nats at lambda {piece.penalty}" for piece in self.jumps]
         return "; ".join([*(told or ["no jump seen"]), f"elsewhere {hides}" if told else hides])
 
@@ -146,6 +148,7 @@ class Frontier:
         return {
             "statement": str(self),
             "resolution_nats": self.resolution_nats,
+            "straight": None if self.straight is None else self.straight.as_json(),
             "pieces": [piece.as_json() for piece in self.pieces],
             "policies": [
                 {"name": n, "nats": i, "units": c} for n, (i, c) in zip(self.policies.names, means, strict=True)
@@ -191,7 +194,24 @@ def frontier(policies: Policies) -> Frontier:
         between = (points[:, 0] > points[quiet, 0]) & (points[:, 0] < points[loud, 0])
         above = np.flatnonzero(efficient & between & ~np.isin(np.arange(len(points)), corners))
         pieces.append(_piece(policies, hulls, (quiet, loud), above, noise, null))
-    return Frontier(policies, tuple(int(i) for i in corners), tuple(pieces))
+    return Frontier(
+        policies, tuple(int(i) for i in corners), tuple(pieces), _straight(policies, corners, efficient, pieces)
+    )
+
+
+def _straight(
+    policies: Policies, corners: np.ndarray, efficient: np.ndarray, pieces: Sequence[Piece]
+) -> Stretch | None:
+    """The longest stretch of the hull, none of whose pieces is a jump, that may be straight."""
+    points, jumps = policies.points, [i for i, piece in enumerate(pieces) if piece.kind == JUMP]
+    found = []
+    for first, last in zip([0, *(i + 1 for i in jumps)], [*jumps, len(pieces)], strict=True):
+        ends = points[corners[[first, last]], 0]
+        inside = np.flatnonzero(efficient & (points[:, 0] >= ends[0]) & (points[:, 0] <= ends[1]))
+        inside = inside[np.argsort(points[inside, 0])]
+        names = [policies.names[i] for i in inside]
+        found.append(longest_straight(names, points[inside], policies.resampled[:, inside], np.isin(inside, corners)))
+    return max((one for one in found if one is not None), key=lambda one: one.size_nats, default=None)
 
 
 def _piece(

@@ -6,6 +6,7 @@ python experiments/frontier/report.py
 import argparse
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from amarl_jax.transition.curve_fits import SCALE
 from amarl_jax.transition.frontier import Frontier, frontier
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # hulls.py lies beside this folder
+from hulls import hull_line  # noqa: E402
+
 HEAD = """# The best of a scripted family
 
 `min C + lambda I` over bursts, cover by noise orders and private coins (`amarl_jax/policies/bursts.py`): C is the
@@ -130,7 +134,7 @@ def main() -> None:
     document = json.loads(given.rows.read_text())
     found = frontier(scripted_policies(document["rows"], "exact_nats"))
     where = document["provenance"]
-    lines = [HEAD, "", *best_table(document), "", f"Frontier: {found}.", ""]
+    lines = [HEAD, "", *best_table(document), "", f"Frontier: {hull_line(found.as_json(np.array(TICKS)))}.", ""]
     if given.gaps.exists():
         rows = [json.loads(line) for line in given.gaps.read_text().splitlines()]
         lines += ["## Learned policies beside it", "", BESIDE, "", *gap_table(rows), ""]

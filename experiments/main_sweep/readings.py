@@ -1,11 +1,16 @@
-"""Numbers of the main sweep as text: slopes of the envelope, places and pieces of a hull."""
+"""Numbers of the main sweep as text: slopes of the envelope, and places."""
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from amarl_jax.transition.envelope import slopes
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # hulls.py lies beside this folder
+from hulls import place
 
 
 def envelope_lines(found: Mapping[str, Any]) -> list[str]:
@@ -49,23 +54,3 @@ def located_lines(found: Mapping[str, Any]) -> list[str]:
     most = int(np.argmax(np.abs(gaps)))
     text = f"{gaps[most]:+.3f} nats at lambda {learned['lambda'][most]:.3g}" if gaps[most] else "nothing"
     return [*lines, f"- Learned I less what the hull predicts (Legendre), where most: {text}."]
-
-
-def longest_piece(hull: Mapping[str, Any]) -> str:
-    """The longest straight piece of a hull: at its penalty I jumps, or nothing was measured in between."""
-    if not hull["pieces"]:
-        return "no straight piece"
-    piece = max(hull["pieces"], key=lambda each: each["size_nats"]["value"])
-    return (
-        f"longest straight piece {place(piece['size_nats'])} nats at lambda {place(piece['penalty'])}, "
-        f"from {piece['quiet']} to {piece['loud']}: {piece['kind']}"
-    )
-
-
-def place(located: Mapping[str, Any]) -> str:
-    """A located number with its interval, or the words where there is none."""
-    word = lambda x: x if isinstance(x, str) else f"{x:.2f}"  # noqa: E731
-    value = located["note"] if located["value"] is None else word(located["value"])
-    if located["lower"] is None or located["upper"] is None:
-        return value if located["note"] in ("", value) else f"{value} ({located['note']})"
-    return f"{value} [{word(located['lower'])}, {word(located['upper'])}]"

@@ -29,7 +29,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]  # pieces.py lies beside this folde
 import hypotheses  # noqa: E402
 import pieces  # noqa: E402
 from arm_tables import I, Mean, arm_table  # noqa: E402
-from readings import envelope_lines, located_lines, longest_piece  # noqa: E402
+from hulls import hull_line  # noqa: E402
+from readings import envelope_lines, located_lines  # noqa: E402
 
 PAIRS = [(f"{source}, loud", f"{source}, quiet") for source in ("exact", "mine")]
 PAIRS += [(f"mine, {start}", f"exact, {start}") for start in ("loud", "quiet")]
@@ -199,10 +200,10 @@ def main() -> None:
     for arm, told in found["located"].items():
         lines += [f"- Verdict, `{arm}` alone: {told['verdict']}."]
     for source, hull in found["hulls"].items():
-        lines += [f"- Hull of all starts, `{source}`: {hull['statement']}; {longest_piece(hull)}."]
+        lines += [f"- Hull of all starts, `{source}`: {hull_line(hull)}."]
     for arm, told in found["located"].items():
         hull = told["trade_off"]["frontier"]
-        lines += [f"- Hull of `{arm}`: {hull['statement']}; {longest_piece(hull)}."]
+        lines += [f"- Hull of `{arm}`: {hull_line(hull)}."]
     lines += [""]
     for arm in table.arms():
         lines += [f"## {arm}", ""] if arm.endswith(JOINED) else arm_table(table, arm)

@@ -72,7 +72,7 @@ def test_without_noise_a_convex_frontier_has_gaps_alone():
     found = frontier(exactly(DENSE, convex(DENSE)))
     assert {piece.kind for piece in found.pieces} == {"gap"}
     assert found.resolution_nats == pytest.approx(np.diff(DENSE).max())
-    assert "no jump seen; jumps of up to 0.04 nats" in str(found)
+    assert str(found) == "no jump seen; a jump of up to 0.04 nats cannot be excluded"
 
 
 def test_a_gap_without_policies_is_no_jump_and_its_length_is_told():
@@ -108,6 +108,32 @@ def test_noise_on_a_convex_frontier_is_no_jump(shape):
     """Level 5%: 3 or more of 8 happen with probability 0.6%. A straight line is the hardest convex frontier."""
     found = [frontier(noisily(i, DENSE, shape(DENSE))) for i in range(N_SAMPLES)]
     assert sum(bool(each.jumps) for each in found) < 3
+
+
+def test_what_may_be_straight_through_noise_is_told_in_one_piece():
+    """A straight line of 0.67 nats, on which noise puts corners: a jump of nearly all of it cannot be excluded."""
+    found = [frontier(noisily(i, DENSE, 1.0 - DENSE)) for i in range(N_SAMPLES)]
+    assert sum(each.resolution_nats > 0.55 for each in found) >= N_SAMPLES - 2
+    pieces = [max(piece.size_nats.value for piece in each.pieces) for each in found]
+    assert np.mean(pieces) < np.mean([each.resolution_nats for each in found]) - 0.1, "no single piece shows it"
+    stretch = max(found, key=lambda each: each.resolution_nats).straight
+    assert stretch.penalty == pytest.approx(1.0, abs=0.1)
+
+
+def test_what_bends_beyond_its_noise_is_not_straight():
+    """``C'' = 4``: over 0.2 nats the middle lies 0.02 units below the chord, ten times its noise over eight seeds."""
+    rng = np.random.default_rng(7)
+    both = np.stack([DENSE, convex(DENSE)], axis=1) + 0.003 * rng.normal(size=(8, len(DENSE), 2))
+    assert frontier(Policies.learned(DENSE, both[..., 0], both[..., 1])).resolution_nats < 0.2
+    found = frontier(exactly(DENSE, convex(DENSE)))
+    assert found.straight.depth_units == 0.0
+    json.dumps(found.as_json(np.array([1.0, 3.0]))["straight"], allow_nan=False)
+
+
+def test_a_stretch_that_may_be_straight_has_no_jump_in_it(noisy_dents):
+    for found in noisy_dents:
+        assert found.resolution_nats < 0.3, "the dent is 0.4 long"
+        assert {found.straight.quiet, found.straight.loud} <= {found.policies.names[i] for i in found.corners}
 
 
 def test_seven_seeds_have_no_intervals_and_no_jump():
