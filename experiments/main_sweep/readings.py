@@ -44,7 +44,7 @@ def _slope_lines(between: list[dict[str, Any]], of: str) -> list[str]:
 
 
 def located_lines(found: Mapping[str, Any]) -> list[str]:
-    """lambda* by its definitions, the longest straight piece of the hull, and the curve that the hull predicts."""
+    """lambda* by its definitions, how well families of curves predict, and the curve that the hull predicts."""
     names = {"lambda_eq": "below 0.01 nats from", "lambda_half": "half by a logistic"}
     names |= {"lambda_isotonic": "half without a model", "lambda_chi": "steepest fall of the accuracy"}
     lines = ["- lambda*: " + "; ".join(f"{word} {place(found[name])}" for name, word in names.items()) + "."]
@@ -53,4 +53,9 @@ def located_lines(found: Mapping[str, Any]) -> list[str]:
     gaps = np.array(learned["nats"]) - best
     most = int(np.argmax(np.abs(gaps)))
     text = f"{gaps[most]:+.3f} nats at lambda {learned['lambda'][most]:.3g}" if gaps[most] else "nothing"
+    scores = found.get("log_likelihood_per_seed") or {}
+    if scores:
+        order = sorted(scores, key=lambda family: -scores[family])
+        told = ", ".join(f"{family} {scores[family]:.1f}" for family in order)
+        lines.append(f"- Log-likelihood of a seed left out, nats: {told}.")
     return [*lines, f"- Learned I less what the hull predicts (Legendre), where most: {text}."]
