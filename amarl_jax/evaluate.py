@@ -180,7 +180,9 @@ def _measure(values: flags.FlagValues, workdir: Path, device: str) -> None:
             found, apart = write_facts(folder, run, min(values.n_episodes, FACTS_EPISODES), values.seed)
         names += found
     kind = "deterministic" if values.deterministic else "stochastic"
-    title = f"\n{evaluated.evaluation.n_episodes} fresh episodes, {kind} policies, in {seconds:.0f} s; 95% intervals"
+    played, read = evaluated.evaluation.n_episodes, evaluated.evaluation.n_read
+    exactly = f", the first {read} read exactly" if 0 < read < played else ""
+    title = f"\n{played} fresh episodes{exactly}, {kind} policies, in {seconds:.0f} s; 95% intervals"
     closing_table(title, list(_table_rows(evaluated.measures)))
     for market, found_apart in apart.items():
         closing_table(f"\n{market}, beside the recorded day", distance_rows(found_apart))

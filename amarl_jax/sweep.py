@@ -204,7 +204,7 @@ def _train_lanes(
     lanes_hash = hash_of_lanes(run.path)
     if hosts.several():
         stop.hold()  # from the first update on all processes stop together
-    with _log_of(run, done, n_lanes) as log, Progress(total, steps * n_lanes, done, shown) as progress:
+    with _log_of(run, done, program.lanes) as log, Progress(total, steps * n_lanes, done, shown) as progress:
         while done < total:
             started = time.perf_counter()
             state, measured = program.advance(state, program.setups)
@@ -232,9 +232,12 @@ def _train_lanes(
     return state, failures
 
 
-def _log_of(run: Run, done: int, n_lanes: int) -> contextlib.AbstractContextManager[RunLog | None]:
+def _log_of(run: Run, done: int, lanes: Sequence[Lane]) -> contextlib.AbstractContextManager[RunLog | None]:
     """The log of learning curves; None in a process that is not the chief."""
-    return RunLog(run, done, n_lanes) if hosts.is_chief() else contextlib.nullcontext()
+    if not hosts.is_chief():
+        return contextlib.nullcontext()
+    varied = [{"lambda": lane.penalty, "seed": lane.seed, "arm": lane.arm} for lane in lanes]
+    return RunLog(run, done, len(lanes), varied)
 
 
 def _save_postmortems(

@@ -22,7 +22,7 @@ try:
     import gymnasium
     from gymnasium.spaces import Box
 except ImportError as error:
-    raise ImportError("the Gymnasium adapter needs its extra: pip install 'amarl_jax[adapters]'") from error
+    raise ImportError("the Gymnasium adapter needs its extra: pip install -e '.[adapters]' in the checkout") from error
 
 
 class MarketGymnasiumEnv(gymnasium.Env):

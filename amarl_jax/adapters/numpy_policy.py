@@ -52,9 +52,9 @@ class NumPyPolicy:
         seed: of its draws.
     """
 
-    def __init__(self, policy: Policy, spec: MarketSpec, params: EnvParams | None = None, seed: int = 0) -> None:
+    def __init__(self, policy: Policy, spec: MarketSpec, params: EnvParams, seed: int = 0) -> None:
         self.policy, self.spec = policy, spec
-        self.params = as_arrays(EnvParams() if params is None else params)
+        self.params = as_arrays(params)
         self.arrival_price = spec.initial_mid_price
         self._size = observation_sizes(spec, self.params)[Agent.EXECUTION]
         self._key = jax.random.key(seed)

@@ -18,7 +18,7 @@ try:
     from gymnasium.spaces import Box
     from pettingzoo import ParallelEnv
 except ImportError as error:
-    raise ImportError("the PettingZoo adapter needs its extra: pip install 'amarl_jax[adapters]'") from error
+    raise ImportError("the PettingZoo adapter needs its extra: pip install -e '.[adapters]' in the checkout") from error
 
 
 class MarketParallelEnv(ParallelEnv):

@@ -44,10 +44,11 @@ class RunLog:
 
     A number that is not finite is written as null. Before appending, a last line torn by a crash is cut off, and so
     are the rows of updates after ``done``, the one that the run continues from: they are about to be made again.
-    Raises :class:`BadInput`, and cuts nothing, where the rows up to there are not all of them in order.
+    Raises :class:`BadInput`, and cuts nothing, where the rows up to there are not all of them in order. TensorBoard
+    shows ``of_lanes``, what the lanes of a sweep differ in, beside each.
     """
 
-    def __init__(self, run: Run, done: int = 0, n_lanes: int = 0) -> None:
+    def __init__(self, run: Run, done: int = 0, n_lanes: int = 0, of_lanes: Sequence[Mapping[str, Any]] = ()) -> None:
         settings = run.experiment.run
         self.path = run.path / METRICS_FILE
         self._rows, self._hash = _cut_after(self.path, done, n_lanes)
@@ -56,6 +57,9 @@ class RunLog:
         self._events = Events(run.path / "tensorboard", done + 1) if settings.use_tensorboard else None
         if self._events is not None and n_lanes == 0:
             self._events.hyperparameters(flatten(run.config))
+        if self._events is not None:
+            for lane, varied in enumerate(of_lanes):
+                self._events.hyperparameters(varied, lane=lane)
 
     def write(self, update: int, metrics: Mapping[str, Any]) -> None:
         """Append one update's scalars (anything ``float`` takes, or None)."""
@@ -223,6 +227,8 @@ def standard_console() -> Console:
 def _number(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
     magnitude = abs(value)
     if magnitude and (magnitude < 1e-3 or magnitude >= 1e6):
         return f"{value:.2e}"

@@ -11,6 +11,7 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+import amarl_jax
 from amarl_jax.config import Experiment
 from amarl_jax.host import processes as hosts
 from amarl_jax.host.runlog import duration, standard_console
@@ -78,9 +79,13 @@ def say_recorded(experiment: Experiment) -> None:
 
 
 def of_sizes(experiment: Experiment) -> str:
-    """Name, for ``remember``, of programs that play an experiment's policies: of its sizes, not of its numbers."""
+    """Name, for ``remember``, of programs that play an experiment's policies: of its sizes, not of its numbers.
+
+    Another version of the package or of JAX compiles anew, which takes longer than what a cache held.
+    """
     specs = (experiment.market_spec, experiment.network_spec, experiment.learn_spec, experiment.run.exact)
-    return hashlib.sha256(repr(specs).encode()).hexdigest()[:16]
+    versions = (amarl_jax.__version__, jax.__version__)
+    return hashlib.sha256(repr((specs, versions)).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager

@@ -57,11 +57,15 @@ class Events:
             if name != "lane":
                 writer.add_scalar(grouped(name), value, update)
 
-    def hyperparameters(self, settings: Mapping[str, Any], measured: Sequence[str] = BESIDE_SETTINGS) -> None:
-        """The settings of a run by name, for the table of runs; ``measured`` names the scalars shown beside them."""
+    def hyperparameters(
+        self, settings: Mapping[str, Any], measured: Sequence[str] = BESIDE_SETTINGS, lane: int | None = None
+    ) -> None:
+        """The settings of a run or lane by name, for the table of runs; ``measured`` are scalars shown beside them."""
+        if lane is not None and lane >= MOST_LANES:
+            return
         plain = {name: x if isinstance(x, bool | int | float | str) else str(x) for name, x in settings.items()}
         for part in hparams(plain, dict.fromkeys(measured, 0.0)):
-            self._writer(None).file_writer.add_summary(part)
+            self._writer(lane).file_writer.add_summary(part)
 
     def picture(self, update: int, name: str, path: Path) -> None:
         """Show a PNG file."""

@@ -233,7 +233,7 @@ def _with_key_kind(config: ConfigDict) -> tuple[ConfigDict, configuration.Experi
 def _require_wandb(settings: configuration.RunSettings) -> None:
     """Raise :class:`BadInput`, before anything is written, where W&B is asked for and not installed."""
     if settings.use_wandb and importlib.util.find_spec("wandb") is None:
-        raise BadInput("logging.use_wandb = True needs Weights & Biases: pip install 'amarl_jax[wandb]'")
+        raise BadInput("logging.use_wandb = True needs Weights & Biases: pip install -e '.[wandb]' in the checkout")
 
 
 def _choose_path(config: ConfigDict | None, workdir: str | Path | None, resume: bool) -> Path:

@@ -7,6 +7,7 @@ messages), book_native_cpu.json (beside the native book) and book_growth_cpu.jso
 and book_growth_cpu.png.
 """
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from amarl_jax.evaluation.markdown import programs
 HERE = Path(__file__).resolve().parent
 ENGINES = {"apply": "one by one", "table": "as a table"}  # how messages are matched
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+LINES = tuple(zip(COLOURS, "osD^v", strict=True))  # colour and marker of a size
 
 
 def rate(row, engine, unit):
@@ -50,29 +52,31 @@ def growth_figure(rows, path):
     """Messages per second against batch, and cost of a message against capacity, one line per engine and size."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
     capacities, batches = sorted({row["capacity"] for row in rows}), sorted({row["batch"] for row in rows})
-    for colour, capacity in zip(COLOURS, capacities, strict=False):
+    for (colour, mark), capacity in zip(itertools.cycle(LINES), capacities, strict=False):
         chosen = sorted((row for row in rows if row["capacity"] == capacity), key=lambda row: row["batch"])
-        for engine, style in (("apply", "-o"), ("table", "--s")):
+        for engine, style in (("apply", "-"), ("table", "--")):
             rates = [row["rates"][engine]["messages_per_wall_s"] for row in chosen]
             left.plot(
                 [row["batch"] for row in chosen],
                 rates,
-                style,
+                style + mark,
                 color=colour,
-                ms=3,
+                ms=4,
                 label=f"{ENGINES[engine]}, {capacity} orders a side",
             )
     left.set(xscale="log", yscale="log", xlabel="books side by side", ylabel="messages per second (wall clock)")
-    for colour, batch in zip(COLOURS, [b for b in batches if b in (1, 256, 16384)], strict=False):
+    for (colour, mark), batch in zip(
+        itertools.cycle(LINES), [b for b in batches if b in (1, 256, 16384)], strict=False
+    ):
         chosen = sorted((row for row in rows if row["batch"] == batch), key=lambda row: row["capacity"])
-        for engine, style in (("apply", "-o"), ("table", "--s")):
+        for engine, style in (("apply", "-"), ("table", "--")):
             cost = [1e6 / row["rates"][engine]["messages_per_cpu_s"] for row in chosen]
             right.plot(
                 [row["capacity"] for row in chosen],
                 cost,
-                style,
+                style + mark,
                 color=colour,
-                ms=3,
+                ms=4,
                 label=f"{ENGINES[engine]}, {batch:,} book{'s' * (batch > 1)}",
             )
     right.set(

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from amarl_jax.evaluation.markdown import machine, programs, table
+from amarl_jax.transition.intervals import counted_seeds
 
 HERE = Path(__file__).parent
 COMPARED = ("alternating", "simultaneous", "no_arbitrageur")
@@ -71,17 +72,20 @@ def steps(run: dict[str, Any]) -> np.ndarray:
 
 
 def draw(documents: dict[str, dict[str, Any]], path: Path) -> None:
-    """Every panel against environment steps; a line per arm is the mean of its seeds, a band their range."""
+    """Every panel against environment steps: the mean of the seeds of an arm, and thinly each of them."""
     figure = Figure(figsize=(12, 9), layout="constrained")
     for axis, (name, label) in zip(figure.subplots(3, 3, sharex=True).flat, PANELS, strict=True):
         for arm, document in documents.items():
             curves = np.stack([curve(run, name) for run in document["runs"]])
             at, (colour, style) = steps(document["runs"][0]), STYLES.get(arm, ("#000000", "-"))
-            axis.plot(at, curves.mean(axis=0), style, color=colour, label=arm.replace("_", " "))
-            if len(curves) > 1:
-                axis.fill_between(at, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.15, linewidth=0)
+            label_of_arm = f"{arm.replace('_', ' ')}, mean of {counted_seeds(len(curves))}"
+            axis.plot(at, curves.mean(axis=0), style, color=colour, label=label_of_arm)
+            for one in curves if len(curves) > 1 else ():
+                axis.plot(at, one, style, color=colour, alpha=0.4, linewidth=0.5)
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
+        if "correlation" in label:
+            axis.set_ylim(-0.25, 0.25)  # else a thousandth would fill the panel
     for axis in figure.axes[6:]:
         axis.set_xlabel("million environment steps")
     figure.axes[0].legend(fontsize="small")

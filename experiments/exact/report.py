@@ -200,6 +200,7 @@ def draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
     left.set(xlabel="lambda, reward units per nat", ylabel="information about z, nats", ylim=(0, 0.73))
     left.axhline(np.log(2), color="0.6", linewidth=0.8)
     left.annotate("certainty, ln 2", (np.arcsinh(32.0), np.log(2)), xytext=(0, -3), **below, color="0.4", fontsize=8)
+    left.set_title("a trader that pays for what leaks", loc="left", fontsize=9)
     counted = {counted_seeds(sum(row["lambda"] == at for row in lanes)) for at in grid}
     left.legend(
         fontsize=8,
@@ -240,8 +241,7 @@ def draw_costs(rows: list[dict[str, Any]], grid: list[float], axis: Axes) -> Non
         axis.annotate(words, (exact_of(row), cost_of(row)), **style, **side)
     axis.set(xlabel="exact information, nats", ylabel="shortfall, reward units", xlim=(-0.11, 0.73), ylim=(0, None))
     axis.set_xticks(np.linspace(0.0, 0.7, 8))
-    note = "numbers: lambda; crosses: scripted policies"
-    axis.text(0.98, 0.97, note, transform=axis.transAxes, ha="right", va="top", fontsize=8, color="0.4")
+    axis.set_title("the price of hiding; numbers: lambda, crosses: scripted policies", loc="left", fontsize=9)
 
 
 def unfilled(rows: list[dict[str, Any]]) -> str:

@@ -190,15 +190,19 @@ def test_a_run_without_loggers_shows_no_pictures(run):
 
 def test_each_lane_of_a_sweep_is_a_run_of_tensorboard(tmp_path):
     run = open_run(configuration.load("configs/fast_debug.py"), tmp_path / "run")
-    with RunLog(run, n_lanes=MOST_LANES + 1) as log:
+    varied = [{"lambda": 0.5 * lane, "seed": 3, "arm": "main"} for lane in range(MOST_LANES + 1)]
+    with RunLog(run, n_lanes=MOST_LANES + 1, of_lanes=varied) as log:
         for lane in (0, 1, MOST_LANES):
             log.write(1, {"lane": lane, "loss": 1.0})
     folders = sorted((run.path / "tensorboard").iterdir())
-    assert [folder.name for folder in folders] == ["lane_0", "lane_1"]
-    for folder in folders:
-        (events,) = folder.iterdir()
-        assert b"loss" in events.read_bytes()
-        assert b"lane" not in events.read_bytes()
+    assert [folder.name for folder in folders] == sorted(f"lane_{lane}" for lane in range(MOST_LANES))
+    for folder in folders[:2]:
+        values = [value for _, value in shown_in(folder)]
+        assert "loss" in {value.tag for value in values}
+        (start,) = (value for value in values if "session_start" in value.tag)
+        told = HParamsPluginData.FromString(start.metadata.plugin_data.content).session_start_info.hparams
+        assert told["lambda"].number_value == 0.5 * int(folder.name.removeprefix("lane_"))
+        assert "lane" not in {value.tag for value in values}
 
 
 WANDB = {"logging.use_wandb": True, "logging.use_tensorboard": False, "logging.wandb_project": "hiding"}
