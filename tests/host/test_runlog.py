@@ -210,7 +210,7 @@ WANDB = {"logging.use_wandb": True, "logging.use_tensorboard": False, "logging.w
 
 def test_wandb_without_the_extra_is_bad_input_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(BadInput, match=r"pip install 'amarl_jax\[wandb\]'"):
+    with pytest.raises(BadInput, match=r"pip install -e '.\[wandb\]'"):
         open_run(configuration.load("configs/fast_debug.py", WANDB), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
