@@ -1,12 +1,13 @@
 """How long a lane has to train: cost and exact information of lanes trained for several numbers of updates.
 
     python experiments/convergence/convergence.py --workdir=runs/convergence
+    python experiments/convergence/convergence.py --n_updates 160 --n_lambdas 2
     python experiments/convergence/report.py
 
-The debug market, six penalties, ``leakage_source = exact``: every number of updates is one sweep, whose learning rates
-and entropy bonus fall over its own length. Training is long enough where twice as much of it moves neither cost nor
-information beyond the spread of seeds. Rows go to ``experiments/convergence/lanes.csv`` after each sweep; an
-interrupted one is continued by the same command.
+The debug market, six penalties or the lowest of them, ``leakage_source = exact``: every number of updates is one sweep,
+whose learning rates and entropy bonus fall over its own length. Training is long enough where twice as much of it moves
+neither cost nor information beyond the spread of seeds. Rows go to ``experiments/convergence/lanes.csv`` after each
+sweep; an interrupted one is continued by the same command.
 """
 
 import argparse
@@ -21,17 +22,19 @@ from amarl_jax import sweep
 from amarl_jax.host.provenance import provenance
 
 HERE = Path(__file__).parent
-PENALTIES = {"sweep.lambda_max": 16.0, "sweep.n_lambdas": 6, "sweep.points_per_octave": 0.5}  # 0, 1/16, 1/4, 1, 4, 16
+N_LAMBDAS, LAMBDA_MAX = 6, 16.0  # 0, 1/16, 1/4, 1, 4, 16
 STEPS_PER_UPDATE = 12_800
 KEPT = ("lambda", "seed", "status", "shortfall_units", "completion", "exact_nats", "exact_nats_lower")
 KEPT += ("exact_nats_upper", "child_orders", "mine_efficiency", "belief_efficiency")
 COLUMNS = ("updates", *KEPT, "shortfall_units_stderr", "exact_nats_stderr")
 
 
-def settings(n_updates: int, n_seeds: int) -> dict[str, Any]:
+def settings(n_updates: int, n_seeds: int, n_lambdas: int) -> dict[str, Any]:
     """What differs from ``configs/lambda_sweep.py:fast``."""
     return {
-        **PENALTIES,
+        "sweep.lambda_max": LAMBDA_MAX * 4.0 ** (n_lambdas - N_LAMBDAS),
+        "sweep.n_lambdas": n_lambdas,
+        "sweep.points_per_octave": 0.5,
         "sweep.n_seeds": n_seeds,
         "training.total_timesteps": n_updates * STEPS_PER_UPDATE,
         "agents.execution.leakage_source": "exact",
@@ -50,10 +53,11 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, default=Path("runs/convergence"))
     parser.add_argument("--n_updates", type=int, nargs="+", default=[40, 80, 160])
     parser.add_argument("--n_seeds", type=int, default=2)
+    parser.add_argument("--n_lambdas", type=int, default=N_LAMBDAS, help="the lowest so many")
     given = parser.parse_args()
     for n_updates in given.n_updates:
         started, workdir = time.process_time(), given.workdir / str(n_updates)
-        config = configuration.load("configs/lambda_sweep.py:fast", settings(n_updates, given.n_seeds))
+        config = configuration.load("configs/lambda_sweep.py:fast", settings(n_updates, given.n_seeds, given.n_lambdas))
         sweep.sweep(config, workdir, resume=(workdir / "config.json").exists())
         keep(workdir / "lanes.csv", n_updates)
         about = provenance(config.to_dict(), config.seed) | {"cpu_seconds": time.process_time() - started}

@@ -5,7 +5,8 @@
 
 Opponents matter: what a plan costs depends on who quotes. So for each lane its own are frozen, the search begins with
 the plans that were best against scripted opponents (``frontier.json``) and takes steps around the best at the lane's
-penalty. The best and the lane's own policy then play the same fresh episodes. Rows go to ``gaps.jsonl`` as they are
+penalty. The best of them, the whole order at once, the mimic and the lane's own policy then play the same fresh
+episodes: the last but one are plans that a search of noisy values may miss. Rows go to ``gaps.jsonl`` as they are
 found, and lanes that stand there, by the name of the sweep's folder, are passed over.
 """
 
@@ -25,6 +26,8 @@ from amarl_jax.lanes.trade_off import COST
 from amarl_jax.policies.bursts import AXES
 from amarl_jax.posterior.exact import ExactSpec
 
+ALWAYS = ("all at once", "mimic")  # plans that are measured again whatever the search found
+
 
 def total(row: dict[str, Any], penalty: float) -> dict[str, float]:
     """``C + lambda I`` by the reader's posterior, and its standard error, that of C and I taken for independent."""
@@ -43,8 +46,9 @@ def gap_of(given: argparse.Namespace, lane: int, penalty: float) -> dict[str, An
     log = given.log / f"lane_{lane}.{zlib.crc32(settings.encode()):08x}.jsonl"  # tells different searches apart
     rows = search(compiled, given, market.spec, params, log)
     keys = list(jax.random.split(jax.random.key(given.seed + 1), -(-given.n_final // given.n_episodes)))
-    chosen = sorted(rows, key=lambda row: objective(row, penalty))[: given.n_chosen]
-    again = [measure(compiled, keys, row["plan"], params) for row in chosen]
+    best_first = [row["plan"] for row in sorted(rows, key=lambda row: objective(row, penalty))]
+    chosen = {name_of(plan): plan for plan in (*best_first[: given.n_chosen], *(CORNERS[name] for name in ALWAYS))}
+    again = [measure(compiled, keys, plan, params) for plan in chosen.values()]
     best = min(again, key=lambda row: objective(row, penalty))
     own = program(market, params, beside, belief, exact, side_by_side, own=True)
     learned = measure(own, keys, CORNERS["mimic"], params)  # the plan is not played
