@@ -75,12 +75,13 @@ def test_what_the_trader_is_charged():
 
 
 def test_how_detectability_falls():
-    """Cost and information of each start, at the penalties that the page picks."""
+    """Cost, information and share done of each start, at the penalties that the page picks, and what the text says."""
     (quoted,) = tables(section(RESULTS, "How detectability falls, as far as it is measured"))
     page = report("main_sweep/README.md")
     measured = [tables(section(page, f"exact, {start}"))[0] for start in ("loud", "quiet")]
-    assert quoted.header == ("lambda", "loud: C", "I", "quiet: C", "I")
-    rows = [{row[0]: row[1:] for row in table.only("lambda", "shortfall, units", "exact, nats")} for table in measured]
+    assert quoted.header == ("lambda", "loud: C", "I", "done", "quiet: C", "I", "done")
+    columns = ("lambda", "shortfall, units", "exact, nats", "completion")
+    rows = [{row[0]: row[1:] for row in table.only(*columns)} for table in measured]
     assert len(quoted.rows) >= 9
     assert list(quoted.rows) == [(row[0], *rows[0][row[0]], *rows[1][row[0]]) for row in quoted.rows]
     (paired,) = tables(section(page, "exact, loud less exact, quiet"))
@@ -92,6 +93,13 @@ def test_how_detectability_falls():
     at_2, at_20 = (apart[penalty][1].split(" ± ") for penalty in ("2", "20.2"))
     lower = [" ± ".join(f"{float(x):.2f}" for x in cell) for cell in (at_2, at_20)]
     assert f"lower by {lower[0]} at 2 and by {lower[1]} at 20" in told
+    located = json.loads(report("main_sweep/answer.json"))["located"]["exact, loud"]
+    straight, likely = located["trade_off"]["frontier"]["straight"], located["log_likelihood_per_seed"]
+    assert f"at `lambda` = {straight['penalty']:.2f}.**" in told
+    assert f"within their noise (p = {straight['p_value']:.2f})" in told
+    assert f"The line is {straight['size_nats']:.2f} nats long" in told
+    assert f"({likely['logistic']:.1f} and {likely['hyperbola']:.1f} nats of log-likelihood)" in told
+    assert f"a step far worse ({likely['step']:.1f})" in told
 
 
 def test_kyle_on_the_book():
