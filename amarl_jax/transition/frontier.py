@@ -22,7 +22,7 @@ from amarl_jax.transition.intervals import (
     percentile_interval,
     resampled_seeds,
 )
-from amarl_jax.transition.straight import Stretch, longest_straight
+from amarl_jax.transition.straight import StraightPart, longest_straight
 
 JUMP, GAP = "jump", "gap"  # kinds of a straight piece, beside "not determined"
 LEVEL = 0.05  # of the test that a frontier is convex, over all its pieces together
@@ -108,7 +108,7 @@ class Frontier:
     policies: Policies
     corners: tuple[int, ...]  # places in ``policies``, from the least information to the least cost
     pieces: tuple[Piece, ...]  # in the same order, one fewer
-    straight: Stretch | None  # the longest that may be straight and has no jump in it; None: a jump everywhere
+    straight: StraightPart | None  # the longest that may be straight and has no jump in it; None: a jump everywhere
 
     @property
     def jumps(self) -> tuple[Piece, ...]:
@@ -201,7 +201,7 @@ def frontier(policies: Policies) -> Frontier:
 
 def _straight(
     policies: Policies, corners: np.ndarray, efficient: np.ndarray, pieces: Sequence[Piece]
-) -> Stretch | None:
+) -> StraightPart | None:
     """The longest stretch of the hull, none of whose pieces is a jump, that may be straight."""
     points, jumps = policies.points, [i for i, piece in enumerate(pieces) if piece.kind == JUMP]
     found = []

@@ -17,7 +17,7 @@ SMALLEST = 1e-9  # noise of a policy measured without error, of the range of cos
 
 
 @dataclasses.dataclass(frozen=True)
-class Stretch:
+class StraightPart:
     """Corners of a hull that noise may have taken off a chord."""
 
     quiet: str  # name of the corner with the least information
@@ -34,7 +34,7 @@ class Stretch:
 
 def longest_straight(
     names: Sequence[str], points: np.ndarray, resampled: np.ndarray, is_corner: np.ndarray
-) -> Stretch | None:
+) -> StraightPart | None:
     """The longest stretch that a test does not tell from a straight line; None with fewer than two corners.
 
     A policy's depth below the chord, in units of ``C + lambda I`` at the chord's slope, is divided by its noise; the
@@ -57,7 +57,7 @@ def longest_straight(
     return max(found, key=lambda stretch: stretch.size_nats, default=None)
 
 
-def _stretch(quiet: str, loud: str, points: np.ndarray, resampled: np.ndarray) -> Stretch:
+def _stretch(quiet: str, loud: str, points: np.ndarray, resampled: np.ndarray) -> StraightPart:
     """The stretch from the first to the last of some policies, with the p-value that it is straight."""
     (first, last), size = points[[0, -1]], float(points[-1, 0] - points[0, 0])
     penalty = float(first[1] - last[1]) / size
@@ -78,4 +78,4 @@ def _stretch(quiet: str, loud: str, points: np.ndarray, resampled: np.ndarray) -
         p_value = float(1 + np.sum(np.max(noise / scale, axis=1) >= deepest)) / (1 + len(noise))
         if not len(noise):
             p_value = float(deepest <= 1.0)
-    return Stretch(quiet, loud, size, penalty, float(depth.max(initial=0.0)), p_value)
+    return StraightPart(quiet, loud, size, penalty, float(depth.max(initial=0.0)), p_value)
