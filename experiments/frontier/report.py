@@ -84,6 +84,15 @@ def gap_table(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def beside(sweep: str, rows: list[dict[str, Any]]) -> list[str]:
+    """The section of the lanes of one sweep."""
+    title = "## Learned policies beside it" if sweep == "80" else f"## Lanes of the main sweep beside it, {sweep}"
+    commits = programs(row["provenance"]["commit"] for row in rows)
+    told = f"Command `{rows[-1]['provenance']['command']}`, commits {commits}; "
+    told += f"{rows[0]['n_searched']} plans tried for each lane."
+    return [title, "", BESIDE, "", *gap_table(rows), "", told, ""]
+
+
 def total(row: dict[str, Any], who: str) -> float:
     """``C + lambda I`` of the lane's policy ("learned") or of the family's best."""
     return row[who]["objective"]["value"]
@@ -137,11 +146,8 @@ def main() -> None:
     lines = [HEAD, "", *best_table(document), "", f"Frontier: {hull_line(found.as_json(np.array(TICKS)))}.", ""]
     if given.gaps.exists():
         rows = [json.loads(line) for line in given.gaps.read_text().splitlines()]
-        lines += ["## Learned policies beside it", "", BESIDE, "", *gap_table(rows), ""]
-        commits = programs(row["provenance"]["commit"] for row in rows)
-        lines += [f"Command `{rows[-1]['provenance']['command']}`, commits {commits}; "]
-        lines[-1] += f"{rows[0]['n_searched']} plans tried for each lane."
-        lines += [""]
+        for sweep in dict.fromkeys(row["sweep"] for row in rows):
+            lines += beside(sweep, [row for row in rows if row["sweep"] == sweep])
     spent = f"{document['cpu_seconds']:.0f} CPU-s"
     lines += [
         f"Command `{where['command']}`, commit {programs([where['commit']])}, {spent}.",
