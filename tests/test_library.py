@@ -27,6 +27,7 @@ from amarl_jax import config as configuration
 
 assert look() == before, "importing"
 train._first_state = sweep.compile_lanes = evaluate._play = stop
+train._lengths_ahead = lambda *_: [lambda: jax.jit(lambda x: x + 1.0)(1.0)]  # compiled beside it, in place of an update
 config = configuration.load("configs/fast_debug.py:tiny")
 config.precision, config.compilation_cache_dir = "tensorfloat32", sys.argv[2]
 calls = {
