@@ -129,13 +129,15 @@ def test_every_measure_has_one_name_and_the_json_has_the_references_too(written)
 def test_a_mode_that_trades_nothing_is_noted(flags, sent, noted, workdirs, tmp_path, monkeypatch, capsys):
     """What is measured is given; nothing is played."""
     orders = Measure(sent, *NO_INTERVAL, *UNITS["execution/sent_orders"])
-    evaluation = SimpleNamespace(n_episodes=N_EPISODES, unread="")
+    evaluation = SimpleNamespace(n_episodes=N_EPISODES, n_read=N_EPISODES // 2, unread="")
     found = SimpleNamespace(measures={"eval/execution/sent_orders": orders}, evaluation=evaluation)
     monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: found)
     monkeypatch.setattr(evaluate, "write", lambda *_: None)
     assert command(f"--workdir={workdirs['run']}", f"--output={tmp_path}", *flags) == 0
     note = "note: the mode of this execution policy sends no order: it trades by chance alone\n"
-    assert (note in capsys.readouterr().out) == noted
+    printed = capsys.readouterr().out
+    assert (note in printed) == noted
+    assert f"{N_EPISODES} fresh episodes, the first {N_EPISODES // 2} read exactly, " in printed
 
 
 def test_the_markets_facts_are_those_of_all_agents_and_of_noise_alone(written):
