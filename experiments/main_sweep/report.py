@@ -4,6 +4,7 @@ python experiments/main_sweep/report.py
 """
 
 import argparse
+import csv
 import math
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ from readings import envelope_lines, located_lines  # noqa: E402
 PAIRS = [(f"{source}, loud", f"{source}, quiet") for source in ("exact", "mine")]
 PAIRS += [(f"mine, {start}", f"exact, {start}") for start in ("loud", "quiet")]
 JOINED = "longer where longer is needed"  # ends the name of an arm with the longer lanes in place of its own
+CONVERGED = HERE.parent / "convergence" / "lanes.csv"  # lanes of the same market, trained for longer
 HORIZON = 50  # T of the debug market, steps
 HEAD = """# The main sweep
 
@@ -186,6 +188,26 @@ def policies_of(table: LaneTable, arm: str) -> Policies:
     return Policies.scripted([f"{arm}, lambda {x:.3g}" for x in penalties], both.mean(axis=0), errors)
 
 
+def converged() -> Policies:
+    """The lanes of most updates, means over their seeds, whose errors are those of the seeds or of the episodes."""
+    with CONVERGED.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["status"] == "ok"]
+    most = max(int(row["updates"]) for row in rows)
+    rows = [row for row in rows if int(row["updates"]) == most]
+    names, means, errors = [], [], []
+    for penalty in sorted({float(row["lambda"]) for row in rows}):
+        of = [row for row in rows if float(row["lambda"]) == penalty]
+        both = np.array([[float(row[name]) for name in (I, COST)] for row in of])
+        measured = np.array([[float(row[f"{name}_stderr"]) for name in (I, COST)] for row in of])
+        spread = np.hypot.reduce(measured, axis=0) / len(of)
+        if len(of) > 1:
+            spread = np.maximum(spread, both.std(axis=0, ddof=1) / math.sqrt(len(of)))
+        names.append(f"{most} updates, lambda {penalty:g}")
+        means.append(both.mean(axis=0))
+        errors.append(spread)
+    return Policies.scripted(names, np.array(means), np.array(errors))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=HERE, help="holds lanes.csv and pieces.json")
@@ -204,6 +226,13 @@ def main() -> None:
     for arm, told in found["located"].items():
         hull = told["trade_off"]["frontier"]
         lines += [f"- Hull of `{arm}`: {hull_line(hull)}."]
+    if given.folder == HERE and CONVERGED.exists() and "exact, loud" in found["located"]:
+        both = frontier(policies_of(table, "exact, loud") + converged())
+        found["hull_with_longest"] = strict_json.finite(both.as_json(np.unique(table.columns["lambda"])))
+        write_json(given.folder / "answer.json", found)
+        lines += [
+            f"- Hull of `exact, loud` and the longest lanes of `convergence`: {hull_line(found['hull_with_longest'])}."
+        ]
     lines += [""]
     for arm in table.arms():
         lines += [f"## {arm}", ""] if arm.endswith(JOINED) else arm_table(table, arm)

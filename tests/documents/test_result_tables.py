@@ -93,7 +93,9 @@ def test_how_detectability_falls():
     at_2, at_20 = (apart[penalty][1].split(" ± ") for penalty in ("2", "20.2"))
     lower = [" ± ".join(f"{float(x):.2f}" for x in cell) for cell in (at_2, at_20)]
     assert f"lower by {lower[0]} at 2 and by {lower[1]} at 20" in told
-    located = json.loads(report("main_sweep/answer.json"))["located"]["exact, loud"]
+    answer = json.loads(report("main_sweep/answer.json"))
+    located, longest = answer["located"]["exact, loud"], answer["hull_with_longest"]["straight"]
+    assert f"it is {longest['size_nats']:.2f} nats long (p = {longest['p_value']:.2f})" in told
     straight, likely = located["trade_off"]["frontier"]["straight"], located["log_likelihood_per_seed"]
     assert f"at `lambda` = {straight['penalty']:.2f}.**" in told
     assert f"within their noise (p = {straight['p_value']:.2f})" in told
