@@ -80,7 +80,7 @@ def gap_table(rows: list[dict[str, Any]]) -> list[str]:
         ]
         error = math.hypot(*(row[who]["objective"]["stderr"] for who in ("learned", "family")))
         gap = {"value": total(row, "learned") - total(row, "family"), "stderr": error}
-        lines.append("| " + " | ".join([f"{row['lambda']:g}", str(row["seed"]), *cells, number(gap)]) + " |")
+        lines.append("| " + " | ".join([f"{row['lambda']:.3g}", str(row["seed"]), *cells, number(gap)]) + " |")
     return lines
 
 

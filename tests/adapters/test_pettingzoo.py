@@ -130,5 +130,5 @@ def test_a_wrong_action_is_named_and_nothing_is_played(env):
 def test_without_pettingzoo_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pettingzoo", None)
     monkeypatch.delitem(sys.modules, "amarl_jax.adapters.pettingzoo", raising=False)
-    with pytest.raises(ImportError, match=r"pip install 'amarl_jax\[adapters\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[adapters\]' in the checkout"):
         importlib.import_module("amarl_jax.adapters.pettingzoo")
