@@ -6,8 +6,8 @@
 Opponents matter: what a plan costs depends on who quotes. So for each lane its own are frozen, the search begins with
 the plans that were best against scripted opponents (``frontier.json``) and takes steps around the best at the lane's
 penalty. The best of them, the whole order at once, the mimic and the lane's own policy then play the same fresh
-episodes: the two plans with a name are ones that a search of noisy values may miss. Rows go to ``gaps.jsonl`` as they are
-found, and lanes that stand there, by the name of the sweep's folder, are passed over.
+episodes: a search of noisy values may miss the two plans with a name. Rows go to ``gaps.jsonl`` as they are found, and
+lanes that stand there, by the name of the sweep's folder, are passed over.
 """
 
 import argparse

@@ -5,8 +5,8 @@ All of it was written when the loud start and seeds 0 to 3 of the quiet one were
 One number per seed answers each question; the mean over the seeds is tested against a bound by Student's t, from both
 sides. There are two families, and p-values are corrected for the number in theirs (Holm 1979). The questions of the
 first come from the system that this one succeeds or from the theory, and have all seeds, both starts averaged; how two
-of them are measured, the last ones, was changed after a look at four seeds. Those of the second come from what was seen:
-only the quiet lanes of seeds 4 to 7 decide, alone or less the loud lanes of their seeds.
+of them are measured, the last ones, was changed after a look at four seeds. Those of the second come from what was
+seen: only the quiet lanes of seeds 4 to 7 decide, alone or less the loud lanes of their seeds.
 """
 
 import dataclasses
@@ -254,7 +254,8 @@ def lines(table: LaneTable, source: str) -> list[str]:
         return [f"- {source}: {NOT_DETERMINED}, {FEWEST_SEEDS} seeds of both starts are needed.", ""]
     done = " and ".join(f"{share:.2f} ({start})" for share, start in zip(_done(lanes), STARTS, strict=True))
     return [
-        f"{source}, asked by the system that this one succeeds and by theory; {len(lanes.keys()[0])} seeds, mean of both starts; at the largest lambda "
+        f"{source}, asked by the system that this one succeeds and by theory; "
+        f"{len(lanes.keys()[0])} seeds, mean of both starts; at the largest lambda "
         f"{done} of the order is done:",
         "",
         *_rows(answers(lanes, BEFORE), changes=True),
