@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import pytest
 
 from amarl_jax import config as configuration
+from amarl_jax.host import compile_ahead
 from amarl_jax.lanes.layout import advance_lanes, lay_out
 from amarl_jax.learn.cost import abstract_state
 from amarl_jax.learn.update import advance
@@ -63,6 +64,6 @@ def test_the_check_sees_a_callback_a_factorisation_and_a_double():
 
     assert misplaced(text(lambda x: jax.pure_callback(lambda y: y, x, x)))
     assert misplaced(text(jnp.linalg.eigvalsh))
-    with jax.enable_x64(True):
+    with compile_ahead._CONTEXTS["jax_enable_x64"](True):
         assert misplaced(text(lambda x: x.astype(jnp.float64) + 1.0)) == ["f64"]
     assert not misplaced(text(jnp.sin))

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from amarl_jax.host import compile_ahead
+from amarl_jax.nets import order_flow, predictor, recurrent_kernels
 from amarl_jax.nets.order_flow import OrderFlow
 from amarl_jax.nets.predictor import GRUPredictor
 from amarl_jax.nets.recurrence import form_of, is_parallel, linear_recurrence
@@ -15,8 +17,26 @@ from tests.nets.test_order_flow import random_tape
 T, EPISODES = 23, 3  # not a multiple of the steps per graph
 
 
+class Doubles:
+    """jax.numpy whose float32 is float64."""
+
+    float32 = jnp.float64
+
+    def __getattr__(self, name):
+        return getattr(jnp, name)
+
+
+@pytest.fixture
+def in_doubles(monkeypatch):
+    """Networks that count in float64: in float32 two orders of adding up differ, by how much the processor decides."""
+    for module in (order_flow, predictor, recurrent_kernels):
+        monkeypatch.setattr(module, "jnp", Doubles())
+    with compile_ahead._CONTEXTS["jax_enable_x64"](True):
+        yield
+
+
 def series():
-    return jnp.asarray(np.random.default_rng(0).standard_normal((EPISODES, T, 2)), jnp.float32)
+    return jnp.asarray(np.random.default_rng(0).standard_normal((EPISODES, T, 2)))
 
 
 def tapes():
@@ -34,14 +54,14 @@ NETWORKS = {
 
 @pytest.mark.parametrize("form", ["parallel", "interpreted"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_values_and_gradients_are_those_of_the_loop(name, form, random_parameters):
+def test_values_and_gradients_are_those_of_the_loop(name, form, random_parameters, in_doubles):
     network, episodes, method = NETWORKS[name]
     rows = episodes()
     one = jax.tree.map(lambda x: x[0], rows)
     parameters = random_parameters(network("loop"), one)
     shapes = jax.eval_shape(lambda p, x: network("loop").apply(p, x, method=method), parameters, one)
     rng = np.random.default_rng(2)
-    weights = [jnp.asarray(rng.standard_normal((EPISODES, *x.shape)), jnp.float32) for x in shapes]
+    weights = [jnp.asarray(rng.standard_normal((EPISODES, *x.shape))) for x in shapes]
 
     def both(form):
         @jax.jit
@@ -57,11 +77,12 @@ def test_values_and_gradients_are_those_of_the_loop(name, form, random_parameter
     (loop_gradient, loop_values), (gradient, values) = both("loop"), both(form)
     for expected, actual in zip(loop_values, values, strict=True):
         assert np.abs(expected).max() > 0.1
-        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+        assert actual.dtype == np.float64
+        np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
     for expected, actual in zip(jax.tree.leaves(loop_gradient), jax.tree.leaves(gradient), strict=True):
         scale = np.abs(expected).max()
         assert scale > 1e-3
-        np.testing.assert_allclose(actual / scale, expected / scale, rtol=0, atol=2e-5)  # float32
+        np.testing.assert_allclose(actual / scale, expected / scale, rtol=0, atol=1e-12)
 
 
 def test_the_gradient_of_a_linear_recurrence_by_hand():
