@@ -42,10 +42,11 @@ HEAD = """# The main sweep
 
 Cost and exact information of what the three agents learn, penalty by penalty, in the debug market. In an arm `exact`
 the trader pays for what leaks, in an arm `mine` for what MINE claims; it begins near "all at once" (`loud`) or as the
-mimic (`quiet`). Where the lowest penalties were run for more updates too, those are an arm of their own, and stand in
-place of the shorter ones in the arm that says "longer". Means over seeds; ± is half of a 95% interval over seeds
-(Student's t), or, of the cost and information of one seed, over the episodes of its measurement. Hulls of all starts
-are those of the mean policies, with the same intervals below eight seeds, by resampling whole seeds from eight on."""
+mimic (`quiet`). Where penalties up to 0.315 were run for more updates too, those are an arm of their own, and stand in
+place of all shorter ones up to there in the arm that says "longer". Means over seeds; ± is half of a 95% interval over
+seeds (Student's t), or, of the cost and information of one seed, over the episodes of its measurement. Hulls of all
+starts are those of the mean policies, with the same intervals below eight seeds, by resampling whole seeds from eight
+on."""
 TESTED = """One number per seed, tested against its bound from both sides by Student's t; p-values are corrected for the
 number of hypotheses in their table (Holm), and so is the distance from the bound that is found with power 0.8."""
 
@@ -58,7 +59,7 @@ def read(path: Path) -> LaneTable:
     for arm, longer in longest_of(LaneTable(columns)).items():
         short, new = (columns["arm"] == name for name in (arm, longer))
         both = np.intersect1d(columns["seed"][short], columns["seed"][new])
-        rows = (new | short & ~np.isin(columns["lambda"], columns["lambda"][new])) & np.isin(columns["seed"], both)
+        rows = (new | short & (columns["lambda"] > columns["lambda"][new].max())) & np.isin(columns["seed"], both)
         parts.append({name: column[rows] for name, column in columns.items()})
         parts[-1]["arm"] = np.full(rows.sum(), f"{arm}, {JOINED}", dtype=object)
     return LaneTable({name: np.concatenate([part[name] for part in parts]) for name in columns})

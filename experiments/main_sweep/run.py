@@ -1,7 +1,7 @@
 """The main sweep in pieces: lambda from 0 to 32 for one seed, one start and one source of leakage at a time.
 
     python experiments/main_sweep/run.py --sources exact --starts loud quiet --seeds 0 1
-    python experiments/main_sweep/run.py --sources exact --starts loud --longer=80
+    python experiments/main_sweep/run.py --sources exact --seeds 0 1 --longer=160
     python experiments/main_sweep/report.py
 
 The debug market. A piece is one sweep over all penalties, in which the trader pays for what leaks (``exact``) or for
@@ -27,11 +27,11 @@ import pieces  # noqa: E402
 
 BASE = "configs/lambda_sweep.py:fast"
 PENALTIES = {"sweep.lambda_max": 32.0, "sweep.n_lambdas": 18, "sweep.points_per_octave": 1.5}  # 0, 0.02, ..., 32
-# the first eight of them: 0, 0.02, ..., 0.31
+# 0, and where a jump may be, twice as densely: 0.125, 0.157, 0.198, 0.25, 0.315
 LOWEST = {
     "sweep.lambda_max": 32.0 * 2.0 ** (-10 / 1.5),
-    "sweep.n_lambdas": 8,
-    "sweep.points_per_octave": 1.5,
+    "sweep.n_lambdas": 6,
+    "sweep.points_per_octave": 3.0,
 }
 SOURCES = {  # what the trader pays for, and what the maker's belief is fitted to
     "exact": {"agents.execution.leakage_source": "exact", "networks.belief_transformer.target": "exact"},
@@ -45,7 +45,7 @@ STARTS = {  # share of the steps in which the first policy acts, and of those al
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """All penalties of one source, start and seed, or the lowest for a number of updates of their own."""
+    """All penalties of one source, start and seed, or those up to 0.315 for a number of updates of their own."""
 
     source: str
     start: str
