@@ -57,8 +57,11 @@ def _short(workdirs: Sequence[str | Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def held_out(workdir: str | Path) -> Mapping[str, Mapping[str, float | None]] | None:
-    """The metrics of ``evaluation.json``, None where the run has not closed, or is a sweep."""
+def held_out(workdir: str | Path) -> tuple[Mapping[str, Mapping[str, float | None]], Mapping[str, int]] | None:
+    """The metrics of ``evaluation.json``, and of how many episodes those are whose number is known, by name.
+
+    None where the run has not closed, or is a sweep.
+    """
     file = Path(workdir) / "evaluation.json"
     if not file.is_file():
         return None
@@ -66,19 +69,22 @@ def held_out(workdir: str | Path) -> Mapping[str, Mapping[str, float | None]] | 
     metrics = document.get("metrics") if isinstance(document, dict) else None
     if not isinstance(metrics, dict) or not all(isinstance(metric, dict) for metric in metrics.values()):
         raise BadInput(f"{file}: is not the evaluation of a run")
-    return metrics
+    played, read = (document.get(name) for name in ("n_episodes", "n_read_exactly"))
+    counts = {name: read if "/exact_" in name else played for name in metrics}
+    return metrics, {name: count for name, count in counts.items() if isinstance(count, int)}
 
 
 def table_rows(workdirs: Sequence[str | Path]) -> list[tuple[str, str, str]]:
     """Rows of (run and measure, value with its standard error, unit) of the runs that have closed."""
     rows = []
     for name, workdir in zip(_short(workdirs), workdirs, strict=True):
+        metrics, counts = held_out(workdir) or ({}, {})
         for metric, (words, unit) in SHOWN.items():
-            found = (held_out(workdir) or {}).get(metric, {})
-            numbers = (found.get(part) for part in ("value", "stderr"))
+            numbers = (metrics.get(metric, {}).get(part) for part in ("value", "stderr"))
             value, error = (np.nan if number is None else number for number in numbers)
             if np.isfinite(value):
-                rows.append((f"{name}: {words}", f"{value:.3f} +- {error:.3f}", unit))
+                of = f", of {counts[metric]} episodes" if metric in counts else ""
+                rows.append((f"{name}: {words}", f"{value:.3f} +- {error:.3f}", unit + of))
     return rows
 
 

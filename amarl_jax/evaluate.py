@@ -71,6 +71,9 @@ class Evaluated:
     episodes: FrozenEpisodes  # [n], host arrays
     evaluation: Evaluation
 
+    def __repr__(self) -> str:
+        return f"Evaluated({len(self.measures)} measures of {self.evaluation.n_episodes} fresh episodes)"
+
 
 def evaluate(
     run: FrozenRun | str | Path,

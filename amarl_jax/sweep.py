@@ -82,6 +82,9 @@ class Swept:
     answer: dict[str, Any]  # what sweep.json holds: lambda* and verdict by arm under "located"; of the chief process
     workdir: Path
 
+    def __repr__(self) -> str:
+        return f"Swept({self.workdir}: {len(self.lanes)} lanes, {len(self.failures)} failed)"
+
 
 def sweep(
     config: ConfigDict, workdir: str | Path | None = None, resume: bool = False, n_devices: int | None = None
@@ -135,16 +138,16 @@ def _run_sweep(run: Run, stop: StopRequest) -> Swept:
     watch.lap("measuring")
     answer: dict[str, Any] = {}
     if hosts.is_chief():
-        _show_held_out(run, rows)
         cost_of = {"from_update": first_update, "seconds": watch.seconds}
         answer = write_answer(run, lanes, rows, failures, cost_of)
+        _show_held_out(run, rows)
         measured.discard()
         _print_closing(run, answer, doubts(rows))
     return Swept(lanes, rows, failures, answer, run.path)
 
 
 def _show_held_out(run: Run, rows: Sequence[Mapping[str, Any] | None]) -> None:
-    """Show the lanes' measures in TensorBoard, under the names of a single run."""
+    """Show the lanes' measures, under the names of a single run, and the figures in TensorBoard."""
     settings, done = run.experiment.run, run.experiment.n_updates
     if not settings.use_tensorboard:  # and a sweep has no W&B
         return
@@ -152,6 +155,9 @@ def _show_held_out(run: Run, rows: Sequence[Mapping[str, Any] | None]) -> None:
         for lane, row in enumerate(rows):
             values = {name: row[column]["value"] for column, name in COLUMNS.items() if column in row} if row else {}
             log.held_out(done, {"lane": lane, **values})
+        for name in ("transition", "frontier"):
+            if (run.path / f"{name}.png").exists():
+                log.picture(done, name, run.path / f"{name}.png")
 
 
 def _check_before_compiling(run: Run, checkpoints: Checkpointer, lanes: list[Lane]) -> None:

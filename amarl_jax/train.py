@@ -70,6 +70,9 @@ class TrainResult:
     workdir: Path
     exact: ExactSpec  # how much of fresh episodes is read exactly
 
+    def __repr__(self) -> str:
+        return f"TrainResult({self.workdir}: {self.evaluation.n_episodes} fresh episodes)"
+
     def play(self, key: Array, n_episodes: int) -> FrozenEpisodes:
         """Fresh episodes of its policies as they stand, [n] host arrays, rounded up to whole batches of ``n_envs``."""
         return play_on_cores(key, self.state, self.setup, n_episodes, exact=self.exact)

@@ -64,7 +64,8 @@ def _write(folder: Path, lanes: list[dict[str, Any]], about: Mapping[str, Any]) 
     rows.sort(key=lambda row: (row["arm"], float(row["lambda"]), int(row["seed"])))
     folder.mkdir(parents=True, exist_ok=True)
     with table.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        names = dict.fromkeys(name for row in rows for name in row)  # of an older program some are missing
+        writer = csv.DictWriter(file, list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(row | {"lane": i} for i, row in enumerate(rows))
     pieces = read_pieces(folder) | dict(about)

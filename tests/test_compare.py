@@ -14,6 +14,7 @@ from amarl_jax.errors import BadInput
 from amarl_jax.evaluation import curves_figure
 from amarl_jax.evaluation.curves import Curve, read_curves
 from amarl_jax.evaluation.figures import style
+from amarl_jax.host.runlog import read_metrics
 
 FIRST = Path(__file__).parents[1] / "experiments" / "first_run"
 
@@ -79,6 +80,8 @@ def test_the_command_draws_every_run_and_prints_what_was_held_out(tmp_path, caps
     text = capsys.readouterr().out
     value = json.loads((FIRST / "evaluation.json").read_text())["metrics"]["execution/shortfall_ticks"]["value"]
     assert text.count(f"{value:.3f} +- ") == 2
+    assert text.count("shortfall") == text.count("ticks per parent lot, of 2048 episodes") == 2
+    assert text.count("nats, of 512 episodes") == 2
     assert re.search(r"again: completion +0\.000 \+- 0\.000", text)
 
 
@@ -94,9 +97,19 @@ def test_the_two_lines_of_a_panel_are_named_where_they_are():
     panel = next(axis for axis in figure.axes if axis.get_title() == "earnings, marked to V")
     heights = {text.get_text(): text.xy[1] for text in panel.texts}
     (maker, arbitrageur) = (line.get_ydata() for line in panel.lines)
+    rows = read_metrics(FIRST / "metrics.jsonl")
+    phases = [[row[f"phase_{x}/maker/pnl"] - row[f"phase_{x}/maker/adverse_selection"] for row in rows] for x in "ab"]
+    np.testing.assert_allclose(maker, np.mean(phases, axis=0), atol=1e-6)
     assert heights["arbitrageur"] >= arbitrageur[-1] > maker[-1] >= heights["maker"]
     colours = {text.get_text(): text.get_color() for text in panel.texts}
     assert colours == dict(zip(("maker", "arbitrageur"), (line.get_color() for line in panel.lines), strict=True))
+
+
+def test_runs_differ_by_marker_in_grey():
+    curve = read_curves(FIRST)[""]
+    figure = curves_figure.curves_figure({f"run {i}": curve for i in range(4)})
+    assert len({line.get_marker() for line in figure.axes[0].lines}) == 4
+    assert {line.get_marker() for line in curves_figure.curves_figure({"": curve}).axes[0].lines} == {"None"}
 
 
 def test_no_two_curves_look_alike():

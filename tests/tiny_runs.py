@@ -71,7 +71,7 @@ def shown_in(folder: Path):
 
     A record is a length, its checksum, the event, its checksum.
     """
-    (file,) = folder.iterdir()
+    (file,) = (path for path in folder.iterdir() if path.is_file())
     data, shown = file.read_bytes(), []
     while data:
         (size,) = struct.unpack("<Q", data[:8])

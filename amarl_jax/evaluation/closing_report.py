@@ -68,8 +68,12 @@ def closing_rows(evaluation: Evaluation, learn: LearnSpec) -> tuple[str, list[tu
         ("maker's belief", "information/belief_nats", f"nats {claimed}{_share(evaluation, 'belief')}"),
         ("", "information/belief_accuracy", "its accuracy"),
         ("spread", "market/spread_ticks", "ticks"),
-        ("maker PnL", "maker/pnl_tick_lots", "tick-lots per episode, marked to V"),
-        ("maker's adverse selection", "maker/adverse_selection_tick_lots", "tick-lots per episode, to be taken off"),
+        ("maker PnL", "maker/pnl_tick_lots", "tick-lots per episode, before adverse selection"),
+        (
+            "maker's adverse selection",
+            "maker/adverse_selection_tick_lots",
+            "tick-lots per episode, to be taken off; the rest is marked to V",
+        ),
         ("arbitrageur PnL", "arbitrageur/pnl_tick_lots", "tick-lots per episode, marked to V"),
     )
     rows = [

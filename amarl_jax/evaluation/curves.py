@@ -20,6 +20,9 @@ class Curve:
     columns: dict[str, np.ndarray]  # [n_updates] each, by the names of docs/metrics.md
     n_lanes: int = 1
 
+    def __repr__(self) -> str:
+        return f"Curve({len(self.columns)} metrics of {len(self.columns['update'])} updates, lanes: {self.n_lanes})"
+
     def over_phases(self, name: str) -> np.ndarray:
         """Mean of ``phase/name`` over the phases that measured it, [n_updates]; NaN where none did."""
         found = [column for key, column in self.columns.items() if key.partition("/")[2] == name]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from amarl_jax.evaluation.curves import Curve
 from amarl_jax.evaluation.figures import save, style
 
-PANELS = (  # title, unit, metrics over the phases that have them
+PANELS = (  # title, unit, metrics over the phases that have them, "one - other" their difference
     ("cost of the order", "reward units", {"execution/shortfall": "shortfall"}),
     ("order done", "share of the parent order", {"execution/completion": "completion"}),
     (
@@ -21,7 +21,11 @@ PANELS = (  # title, unit, metrics over the phases that have them
         {"information/source_nats": "what the trader pays for", "information/belief_nats": "maker's belief"},
     ),
     ("belief right at the horizon", "share of episodes", {"belief/final_accuracy": "belief"}),
-    ("earnings, marked to V", "reward units per episode", {"maker/pnl": "maker", "arbitrageur/pnl": "arbitrageur"}),
+    (
+        "earnings, marked to V",
+        "reward units per episode",
+        {"maker/pnl - maker/adverse_selection": "maker", "arbitrageur/pnl": "arbitrageur"},
+    ),
     ("spread", "ticks", {"market/spread_ticks": "of the market", "maker/quoted_spread_ticks": "the maker quotes"}),
 )
 LEVELS = {  # a line across the panel: its height, its meaning, which is written below it or above
@@ -30,6 +34,7 @@ LEVELS = {  # a line across the panel: its height, its meaning, which is written
 }
 # for several runs, Okabe and Ito's again; for more than these, shades from dark to light in the order given
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
+MARKERS = "osD^vX*P"  # and by marker, for print in grey
 MOST_NAMED = 16  # curves with a line in the legend
 
 
@@ -48,8 +53,8 @@ def curves_figure(curves: Mapping[str, Curve]) -> Figure:
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     axes = figure.subplots(2, 3, sharex=True)
     for axis, (title, unit, metrics) in zip(axes.flat, PANELS, strict=True):
-        for curve, colour in zip(curves.values(), _colours(len(curves)), strict=True):
-            _draw(axis, curve, metrics, colour)
+        for place, (curve, colour) in enumerate(zip(curves.values(), _colours(len(curves)), strict=True)):
+            _draw(axis, curve, metrics, colour, place)
         axis.set(title=title, ylabel=unit)
         axis.ticklabel_format(useOffset=False)
         axis.grid(alpha=0.3)
@@ -81,11 +86,15 @@ def _colours(n_curves: int) -> list[Any]:
     return [colormaps["viridis"](x) for x in np.linspace(0.0, 0.95, n_curves)]
 
 
-def _draw(axis: Axes, curve: Curve, metrics: Mapping[str, str], colour: Any) -> None:
+def _draw(axis: Axes, curve: Curve, metrics: Mapping[str, str], colour: Any, place: int) -> None:
     steps = curve.columns["env_steps"] / 1e6
+    marked: dict[str, Any] = {} if colour is None else {"marker": MARKERS[place % len(MARKERS)], "markersize": 4}
+    if marked:  # a few of the updates, each run others
+        marked["markevery"] = (place % 4 * len(steps) // 32, max(len(steps) // 8, 1))
     for j, metric in enumerate(metrics):
         own, line = style(j)
-        axis.plot(steps, curve.over_phases(metric), line, color=own if colour is None else colour, linewidth=1.4)
+        first, *less = (curve.over_phases(name) for name in metric.split(" - "))
+        axis.plot(steps, first - sum(less), line, color=own if colour is None else colour, linewidth=1.4, **marked)
 
 
 def _name_lines(axis: Axes, metrics: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from amarl_jax.evaluation.figures import style
-from amarl_jax.flow.facts import UNITS, Facts
+from amarl_jax.flow.facts import UNITS, UNITS_OF_CURVES, Facts
 
 
 def draw_facts(recorded: Facts | None, simulated: Mapping[str, Facts]) -> Figure:
@@ -30,7 +30,7 @@ def draw_facts(recorded: Facts | None, simulated: Mapping[str, Facts]) -> Figure
             axes.set_xlim(*_span(first.laws[name]))
         axes.set_title(name, fontsize=9)
         axes.set_xlabel(UNITS[name], fontsize=8)
-        axes.set_ylabel("share below" if name in first.laws else "", fontsize=8)
+        axes.set_ylabel("share below" if name in first.laws else UNITS_OF_CURVES[name], fontsize=8)
     for axes in panels:
         axes.axis("off")
     figure.axes[0].legend(fontsize=8)

@@ -39,6 +39,10 @@ class FrozenRun:
     seed: int = 0  # of the run, or of the lane
     arm: str | None = None  # of the sweep, that the lane belongs to
 
+    def __repr__(self) -> str:
+        lane = "" if self.lane is None else f", lane {self.lane}"
+        return f"FrozenRun({self.path}, update {self.update}{lane})"
+
 
 def read_experiment(workdir: str | Path) -> tuple[ConfigDict, Experiment]:
     """The configuration of the run or sweep in ``workdir``; raises :class:`BadInput` if there is none.

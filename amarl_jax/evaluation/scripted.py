@@ -31,6 +31,9 @@ class PolicyMeasures(NamedTuple):
     episodes: EpisodeSummary  # [n] host arrays
     unread: str  # why there is no exact information; empty where there is
 
+    def __repr__(self) -> str:
+        return f"PolicyMeasures({len(self.metrics)} metrics of {len(self.episodes.z)} episodes)"
+
 
 def measure_policies(
     key: Array,

@@ -35,6 +35,9 @@ class TrainedPolicy:
     params: EnvParams
     units: str = "public"
 
+    def __repr__(self) -> str:
+        return f"TrainedPolicy({Agent(self.policy.agent).name.lower()}, {self.units} units)"
+
     @functools.cached_property
     def observation_size(self) -> int:
         """Number of features, D."""

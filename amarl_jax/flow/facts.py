@@ -56,6 +56,13 @@ UNITS = {
     "volatility, ticks^2 per step": "steps",
     "impact of a market order, ticks": "steps",
 }
+UNITS_OF_CURVES = {  # what a curve shows over those
+    "depth by tick": "lots",
+    "lifetime, share left": "share of the orders",
+    "sign autocorrelation": "correlation",
+    "volatility, ticks^2 per step": "ticks^2 per step",
+    "impact of a market order, ticks": "ticks",
+}
 
 
 def facts_of(stretches: Sequence[Stretch]) -> Facts:

@@ -9,7 +9,7 @@ from amarl_jax.host import processes as hosts
 from amarl_jax.host import untrusted
 from amarl_jax.host.workdir import write_atomically
 from amarl_jax.lanes.behaviour import FILLS, N_FILLS
-from amarl_jax.lanes.table import lane_row
+from amarl_jax.lanes.table import WORDS, lane_row
 
 MEASURED_FILE = "measured.json"
 
@@ -51,7 +51,7 @@ class Measured:
 def _is_row(row: Any) -> bool:
     """True if a row of the table can be made of it."""
     try:
-        values = [value for name, value in lane_row(0, 0.0, 0, row).items() if name not in ("arm", "status")]
+        values = [value for name, value in lane_row(0, 0.0, 0, row).items() if name not in WORDS]
         counts = row[FILLS]
     except (TypeError, KeyError, AttributeError):
         return False

@@ -17,6 +17,9 @@ from amarl_jax.transition.locate import Curves
 
 OK, FAILED = "ok", "failed"  # status of a lane
 LEAST_EPISODES = 256  # of which a lane's information is worth a look
+NEGATIVE = "below 0 by more than two standard errors"  # why its information is in doubt
+FEW = f"measured on fewer than {LEAST_EPISODES} episodes"
+WORDS = ("arm", "status", "doubt")  # columns that are not numbers
 _ROUNDING_NATS = 1e-4  # of the exact information of a mimic, whose error is as small
 _NAMED = 6  # lanes in the line about those in doubt
 KEYS = ("lane", "arm", "lambda", "seed", "status")  # before the measures; "arm" names what else differs, "main" if none
@@ -78,7 +81,19 @@ def lane_row(lane: int, penalty: float, seed: int, row: Mapping[str, Any] | None
         line[name] = (row or {}).get(name, missing)["value"]
     for name in (*COLUMNS, *CONDUCT):
         line[f"{name}_stderr"] = (row or {}).get(name, missing)["stderr"]
+    line["n_episodes"] = None if row is None else row["n_episodes"]
+    line["doubt"] = "; ".join(_doubts_of(row))
     return line
+
+
+def _doubts_of(row: Mapping[str, Any] | None) -> list[str]:
+    """Why the information of a lane means nothing, though it did not diverge."""
+    if row is None:
+        return []
+    exact = row.get("exact_nats", {}).get("value")
+    found = row["information_nats" if exact is None else "exact_nats"]
+    negative = found["value"] is not None and found["value"] < -2.0 * (found["stderr"] or 0.0) - _ROUNDING_NATS
+    return [why for why, holds in ((NEGATIVE, negative), (FEW, row["n_episodes"] < LEAST_EPISODES)) if holds]
 
 
 def doubts(rows: Sequence[Mapping[str, Any] | None]) -> str:
@@ -89,24 +104,9 @@ def doubts(rows: Sequence[Mapping[str, Any] | None]) -> str:
     Args:
         rows: of :mod:`amarl_jax.evaluation.baselines`, by lane; None is a failed lane.
     """
-    negative, few = [], []
-    for lane, row in enumerate(rows):
-        if row is None:
-            continue
-        exact = row.get("exact_nats", {}).get("value")
-        found = row["information_nats" if exact is None else "exact_nats"]
-        if found["value"] is not None and found["value"] < -2.0 * (found["stderr"] or 0.0) - _ROUNDING_NATS:
-            negative.append(lane)
-        if row["n_episodes"] < LEAST_EPISODES:
-            few.append(lane)
-    said = [
-        f"{_named(lanes, len(rows))} {why}"
-        for lanes, why in (
-            (negative, "below 0 by more than two standard errors"),
-            (few, f"measured on fewer than {LEAST_EPISODES} episodes"),
-        )
-        if lanes
-    ]
+    of = [_doubts_of(row) for row in rows]
+    lanes = {why: [lane for lane, doubts in enumerate(of) if why in doubts] for why in (NEGATIVE, FEW)}
+    said = [f"{_named(those, len(rows))} {why}" for why, those in lanes.items() if those]
     return f"warning: information not to be relied on: {'; '.join(said)}" if said else ""
 
 
@@ -132,10 +132,9 @@ def read_lanes(path: str | Path) -> LaneTable:
     """Read a table that :func:`write_lanes` wrote."""
     with Path(path).open(newline="") as file:
         lines = list(csv.DictReader(file))
-    words = ("arm", "status")
     return LaneTable(
         {
-            name: np.array([line[name] if name in words else float(line[name] or "nan") for line in lines])
+            name: np.array([line[name] if name in WORDS else float(line[name] or "nan") for line in lines])
             for name in lines[0]
         }
     )

@@ -207,11 +207,16 @@ def draw_orders(axis, arm):
 def draw_money(axis, document):
     """Gains of everyone in every arm."""
     names = {"one_price_1": "1 auction", "one_price_4": "4 auctions", "ladder": "ladder"}
-    owners = (("informed_profit", "trader", ORANGE), ("maker_profit", "makers", BLUE), ("noise_profit", "noise", GREY))
-    for shift, (key, label, colour) in zip((-0.25, 0.0, 0.25), owners, strict=True):
+    owners = (
+        ("informed_profit", "trader", ORANGE, ""),
+        ("maker_profit", "makers", BLUE, "///"),
+        ("noise_profit", "noise", GREY, "..."),
+    )
+    for shift, (key, label, colour, hatch) in zip((-0.25, 0.0, 0.25), owners, strict=True):
         pairs = [over_seeds(document[name], key) for name in names]
         at = np.arange(len(names)) + shift
-        axis.bar(at, [m for m, _ in pairs], 0.22, yerr=[h for _, h in pairs], color=colour, capsize=3, label=label)
+        means, halves = zip(*pairs, strict=True)
+        axis.bar(at, means, 0.22, yerr=halves, color=colour, hatch=hatch, edgecolor="white", capsize=3, label=label)
     known = [sequential_kyle(1.0, 1.0, n).informed_profit for n in (1, 4)]
     known.append(document["ladder"]["theory"]["informed_profit"])
     for number, value in enumerate(known):

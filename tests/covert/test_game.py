@@ -67,7 +67,7 @@ QUIET, LOUD = -1.5, 1.5  # latents of untrained policies
 LANES = [  # penalty, private number, start, seed
     (0.8, 0.0, QUIET, 0),
     (1.8, 0.0, LOUD, 0),
-    *((1.8, 0.0, QUIET, seed) for seed in range(6)),
+    *((1.8, 0.0, QUIET, seed) for seed in range(12)),
     *((penalty, 1.0, start, 0) for penalty in (0.8, 1.8) for start in (QUIET, LOUD)),
 ]
 
@@ -105,20 +105,16 @@ def learned():
     return dict(zip(LANES, leverages, strict=True))
 
 
-def _shown(learned, *lane):
-    """Leverage of a deterministic trader, over the last third of its updates: a single policy is too noisy."""
-    return learned[lane][2 * N_UPDATES // 3 :].mean()
-
-
 def test_deterministic_trader_above_the_jump_climbs_the_quiet_hill_from_below(learned):
-    """Mean of six seeds, each of which stands a few percent off at any time."""
+    """Mean of twelve seeds, which lie a tenth apart, read when learning rates have decayed: it moves by 3%."""
     exact = best_leverage(1.8, linear_haste(4.0), KNOWN)
-    assert np.mean([_shown(learned, 1.8, 0.0, QUIET, seed) for seed in range(6)]) == pytest.approx(exact, rel=0.1)
+    last = [learned[(1.8, 0.0, QUIET, seed)][-(N_UPDATES // 6) :].mean() for seed in range(12)]
+    assert np.mean(last) == pytest.approx(exact, rel=0.1)
 
 
 def test_deterministic_trader_above_the_jump_stays_loud_from_a_loud_start(learned):
     """Hysteresis: the corner d_max is a hill still, although no longer the highest."""
-    assert _shown(learned, 1.8, 0.0, LOUD, 0) == pytest.approx(4.0, rel=0.1)
+    assert learned[(1.8, 0.0, LOUD, 0)][-(N_UPDATES // 6) :].mean() == pytest.approx(4.0, rel=0.1)
 
 
 def test_deterministic_trader_below_the_jump_becomes_loud_from_a_quiet_start(learned):

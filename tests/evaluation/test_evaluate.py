@@ -182,7 +182,7 @@ def test_a_lane_of_a_finished_sweep_is_drawn_beside_its_own_frontier(workdirs, t
     assert (run.arm, evaluate._frontier(tmp_path, run)) == ("main", None)
     finished = dataclasses.replace(run, path=tmp_path / "sweep")
     finished.path.mkdir()
-    row = {name: {"value": 0.5, "stderr": 0.1} for name in (*COLUMNS, "kl_nats")}
+    row = {name: {"value": 0.5, "stderr": 0.1} for name in (*COLUMNS, "kl_nats")} | {"n_episodes": 512}
     write_lanes(finished.path / "lanes.csv", [lane_row(i, 0.5 * i, 0, row) for i in range(2)])
     copy = evaluate._frontier(tmp_path, finished)
     assert read_lanes(copy).grid("information_nats", run.arm)[1].tolist() == [[0.5, 0.5]]

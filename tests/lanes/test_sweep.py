@@ -38,7 +38,7 @@ from amarl_jax.lanes import program as lane_program
 from amarl_jax.lanes.layout import Layout, begin_lanes, lay_out
 from amarl_jax.lanes.table import read_lanes
 from amarl_jax.learn.update import advance, begin
-from tests.tiny_runs import STEPS_PER_UPDATE, TINY, jax_settings, numbers, terminate_after, tree
+from tests.tiny_runs import STEPS_PER_UPDATE, TINY, jax_settings, numbers, shown_in, terminate_after, tree
 
 __all__ = ["jax_settings"]
 
@@ -153,6 +153,11 @@ def test_a_sweep_leaves_its_lanes_curves_table_answer_and_figure(finished):
     assert document["from_update"] == 0
     assert list(document["seconds"]) == ["compiling", "training", "measuring"]
     assert all(part["cpu"] > 0 < part["wall"] for part in document["seconds"].values())
+
+
+def test_tensorboard_has_the_figures_of_a_sweep(finished):
+    shown = shown_in(finished.swept.workdir / "tensorboard")
+    assert [value.tag for _, value in shown if value.WhichOneof("value") == "image"] == ["transition", "frontier"]
 
 
 def test_a_lane_is_the_single_run_with_its_seed_and_lambda(finished, after_one_update):

@@ -26,7 +26,7 @@ def measured(information):
     row["information_nats"]["value"] = information
     row["accuracy"]["value"] = 0.5 + information / 1.4
     row["exact_nats"]["value"], row["exact_accuracy"]["value"] = 1.1 * information, 0.5 + information / 1.2
-    return row
+    return row | {"n_episodes": 512}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,18 @@ SOUND = in_nats(0.3, 0.2)
 )
 def test_lanes_of_which_the_information_means_nothing_are_named(rows, says):
     assert doubts(rows) == (f"warning: information not to be relied on: {says}" if says else "")
-    assert {lane_row(i, 1.0, 0, row)["status"] for i, row in enumerate(rows) if row} == {"ok"}
+    lines = [lane_row(i, 1.0, 0, row) for i, row in enumerate(rows)]
+    assert {line["status"] for line, row in zip(lines, rows, strict=True) if row} == {"ok"}
+    assert any(line["doubt"] for line in lines) == bool(says)
+    assert [line["n_episodes"] for line in lines] == [row and row["n_episodes"] for row in rows]
+
+
+def test_a_lane_in_doubt_is_so_in_the_table(tmp_path):
+    write_lanes(
+        tmp_path / "lanes.csv", [lane_row(i, 1.0, i, row) for i, row in enumerate([SOUND, in_nats(-0.66, 0.2)])]
+    )
+    table = read_lanes(tmp_path / "lanes.csv").columns
+    assert table["doubt"].tolist() == ["", "below 0 by more than two standard errors"]
 
 
 def test_curves_survive_the_file_and_a_failed_lane_takes_its_seed_out(table):
