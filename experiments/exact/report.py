@@ -139,7 +139,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             axis.plot(steps, exact, color="black", label="exact")
             axis.plot(steps, row["episode"]["belief"], color="tab:orange", linestyle="--", label="maker's belief")
             axis.axhline(0.5, color="0.8", linewidth=0.8, zorder=0)
-            axis.set_title(f"paid for {PAID[source]}, lambda {row['lambda']:g}", fontsize=8)
+            axis.set_title(f"charged for {PAID[source]}, lambda {row['lambda']:g}", fontsize=8)
             axis.set_ylim(0, 1)
         axes[i][0].set_ylabel("P(z = 1), a day with z = 1")
     for axis in axes[-1]:
@@ -178,7 +178,7 @@ def efficiency(found: list[tuple[float, dict[str, Any]]]) -> str:
 
 
 def draw_curve(rows: list[dict[str, Any]], path: Path) -> None:
-    """Information by reader against lambda, paid for what leaks; the price of hiding, by source."""
+    """Information by reader against lambda, charged for what leaks; the price of hiding, by source."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.8), width_ratios=(4, 5))
     below = {"textcoords": "offset points", "ha": "right", "va": "top"}
     lanes = [row for row in rows if row.get("source") == "exact"]
@@ -225,10 +225,10 @@ def draw_costs(rows: list[dict[str, Any]], grid: list[float], axis: Axes) -> Non
             where = {"textcoords": "offset points", "xytext": shift, "fontsize": 8, "color": style[:2].strip("-")}
             words = f"{at:g}{unfilled([row for row in of if row['lambda'] == at])}"
             if source == "exact" and at == grid[-1]:
-                words = f"paid for {PAID[source]}:\nlambda {words}"
+                words = f"charged for {PAID[source]}:\nlambda {words}"
             axis.annotate(words, (x, y), **where)
             if source == "mine" and at == grid[-2]:
-                axis.annotate(f"paid for {PAID[source]}", (x, y), **where | {"xytext": (18, 3)})
+                axis.annotate(f"charged for {PAID[source]}", (x, y), **where | {"xytext": (18, 3)})
     for row in rows:
         if "source" in row:
             continue
@@ -290,7 +290,7 @@ def main() -> None:
     commands = (HERE / "measure.py").read_text().split('"""')[1].splitlines()
     shown = "\n".join(line.strip() for line in commands if line.strip().startswith("python"))
     lanes = "python experiments/exact/lanes.py --source exact mine --workdir=runs/exact"
-    paid = [f"Paid for {PAID[source]}:\n\n{summary(rows, source)}" for source in ("mine", "exact")]
+    paid = [f"Charged for {PAID[source]}:\n\n{summary(rows, source)}" for source in ("mine", "exact")]
     draw_curve(rows, HERE / "curve.png")
     parts = [
         HEAD,

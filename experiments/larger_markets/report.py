@@ -17,7 +17,7 @@ from arm_tables import arm_table  # noqa: E402
 STEPS_PER_UPDATE = 49_920  # 4 episodes of 390 steps in 32 environments
 HEAD = """# The same in larger markets
 
-Cost and exact information at five penalties, paid for what leaks, from the loud start, in the market of
+Cost and exact information at five penalties, charged for what leaks, from the loud start, in the market of
 `configs/lambda_sweep.py` with the debug networks (`lean`) and in that of `configs/default.py` with the full ones
 (`default`). Means over seeds; ± is half of a 95% interval over seeds (Student's t), or, of one seed, over the episodes
 of its measurement. Columns as in [the main sweep](../main_sweep/README.md).

@@ -47,7 +47,7 @@ ROUNDING = 1e-6  # nats: a smaller drop of the theory is none
 TICKS = (0.0, 0.1, 0.25, 1.0, 4.0)
 HEAD = """# The measured phase diagram
 
-Exact information that a trader paid for what leaks gives away, in the debug market with parent orders of 10 to 80 lots,
+Exact information that a trader charged for what leaks gives away, in the debug market with parent orders of 10 to 80 lots,
 with and without a private coin, from loud and quiet first policies, and with child orders capped at a size that noise
 sends. [Theory, sections 3 and 4](../../docs/theory.md#3-the-deterministic-trader-a-first-order-jump), is compared: the
 leverage is `Q / (sigma sqrt(N))`, N the noise orders of the steps that the whole order takes at the largest child size.

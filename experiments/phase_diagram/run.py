@@ -4,7 +4,7 @@
     python experiments/phase_diagram/run.py --parents 80 10 --starts loud
     python experiments/phase_diagram/report.py
 
-The debug market with a parent order of 10, 20, 40 or 80 lots, paid for what leaks. The largest child order is the
+The debug market with a parent order of 10, 20, 40 or 80 lots, charged for what leaks. The largest child order is the
 parent order, at least 20 lots, so that it can be sent at once; in the arm ``capped`` it is 10 lots, a size that noise
 sends about every other episode. Noise orders keep their mean and standard deviation, and have the same largest size.
 The coin is the private number in the trader's observation, without which it cannot mix loud and quiet episodes. A piece

@@ -178,7 +178,7 @@ def test_its_numbers_are_those_of_the_files():
     laws = read("calibration/estimators.json")["rows"] + read("calibration/seeds.json")["rows"]
     paid = {row["row"]: row for row in rows_of("exact/limits.jsonl") if row["row"].startswith("exact")}
     report = (ROOT / "experiments/exact/README.md").read_text()
-    table = report[report.index("Paid for what leaks") :].split("\n\n")[1].splitlines()[2:]
+    table = report[report.index("Charged for what leaks") :].split("\n\n")[1].splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     leaked, cost = first["information/exact_nats"], first["execution/shortfall_ticks"]
     lost = [row["untold"]["lost"]["nats"] / row["untold"]["told"] for row in paid.values()]
