@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from amarl_jax import config, evaluate, sweep, train
+    from amarl_jax.evaluation.curves import read_curves
     from amarl_jax.evaluation.scripted import measure_policies
     from amarl_jax.evaluation.trained_policy import load_policy
     from amarl_jax.information import EstimateSpec, estimate
     from amarl_jax.information.detector import detect
-    from amarl_jax.learn.players import Players
+    from amarl_jax.lanes.table import read_lanes
+    from amarl_jax.learn.players import Players, PriorBelief
     from amarl_jax.learn.rollout import rollouts
     from amarl_jax.lob.replay import replay, replay_batch
     from amarl_jax.market.env import Actions, Market
     from amarl_jax.market.params import EnvParams, MarketSpec
+    from amarl_jax.policies.protocol import Decision
     from amarl_jax.types import Agent
 
 __version__ = "0.2.0"
@@ -28,17 +31,21 @@ __version__ = "0.2.0"
 __all__ = [
     "Actions",
     "Agent",
+    "Decision",
     "EnvParams",
     "EstimateSpec",
     "Market",
     "MarketSpec",
     "Players",
+    "PriorBelief",
     "config",
     "detect",
     "estimate",
     "evaluate",
     "load_policy",
     "measure_policies",
+    "read_curves",
+    "read_lanes",
     "replay",
     "replay_batch",
     "rollouts",
@@ -50,15 +57,19 @@ _MODULES = ("config", "evaluate", "sweep", "train")
 _HOMES = {  # where the others are defined
     "Actions": "market.env",
     "Agent": "types",
+    "Decision": "policies.protocol",
     "EnvParams": "market.params",
     "EstimateSpec": "information",
     "Market": "market.env",
     "MarketSpec": "market.params",
     "Players": "learn.players",
+    "PriorBelief": "learn.players",
     "detect": "information.detector",
     "estimate": "information",
     "load_policy": "evaluation.trained_policy",
     "measure_policies": "evaluation.scripted",
+    "read_curves": "evaluation.curves",
+    "read_lanes": "lanes.table",
     "replay": "lob.replay",
     "replay_batch": "lob.replay",
     "rollouts": "learn.rollout",

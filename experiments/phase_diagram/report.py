@@ -47,14 +47,15 @@ ROUNDING = 1e-6  # nats: a smaller drop of the theory is none
 TICKS = (0.0, 0.1, 0.25, 1.0, 4.0)
 HEAD = """# The measured phase diagram
 
-Exact information that a trader charged for what leaks gives away, in the debug market with parent orders of 10 to 80 lots,
-with and without a private coin, from loud and quiet first policies, and with child orders capped at a size that noise
-sends. [Theory, sections 3 and 4](../../docs/theory.md#3-the-deterministic-trader-a-first-order-jump), is compared: the
-leverage is `Q / (sigma sqrt(N))`, N the noise orders of the steps that the whole order takes at the largest child size.
-Without a coin the theory's trader jumps above a leverage of 1.64 where haste earns linearly, above 4.64 where its gain
-is quadratic; with a coin nowhere. The theory's penalty is in units of what full haste saves, which a unit of reward is
-made to be; how far C really goes stands beside it. The theory's order gives itself away by its volume alone.
-First policies send a quarter of the largest size on average: `quiet` is the mimic at a largest child of 20 lots alone.
+Exact information that a trader charged for what leaks gives away, in the debug market with parent orders of 10 to 80
+lots, with and without a private coin, from loud and quiet first policies, and with child orders capped at a size that
+noise sends. [Theory, sections 3 and 4](../../docs/theory.md#3-the-deterministic-trader-a-first-order-jump), is
+compared: the leverage is `Q / (sigma sqrt(N))`, N the noise orders of the steps that the whole order takes at the
+largest child size. Without a coin the theory's trader jumps above a leverage of 1.64 where haste earns linearly,
+above 4.64 where its gain is quadratic; with a coin nowhere. The theory's penalty is in units of what full haste
+saves, which a unit of reward is made to be; how far C really goes stands beside it. The theory's order gives itself
+away by its volume alone. First policies send a quarter of the largest size on average: `quiet` is the mimic at a
+largest child of 20 lots alone.
 
 ± is half of a 95% interval: over seeds (Student's t), or, of one seed, over the episodes of its measurement. The
 largest of several drops is chosen by size, which favours it by their noise."""
