@@ -13,7 +13,7 @@ import amarl_jax
 PACKAGE = Path(amarl_jax.__file__).parent
 LAYERS = [  # bottom first; a name covers its submodules, the longest name counts
     {"types", "errors", "strict_json"},
-    {"trees", "draws", "kernels", "side_by_side", "transition"},
+    {"trees", "draws", "kernels", "lapack", "side_by_side", "transition"},
     {"lob", "nets", "theory"},
     {"flow", "information"},
     {"market"},

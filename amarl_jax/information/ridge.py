@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from amarl_jax.information import mine
 from amarl_jax.information.estimators import get
+from amarl_jax.lapack import one_at_a_time
 from amarl_jax.types import Array
 
 STEPS = 50
@@ -33,7 +34,7 @@ def ridge_fit(x: Array, labels: Array, prior: Array, fitting: Array, validation:
 
     def solve(penalty: Array) -> Array:
         penalty = jnp.append(penalty, BIAS_PENALTY)
-        step_matrix = jnp.linalg.inv(gram + jnp.diag(penalty))
+        step_matrix = one_at_a_time(jnp.linalg.inv)(gram + jnp.diag(penalty))
 
         def step(_: int, coefficient: Array) -> Array:
             error = jax.nn.sigmoid(fit_x @ coefficient + log_odds) - fit_z

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from amarl_jax.nets.mlp import MLP
+from amarl_jax.nets.orthogonal import orthogonal
 from amarl_jax.nets.precision import products_in
 from amarl_jax.types import N_AGENTS, Array
 
@@ -32,7 +33,7 @@ class Critic(nn.Module):
         with products_in(self.products):
             trunk = global_state
             for width in self.hidden:
-                trunk = nn.Dense(width, kernel_init=nn.initializers.orthogonal(np.sqrt(2.0)))(trunk)
+                trunk = nn.Dense(width, kernel_init=orthogonal(np.sqrt(2.0)))(trunk)
                 trunk = nn.relu(nn.LayerNorm()(trunk))
             values = []
             for agent in range(N_AGENTS):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import numpy as np
 
+from amarl_jax.nets.orthogonal import orthogonal
 from amarl_jax.types import Array
 
 
@@ -21,8 +22,8 @@ class MLP(nn.Module):
     def __call__(self, inputs: Array) -> Array:
         """Inputs [..., D] to outputs [..., n_outputs]."""
         for width in self.hidden:
-            inputs = self.activation(nn.Dense(width, kernel_init=nn.initializers.orthogonal(np.sqrt(2.0)))(inputs))
-        output_init = nn.initializers.orthogonal(self.output_scale)
+            inputs = self.activation(nn.Dense(width, kernel_init=orthogonal(np.sqrt(2.0)))(inputs))
+        output_init = orthogonal(self.output_scale)
         return nn.Dense(self.n_outputs, kernel_init=output_init, bias_init=self._bias_init)(inputs)
 
     def _bias_init(self, key: Array, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from amarl_jax.nets.heads import bounded_log_std
+from amarl_jax.nets.orthogonal import orthogonal
 from amarl_jax.nets.recurrence import is_parallel, parallel_recurrence
 from amarl_jax.nets.recurrent_kernels import LARGEST_GRU, gru_states
 from amarl_jax.types import Array, Tape
@@ -38,7 +39,7 @@ class GRUPredictor(nn.Module):
         chex.assert_rank(series, 2)
         past = jnp.concatenate([jnp.zeros_like(series[:1]), series[:-1]])
         gates_in = nn.Dense(3 * self.hidden)(past)
-        recurrent = self.param("recurrent", nn.initializers.orthogonal(), (self.hidden, 3 * self.hidden), jnp.float32)
+        recurrent = self.param("recurrent", orthogonal(), (self.hidden, 3 * self.hidden), jnp.float32)
         candidate_bias = self.param("candidate_bias", nn.initializers.zeros, (self.hidden,), jnp.float32)
 
         start = jnp.zeros(self.hidden, jnp.float32)
@@ -48,7 +49,7 @@ class GRUPredictor(nn.Module):
             states = parallel_recurrence(_gru_step, parameters, start, gates_in, kernel, self.recurrence)
         else:
             _, states = jax.lax.scan(lambda h, x: (_gru_step((recurrent, candidate_bias), h, x),) * 2, start, gates_in)
-        output = nn.Dense(2 * series.shape[1], kernel_init=nn.initializers.orthogonal(0.01))(states)
+        output = nn.Dense(2 * series.shape[1], kernel_init=orthogonal(0.01))(states)
         mean, raw_log_std = jnp.split(output, 2, axis=1)
         return mean, bounded_log_std(raw_log_std)
 
