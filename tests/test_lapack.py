@@ -1,4 +1,4 @@
-"""Factorisations of many matrices at a time, which on few cores wait for each other if LAPACK is left to share them out."""
+"""Factorisations of many matrices, which on few cores wait for each other if LAPACK is left to share them out."""
 
 import re
 import subprocess
@@ -27,8 +27,9 @@ for seed in range(20):
 def ends(home, seconds):
     """True if two orthogonal networks are drawn for eight lanes on two cores, again and again, before long."""
     ours = ("taskset", "-c", "0,1") if sys.platform == "linux" else ()
+    line = [*ours, sys.executable, "-c", TWO_NETWORKS.format(home=home)]
     try:
-        done = subprocess.run([*ours, sys.executable, "-c", TWO_NETWORKS.format(home=home)], timeout=seconds, check=False)
+        done = subprocess.run(line, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0
