@@ -38,13 +38,13 @@ class Hysteresis:
     upper: float | None
     widest_nats: float  # largest mean difference at one penalty
     widest_at: float  # that penalty
-    found: bool | None  # the interval lies above 0; None: not determined
+    found: bool | None  # the interval lies above 0, as of two branches or of training too short; None: not determined
     detectable_area: float | None  # nats that would be found with power 0.8; None: not determined
 
     def __str__(self) -> str:
         if self.found is None:
             return f"hysteresis {NOT_DETERMINED}"
-        word = "hysteresis" if self.found else "no hysteresis seen"
+        word = "the start is seen" if self.found else "no hysteresis seen"
         power = f"an area of {self.detectable_area:.3f} is found with power {POWER:g}"
         return f"{word}: area {self.area:.3f} [{self.lower:.3f}, {self.upper:.3f}] nats; {power}"
 

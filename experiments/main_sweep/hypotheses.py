@@ -136,7 +136,12 @@ BEFORE = (
     Hypothesis("the order is split finer as lambda rises", RANK, trend("child_lots"), 0.0, -1, "child_lots"),
     Hypothesis("the spread is narrower as lambda rises", RANK, trend("spread_ticks"), 0.0, -1, "spread_ticks"),
     Hypothesis(
-        "the maker earns more as lambda rises", RANK, trend("maker_pnl_tick_lots"), 0.0, 1, "maker_pnl_tick_lots"
+        "the maker earns more, before adverse selection, as lambda rises",
+        RANK,
+        trend("maker_pnl_tick_lots"),
+        0.0,
+        1,
+        "maker_pnl_tick_lots",
     ),
     Hypothesis(
         "the arbitrageur earns less as lambda rises",

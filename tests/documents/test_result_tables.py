@@ -106,6 +106,18 @@ def test_how_detectability_falls():
     assert f"a step far worse ({likely['step']:.1f})" in told
 
 
+def test_what_was_asked_of_the_main_sweep():
+    asked = tables(section(report("main_sweep/README.md"), "Hypotheses"))
+    quoted = tables(section(RESULTS, "What was asked of the main sweep"))
+    assert [len(table.rows) for table in quoted] == [7, 5]
+    columns = ("hypothesis", "unit", "mean", "p, corrected", "reading")
+    for table, told in zip(asked, quoted, strict=True):
+        for (claim, unit, mean, p, reading), row in zip(table.only(*columns), told.rows, strict=True):
+            word = unit.partition(",")[0]
+            there = f"{mean} {word}" if word in ("nats", "units") else mean
+            assert row == (claim, there, p if float(p) >= 1e-4 else "< 0.0001", reading)
+
+
 def test_kyle_on_the_book():
     quoted, measured = tables(section(RESULTS, "Kyle on the book")), tables(report("kyle/kyle.md"))
     assert len(quoted) == 4

@@ -77,7 +77,9 @@ def test_what_is_put_in_is_found_and_what_is_not_is_not():
     assert found["the order is split finer as lambda rises"] == "yes"
     assert found["the spread is narrower as lambda rises"] == "not seen"
     assert found["the arbitrageur earns less as lambda rises"] == "no, the opposite"
-    assert found["the maker earns more as lambda rises"] == "not determined", "one lane has no number"
+    assert found["the maker earns more, before adverse selection, as lambda rises"] == "not determined", (
+        "one lane has no number"
+    )
     assert found["the spread follows the belief at lambda 0"] == "no"
     assert found["child orders differ from noise at the largest lambda"] == "not seen"
     assert found["the record tells trader from noise at the largest lambda"] == "yes"
