@@ -86,7 +86,11 @@ def page() -> str:
 
 
 def _conduct() -> dict[str, str]:
-    return {"kl_nats": "`information/fresh_kl_nats`", **CONDUCT}
+    about = {
+        "n_episodes": "fresh episodes it was measured on",
+        "doubt": "why its information is not to be relied on; empty where it is",
+    }
+    return {"kl_nats": "`information/fresh_kl_nats`", **CONDUCT, **about}
 
 
 if __name__ == "__main__":

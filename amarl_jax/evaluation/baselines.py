@@ -30,6 +30,7 @@ COLUMNS = {  # of a row, and their names in evaluation.metrics
     "belief_efficiency": "information/belief_efficiency",
     "spread_ticks": "market/spread_ticks",
     "maker_pnl_tick_lots": "maker/pnl_tick_lots",
+    "maker_adverse_selection_tick_lots": "maker/adverse_selection_tick_lots",
     "arbitrageur_pnl_tick_lots": "arbitrageur/pnl_tick_lots",
 }
 
