@@ -98,7 +98,9 @@ def test_how_detectability_falls():
     located, longest = answer["located"]["exact, loud"], answer["hull_with_longest"]["straight"]
     assert f"it is {longest['size_nats']:.2f} nats long (p = {longest['p_value']:.2f})" in told
     straight, likely = located["trade_off"]["frontier"]["straight"], located["log_likelihood_per_seed"]
-    assert f"up to {straight['size_nats']:.2f} nats cannot be excluded at `lambda` = {straight['penalty']:.2f}.**" in told
+    assert (
+        f"up to {straight['size_nats']:.2f} nats cannot be excluded at `lambda` = {straight['penalty']:.2f}.**" in told
+    )
     assert f"by more than their noise (p = {straight['p_value']:.2f})" in told
     assert f"The line is {straight['size_nats']:.2f} nats long" in told
     assert f"({likely['logistic']:.1f} and {likely['hyperbola']:.1f} nats of log-likelihood)" in told
