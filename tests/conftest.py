@@ -6,10 +6,9 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # tests compile far longer than they run: a quarter of the compile time, for slower code
-QUICK = "--xla_backend_optimization_level=0"
-if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 11):  # later ones end at this flag
-    QUICK += " --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}"
+_KNOWS = tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 11)  # later ones end at the second
+_QUICK = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")[: 1 + _KNOWS]
+os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *_QUICK))
 
 import chex
 import jax
