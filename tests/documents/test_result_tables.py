@@ -35,6 +35,9 @@ def tables(text):
     return found
 
 
+MIXED = ("below_line_nats", "penalty", "gain_units")
+
+
 def section(text, heading):
     """What stands under a heading, to the next of its rank."""
     return text[text.index(f"\n## {heading}\n") :].split("\n## ")[1]
@@ -105,6 +108,17 @@ def test_how_detectability_falls():
     assert f"The line is {straight['size_nats']:.2f} nats long" in told
     assert f"({likely['logistic']:.1f} and {likely['hyperbola']:.1f} nats of log-likelihood)" in told
     assert f"a step of the whole fall far worse ({likely['step']:.1f})" in told
+
+
+def test_a_private_mix_of_the_ends():
+    rows = [json.loads(line) for line in report("frontier/mix.jsonl").splitlines()]
+    told = " ".join(section(RESULTS, "How detectability falls, as far as it is measured").split())
+    ends = {name: (min(values), max(values)) for name, values in ((n, [row[n] for row in rows]) for n in MIXED)}
+    (nats, penalty, units), lower = ends.values(), min(row["intervals"]["below_line_nats"][0] for row in rows)
+    assert f"finds {nats[0]:.3f} to {nats[1]:.3f} nats less than the line" in told
+    assert f"tie, at {penalty[0]:.2f} to {penalty[1]:.2f}, the mix saves {units[0]:.3f} to {units[1]:.3f} units" in told
+    assert lower > 0.034
+    assert len(rows) == 4 == len({row["seed"] for row in rows})
 
 
 def test_what_was_asked_of_the_main_sweep():
