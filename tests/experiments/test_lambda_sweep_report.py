@@ -52,7 +52,7 @@ def write_arm(code, folder, name, n_seeds, power=0.5, failed=(), noise=0.004):
         row = None
         if i not in failed:
             row = {column: {"value": float(rng.normal(1.0, 0.05)), "stderr": 0.1} for column in (*COLUMNS, *CONDUCT)}
-            row["kl_nats"] = {"value": 0.1}
+            row |= {"kl_nats": {"value": 0.1}, "n_episodes": 512}
             nats = leaked(config, penalty, power) + noise * rng.normal()
             for exact, right in (("information_nats", "accuracy"), ("exact_nats", "exact_accuracy")):
                 row[exact]["value"], row[right]["value"] = nats, 0.5 + nats / 1.4

@@ -280,7 +280,8 @@ def test_lanes_measured_so_far_are_kept_and_not_measured_again(whole, tmp_path, 
 
 
 def test_lanes_measured_with_other_learners_are_measured_again(tmp_path):
-    row = {name: {"value": 1.0, "stderr": None} for name in (*COLUMNS, "kl_nats", *CONDUCT)} | {FILLS: [0] * N_FILLS}
+    row = {name: {"value": 1.0, "stderr": None} for name in (*COLUMNS, "kl_nats", *CONDUCT)}
+    row |= {"n_episodes": 8, FILLS: [0] * N_FILLS}
     Measured(tmp_path, {"updates": 3}).keep(0, row)
     assert Measured(tmp_path, {"updates": 3}).rows == {0: row}
     assert Measured(tmp_path, {"updates": 4}).rows == {}
