@@ -137,6 +137,7 @@ def test_unpadded_environments_have_each_agents_own_width():
     assert [space.shape for space in env.action_spaces.values()] == [(4,), (4,), (1,)]
 
 
+@pytest.mark.default_emitters
 def test_a_single_agent_in_its_seat_leaves_the_market_as_it_was_with_all_seats_inside(replayed, market, params):
     """The arbitrageur's actions from outside, the others from inside, with the keys of an episode of the core."""
     episode, (_, (paid, _)) = replayed

@@ -66,6 +66,7 @@ def test_it_has_every_member_of_the_base_class_with_its_arguments(env):
     assert env.agent_classes == {name: [name] for name in AGENT_NAMES}
 
 
+@pytest.mark.default_emitters
 def test_its_step_is_that_of_the_base_class_reset_included(logged):
     (seen, state, paid, dones, _), (their_seen, their_state, their_paid, their_dones, _) = logged
     assert np.asarray(dones["__all__"]).tolist() == [False] * (T - 1) + [True, False]

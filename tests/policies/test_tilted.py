@@ -51,6 +51,7 @@ def test_untrained_it_decides_as_noise_does_in_the_beta_law_too(direction):
     assert 0.3 < float(ours.acts.mean()) < 0.7
 
 
+@pytest.mark.default_emitters
 def test_trained_it_draws_from_its_law_and_its_mode_is_certain():
     check_policy(tilted(TRAINED), spec=SPEC, params=settings(0))
     check_policy(tilted(TRAINED, deterministic=True), spec=SPEC, params=settings(0))

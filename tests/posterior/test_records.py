@@ -45,6 +45,7 @@ def steps_of(both):
             yield jax.tree.map(lambda x, i=i, t=t: x[i, t], record), step, following
 
 
+@pytest.mark.default_emitters
 def test_orders_are_those_of_the_plain_record(both):
     for ours, step, _ in steps_of(both):
         n_rows, orders = len(step.rows), ours.orders
