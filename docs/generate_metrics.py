@@ -22,11 +22,12 @@ agent is `is_unit_ticks` ticks per parent lot; information is in nats, of which 
 ## While a run trains
 
 `metrics.jsonl` has one object per update, and per lane of a sweep. TensorBoard and W&B show the same with the phase
-last, as `execution/shortfall/phase_a`, all losses and `finite/` under `losses/`, the clock under `speed/`, and what
-was measured when the run had trained under `held_out/`. The learning curves and an episode are pictures there, at the
-end and at the checkpoints of a run long enough that each takes 1% of its time; settings are shown as hyperparameters,
-and for a lane of a sweep its lambda, seed and arm. To look: `pip install -e ".[tensorboard]"`, then `tensorboard
---logdir runs/`; W&B with the extra `wandb` and `--config.logging.use_wandb=True`.
+last, as `execution/shortfall/phase_a`, all losses and `finite/` under `losses/`, the clock under `speed/`, and what was
+measured when the run had trained under `held_out/`. The learning curves and an episode are pictures there, at the end
+and at the checkpoints of a run long enough that each takes 1% of its time, and so are, at the end, the figures of a
+sweep; settings are shown as hyperparameters, and for a lane of a sweep its lambda, seed and arm. To look: `pip install
+-e ".[tensorboard]"`, then `tensorboard --logdir runs/`; W&B with the extra `wandb` and
+`--config.logging.use_wandb=True`.
 """
 ROLLOUTS = """
 ### What a phase played
