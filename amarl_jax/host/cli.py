@@ -11,6 +11,7 @@
 """
 
 import errno
+import gc
 import io
 import os
 import re
@@ -40,6 +41,7 @@ _MACHINE_TROUBLE = (
 )
 _OF_A_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)  # the user's doing
 _WIDTH = 100  # columns of --help
+_COLLECTOR = (50_000, 20, 50)  # of a command's process: tracing makes many objects and hardly a cycle
 _EXIT_CODES = """Exit codes: 0 done, 1 the machine failed (disk, memory, permission), 2 bad input, 3 diverged,
 4 lanes of a sweep diverged and the others are done, 75 stopped by a signal and saved: --resume."""
 _LONGEST = 2000  # characters of an error's line: one that names every array that differs is long
@@ -79,6 +81,8 @@ def run(
     """Parse ``argv``, call ``main`` with the flags, return the exit code; every expected error is one line."""
     whole_process = argv is None
     argv = list(sys.argv if argv is None else argv)
+    if whole_process:
+        gc.set_threshold(*_COLLECTOR)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a character the terminal cannot show must not end a run

@@ -379,3 +379,18 @@ def test_the_commands_themselves(command, arguments, variables, says, here):
     assert done.stderr.count("\n") == 1, done.stderr
     assert says in done.stderr
     assert tree(here) == before
+
+
+@pytest.mark.parametrize(("argv", "changes"), [("None", True), ("['command']", False)])
+def test_the_collector_is_set_in_a_process_of_its_own_alone(argv, changes):
+    program = f"""
+import gc, sys
+sys.argv = ["command"]
+from amarl_jax.host import cli
+before = gc.get_threshold()
+code = cli.run(lambda values: print(gc.get_threshold() != before), "Usage.", lambda values, argv: None, argv={argv})
+sys.exit(code)
+"""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{changes}\n"), done.stderr
