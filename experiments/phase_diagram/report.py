@@ -54,8 +54,8 @@ compared: the leverage is `Q / (sigma sqrt(N))`, N the noise orders of the steps
 largest child size. Without a coin the theory's trader jumps above a leverage of 1.64 where haste earns linearly,
 above 4.64 where its gain is quadratic; with a coin nowhere. The theory's penalty is in units of what full haste
 saves, which a unit of reward is made to be; how far C really goes stands beside it. The theory's order gives itself
-away by its volume alone. First policies send a quarter of the largest size on average: `quiet` is the mimic at a
-largest child of 20 lots alone.
+away by its volume alone. First policies draw their sizes as noise does in every market, so
+`quiet` begins near the mimic in each.
 
 ± is half of a 95% interval: over seeds (Student's t), or, of one seed, over the episodes of its measurement. The
 largest of several drops is chosen by size, which favours it by their noise."""
