@@ -40,6 +40,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # pieces.py lies beside this folder
 import pieces  # noqa: E402
 
+FINE = ", fine"  # ends the name of an arm with the finer grid
 I = "exact_nats"  # noqa: E741
 STARTS = ("loud", "quiet")
 GAINS = {"linear": linear_haste, "concave": quadratic_haste}  # g(d) of the theory
@@ -91,6 +92,17 @@ def expected(about: Mapping[str, Any], penalties: np.ndarray) -> dict[str, Any]:
 def _pure(penalty: float, haste: Haste, channel: Channel) -> float:
     """I of the trader without a coin; at no penalty that of full haste."""
     return best_information(penalty, haste, channel) if penalty > 0 else float(information(haste.max_leverage, channel))
+
+
+def with_fine(table: LaneTable) -> LaneTable:
+    """The table with each finer arm in the arm whose gap it fills; a lane that both have stands once."""
+    of = table.columns["arm"].tolist()
+    arms, penalties = [arm.removesuffix(FINE) for arm in of], np.round(table.columns["lambda"], 9)
+    octaves_last = sorted(range(len(arms)), key=lambda i: of[i] == arms[i])
+    rows = {(arms[i], penalties[i], table.columns["seed"][i]): i for i in octaves_last}
+    columns = table.columns | {"arm": np.array(arms), "lambda": penalties}
+    keep = np.array(sorted(rows.values()))
+    return LaneTable({name: each[keep] for name, each in columns.items()})
 
 
 def half_width(values: np.ndarray, errors: np.ndarray) -> float:
@@ -160,7 +172,8 @@ def hull_of(table: LaneTable, market: str) -> dict[str, Any]:
 def answer(table: LaneTable, ran: Mapping[str, Any]) -> dict[str, Any]:
     """Theory, largest drop, starts and hull of every market that has a measured curve."""
     markets: dict[str, Any] = {}
-    about = {each["arm"]: each for each in ran.values()}
+    table = with_fine(table)
+    about = {each["arm"].removesuffix(FINE): each for each in ran.values()}
     for arm in table.arms():
         found = fall(table, arm)
         if found is None:

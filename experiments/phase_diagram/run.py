@@ -2,6 +2,7 @@
 
     python experiments/phase_diagram/run.py --dry_run
     python experiments/phase_diagram/run.py --parents 80 10 --starts loud
+    python experiments/phase_diagram/run.py --parents 80 --caps off --fine
     python experiments/phase_diagram/report.py
 
 The debug market with a parent order of 10, 20, 40 or 80 lots, charged for what leaks. The largest child order is the
@@ -9,7 +10,8 @@ parent order, at least 20 lots, so that it can be sent at once; in the arm ``cap
 sends about every other episode. Noise orders keep their mean and standard deviation, and have the same largest size.
 The coin is the private number in the trader's observation, without which it cannot mix loud and quiet episodes. A piece
 is one sweep over the penalties; those that stand in ``pieces.json`` are passed over, an interrupted one is continued by
-the same command, and the most telling come first.
+the same command, and the most telling come first. With ``--fine`` the penalties are 0, 1, 1.19, 1.41 and 1.68, between
+which the theory's jump lies at the two largest leverages, and the octaves leave a gap.
 
 First policies draw their sizes as noise does, in every market, so ``quiet`` is nearly the mimic in each; ``loud`` is a
 trader that hurries with orders of 5 lots.
@@ -31,6 +33,8 @@ import pieces  # noqa: E402
 
 BASE = "configs/lambda_sweep.py:fast"
 PENALTIES = {"sweep.lambda_max": 8.0, "sweep.n_lambdas": 9, "sweep.points_per_octave": 1.0}  # 0, 1/16, 1/8, ..., 8
+FINE_PENALTIES = {"sweep.lambda_max": 2.0**0.75, "sweep.n_lambdas": 5, "sweep.points_per_octave": 4.0}
+FINE = ", fine"  # ends the name of an arm with these
 PARENTS = (80, 10, 40, 20)  # lots: the most leverage first, then the least
 LARGEST_CHILD = 20  # lots, of the debug market, where the parent order is no larger
 CAP = 10  # lots: of orders of 5 ± 2 lots bounded by it, noise sends 0.6 an episode that are as large
@@ -44,13 +48,14 @@ SWITCH = ("off", "on")
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """All penalties of one arm and seed."""
+    """All penalties of one arm and seed, by octaves or those of the finer grid."""
 
     parent: int  # lots of the parent order
     coin: str  # "on": the trader has a private number; "off": it reads 0
     cap: str  # "on": child orders of at most CAP lots
     start: str  # first policy, "loud" or "quiet"
     seed: int
+    fine: bool = False  # the finer grid
 
     @property
     def market(self) -> str:
@@ -60,11 +65,11 @@ class Piece:
     @property
     def arm(self) -> str:
         """Name in the table's column "arm"."""
-        return f"{self.market}, {self.start}"
+        return f"{self.market}, {self.start}{FINE if self.fine else ''}"
 
     def __str__(self) -> str:
         capped = "_capped" if self.cap == "on" else ""
-        return f"{self.parent}_coin_{self.coin}{capped}_{self.start}_{self.seed}"
+        return f"{self.parent}_coin_{self.coin}{capped}_{self.start}_{self.seed}{'_fine' if self.fine else ''}"
 
     @property
     def largest_child(self) -> int:
@@ -77,17 +82,17 @@ class Piece:
         return PARENTS.index(self.parent) + 2 * (self.cap == "on") + 2 * (self.start == "quiet")
 
 
-def every_piece(seeds: list[int]) -> list[Piece]:
+def every_piece(seeds: list[int], fine: bool = False) -> list[Piece]:
     """All pieces, the most telling first: the theory's jump is without a coin, at the largest leverage."""
     arms = itertools.product(seeds, PARENTS, SWITCH, SWITCH, STARTS)
-    found = [Piece(parent, coin, cap, start, seed) for seed, parent, cap, coin, start in arms]
+    found = [Piece(parent, coin, cap, start, seed, fine) for seed, parent, cap, coin, start in arms]
     return sorted(found, key=lambda piece: (seeds.index(piece.seed), piece.rank))
 
 
 def config_of(piece: Piece, n_updates: int, changes: dict[str, Any]) -> Any:
     """The configuration of a piece's sweep; ``changes`` overrules."""
     own = {
-        **PENALTIES,
+        **(FINE_PENALTIES if piece.fine else PENALTIES),
         **SOURCE,
         **STARTS[piece.start],
         "agents.execution.inventory_lots": piece.parent,
@@ -113,13 +118,14 @@ def main() -> None:
     parser.add_argument("--caps", nargs="+", choices=SWITCH, default=list(SWITCH))
     parser.add_argument("--starts", nargs="+", choices=list(STARTS), default=list(STARTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--fine", action="store_true", help="the finer grid of penalties, 1 to 1.68")
     parser.add_argument("--n_updates", type=int, default=40)
     parser.add_argument("--changes", default="{}", help="settings that overrule, as JSON")
     parser.add_argument("--workdir", type=Path, default=Path("runs/phase_diagram"))
     parser.add_argument("--output", type=Path, default=HERE, help="folder of lanes.csv and pieces.json")
     parser.add_argument("--dry_run", action="store_true", help="print the pieces in their order and run none")
     given = parser.parse_args()
-    for piece in every_piece(given.seeds):
+    for piece in every_piece(given.seeds, given.fine):
         asked = (piece.parent in given.parents, piece.coin in given.coins, piece.cap in given.caps)
         done = str(piece) in pieces.read_pieces(given.output)
         if not all(asked) or piece.start not in given.starts or done:

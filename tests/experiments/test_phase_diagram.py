@@ -104,6 +104,27 @@ def test_a_piece_has_the_order_the_coin_and_the_cap_of_its_name(parent, cap, lar
         assert np.all(np.diff(expected[trader]["nats"]) <= 1e-9)
 
 
+def test_finer_penalties_lie_in_the_gap_and_join_the_curve():
+    """Lanes that both grids have stand once, as the octaves measured them."""
+    octaves, fine = (
+        run.configuration.resolve(run.config_of(run.Piece(80, "off", "off", "loud", 0, fine), 40, {})).sweep.lambdas()
+        for fine in (False, True)
+    )
+    assert np.allclose(fine, [0.0, 1.0, 2**0.25, 2**0.5, 2**0.75])
+    columns = {
+        "arm": np.array(["80 lots, coin off, loud" + run.FINE] * 5 + ["80 lots, coin off, loud"] * 9),
+        "lambda": np.array([*fine, *octaves]),
+        "seed": np.zeros(14),
+        "status": np.array(["ok"] * 14),
+        "nats": np.array([0.9, 0.9, 0.5, 0.4, 0.2, *np.linspace(0.68, 0.6, 6), 0.1, 0.05, 0.02]),
+    }
+    joined = report.with_fine(report.LaneTable(columns))
+    assert joined.arms() == ["80 lots, coin off, loud"]
+    penalties, nats = joined.grid("nats")
+    assert penalties.tolist() == pytest.approx([0.0, 0.0625, 0.125, 0.25, 0.5, 1.0, *fine[2:], 2.0, 4.0, 8.0])
+    assert nats[0].tolist() == pytest.approx([0.68, 0.664, 0.648, 0.632, 0.616, 0.6, 0.5, 0.4, 0.2, 0.1, 0.05, 0.02])
+
+
 def test_the_table_has_the_largest_drop_with_its_interval_and_the_theorys(text):
     """Errors of 0.01 of two measurements: the interval's half is 1.96 times 0.0141."""
     cells = row(text, "| 80 lots, coin off | loud |")
