@@ -22,8 +22,9 @@ from amarl_jax.transition.curve_fits import SCALE
 from amarl_jax.transition.frontier import Frontier, frontier
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))  # hulls.py lies beside this folder
+sys.path.insert(0, str(HERE.parent))  # hulls.py and mix_tables.py lie beside this folder
 from hulls import hull_line  # noqa: E402
+from mix_tables import mix_section, read_mixes  # noqa: E402
 
 HEAD = """# The best of a scripted family
 
@@ -35,11 +36,6 @@ right, no bound, and much less noisy where little leaks. A row is the least of t
 family by the noise of the least of them."""
 BESIDE = """Each lane's own maker and arbitrageur play against its trader and against the family, searched again for
 them. I is by the reader's posterior, and both play the same fresh episodes. ± is one standard error over those."""
-MIXED = """With a private coin a lane's trader sends the whole order at once in a share of the episodes and plays what
-it learned in the others, against the lane's own maker and arbitrageur. A reader that knows both policies and the
-share, not the coin, reads the same fresh episodes for every share (lower bounds of one filter). The ends tie at
-`lambda`; there the best share leaks so much less than the line between the ends, and saves so many units. Intervals
-are 95%, over episodes."""
 TICKS = (0.0, 0.1, 0.5, 2.0, 8.0, 32.0)
 
 
@@ -96,24 +92,6 @@ def beside(sweep: str, rows: list[dict[str, Any]]) -> list[str]:
     told = f"Command `{rows[-1]['provenance']['command']}`, commits {commits}; "
     told += f"{rows[0]['n_searched']} plans tried for each lane."
     return [title, "", BESIDE, "", *gap_table(rows), "", told, ""]
-
-
-def mix_table(rows: list[dict[str, Any]]) -> list[str]:
-    """The section of mixes: both ends, where they tie, and how far below the line between them the best mix lies."""
-    head = ("lane's lambda", "seed", "learned C, units", "I, nats", "at once C", "I", "tie at lambda", "best share")
-    lines = ["## Private mixes with the whole order at once", "", MIXED, ""]
-    lines += ["| " + " | ".join([*head, "nats below the line", "units saved"]) + " |", "|---" * 10 + "|"]
-    for row in sorted(rows, key=lambda row: (row["lambda"], row["seed"])):
-        ends = [f"{row[name][end]:.3f}" for end in (0, -1) for name in ("cost_units", "nats")]
-        told = [
-            f"{row[name]:.3f} [{low:.3f}, {high:.3f}]"
-            for name, (low, high) in ((name, row["intervals"][name]) for name in ("below_line_nats", "gain_units"))
-        ]
-        tie = f"{row['penalty']:.2f} [{row['intervals']['penalty'][0]:.2f}, {row['intervals']['penalty'][1]:.2f}]"
-        cells = [f"{row['lambda']:.3g}", f"{row['seed']}", *ends, tie, f"{row['best_share']:.2f}", *told]
-        lines.append("| " + " | ".join(cells) + " |")
-    commits = programs(row["provenance"]["commit"] for row in rows)
-    return [*lines, "", f"Command `{rows[-1]['provenance']['command']}`, commits {commits}.", ""]
 
 
 def total(row: dict[str, Any], who: str) -> float:
@@ -173,7 +151,7 @@ def main() -> None:
         for sweep in dict.fromkeys(row["sweep"] for row in rows):
             lines += beside(sweep, [row for row in rows if row["sweep"] == sweep])
     if given.mixes.exists():
-        lines += mix_table([json.loads(line) for line in given.mixes.read_text().splitlines()])
+        lines += mix_section(read_mixes(given.mixes))
     spent = f"{document['cpu_seconds']:.0f} CPU-s"
     lines += [
         f"Command `{where['command']}`, commit {programs([where['commit']])}, {spent}.",

@@ -37,14 +37,16 @@ from amarl_jax.transition.frontier import Policies, frontier
 from amarl_jax.transition.intervals import student_half_width
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))  # pieces.py lies beside this folder
+sys.path.insert(0, str(HERE.parent))  # pieces.py and mix_tables.py lie beside this folder
 import pieces  # noqa: E402
+from mix_tables import best_shares, mix_section, read_mixes  # noqa: E402
 
 FINE = ", fine"  # ends the name of an arm with the finer grid
 I = "exact_nats"  # noqa: E741
 STARTS = ("loud", "quiet")
 GAINS = {"linear": linear_haste, "concave": quadratic_haste}  # g(d) of the theory
 ROUNDING = 1e-6  # nats: a smaller drop of the theory is none
+MIX_PENALTIES = (0.5, 1.0, 1.41, 2.0, 4.0)
 TICKS = (0.0, 0.1, 0.25, 1.0, 4.0)
 HEAD = """# The measured phase diagram
 
@@ -303,7 +305,11 @@ def main() -> None:
     write_json(folder / "answer.json", markets)
     draw(markets, folder / "phase_diagram")
     lines = [HEAD, "", "![exact I over lambda by leverage](phase_diagram.png)", "", theory_table(markets), ""]
-    lines += [falls_table(markets), "", *sentences(markets), *pieces.foot(ran, "phase_diagram")]
+    lines += [falls_table(markets), "", *sentences(markets)]
+    mixes = read_mixes(folder / "mix.jsonl")
+    if mixes:
+        lines += [*mix_section(mixes, "sweep"), best_shares(mixes, MIX_PENALTIES), ""]
+    lines += pieces.foot(ran, "phase_diagram")
     (folder / "README.md").write_text("\n".join(lines) + "\n")
 
 

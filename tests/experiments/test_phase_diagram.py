@@ -56,6 +56,14 @@ def folder(tmp_path_factory):
         about |= {"seconds": {"cpu": 720.0}, "resumed": False, "hardware": {"processor": "a core"}}
         write_piece(folder / "piece.csv", nats)
         run.pieces.keep(folder, piece, folder / "piece.csv", about)
+    shares = np.linspace(0.0, 1.0, 41)
+    mix = {"sweep": "80_coin_on_loud_0", "lambda": 2.0, "seed": 0, "penalty": 1.45, "best_share": 0.5}
+    mix |= {"cost_units": (1.4 - shares).tolist(), "nats": (0.69 * shares**2).tolist(), "below_line_nats": 0.172}
+    mix |= {"gain_units": 0.25, "provenance": {"commit": "b" * 40, "command": "python mix.py"}}
+    mix["intervals"] = {
+        name: [mix[name] - 0.01, mix[name] + 0.01] for name in ("penalty", "below_line_nats", "gain_units")
+    }
+    (folder / "mix.jsonl").write_text(json.dumps(mix) + "\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["report.py", f"--folder={folder}"])
         report.main()
@@ -147,6 +155,13 @@ def test_what_the_coin_and_the_start_do_is_said_with_intervals(text):
     assert "10 lots, coin off: +" not in text, "one start alone"
     assert "5 pieces, 40 updates a lane" in text
     assert "1.0 CPU-hours" in text
+
+
+def test_a_mix_is_told_with_its_best_share_at_every_penalty(text):
+    """I = 0.69 q^2 and C = 1.4 - q: the best share is 1 / (1.38 lambda), up to the grid of shares."""
+    assert "| 2 | 80_coin_on_loud_0 | 1.400 | 0.000 | 0.400 | 0.690 | 1.45 [1.44, 1.46] | 0.50 |" in text
+    assert "| 80_coin_on_loud_0 | 0.5 | 1.000 | 0.690 | 0.400 | 0.745 | 0.745 |" in text
+    assert "| 80_coin_on_loud_0 | 2 | 0.350 | 0.085 | 1.050 | 1.219 | 1.400 |" in text
 
 
 def test_the_figure_has_a_panel_for_every_market(folder):

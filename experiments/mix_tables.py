@@ -1,0 +1,58 @@
+"""Tables of private mixes of a lane's policy with the whole order at once, as ``frontier/mix.py`` measures them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amarl_jax.evaluation.markdown import programs, table
+
+MIXED = """With a private coin a lane's trader sends the whole order at once in a share of the episodes and plays what
+it learned in the others, against the lane's own maker and arbitrageur. A reader that knows both policies and the
+share, not the coin, reads the same fresh episodes for every share (lower bounds of one filter). The ends tie at
+`lambda`; there the best share leaks so much less than the line between the ends, and saves so many units. Intervals
+are 95%, over episodes."""
+
+
+def read_mixes(path: Path) -> list[dict[str, Any]]:
+    """Rows of a file of mixes; none if there is no file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def mix_section(rows: Sequence[dict[str, Any]], name: str = "seed") -> list[str]:
+    """The section of mixes: both ends, where they tie, and how far below the line between them the best mix lies.
+
+    Args:
+        rows: at least one.
+        name: what tells lanes of one penalty apart, ``seed`` or ``sweep``.
+    """
+    head = ["lane's lambda", name, "learned C, units", "I, nats", "at once C", "I", "tie at lambda", "best share"]
+    cells = []
+    for row in sorted(rows, key=lambda row: (row["lambda"], row[name])):
+        ends = [f"{row[what][end]:.3f}" for end in (0, -1) for what in ("cost_units", "nats")]
+        told = [
+            f"{row[what]:.3f} [{low:.3f}, {high:.3f}]"
+            for what, (low, high) in ((what, row["intervals"][what]) for what in ("below_line_nats", "gain_units"))
+        ]
+        tie = f"{row['penalty']:.2f} [{row['intervals']['penalty'][0]:.2f}, {row['intervals']['penalty'][1]:.2f}]"
+        cells.append([f"{row['lambda']:.3g}", f"{row[name]}", *ends, tie, f"{row['best_share']:.2f}", *told])
+    found = table([*head, "nats below the line", "units saved"], cells)
+    commits = programs(row["provenance"]["commit"] for row in rows)
+    command = f"Command `{rows[-1]['provenance']['command']}`, commits {commits}."
+    return ["## Private mixes with the whole order at once", "", MIXED, "", found, "", command, ""]
+
+
+def best_shares(rows: Sequence[dict[str, Any]], penalties: Sequence[float]) -> str:
+    """What the best share of each mix leaks and costs at these penalties, and the objective of the better end."""
+    head = ["sweep", "lambda", "best share", "I, nats", "C, units", "C + lambda I", "of the better end"]
+    cells = []
+    for row in sorted(rows, key=lambda row: row["sweep"]):
+        nats, cost = np.array(row["nats"]), np.array(row["cost_units"])
+        for penalty in penalties:
+            total = cost + penalty * nats
+            best = int(np.argmin(total))
+            told = [f"{x:.3f}" for x in (best / (len(nats) - 1), nats[best], cost[best], total[best])]
+            cells.append([row["sweep"], f"{penalty:.3g}", *told, f"{min(total[0], total[-1]):.3f}"])
+    return table(head, cells)
