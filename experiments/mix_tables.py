@@ -1,7 +1,7 @@
 """Tables of private mixes of a lane's policy with the whole order at once, as ``frontier/mix.py`` measures them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,21 @@ def mix_section(rows: Sequence[dict[str, Any]], name: str = "seed") -> list[str]
     return ["## Private mixes with the whole order at once", "", MIXED, "", found, "", command, ""]
 
 
+def best_share(row: Mapping[str, Any], penalty: float) -> dict[str, float]:
+    """The mix with the least ``C + lambda I`` at a penalty: its share, nats, units and objective."""
+    nats, cost = np.array(row["nats"]), np.array(row["cost_units"])
+    total = cost + penalty * nats
+    best = int(np.argmin(total))
+    return {"share": best / (len(nats) - 1), "nats": nats[best], "units": cost[best], "total": total[best]}
+
+
 def best_shares(rows: Sequence[dict[str, Any]], penalties: Sequence[float]) -> str:
     """What the best share of each mix leaks and costs at these penalties, and the objective of the better end."""
     head = ["sweep", "lambda", "best share", "I, nats", "C, units", "C + lambda I", "of the better end"]
     cells = []
     for row in sorted(rows, key=lambda row: row["sweep"]):
-        nats, cost = np.array(row["nats"]), np.array(row["cost_units"])
         for penalty in penalties:
-            total = cost + penalty * nats
-            best = int(np.argmin(total))
-            told = [f"{x:.3f}" for x in (best / (len(nats) - 1), nats[best], cost[best], total[best])]
-            cells.append([row["sweep"], f"{penalty:.3g}", *told, f"{min(total[0], total[-1]):.3f}"])
+            ends = [row["cost_units"][end] + penalty * row["nats"][end] for end in (0, -1)]
+            told = [f"{x:.3f}" for x in (*best_share(row, penalty).values(), min(ends))]
+            cells.append([row["sweep"], f"{penalty:.3g}", *told])
     return table(head, cells)

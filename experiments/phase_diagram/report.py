@@ -39,12 +39,12 @@ from amarl_jax.transition.intervals import student_half_width
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # pieces.py and mix_tables.py lie beside this folder
 import pieces  # noqa: E402
-from mix_tables import best_shares, mix_section, read_mixes  # noqa: E402
+from mix_tables import best_share, best_shares, mix_section, read_mixes  # noqa: E402
 
 FINE = ", fine"  # ends the name of an arm with the finer grid
 I = "exact_nats"  # noqa: E741
 STARTS = ("loud", "quiet")
-GAINS = {"linear": linear_haste, "concave": quadratic_haste}  # g(d) of the theory
+GAINS = {"linear": linear_haste, "quadratic": quadratic_haste}  # g(d) of the theory
 ROUNDING = 1e-6  # nats: a smaller drop of the theory is none
 MIX_PENALTIES = (0.5, 1.0, 1.41, 2.0, 4.0)
 TICKS = (0.0, 0.1, 0.25, 1.0, 4.0)
@@ -262,8 +262,14 @@ def coin_lines(markets: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def draw(markets: Mapping[str, Any], path: Path) -> list[str]:
-    """Exact I over lambda, a panel per market, one row per kind of arm and one column per parent order."""
+def draw(markets: Mapping[str, Any], mixes: Mapping[str, dict[str, Any]], path: Path) -> list[str]:
+    """Exact I over lambda, a panel per market, one row per kind of arm and one column per parent order.
+
+    Args:
+        markets: of :func:`answer`.
+        mixes: one of ``frontier/mix.py`` by market, where there is one.
+        path: without suffix.
+    """
     kinds = list(dict.fromkeys(market.split(", ", 1)[1] for market in markets))
     lots = sorted({told["theory"]["lots"] for told in markets.values()})
     figure = Figure(figsize=(1.0 + 3.4 * len(lots), 0.6 + 2.8 * len(kinds)), layout="constrained")
@@ -273,19 +279,23 @@ def draw(markets: Mapping[str, Any], path: Path) -> list[str]:
             market = f"{parent} lots, {kind}"
             axis.set_visible(market in markets)
             if market in markets:
-                _draw_panel(axis, market, markets[market])
+                _draw_panel(axis, market, markets[market], mixes.get(market))
     return save(figure, path)
 
 
-def _draw_panel(axis: Axes, market: str, told: Mapping[str, Any]) -> None:
-    """Draw the measured curves of one market over the theory's."""
+def _draw_panel(axis: Axes, market: str, told: Mapping[str, Any], mix: Mapping[str, Any] | None) -> None:
+    """Draw the measured curves of one market, the theory's, and what a private mix of two ends would leak."""
     for start, found in told["falls"].items():
-        colour, line = STYLES[STARTS.index(start)]
-        axis.errorbar(found["lambda"], found["nats"], yerr=found["half"], color=colour, ls=line, label=start, lw=1.5)
+        style = _style(STARTS.index(start))
+        axis.errorbar(found["lambda"], found["nats"], yerr=found["half"], **style, label=start, lw=1.5)
     penalties = next(iter(told["falls"].values()))["lambda"]
     for j, gain in enumerate(["randomising"] if "coin on" in market else GAINS):
         colour, dash = ("0.3", ":") if j == 0 else ("0.6", "-.")
-        axis.plot(penalties, told["theory"][gain]["nats"], color=colour, ls=dash, label=f"theory, {gain}")
+        label = "theory, mixing" if gain == "randomising" else f"theory, {gain} gain"
+        axis.plot(penalties, told["theory"][gain]["nats"], color=colour, ls=dash, label=label)
+    if mix is not None:
+        fine = np.linspace(0.0, 2.0 * mix["penalty"], 100)
+        axis.plot(fine, [best_share(mix, x)["nats"] for x in fine], **_style(2), label="a private mix of two ends")
     axis.set_xscale("asinh", linear_width=SCALE)
     axis.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     axis.minorticks_off()
@@ -296,6 +306,12 @@ def _draw_panel(axis: Axes, market: str, told: Mapping[str, Any]) -> None:
     axis.legend(fontsize="x-small")
 
 
+def _style(i: int) -> dict[str, Any]:
+    """Colour and dashes of a line."""
+    colour, line = STYLES[i]
+    return {"color": colour, "ls": line}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=HERE, help="holds lanes.csv and pieces.json")
@@ -303,10 +319,10 @@ def main() -> None:
     ran = pieces.read_pieces(folder)
     markets = answer(read_lanes(folder / "lanes.csv"), ran)
     write_json(folder / "answer.json", markets)
-    draw(markets, folder / "phase_diagram")
+    mixes = read_mixes(folder / "mix.jsonl")
+    draw(markets, {ran[mix["sweep"]]["arm"].rsplit(", ", 1)[0]: mix for mix in mixes}, folder / "phase_diagram")
     lines = [HEAD, "", "![exact I over lambda by leverage](phase_diagram.png)", "", theory_table(markets), ""]
     lines += [falls_table(markets), "", *sentences(markets)]
-    mixes = read_mixes(folder / "mix.jsonl")
     if mixes:
         lines += [*mix_section(mixes, "sweep"), best_shares(mixes, MIX_PENALTIES), ""]
     lines += pieces.foot(ran, "phase_diagram")

@@ -107,8 +107,8 @@ def test_a_piece_has_the_order_the_coin_and_the_cap_of_its_name(parent, cap, lar
     expected = report.expected({"config": config.to_dict()}, PENALTIES)
     assert expected["leverage"] == pytest.approx(leverage, abs=0.005)
     assert (expected["linear"]["jump"] is None) == (leverage < 1.63)
-    assert (expected["concave"]["jump"] is None) == (leverage < 4.64)
-    for trader in ("linear", "concave", "randomising"):
+    assert (expected["quadratic"]["jump"] is None) == (leverage < 4.64)
+    for trader in ("linear", "quadratic", "randomising"):
         assert np.all(np.diff(expected[trader]["nats"]) <= 1e-9)
 
 
