@@ -39,7 +39,7 @@ from amarl_jax.transition.intervals import student_half_width
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # pieces.py and mix_tables.py lie beside this folder
 import pieces  # noqa: E402
-from mix_tables import best_share, best_shares, mix_section, read_mixes  # noqa: E402
+from mix_tables import best_share, best_shares, mix_section, read_mixes, ties  # noqa: E402
 
 FINE = ", fine"  # ends the name of an arm with the finer grid
 I = "exact_nats"  # noqa: E741
@@ -320,7 +320,8 @@ def main() -> None:
     markets = answer(read_lanes(folder / "lanes.csv"), ran)
     write_json(folder / "answer.json", markets)
     mixes = read_mixes(folder / "mix.jsonl")
-    draw(markets, {ran[mix["sweep"]]["arm"].rsplit(", ", 1)[0]: mix for mix in mixes}, folder / "phase_diagram")
+    two_ends = {ran[mix["sweep"]]["arm"].rsplit(", ", 1)[0]: mix for mix in mixes if ties(mix)}
+    draw(markets, two_ends, folder / "phase_diagram")
     lines = [HEAD, "", "![exact I over lambda by leverage](phase_diagram.png)", "", theory_table(markets), ""]
     lines += [falls_table(markets), "", *sentences(markets)]
     if mixes:
