@@ -78,7 +78,7 @@ def expected(about: Mapping[str, Any], penalties: np.ndarray) -> dict[str, Any]:
     d = leverage(trader["inventory_lots"], sigma, environment["noise_trader_arrival_rate"] * steps)
     channel = Channel(environment["informed_probability"])
     found: dict[str, Any] = {"leverage": d, "steps": steps, "lots": trader["inventory_lots"]}
-    found["largest_child"] = trader["max_order_size"]
+    found |= {"largest_child": trader["max_order_size"], "lambda": penalties.tolist()}
     for name, gain in GAINS.items():
         at = jump(gain(d), channel)
         found[name] = {
@@ -140,14 +140,16 @@ def starts_differ(table: LaneTable, market: str) -> dict[str, Any] | None:
         return None
     (a, penalties, loud), (b, others, quiet) = (table.by_seed(I, arm) for arm in arms)
     both = np.intersect1d(a, b)
-    if not len(both) or not np.array_equal(penalties, others):
+    shared = np.intersect1d(penalties, others)
+    if not len(both) or not len(shared):
         return None
+    here, there = (np.ix_(np.isin(s, both), np.isin(p, shared)) for s, p in ((a, penalties), (b, others)))
     errors = [table.grid(f"{I}_stderr", arm)[1] for arm in arms]
-    gaps = loud[np.isin(a, both)] - quiet[np.isin(b, both)]
-    error = np.hypot(errors[0][np.isin(a, both)], errors[1][np.isin(b, both)])
+    gaps = loud[here] - quiet[there]
+    error = np.hypot(errors[0][here], errors[1][there])
     most = int(np.argmax(np.abs(gaps.mean(axis=0))))
     half = half_width(gaps[:, most], error[:, most])
-    return {"lambda": float(penalties[most]), "nats": float(gaps[:, most].mean()), "half": half, "n_seeds": len(both)}
+    return {"lambda": float(shared[most]), "nats": float(gaps[:, most].mean()), "half": half, "n_seeds": len(both)}
 
 
 def hull_of(table: LaneTable, market: str) -> dict[str, Any]:
@@ -182,7 +184,9 @@ def answer(table: LaneTable, ran: Mapping[str, Any]) -> dict[str, Any]:
             continue
         market, start = arm.rsplit(", ", 1)
         if market not in markets:
-            markets[market] = {"theory": expected(about[arm], np.array(found["lambda"])), "falls": {}}
+            of_market = np.isin(table.columns["arm"], [f"{market}, {each}" for each in STARTS])
+            penalties = np.unique(table.columns["lambda"][of_market])
+            markets[market] = {"theory": expected(about[arm], penalties), "falls": {}}
         markets[market]["falls"][start] = found
     for market, told in markets.items():
         told |= {"starts": starts_differ(table, market), "frontier": hull_of(table, market)}
@@ -216,7 +220,8 @@ def falls_table(markets: Mapping[str, Any]) -> str:
     for market, told in markets.items():
         for start, found in told["falls"].items():
             penalties, place = found["lambda"], found["drop_place"]
-            predicted = -np.diff(told["theory"][theory_name(market)]["nats"])
+            curve = dict(zip(told["theory"]["lambda"], told["theory"][theory_name(market)]["nats"], strict=True))
+            predicted = -np.diff([curve[penalty] for penalty in penalties])
             most = int(np.argmax(predicted))
             falls = predicted[most] > ROUNDING
             between = [f"{penalties[i]:.3g} to {penalties[i + 1]:.3g}" for i in (place, most)]
@@ -288,7 +293,7 @@ def _draw_panel(axis: Axes, market: str, told: Mapping[str, Any], mix: Mapping[s
     for start, found in told["falls"].items():
         style = _style(STARTS.index(start))
         axis.errorbar(found["lambda"], found["nats"], yerr=found["half"], **style, label=start, lw=1.5)
-    penalties = next(iter(told["falls"].values()))["lambda"]
+    penalties = told["theory"]["lambda"]
     for j, gain in enumerate(["randomising"] if "coin on" in market else GAINS):
         colour, dash = ("0.3", ":") if j == 0 else ("0.6", "-.")
         label = "theory, mixing" if gain == "randomising" else f"theory, {gain} gain"

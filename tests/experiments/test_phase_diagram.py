@@ -133,6 +133,22 @@ def test_finer_penalties_lie_in_the_gap_and_join_the_curve():
     assert nats[0].tolist() == pytest.approx([0.68, 0.664, 0.648, 0.632, 0.616, 0.6, 0.5, 0.4, 0.2, 0.1, 0.05, 0.02])
 
 
+def test_starts_are_compared_at_the_penalties_that_both_have():
+    """The loud start has one more; where it is largest at the others the difference is told."""
+    loud, quiet = {1.0: 0.69, 1.19: 0.68, 2.0: 0.12}, {1.0: 0.59, 2.0: 0.10}
+    rows = [(start, *each) for start, curve in (("loud", loud), ("quiet", quiet)) for each in curve.items()]
+    columns = {
+        "arm": np.array([f"80 lots, coin off, {start}" for start, _, _ in rows]),
+        "lambda": np.array([penalty for _, penalty, _ in rows]),
+        "seed": np.zeros(5),
+        "status": np.array(["ok"] * 5),
+        report.I: np.array([nats for _, _, nats in rows]),
+        f"{report.I}_stderr": np.full(5, 0.01),
+    }
+    found = report.starts_differ(report.LaneTable(columns), "80 lots, coin off")
+    assert found == {"lambda": 1.0, "nats": pytest.approx(0.1), "half": pytest.approx(0.0277, abs=1e-4), "n_seeds": 1}
+
+
 def test_the_table_has_the_largest_drop_with_its_interval_and_the_theorys(text):
     """Errors of 0.01 of two measurements: the interval's half is 1.96 times 0.0141."""
     cells = row(text, "| 80 lots, coin off | loud |")
