@@ -97,7 +97,10 @@ def _pure(penalty: float, haste: Haste, channel: Channel) -> float:
 
 
 def with_fine(table: LaneTable) -> LaneTable:
-    """The table with each finer arm in the arm whose gap it fills; a lane that both have stands once."""
+    """The table with each finer arm in the arm whose gap it fills; a lane that both have stands once.
+
+    Curves leave out seeds without every penalty of their arm, so the finer grid is to be run for all seeds or for none.
+    """
     of = table.columns["arm"].tolist()
     arms, penalties = [arm.removesuffix(FINE) for arm in of], np.round(table.columns["lambda"], 9)
     octaves_last = sorted(range(len(arms)), key=lambda i: of[i] == arms[i])
